@@ -26,7 +26,7 @@ from ecluse.apps.city.actions import City, open_city, prepare
 from ecluse.apps.city.demo import write_demo
 from ecluse.apps.city.inputs import Inputs, Metrics, read_inputs
 from ecluse.apps.city.processors import PROCESSORS
-from ecluse.apps.city.streaks import spells
+from ecluse.apps.city.streaks import streaks
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import open_store
@@ -110,7 +110,7 @@ def _before(inputs: Inputs) -> Iterator[tuple[bool, bool]]:
     """Of each alert that blocked hours would raise: whether there is a band, and whether no hour leaves it."""
     occupancy, usual = inputs.road_hours.occupancy, inputs.occupancy_usual
     clock = list(inputs.day.clock_hours)
-    for place, begin, end in spells(occupancy >= BLOCKED, HOURS):
+    for place, begin, end in streaks(occupancy >= BLOCKED, HOURS):
         high = usual.high[0, place, clock[begin:end]]
         yield bool((high == high).any()), not bool((occupancy[place, begin:end] > high).any())
 

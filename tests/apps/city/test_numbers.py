@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecluse.apps.city.numbers import degrees_list, ratio, rounded, rounded_list, whole, whole_list
+from ecluse.apps.city.numbers import degrees_list, ratio, rounded, rounded_int, rounded_list, whole_list
 
 
 def test_a_number_keeps_six_significant_digits() -> None:
@@ -29,9 +29,9 @@ def test_what_is_next_to_nothing_is_nothing_as_no_database_would_keep_it() -> No
 
 
 def test_counts_are_written_as_whole_numbers() -> None:
-    assert json.dumps([whole(33_123_456.4), whole(math.nan), *whole_list(np.array([3.6, np.nan]))]) == (
-        "[33123456, null, 4, null]"
-    )
+    assert json.dumps(
+        [rounded_int(33_123_456.4), rounded_int(math.nan), *whole_list(np.array([3.6, np.nan]))]
+    ) == ("[33123456, null, 4, null]")
 
 
 def test_a_ratio_of_nothing_is_not_known() -> None:

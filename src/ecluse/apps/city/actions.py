@@ -223,13 +223,15 @@ def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
                 most=num(MOST_ARCS, ","),
             )
         )
-    found = compute_all(inputs, part_of(report, 0.1, 1.0))
-    found["quality"] = Metrics(_quality(city, inputs))
+    computed = compute_all(inputs, part_of(report, 0.1, 1.0))
+    computed["quality"] = Metrics(_quality(city, inputs))
     of_city = _of_city(city)
     named = {"date": day.isoformat(), **of_city, "zone": city.zone.key, "hours": list(local.labels)}
     metrics = {
-        kind: Metrics(named | made.body, {key: of_city | part for key, part in made.parts.items()})
-        for kind, made in found.items()
+        kind: Metrics(
+            named | metrics_of_kind.body, {key: of_city | part for key, part in metrics_of_kind.parts.items()}
+        )
+        for kind, metrics_of_kind in computed.items()
     }
     return ComputedDay(local, metrics, digest, rows)
 
@@ -249,37 +251,39 @@ def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = u
     before = documents.get_many([(MARK, key)]).get((MARK, key))
     if before is not None and before["inputs"] != computed.inputs:
         documents.delete(MARK, key)
-    gone = set(before["kinds"] if before else ()) - computed.metrics.keys()
-    for kind in sorted(gone):
+    removed_kinds = set(before["kinds"] if before else ()) - computed.metrics.keys()
+    for kind in sorted(removed_kinds):
         documents.delete_kind(f"metrics/{kind}/{key}")
         documents.delete(f"metrics/{kind}", key)
-    for n, (kind, made) in enumerate(computed.metrics.items()):
+    for n, (kind, metrics) in enumerate(computed.metrics.items()):
         report(n / len(computed.metrics), _("writing %(what)s", what=named(kind)))
-        _write_parts(documents, f"metrics/{kind}/{key}", made.parts)
+        _write_parts(documents, f"metrics/{kind}/{key}", metrics.parts)
     reference.write_reference(documents, city.curated)
     report(0.9, _("writing the report"))
     _write_report(city, computed)
-    documents.put_many(Document(f"metrics/{kind}", key, made.body) for kind, made in computed.metrics.items())
+    documents.put_many(
+        Document(f"metrics/{kind}", key, metrics.body) for kind, metrics in computed.metrics.items()
+    )
     documents.put(MARK, key, _mark(city, computed, run))
 
 
 def _write_report(city: City, computed: ComputedDay) -> None:
     """Keep the report as a document, and beside it as files: JSON, the tidy table, and a page for each language."""
     key = computed.day.date.isoformat()
-    found = {kind: made.body for kind, made in computed.metrics.items()}
-    told = make_report(city.name, computed.day, found, invented=city.invented)
+    found = {kind: metrics.body for kind, metrics in computed.metrics.items()}
+    report = make_report(city.name, computed.day, found, invented=city.invented)
     arcs = [arc for chunk in city.documents.all(reference.ARCS) for arc in chunk.body["arcs"]]
-    lost = lost_times(computed.metrics)
+    lost_of_arcs = lost_times(computed.metrics)
     files = {
-        "report.json": json.dumps(told, ensure_ascii=False, indent=1).encode(),
-        "report.csv": tidy_csv(told).encode("utf-8-sig"),
+        "report.json": json.dumps(report, ensure_ascii=False, indent=1).encode(),
+        "report.csv": tidy_csv(report).encode("utf-8-sig"),
     }
     for language in LANGUAGES:
         name = "report.html" if language == "en" else f"report.{language}.html"
-        files[name] = print_report(told, arcs, lost, language).encode()
+        files[name] = print_report(report, arcs, lost_of_arcs, language).encode()
     for name, data in files.items():
         city.reports.put(join_key(key, name), data)
-    city.documents.put("reports", key, told)
+    city.documents.put("reports", key, report)
 
 
 def remove_day(documents: Documents, reports: ObjectStore, day: date) -> None:
@@ -295,9 +299,9 @@ def remove_day(documents: Documents, reports: ObjectStore, day: date) -> None:
         documents.delete(f"metrics/{kind}", key)
     reports.delete_prefix(key)
     latest = latest_day(documents)
-    told = documents.get_many([(FORECAST, "state")]).get((FORECAST, "state"))
+    state = documents.get_many([(FORECAST, "state")]).get((FORECAST, "state"))
     following = None if latest is None else (latest + timedelta(days=1)).isoformat()
-    if told is not None and told["date"] != following:
+    if state is not None and state["date"] != following:
         for kind in FORECASTS:
             documents.delete_kind(kind)
         documents.delete(FORECAST, "state")
@@ -331,8 +335,8 @@ def removable_days(documents: Documents, first: date, last: date) -> list[date]:
     part.
     """
     span = (first.isoformat(), (min(last, LAST_DAY) + timedelta(days=1)).isoformat())
-    kept = {*documents.keys(MARK, *span), *documents.keys("reports", *span)}
-    return [date.fromisoformat(key) for key in sorted(kept)]
+    days_stored = {*documents.keys(MARK, *span), *documents.keys("reports", *span)}
+    return [date.fromisoformat(key) for key in sorted(days_stored)]
 
 
 def lost_times(metrics: Mapping[str, Metrics]) -> dict[int, float]:
@@ -396,9 +400,9 @@ def _write_forecast(
     inputs = read_inputs(city.curated, city.day(latest), city.thresholds, history_days=LEARNING_DAYS)
     report(0.5, _("learning"))
     with track(latest + timedelta(days=1)) as heard:
-        found = forecast_day(inputs, learns=True, heard=heard, recall=_recalled(checkpoints, digest))
+        forecast = forecast_day(inputs, learns=True, heard=heard, recall=_recalled(checkpoints, digest))
     report(0.9, _("writing the forecast"))
-    for kind, bodies in found.items():
+    for kind, bodies in forecast.items():
         _write_parts(documents, kind, {key: _of_city(city) | body for key, body in bodies.items()})
     documents.put(FORECAST, "state", state)
 
@@ -411,14 +415,14 @@ def _recalled(checkpoints: Checkpoints | None, inputs: str) -> Recall:
 
     if checkpoints is None:
         return anew
-    told = json.dumps([inputs, TREES, PARAMETERS, version("lightgbm")], sort_keys=True)
-    of = hashlib.sha256(told.encode()).hexdigest()
+    conditions = json.dumps([inputs, TREES, PARAMETERS, version("lightgbm")], sort_keys=True)
+    conditions_digest = hashlib.sha256(conditions.encode()).hexdigest()
 
     def recall(name: str, make: Callable[[], str]) -> str:
-        kept = checkpoints.load(f"forecast-{name}", of=of)
-        text = make() if kept is None else kept.decode()
-        if kept is None:
-            checkpoints.save(f"forecast-{name}", text.encode(), of=of, force=True)
+        saved = checkpoints.load(f"forecast-{name}", of=conditions_digest)
+        text = make() if saved is None else saved.decode()
+        if saved is None:
+            checkpoints.save(f"forecast-{name}", text.encode(), of=conditions_digest, force=True)
         return text
 
     return recall
@@ -450,32 +454,35 @@ def is_done_by(city: City, day: date, run: str) -> bool:
 def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) -> str:
     """Return a digest of all that decides a day's metrics: the curated rows, the zone, the thresholds, the rules."""
     since = day - timedelta(days=history_days)
-    held: list[list[Any]] = [
+    content: list[list[Any]] = [
         [table, "", part.sha256] for table in WHOLE if (part := city.curated.whole(table)) is not None
     ]
     for table in DAILY:
-        found = city.curated.parts_between(table, since if table in REACHING_BACK else day, day)
-        held += [[table, one.isoformat(), [part.sha256 for part in parts]] for one, parts in found.items()]
-    held.append(["failures", "", city.curated.failures()])
-    deciding = [MEANING, list(PROCESSORS), city.name, city.zone.key, asdict(city.thresholds), held]
+        parts_of = city.curated.parts_between(table, since if table in REACHING_BACK else day, day)
+        content += [
+            [table, day_of_parts.isoformat(), [part.sha256 for part in parts]]
+            for day_of_parts, parts in parts_of.items()
+        ]
+    content.append(["failures", "", city.curated.failures()])
+    deciding = [MEANING, list(PROCESSORS), city.name, city.zone.key, asdict(city.thresholds), content]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _nothing_known(city: City, day: date) -> str:
-    known = sorted({*city.raw.days(), *_measured_days(city, day)})
+    known_days_ = sorted({*city.raw.days(), *_measured_days(city, day)})
     near = [
-        max((one for one in known if one < day), default=None),
-        next((one for one in known if one > day), None),
+        max((other for other in known_days_ if other < day), default=None),
+        next((other for other in known_days_ if other > day), None),
     ]
-    found = [one.isoformat() for one in near if one is not None]
-    if not found and (seen := said_of(not_taken(city.raw.store), city.raw_url)):
+    nearest = [other.isoformat() for other in near if other is not None]
+    if not nearest and (reason := said_of(not_taken(city.raw.store), city.raw_url)):
         return _(
             "There is no raw data for %(day)s in %(place)s, nor for any other day. %(reason)s",
             day=day,
             place=city.raw_url,
-            reason=seen,
+            reason=reason,
         )
-    if not found:
+    if not nearest:
         return _(
             "There is no raw data for %(day)s in %(place)s, nor for any other day. Get some: "
             "ecluse city fetch, or ecluse city demo",
@@ -486,18 +493,21 @@ def _nothing_known(city: City, day: date) -> str:
         "There is no raw data for %(day)s in %(place)s. The nearest with data: %(days)s.",
         day=day,
         place=city.raw_url,
-        days=_listed(found),
+        days=_listed(nearest),
     )
 
 
 def _measured_days(city: City, day: date) -> Iterator[date]:
     """Days with rows of the roads; the nearest on either side are enough."""
     days = city.curated.days("roads")
-    earlier, later = [one for one in reversed(days) if one < day], [one for one in days if one > day]
+    earlier, later = (
+        [other for other in reversed(days) if other < day],
+        [other for other in days if other > day],
+    )
     for side in (earlier, later):
-        for one in side:
-            if any(part.rows for part in city.curated.parts("roads", one)):
-                yield one
+        for other in side:
+            if any(part.rows for part in city.curated.parts("roads", other)):
+                yield other
                 break
 
 
@@ -509,12 +519,12 @@ def _quality(city: City, inputs: Inputs) -> Body:
     """Return what each table of the day was made from, and what was set aside."""
     parts: dict[str, Sequence[Part]] = dict(inputs.parts)
     for table in WHOLE:
-        whole = city.curated.whole(table)
-        parts[table] = [] if whole is None else [whole]
-    sources = {table: _source(found) if found else None for table, found in parts.items()}
+        reference = city.curated.whole(table)
+        parts[table] = [] if reference is None else [reference]
+    sources = {table: _source(table_parts) if table_parts else None for table, table_parts in parts.items()}
     return {
         "sources": sources,
-        "missing": [table for table, told in sources.items() if told is None or not told["rows"]],
+        "missing": [table for table, source in sources.items() if source is None or not source["rows"]],
         "doubts": doubts_of(city.raw, city.curated, inputs),
     }
 
@@ -533,5 +543,5 @@ def _source(parts: Sequence[Part]) -> Body:
         "records": sum(part.records for part in parts),
         "rows": sum(part.rows for part in parts),
         "rejected": dict(sorted(rejected.items())),
-        "examples": [dict(one) for part in parts for one in part.examples][:QUOTED_RECORDS],
+        "examples": [dict(example) for part in parts for example in part.examples][:QUOTED_RECORDS],
     }

@@ -44,20 +44,20 @@ def arcs_of(table: pl.DataFrame) -> list[Arc]:
 
 def adjacency_of(arcs: Iterable[Arc], most_turn: float) -> Adjacency:
     """Return what leads into what. `most_turn`: degrees."""
-    known = list(arcs)
+    arc_list = list(arcs)
     starting: dict[int, list[Arc]] = defaultdict(list)
-    for arc in known:
+    for arc in arc_list:
         if arc.upstream is not None:
             starting[arc.upstream].append(arc)
     following: dict[int, tuple[int, ...]] = {}
     preceding: dict[int, list[int]] = defaultdict(list)
-    for arc in known:
+    for arc in arc_list:
         onward = [] if arc.downstream is None else starting[arc.downstream]
-        into = sorted(one.id for one in onward if _goes_on(arc, one, most_turn))
+        into = sorted(other.id for other in onward if _goes_on(arc, other, most_turn))
         if into:
             following[arc.id] = tuple(into)
-        for one in into:
-            preceding[one].append(arc.id)
+        for other in into:
+            preceding[other].append(arc.id)
     return Adjacency(following, {arc: tuple(sorted(some)) for arc, some in preceding.items()})
 
 
@@ -74,8 +74,8 @@ def _bearing(begin: Point, end: Point) -> float:
     return math.degrees(math.atan2(east, end[1] - begin[1]))
 
 
-def _turn(one: float, other: float) -> float:
-    return abs((other - one + 180) % 360 - 180)
+def _turn(bearing: float, other_bearing: float) -> float:
+    return abs((other_bearing - bearing + 180) % 360 - 180)
 
 
 def _line(geometry: str | None) -> Sequence[Point]:

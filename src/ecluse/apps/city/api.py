@@ -191,7 +191,7 @@ def list_metrics(
         city.day_after(stop) if stop else None,
         limit=limit,
     )
-    items = [{"date": one.key, **one.body} for one in page.items]
+    items = [{"date": document.key, **document.body} for document in page.items]
     behind = date.fromisoformat(page.items[-1].key) + timedelta(days=1) if page.next else None
     return CityRange(kind=kind, items=items, next=behind)
 
@@ -214,22 +214,22 @@ def show_arc(
                 most=city.LONGEST_RANGE,
             )
         )
-    found = city.arc_days(documents, arc, days)
-    reference = next((one for one in city.all_arcs(documents) if one["arc"] == arc), None)
-    if not found and reference is None:
+    arc_days = city.arc_days(documents, arc, days)
+    reference = next((arc_body for arc_body in city.all_arcs(documents) if arc_body["arc"] == arc), None)
+    if not arc_days and reference is None:
         raise NotFound(f"No arc {arc} is known on these days. See: GET /api/city/export/arcs/DATE.csv")
-    label = (found[-1][1] if found else reference or {}).get("label")
-    items = [{"date": day.isoformat(), **body} for day, body in found]
+    label = (arc_days[-1][1] if arc_days else reference or {}).get("label")
+    items = [{"date": day.isoformat(), **body} for day, body in arc_days]
     return CityArc(arc=arc, label=label, reference=reference, items=items)
 
 
 @router.get("/report/latest", responses=answers(404))
 def latest_report(runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
     """The report of the latest day that has one."""
-    found = runtime.documents.latest("reports")
-    if found is None:
+    report = runtime.documents.latest("reports")
+    if report is None:
         raise NotFound("No report was written yet. Run a day: ecluse city run")
-    return {"date": found.key, **found.body}
+    return {"date": report.key, **report.body}
 
 
 @router.get("/report/{day}", responses=answers(404))
@@ -284,15 +284,15 @@ def list_bottlenecks(
 
     Without a period: the eight weeks up to the latest day.
     """
-    found = city.bottlenecks(runtime, first, last, days)
+    ranking = city.bottlenecks(runtime, first, last, days)
     return CityBottlenecks(
         **city.naming(runtime.documents, runtime.settings.of(CitySettings).name),
-        first=found.first,
-        last=found.last,
-        days=found.kind,
-        rests_on=found.days,
-        total=found.total,
-        items=found.items,
+        first=ranking.first,
+        last=ranking.last,
+        days=ranking.kind,
+        rests_on=ranking.days,
+        total=ranking.total,
+        items=ranking.items,
     )
 
 
@@ -306,13 +306,11 @@ def export_bottlenecks(
     days: KindOfDay = "working",
 ) -> Response:
     """The bottlenecks of a period as a file."""
-    found = city.bottlenecks(runtime, first, last, days)
-    said = city.naming(runtime.documents, runtime.settings.of(CitySettings).name)
-    name = (
-        f"{'invented-' if said['invented'] else ''}bottlenecks-{found.first}-{found.last}-{found.kind}.{form}"
-    )
+    ranking = city.bottlenecks(runtime, first, last, days)
+    names = city.naming(runtime.documents, runtime.settings.of(CitySettings).name)
+    name = f"{'invented-' if names['invented'] else ''}bottlenecks-{ranking.first}-{ranking.last}-{ranking.kind}.{form}"
     return Response(
-        encode_table(bottleneck_table(found, said), form),
+        encode_table(bottleneck_table(ranking, names), form),
         media_type=MEDIA_TYPES[form],
         headers={"content-disposition": f'attachment; filename="{name}"'},
     )
@@ -327,9 +325,9 @@ def start_run(body: RunRequest, runtime: RuntimeDep, user: Administrator) -> Run
 @router.get("/runs/{run}", responses=answers(404))
 def show_run(run: str, runtime: RuntimeDep, user: Administrator) -> CityRun:
     """How far a run is, and each of its days. For administrators."""
-    found = run_of(runtime, user.user.id, run)
-    days = {day: job_body(job) for day, job in found.days.items()}
-    return CityRun(run=job_body(found.prepare), days=days, active=found.active)
+    city_run = run_of(runtime, user.user.id, run)
+    days = {day: job_body(job) for day, job in city_run.days.items()}
+    return CityRun(run=job_body(city_run.prepare), days=days, active=city_run.active)
 
 
 def _metrics(documents: Documents, kind: str, day: date) -> Body:
@@ -343,10 +341,10 @@ def _one(documents: Documents, kind: str, day: date) -> Body:
         NoSuchDay: there is none; carries the nearest dates that have one.
     """
     key = (kind, day.isoformat())
-    found = documents.get_many([key]).get(key)
-    if found is None:
+    body = documents.get_many([key]).get(key)
+    if body is None:
         raise no_such_day(documents, day, kind)
-    return {"date": day.isoformat(), **found}
+    return {"date": day.isoformat(), **body}
 
 
 def _kinds(documents: Documents) -> list[str]:
@@ -356,9 +354,9 @@ def _kinds(documents: Documents) -> list[str]:
 
 
 def _known_kind(documents: Documents, kind: str) -> str:
-    known = _kinds(documents)
-    if known and kind not in known:
-        raise NotFound(f"No kind of metrics {kind[:40]!r}; there are {', '.join(known)}.")
+    kinds = _kinds(documents)
+    if kinds and kind not in kinds:
+        raise NotFound(f"No kind of metrics {kind[:40]!r}; there are {', '.join(kinds)}.")
     return kind
 
 

@@ -84,8 +84,12 @@ class _Told:
             np.full((sensors, days, 24), np.nan, np.float32) for _ in range(3)
         )
 
-    def put(self, at: int, told: Forecast) -> None:
-        self.median[:, at], self.low[:, at], self.high[:, at] = told.median, told.low, told.high
+    def put(self, at: int, forecast_: Forecast) -> None:
+        self.median[:, at], self.low[:, at], self.high[:, at] = (
+            forecast_.median,
+            forecast_.low,
+            forecast_.high,
+        )
 
 
 def backtest(
@@ -113,17 +117,17 @@ def backtest(
             f"A backtest of {weeks} weeks needs {weeks + NEEDED_WEEKS} weeks of data; there are {days // _WEEK}. "
             "Ask for fewer (--weeks), or fetch more: ecluse city fetch"
         )
-    told = _told(Past(panel), first, learns, history_days, level, seed, report)
-    told["weekly naive"].median[:] = panel.values[:, first - _WEEK : days - _WEEK]
-    return _scored(panel, first, level, told)
+    predictions = _told(Past(panel), first, learns, history_days, level, seed, report)
+    predictions["weekly naive"].median[:] = panel.values[:, first - _WEEK : days - _WEEK]
+    return _scored(panel, first, level, predictions)
 
 
 def _told(
     past: Past, first: int, learns: bool, history: int | None, level: float, seed: int, report: Report
 ) -> dict[str, _Told]:
-    told = {model: _Told(len(past.sensors), past.days - first) for model in MODELS}
+    predictions = {model: _Told(len(past.sensors), past.days - first) for model in MODELS}
     if not learns:
-        del told["LightGBM"]
+        del predictions["LightGBM"]
     learned: Learned | None = None
     for n in range(first, past.days):
         if learns and (n - first) % LEARNED_EVERY == 0:
@@ -134,35 +138,37 @@ def _told(
                     f"Before {past.dates[n]} there are too few values to learn from. Measure the others: --no-learn"
                 )
             learned = Learned.from_past(past, n, since=since, seed=seed)
-        told["typical day"].put(n - first, by_typical_day(past, n, level))
-        told["recent level"].put(n - first, by_recent_level(past, n, level))
+        predictions["typical day"].put(n - first, by_typical_day(past, n, level))
+        predictions["recent level"].put(n - first, by_recent_level(past, n, level))
         best = plain(past, n, level)
         if learned is not None:
-            told["LightGBM"].put(n - first, learned.forecast(n, level))
+            predictions["LightGBM"].put(n - first, learned.forecast(n, level))
             best = chosen(best, learned, past, n)
-        told["chosen"].put(n - first, best)
-    return told
+        predictions["chosen"].put(n - first, best)
+    return predictions
 
 
 # Scores
 
 
-def _scored(panel: Panel, first: int, level: float, told: Mapping[str, _Told]) -> Backtest:
+def _scored(panel: Panel, first: int, level: float, predictions: Mapping[str, _Told]) -> Backtest:
     truth = panel.values[:, first:]
     counted = np.isfinite(truth)
-    for one in told.values():
-        counted &= np.isfinite(one.median)
+    for predictions_of_model in predictions.values():
+        counted &= np.isfinite(predictions_of_model.median)
     before = panel.values[:, :first]
     scale = _mean(np.abs(before[:, _WEEK:] - before[:, :-_WEEK]))
     series: dict[Any, dict[str, Score]] = {sensor: {} for sensor in panel.sensors}
     overall = {}
-    for model, one in told.items():
-        error = _mean(np.where(counted, np.abs(truth - one.median), np.nan))
+    for model, predictions_of_model in predictions.items():
+        error = _mean(np.where(counted, np.abs(truth - predictions_of_model.median), np.nan))
         with np.errstate(invalid="ignore", divide="ignore"):
             mase = np.where(scale > 0, error / scale, np.nan)
-        bounded = counted & np.isfinite(one.low) & np.isfinite(one.high)
-        inside = np.where(bounded, (truth >= one.low) & (truth <= one.high), np.nan).astype(np.float32)
-        width = _mean(np.where(bounded, one.high - one.low, np.nan))
+        bounded = counted & np.isfinite(predictions_of_model.low) & np.isfinite(predictions_of_model.high)
+        inside = np.where(
+            bounded, (truth >= predictions_of_model.low) & (truth <= predictions_of_model.high), np.nan
+        ).astype(np.float32)
+        width = _mean(np.where(bounded, predictions_of_model.high - predictions_of_model.low, np.nan))
         coverage = _mean(inside)
         for n, sensor in enumerate(panel.sensors):
             series[sensor][model] = Score(
@@ -179,15 +185,15 @@ def _scored(panel: Panel, first: int, level: float, told: Mapping[str, _Told]) -
 
 def _mean(values: Floats) -> NDArray[np.float64]:
     """(sensors, days, 24) → (sensors,): the mean of what is known, NaN where nothing is."""
-    known = np.isfinite(values)
+    is_known = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        total = np.where(known, values, 0).sum(axis=(1, 2), dtype=np.float64)
-        return np.asarray(total / known.sum(axis=(1, 2)))
+        total = np.where(is_known, values, 0).sum(axis=(1, 2), dtype=np.float64)
+        return np.asarray(total / is_known.sum(axis=(1, 2)))
 
 
 def _over(summary: Callable[[Any], Any], values: NDArray[Any]) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(summary(known.astype(np.float64))) if known.size else None
+    known_values = values[np.isfinite(values)]
+    return float(summary(known_values.astype(np.float64))) if known_values.size else None
 
 
 def _number(value: float) -> float | None:

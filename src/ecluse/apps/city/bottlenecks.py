@@ -99,20 +99,26 @@ def rank_bottlenecks(
 ) -> tuple[list[Body], int, int]:
     """Return the bottlenecks on days of a kind, how many there are in all, and the days that the ranking rests on."""
     at = [n for n, day in enumerate(hours.dates) if kind_of(day) == kind]
-    known = {place.arc.id: place for place in places}
+    arc_of = {place.arc.id: place for place in places}
     if not at or not hours.arcs:
         return [], 0, len(at)
     measured, queue = hours.measured[:, at], hours.queue[:, at]
-    lost = np.where(queue, np.nan_to_num(hours.lost[:, at]), 0)
+    lost_hours = np.where(queue, np.nan_to_num(hours.lost[:, at]), 0)
     days, queued = measured.sum(axis=1), queue.sum(axis=1)
     share = queued / np.maximum(days, 1)
     again = (days >= thresholds.bottleneck_days) & (share >= thresholds.bottleneck_share)
     rows = {arc: n for n, arc in enumerate(hours.arcs) if again[n].any()}
-    adjacency = adjacency_of([known[arc].arc for arc in rows if arc in known], thresholds.queue_turn)
-    period = _Period(rows, known, adjacency, measured, queue, lost, again, share)
-    found = [_bottleneck(period, members) for members in _joined(period)]
-    found.sort(key=lambda one: (-one["lost_time"], -(one["impact"] or 0), one["arc"]))
-    return [{"rank": n, **one} for n, one in enumerate(found[:LISTED], 1)], len(found), len(at)
+    adjacency = adjacency_of([arc_of[arc].arc for arc in rows if arc in arc_of], thresholds.queue_turn)
+    period = _Period(rows, arc_of, adjacency, measured, queue, lost_hours, again, share)
+    ranked = [_bottleneck(period, members) for members in _joined(period)]
+    ranked.sort(
+        key=lambda bottleneck: (-bottleneck["lost_time"], -(bottleneck["impact"] or 0), bottleneck["arc"])
+    )
+    return (
+        [{"rank": n, **bottleneck} for n, bottleneck in enumerate(ranked[:LISTED], 1)],
+        len(ranked),
+        len(at),
+    )
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,11 @@ class _Period:
     def following(self, arc: int) -> list[int]:
         """Return the arcs it leads into that queue again and again at an hour when it does."""
         onward = self.adjacency.following.get(arc, ())
-        return [one for one in onward if (self.again[self.rows[arc]] & self.again[self.rows[one]]).any()]
+        return [
+            next_arc
+            for next_arc in onward
+            if (self.again[self.rows[arc]] & self.again[self.rows[next_arc]]).any()
+        ]
 
 
 def _joined(period: _Period) -> list[list[int]]:
@@ -165,7 +175,7 @@ def _bottleneck(period: _Period, members: Sequence[int]) -> Body:
     of_head = period.again[at]
     days_measured = int(period.measured[at][:, of_head].any(axis=1).sum())
     days_queued = int(period.queue[at][:, of_head].any(axis=1).sum())
-    lost, days = float(period.lost[rows].sum()), period.queue.shape[1]
+    lost_total, days = float(period.lost[rows].sum()), period.queue.shape[1]
     duration, length = float(hours.mean()), float(lengths.mean())
     return {
         "arc": head,
@@ -182,8 +192,8 @@ def _bottleneck(period: _Period, members: Sequence[int]) -> Body:
         "duration": rounded(duration),
         "length": rounded(length),
         "longest": rounded(float(lengths.max())),
-        "lost_time": rounded(lost) or 0.0,
-        "lost_time_a_day": rounded(lost / days),
+        "lost_time": rounded(lost_total) or 0.0,
+        "lost_time_a_day": rounded(lost_total / days),
         "impact": rounded(int(queues.sum()) * duration * length / 1000),
         "by_hour": rounded_list(np.where(period.measured[at].any(axis=0), period.share[at], np.nan)),
     }
@@ -203,7 +213,9 @@ def _upstream_first(period: _Period, members: Sequence[int], head: int) -> list[
     while edge:
         step += 1
         edge = [
-            arc for arc in members if arc not in behind and any(one in edge for one in period.following(arc))
+            arc
+            for arc in members
+            if arc not in behind and any(next_arc in edge for next_arc in period.following(arc))
         ]
         behind |= dict.fromkeys(edge, step)
     return sorted(members, key=lambda arc: (-behind.get(arc, len(members)), arc))
@@ -219,12 +231,12 @@ def day_chunks(hours: Hours, at: int, size: int = 400) -> dict[str, Body]:
     chunks = {}
     for n, start in enumerate(range(0, len(hours.arcs), size)):
         part = slice(start, start + size)
-        queue, lost = hours.queue[part, at], hours.lost[part, at]
+        queue, lost_hours = hours.queue[part, at], hours.lost[part, at]
         chunks[f"{n:03d}"] = {
             "arc": list(hours.arcs[part]),
             "measured": _bits(hours.measured[part, at]),
             "queue": _bits(queue),
-            "lost": [rounded_list(some[is_queue]) for some, is_queue in zip(lost, queue, strict=True)],
+            "lost": [rounded_list(some[is_queue]) for some, is_queue in zip(lost_hours, queue, strict=True)],
         }
     return chunks
 
@@ -233,21 +245,23 @@ def read_hours(documents: Documents, first: date, last: date) -> Hours:
     """Return the hours of every day that is known from `first` to `last`, both included."""
     keys = documents.keys(MARK, first.isoformat(), f"{last}~")  # "~" is behind every date
     dates = tuple(date.fromisoformat(key) for key in keys)
-    chunks = [[one.body for one in documents.all(f"{KIND}/{day}")] for day in dates]
+    chunks = [[document.body for document in documents.all(f"{KIND}/{day}")] for day in dates]
     arcs = tuple(sorted({arc for of_day in chunks for chunk in of_day for arc in chunk["arc"]}))
     rows = {arc: n for n, arc in enumerate(arcs)}
     shape = (len(arcs), len(dates), HOURS)
-    found = Hours(
+    hours = Hours(
         arcs, dates, np.zeros(shape, bool), np.zeros(shape, bool), np.full(shape, np.nan, np.float32)
     )
     for at, of_day in enumerate(chunks):
         for chunk in of_day:
             places = [rows[arc] for arc in chunk["arc"]]
-            found.measured[places, at] = _flags(chunk["measured"])
-            found.queue[places, at] = _flags(chunk["queue"])
-            for row, lost in zip(places, chunk["lost"], strict=True):
-                found.lost[row, at, found.queue[row, at]] = [np.nan if one is None else one for one in lost]
-    return found
+            hours.measured[places, at] = _flags(chunk["measured"])
+            hours.queue[places, at] = _flags(chunk["queue"])
+            for row, lost_row in zip(places, chunk["lost"], strict=True):
+                hours.lost[row, at, hours.queue[row, at]] = [
+                    np.nan if value is None else value for value in lost_row
+                ]
+    return hours
 
 
 def usual_begin(last: date) -> date:

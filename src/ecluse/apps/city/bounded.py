@@ -9,11 +9,11 @@ from typing import Any
 
 def first_that_fit(items: Iterable[dict[str, Any]], most: int, size: int) -> list[dict[str, Any]]:
     """Return the first of `items`: at most `most`, and no more than fit into `size` bytes of JSON."""
-    found: list[dict[str, Any]] = []
+    fitting: list[dict[str, Any]] = []
     left = size
     for item in items:
         left -= len(json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()) + 1
-        if len(found) == most or left < 0:
+        if len(fitting) == most or left < 0:
             break
-        found.append(item)
-    return found
+        fitting.append(item)
+    return fitting

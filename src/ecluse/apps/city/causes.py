@@ -50,59 +50,74 @@ _MEASURE: Final = {
 class Evidence:
     """What the data of a day has of causes, made ready once for all its alerts."""
 
-    def __init__(self, inputs: Inputs, found: Mapping[str, Metrics], arcs: set[int]) -> None:
+    def __init__(self, inputs: Inputs, metrics: Mapping[str, Metrics], arcs: set[int]) -> None:
         self._inputs = inputs
         self._neighbours: Adjacency = adjacency_of(arcs_of(inputs.arcs), inputs.thresholds.queue_turn)
         self._near = works_near(inputs, arcs)
         self._sites = {row["site"]: row for row in inputs.works.iter_rows(named=True)}
         self._places = {arc: n for n, arc in enumerate(inputs.network.ids.tolist())}
-        self._of_day = [*_holidays(inputs), *_weather(found.get("weather"))]
+        self._of_day = [*_holidays(inputs), *_weather(metrics.get("weather"))]
         self._blocked = _blocked_lines(inputs)
 
     def works(self, arc: int) -> list[str]:
         """Return the sites active on the day near an arc, nearest first."""
         return [site for _, site in self._near.get(arc, [])]
 
-    def causes(self, one: Departure) -> list[Cause]:
+    def causes(self, departure: Departure) -> list[Cause]:
         """Return what may be why, what lies near first."""
-        arc = int(self._inputs.network.ids[one.place])
-        near = [*self._closed(one), *self._sensor(one), *self._queues(one, arc), *self._begun(arc)]
-        return [*near, *self._of_day, *self._transit(one)]
+        arc = int(self._inputs.network.ids[departure.place])
+        near = [
+            *self._closed(departure),
+            *self._sensor(departure),
+            *self._queues(departure, arc),
+            *self._begun(arc),
+        ]
+        return [*near, *self._of_day, *self._transit(departure)]
 
-    def _closed(self, one: Departure) -> Iterator[Cause]:
-        states = self._inputs.road_hours.arc_state[one.place, one.begin : one.end]
+    def _closed(self, departure: Departure) -> Iterator[Cause]:
+        states = self._inputs.road_hours.arc_state[departure.place, departure.begin : departure.end]
         if hours := int((states == ARC_STATES.index("Barré")).sum()):
-            yield {"kind": "closed", "near": True, "hours": hours, "of": one.hours}
+            yield {"kind": "closed", "near": True, "hours": hours, "of": departure.hours}
 
-    def _sensor(self, one: Departure) -> Iterator[Cause]:
+    def _sensor(self, departure: Departure) -> Iterator[Cause]:
         day = self._inputs.road_hours
-        impossible = int(day.impossible[one.place].sum())
-        beside = [at for at in (one.begin - 1, one.end) if 0 <= at < day.hours]
-        gaps = sum(not day.observed[one.place, at] for at in beside)
+        impossible = int(day.impossible[departure.place].sum())
+        beside = [at for at in (departure.begin - 1, departure.end) if 0 <= at < day.hours]
+        gaps = sum(not day.observed[departure.place, at] for at in beside)
         if impossible or gaps:
-            missing = day.hours - int(day.observed[one.place].sum())
+            missing = day.hours - int(day.observed[departure.place].sum())
             yield {"kind": "sensor", "near": True, "impossible": impossible, "gaps": gaps, "missing": missing}
 
-    def _queues(self, one: Departure, arc: int) -> Iterator[Cause]:
-        if one.kind == "flow" and one.side == "above":
+    def _queues(self, departure: Departure, arc: int) -> Iterator[Cause]:
+        if departure.kind == "flow" and departure.side == "above":
             return
         sides = (("downstream", self._neighbours.following), ("upstream", self._neighbours.preceding))
-        for kind, of in sides:
-            slow = [found for other in of.get(arc, ()) if (found := self._slow(one, other)) is not None]
+        for kind, neighbours in sides:
+            slow = [
+                cause
+                for other in neighbours.get(arc, ())
+                if (cause := self._slow(departure, other)) is not None
+            ]
             if slow:
                 slow.sort(key=lambda each: (-each["hours"], -each["occupancy"], each["arc"]))
-                yield {"kind": kind, "near": True, "arcs": slow[:NAMED], "total": len(slow), "of": one.hours}
+                yield {
+                    "kind": kind,
+                    "near": True,
+                    "arcs": slow[:NAMED],
+                    "total": len(slow),
+                    "of": departure.hours,
+                }
 
-    def _slow(self, one: Departure, other: int) -> Cause | None:
+    def _slow(self, departure: Departure, neighbour: int) -> Cause | None:
         """Return a neighbour in how many of the hours it was congested, and its highest occupancy then."""
-        place = self._places[other]
-        occupancy = self._inputs.road_hours.occupancy[place, one.begin : one.end]
+        place = self._places[neighbour]
+        occupancy = self._inputs.road_hours.occupancy[place, departure.begin : departure.end]
         slow = occupancy >= self._inputs.thresholds.congested
         if not slow.any():
             return None
         label = self._inputs.network.labels[place]
         return {
-            "arc": other,
+            "arc": neighbour,
             "label": label,
             "hours": int(slow.sum()),
             "occupancy": rounded(float(np.nanmax(occupancy))),
@@ -125,9 +140,9 @@ class Evidence:
                     "impact": row["impact"],
                 }
 
-    def _transit(self, one: Departure) -> Iterator[Cause]:
+    def _transit(self, departure: Departure) -> Iterator[Cause]:
         starts, hour = self._inputs.day.starts, timedelta(hours=1)
-        begin, end = starts[one.begin], starts[one.end - 1] + hour
+        begin, end = starts[departure.begin], starts[departure.end - 1] + hour
         lines = sorted(
             {name for name, since, until in self._blocked if since < end and (until is None or until > begin)}
         )
@@ -138,19 +153,19 @@ class Evidence:
 def works_near(inputs: Inputs, arcs: set[int]) -> dict[int, list[tuple[float, str]]]:
     """Arc → the sites active on the day within `works_radius` of it: metres and id, nearest first."""
     geometry = dict(zip(inputs.arcs["arc"].to_list(), inputs.arcs["geometry"].to_list(), strict=True))
-    wanted, sites = sorted(arcs), inputs.works["site"].to_list()
-    found: dict[int, list[tuple[float, str]]] = {}
+    arc_ids, sites = sorted(arcs), inputs.works["site"].to_list()
+    works_of: dict[int, list[tuple[float, str]]] = {}
     near = partial(pairs_within, inputs.thresholds.works_radius)
-    for n, site, metres in near([geometry.get(arc) for arc in wanted], inputs.works["geometry"].to_list()):
-        found.setdefault(wanted[n], []).append((metres, sites[site]))
-    return {arc: sorted(some) for arc, some in found.items()}
+    for n, site, metres in near([geometry.get(arc) for arc in arc_ids], inputs.works["geometry"].to_list()):
+        works_of.setdefault(arc_ids[n], []).append((metres, sites[site]))
+    return {arc: sorted(some) for arc, some in works_of.items()}
 
 
 def _holidays(inputs: Inputs) -> Iterator[Cause]:
     day = inputs.day.date
     if is_public_holiday(day):
         yield {"kind": "public_holiday", "near": False}
-    before = [one for one in map(is_school_holiday, like_days(day)) if one is not None]
+    before = [is_holiday for is_holiday in map(is_school_holiday, like_days(day)) if is_holiday is not None]
     today = is_school_holiday(day)
     if today is None or not before or 2 * sum(before) == len(before):
         return

@@ -91,23 +91,23 @@ class Checked:
     invented: bool = False
 
     def of(self, outcome: Outcome) -> list[CheckedFile]:
-        return [one for one in self.files if one.outcome == outcome]
+        return [file for file in self.files if file.outcome == outcome]
 
     @property
     def is_usable(self) -> bool:
         """Whether a day can be computed of it: something was measured."""
-        return any(one.source in MEASURED and one.rows for one in self.sources)
+        return any(source.source in MEASURED and source.rows for source in self.sources)
 
 
 def check_raw(store: ObjectStore, zone: ZoneInfo, scratch: Path, report: Report = unheard) -> Checked:
     """Look at every file of a raw store, or of a folder that was meant to be one."""
     infos = [info for info in store.list() if not info.key.startswith(_NOT_DATA)]
-    whole = sum(info.size for info in infos) or 1
+    total_size = sum(info.size for info in infos) or 1
     done = 0
     files: list[CheckedFile] = []
     looked = 0
     for info in infos:
-        tell = part_of(report, done / whole, (done + info.size) / whole)
+        tell = part_of(report, done / total_size, (done + info.size) / total_size)
         # By folder: a feed has a file for each hour, and a line for each would say nothing.
         tell(0.0, _folder(info.key))
         form = form_of(info.key)
@@ -156,12 +156,12 @@ def not_taken(store: ObjectStore) -> list[str]:
     """Files and folders that no source reads, as far as three short listings tell; `check_raw` has all of them."""
     names = {name.strip("/") for name in store.list_names()}
     if not names & {"api", "batch"}:
-        found = [info.key for info in islice(store.list(), LOOKED_INTO)]
+        keys = [info.key for info in islice(store.list(), LOOKED_INTO)]
     else:
-        found = [f"{name}/" for name in names - {"api", "batch", "fetch"} if not name.startswith(".")]
-        found += [f"api/{name}/" for name in {one.strip("/") for one in store.list_names("api")} - _FEEDS]
-        found += [info.key for info in store.list("batch") if form_of(info.key) is None]
-    return sorted(key for key in found if not key.startswith(_NOT_DATA))
+        keys = [f"{name}/" for name in names - {"api", "batch", "fetch"} if not name.startswith(".")]
+        keys += [f"api/{name}/" for name in {name_.strip("/") for name_ in store.list_names("api")} - _FEEDS]
+        keys += [info.key for info in store.list("batch") if form_of(info.key) is None]
+    return sorted(key for key in keys if not key.startswith(_NOT_DATA))
 
 
 def _is_date(text: str) -> bool:
@@ -190,7 +190,7 @@ def _read(store: ObjectStore, info: ObjectInfo, form: Form, work: Curating) -> C
 
 
 def _together(source: str, files: Iterable[CheckedFile]) -> CheckedSource:
-    mine = [one.look for one in files if one.source == source and one.outcome == "readable"]
+    mine = [file.look for file in files if file.source == source and file.outcome == "readable"]
     rejected: Counter[str] = Counter()
     for look in mine:
         rejected.update(look.rejected)
@@ -213,7 +213,9 @@ def _not_taken(store: ObjectStore, info: ObjectInfo, scratch: Path, *, looks: bo
     reason = why_not_taken(info.key)
     if form is None:
         return CheckedFile(info.key, "not taken", reason=reason)
-    ending = next(one for one in sorted(_ENDINGS, key=len, reverse=True) if info.key.endswith(one))
+    ending = next(
+        ending_ for ending_ in sorted(_ENDINGS, key=len, reverse=True) if info.key.endswith(ending_)
+    )
     place = next((place for place in form.places if place.endswith(ending)), form.places[0])
     return CheckedFile(
         info.key,
@@ -239,5 +241,5 @@ def _columns(store: ObjectStore, info: ObjectInfo, scratch: Path) -> list[str]:
     text = head.decode("utf-8-sig", errors="replace")
     if ".csv" in info.key:
         line = text.partition("\n")[0].strip()
-        return max((next(csv.reader([line], delimiter=one), []) for one in _SEPARATORS), key=len)
+        return max((next(csv.reader([line], delimiter=separator), []) for separator in _SEPARATORS), key=len)
     return re.findall(r'"([^"\\]{1,60})"\s*:', text)

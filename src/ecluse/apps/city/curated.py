@@ -130,7 +130,7 @@ class Curated:
         rows: pl.DataFrame,
         *,
         in_order: bool = False,
-        **made: Unpack[Made],
+        **facts: Unpack[Made],
     ) -> Part:
         """Replace the rows of `origin` on `day`. `rows` has the columns of the table.
 
@@ -140,18 +140,20 @@ class Curated:
         schema, key = DAILY[table]
         typed = rows if rows.schema == schema else rows.select(schema.names()).cast(schema)
         return self._put(
-            _folder(table, day), origin, typed if in_order else typed.sort(key), _told(rows, made)
+            _folder(table, day), origin, typed if in_order else typed.sort(key), _facts_of(rows, facts)
         )
 
     def write_whole(
         self,
         table: str,
         rows: pl.DataFrame,
-        **made: Unpack[Made],
+        **facts: Unpack[Made],
     ) -> Part:
         """Replace a table that is kept once for all days; see `write`."""
         schema, key = WHOLE[table]
-        return self._put("", table, rows.select(schema.names()).cast(schema).sort(key), _told(rows, made))
+        return self._put(
+            "", table, rows.select(schema.names()).cast(schema).sort(key), _facts_of(rows, facts)
+        )
 
     def remove(self, table: str, day: date, origin: str) -> None:
         """Take the rows of an origin away; where there are none, nothing happens."""
@@ -176,10 +178,10 @@ class Curated:
     def failures(self) -> dict[str, str]:
         """Source → why its raw files could not be read when they were last looked at; what was read before stays."""
         try:
-            found: dict[str, str] = unpack(json.loads(self._store.get(_FAILURES)))
+            failures: dict[str, str] = unpack(json.loads(self._store.get(_FAILURES)))
         except ObjectNotFound:
             return {}
-        return found
+        return failures
 
     def days(self, table: str) -> list[date]:
         """The days that have rows of a table, or were found to have none, in order."""
@@ -193,8 +195,8 @@ class Curated:
     def parts_between(self, table: str, first: date, last: date) -> dict[date, list[Part]]:
         """Return the same for each day from `first` to `last` that has any, by one listing."""
         days = list(self._listed(table, first, last).items())
-        found = transfer_all(lambda one, _: self._parts(one[1]), days)
-        return {day: parts for (day, _), parts in zip(days, found, strict=True)}
+        parts = transfer_all(lambda day_and_infos, _: self._parts(day_and_infos[1]), days)
+        return {day: parts for (day, _), parts in zip(days, parts, strict=True)}
 
     def whole(self, table: str) -> Part | None:
         """Return what a table that is kept once was made of; None before it is written."""
@@ -202,8 +204,8 @@ class Curated:
 
     def batch(self, table: str, origin: str) -> Batch | None:
         """Return what is known of a batch file; None before it is begun."""
-        told = self._json(join_key(table, f"{origin}.json"))
-        return None if told is None else Batch(**told)
+        content = self._json(join_key(table, f"{origin}.json"))
+        return None if content is None else Batch(**content)
 
     # Read
 
@@ -214,8 +216,8 @@ class Curated:
         """
         schema, _rest = DAILY[table]
         days = list(self._listed(table, first, last).items())
-        found = transfer_all(lambda one, _: self._read_day(table, *one), days)
-        frames = [frame for frame in found if frame.height]
+        frames_of_days = transfer_all(lambda day_and_infos, _: self._read_day(table, *day_and_infos), days)
+        frames = [frame for frame in frames_of_days if frame.height]
         return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
     def read_whole(self, table: str) -> pl.DataFrame:
@@ -225,12 +227,12 @@ class Curated:
             try:
                 return pl.DataFrame(schema=WHOLE[table][0]) if part is None else self._rows("", part)
             except ObjectNotFound as error:
-                lost = error
-        raise lost
+                first_error = error
+        raise first_error
 
     def _listed(self, table: str, first: date, last: date) -> dict[date, list[ObjectInfo]]:
         """Return the JSONs of each day, by one listing, whatever the number of days."""
-        found: dict[date, list[ObjectInfo]] = {}
+        infos_of: dict[date, list[ObjectInfo]] = {}
         # a store may leave out all of the folder that a listing is to begin behind (SeaweedFS does), so that it is
         # the folder of the day before
         for info in self._store.list(table, after=_folder(table, first - timedelta(days=1))):
@@ -240,8 +242,8 @@ class Curated:
             if (day := date.fromisoformat(name[3:])) > last:
                 break
             if day >= first and info.key.endswith(".json"):
-                found.setdefault(day, []).append(info)
-        return found
+                infos_of.setdefault(day, []).append(info)
+        return infos_of
 
     def _read_day(self, table: str, day: date, infos: Iterable[ObjectInfo]) -> pl.DataFrame:
         schema, key = DAILY[table]
@@ -251,9 +253,9 @@ class Curated:
                 frames = [self._rows(folder, part) for part in self._parts(infos)]
                 break
             except ObjectNotFound as error:  # a writer replaced a part between our two looks
-                infos, lost = self._jsons(folder), error
+                infos, first_error = self._jsons(folder), error
         else:
-            raise lost
+            raise first_error
         if not frames:
             return pl.DataFrame(schema=schema)
         if len(frames) == 1:
@@ -278,9 +280,9 @@ class Curated:
         return list(self._store.list(folder, suffix=".json"))
 
     def _parts(self, infos: Iterable[ObjectInfo]) -> list[Part]:
-        told = (self._part(info) for info in infos)
+        parts = (self._part(info) for info in infos)
         return sorted(
-            (part for part in told if part is not None), key=lambda part: (part.modified, part.origin)
+            (part for part in parts if part is not None), key=lambda part: (part.modified, part.origin)
         )
 
     def _part_of(self, folder: str, origin: str) -> Part | None:
@@ -293,36 +295,36 @@ class Curated:
         """Return what a JSON says of a part; None where it went, or was written under another layout."""
         at = (info.key, info.e_tag)
         with self._lock:
-            known = self._known.get(at) if info.e_tag else None
-        if known is not None:
-            return known
-        told = self._json(info.key)
-        if told is None:
+            cached = self._known.get(at) if info.e_tag else None
+        if cached is not None:
+            return cached
+        content = self._json(info.key)
+        if content is None:
             return None
-        part = Part(**told)
+        part = Part(**content)
         with self._lock:
             self._known[at] = part
         return part
 
     def _json(self, key: str) -> dict[str, Any] | None:
         try:
-            told: dict[str, Any] = unpack(json.loads(self._store.get(key)))
+            content: dict[str, Any] = unpack(json.loads(self._store.get(key)))
         except ObjectNotFound:
             return None
-        if told["layout"] != LAYOUT:
+        if content["layout"] != LAYOUT:
             return None
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
 
-    def _put_json(self, key: str, what: Part | Batch) -> None:
-        self._store.put(key, json.dumps(pack(vars(what)), ensure_ascii=False, sort_keys=True).encode())
+    def _put_json(self, key: str, record: Part | Batch) -> None:
+        self._store.put(key, json.dumps(pack(vars(record)), ensure_ascii=False, sort_keys=True).encode())
 
-    def _put(self, folder: str, origin: str, rows: pl.DataFrame, told: Mapping[str, Any]) -> Part:
+    def _put(self, folder: str, origin: str, rows: pl.DataFrame, facts: Mapping[str, Any]) -> Part:
         before = self._part_of(folder, _checked(origin))
         name = f"{origin}-{uuid.uuid4().hex[:16]}.parquet"
         buffer = BytesIO()
         rows.write_parquet(buffer, compression="zstd", compression_level=1, statistics=True)
         data = buffer.getvalue()
-        part = Part(origin, name, hashlib.sha256(data).hexdigest(), len(data), rows.height, **told)
+        part = Part(origin, name, hashlib.sha256(data).hexdigest(), len(data), rows.height, **facts)
         self._store.put(join_key(folder, name), data)
         self._put_json(join_key(folder, f"{origin}.json"), part)
         if before is not None:
@@ -347,16 +349,16 @@ def _checked(origin: str) -> str:
     return origin
 
 
-def _told(rows: pl.DataFrame, made: Made) -> dict[str, Any]:
+def _facts_of(rows: pl.DataFrame, facts: Made) -> dict[str, Any]:
     """Return what a part keeps of what its rows were made from."""
     return {
-        "fingerprint": made["fingerprint"],
-        "modified": made.get("modified", ""),
-        "records": made.get("records", rows.height),
-        "files": tuple(made.get("files", ())),
-        "fallback": tuple(made.get("fallback", ())),
-        "rejected": dict(made.get("rejected", {})),
-        "examples": tuple(vars(one) for one in islice(made.get("examples", ()), QUOTED)),
+        "fingerprint": facts["fingerprint"],
+        "modified": facts.get("modified", ""),
+        "records": facts.get("records", rows.height),
+        "files": tuple(facts.get("files", ())),
+        "fallback": tuple(facts.get("fallback", ())),
+        "rejected": dict(facts.get("rejected", {})),
+        "examples": tuple(vars(example) for example in islice(facts.get("examples", ()), QUOTED)),
     }
 
 

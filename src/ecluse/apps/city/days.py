@@ -34,8 +34,8 @@ def is_there(documents: Documents, day: date) -> bool:
 
 def latest_day(documents: Documents) -> date | None:
     """Return the last day that was computed."""
-    found = documents.latest(MARK)
-    return None if found is None else date.fromisoformat(found.key)
+    document = documents.latest(MARK)
+    return None if document is None else date.fromisoformat(document.key)
 
 
 def known_days(documents: Documents) -> list[date]:
@@ -48,8 +48,8 @@ def nearest_days(documents: Documents, day: date, kind: str = MARK) -> list[str]
     key = day.isoformat()
     after = documents.range(kind, key, limit=NEAREST).items
     before = documents.range(kind, None, key, limit=NEAREST, newest_first=True).items
-    around = [one.key for one in (*before, *after)]
-    return sorted(around, key=lambda one: abs(date.fromisoformat(one) - day))[:NEAREST]
+    around = [document.key for document in (*before, *after)]
+    return sorted(around, key=lambda key: abs(date.fromisoformat(key) - day))[:NEAREST]
 
 
 def no_such_day(documents: Documents, day: date, kind: str = MARK) -> NoSuchDay:

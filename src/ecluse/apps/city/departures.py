@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import rounded
-from ecluse.apps.city.streaks import spells
+from ecluse.apps.city.streaks import streaks
 from ecluse.apps.city.typical import VERDICTS, Usual, Verdict
 
 Kind = Literal["congestion", "flow"]
@@ -71,9 +71,9 @@ class Judged:
 def departures(inputs: Inputs, sensors: Metrics | None) -> list[Departure]:
     """Return every departure of the day, by arc and hour. `sensors`: the metrics that say which of them fail."""
     silent = _failing(sensors)
-    found = [*_congestion(inputs), *_flow(inputs)]
+    candidates = [*_congestion(inputs), *_flow(inputs)]
     ids = inputs.network.ids
-    return [one for one in found if int(ids[one.place]) not in silent]
+    return [departure for departure in candidates if int(ids[departure.place]) not in silent]
 
 
 def judged(inputs: Inputs) -> Judged:
@@ -87,19 +87,19 @@ def judged(inputs: Inputs) -> Judged:
     return Judged(int(day.reporting.sum()), int(can.sum()))
 
 
-def verdicts(inputs: Inputs, found: list[Departure]) -> list[Verdict]:
+def verdicts(inputs: Inputs, departures: list[Departure]) -> list[Verdict]:
     """Return one verdict per arc: that of its whole day, or that of its worst departure where this is worse."""
-    codes = [VERDICTS.index(one) if one != "unknown" else -1 for one in inputs.flow_verdicts]
-    for one in found:
-        codes[one.place] = max(
-            codes[one.place], VERDICTS.index("unusual" if one.severity == 1 else "exceptional")
+    codes = [VERDICTS.index(verdict) if verdict != "unknown" else -1 for verdict in inputs.flow_verdicts]
+    for departure in departures:
+        codes[departure.place] = max(
+            codes[departure.place], VERDICTS.index("unusual" if departure.severity == 1 else "exceptional")
         )
     return ["unknown" if code < 0 else VERDICTS[code] for code in codes]
 
 
 def _failing(sensors: Metrics | None) -> set[int]:
     failing = [] if sensors is None else sensors.body["failing"]
-    return {one["id"] for one in failing if one["kind"] == "arc" and one["reason"] in NOT_JUDGED}
+    return {sensor["id"] for sensor in failing if sensor["kind"] == "arc" and sensor["reason"] in NOT_JUDGED}
 
 
 def _congestion(inputs: Inputs) -> Iterator[Departure]:
@@ -107,7 +107,7 @@ def _congestion(inputs: Inputs) -> Iterator[Departure]:
     usual, thresholds = inputs.occupancy_usual, inputs.thresholds
     occupancy = inputs.road_hours.occupancy
     out = (occupancy > _edge(usual, inputs, "above")) & (occupancy >= thresholds.congested)
-    for place, begin, end in spells(out, round(thresholds.alert_hours)):
+    for place, begin, end in streaks(out, round(thresholds.alert_hours)):
         times = _times(usual, inputs, occupancy, "above", place, begin, end)
         severity = 1 + (times >= thresholds.far_outside) + (end - begin >= thresholds.severe_hours)
         like = usual.as_far(place, inputs.day.clock_hours[begin:end], occupancy[place, begin:end])
@@ -121,7 +121,7 @@ def _flow(inputs: Inputs) -> Iterator[Departure]:
     sides: tuple[Side, ...] = ("above", "below")
     for side in sides:
         edge = _edge(usual, inputs, side)
-        for place, begin, end in spells(flow > edge if side == "above" else flow < edge, least):
+        for place, begin, end in streaks(flow > edge if side == "above" else flow < edge, least):
             is_exceptional = inputs.flow_verdicts[place] == "exceptional"
             if end - begin < flow_hours_needed(inputs, is_exceptional):
                 continue

@@ -20,15 +20,15 @@ def pairs_within(
     a city of 20 km errs by less than 1 in 500. What has no geometry is near nothing.
     """
     first, second = _geometries(some), _geometries(others)
-    known = np.concatenate([first[~shapely.is_missing(first)], second[~shapely.is_missing(second)]])
-    if not len(known):
+    present = np.concatenate([first[~shapely.is_missing(first)], second[~shapely.is_missing(second)]])
+    if not len(present):
         return []
-    bounds = shapely.total_bounds(known)
+    bounds = shapely.total_bounds(present)
     metres = metres_of_degree((bounds[1] + bounds[3]) / 2)
     first, second = _on_plane(first, metres), _on_plane(second, metres)
-    at, found = shapely.STRtree(second).query(first, predicate="dwithin", distance=radius)
-    distances = shapely.distance(first[at], second[found])
-    return sorted(zip(at.tolist(), found.tolist(), distances.tolist(), strict=True))
+    at, matches = shapely.STRtree(second).query(first, predicate="dwithin", distance=radius)
+    distances = shapely.distance(first[at], second[matches])
+    return sorted(zip(at.tolist(), matches.tolist(), distances.tolist(), strict=True))
 
 
 def metres_of_degree(latitude: float) -> NDArray[np.float64]:
@@ -39,8 +39,8 @@ def metres_of_degree(latitude: float) -> NDArray[np.float64]:
     return np.array([east, north])
 
 
-def _geometries(told: Sequence[str | None]) -> NDArray[Any]:
-    return np.asarray(shapely.from_geojson(np.array(list(told), dtype=object)), dtype=object).reshape(-1)
+def _geometries(texts: Sequence[str | None]) -> NDArray[Any]:
+    return np.asarray(shapely.from_geojson(np.array(list(texts), dtype=object)), dtype=object).reshape(-1)
 
 
 def _on_plane(geometries: NDArray[Any], metres: NDArray[np.float64]) -> NDArray[Any]:

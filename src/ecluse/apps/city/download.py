@@ -98,7 +98,7 @@ class Downloads:
         *,
         types: Iterable[str],
         largest: int,
-        known: Known | None = None,
+        validators: Known | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[Download | None]:
         """Yield the file at `url`, there until the end of the `with`; None where it is the one that is `known`.
@@ -109,23 +109,23 @@ class Downloads:
             FetchFailed: it did not come; the message says why and what to do.
         """
         host = checked_address(url).netloc
-        wanted = _Wanted(url, tuple(types), largest, known or Known(), dict(headers or {}))
+        request = _FileRequest(url, tuple(types), largest, validators or Known(), dict(headers or {}))
         partial = _Partial(self._scratch / f"{uuid.uuid4().hex}.part")
         try:
-            yield self._download(wanted, host, partial)
+            yield self._download(request, host, partial)
         finally:
             partial.path.unlink(missing_ok=True)
             partial.unpacked.unlink(missing_ok=True)
 
-    def _download(self, wanted: _Wanted, host: str, partial: _Partial) -> Download | None:
+    def _download(self, request: _FileRequest, host: str, partial: _Partial) -> Download | None:
         attempt = 0
         while True:
             attempt += 1
             self._take_turn(host)
             try:
-                return self._attempt(wanted, partial)
+                return self._attempt(request, partial)
             except _Passing as passing:
-                self._wait(passing, attempt, wanted.url, host)
+                self._wait(passing, attempt, request.url, host)
 
     def _take_turn(self, host: str) -> None:
         self._sleep(self._asked.get(host, 0.0) + self._pace.between - time.monotonic())
@@ -167,18 +167,18 @@ class Downloads:
             self._beat()
             time.sleep(min(left, _BEAT_SECONDS))
 
-    def _attempt(self, wanted: _Wanted, partial: _Partial) -> Download | None:
-        url, types = wanted.url, wanted.types
-        asked = {
+    def _attempt(self, file_request: _FileRequest, partial: _Partial) -> Download | None:
+        url, types = file_request.url, file_request.types
+        headers = {
             "User-Agent": USER_AGENT,
             "Accept": ", ".join(types),
             "Accept-Encoding": "gzip",
-        } | wanted.headers
-        request = Request(url, headers=asked | _conditions(wanted.known, partial))  # noqa: S310 (checked above)
+        } | file_request.headers
+        request = Request(url, headers=headers | _conditions(file_request.known, partial))  # noqa: S310 (checked above)
         try:
             with self._opener.open(request, timeout=self._pace.timeout) as response:
                 _expect_type(response.headers, types, url)
-                self._receive(response, partial, wanted)
+                self._receive(response, partial, file_request)
         except HTTPError as error:
             with error:
                 if error.code == 304:
@@ -188,12 +188,12 @@ class Downloads:
             if isinstance(error, FetchFailed):
                 raise
             raise _broken(error, url) from error
-        size = _unpack(partial, wanted, self._beat)
-        told = partial.headers
-        known = Known(told.get("ETag"), told.get("Last-Modified"))
-        return Download(url, partial.unpacked, size, _type_of(told), known)
+        size = _unpack(partial, file_request, self._beat)
+        answered = partial.headers
+        validators = Known(answered.get("ETag"), answered.get("Last-Modified"))
+        return Download(url, partial.unpacked, size, _type_of(answered), validators)
 
-    def _receive(self, response: Any, partial: _Partial, wanted: _Wanted) -> None:
+    def _receive(self, response: Any, partial: _Partial, request: _FileRequest) -> None:
         """Write the body to the partial file, behind what an earlier attempt left where the host goes on from there."""
         partial.begin(response.status, response.headers)
         expected = _length(response.headers)
@@ -201,12 +201,12 @@ class Downloads:
         with partial.path.open("ab") as file:
             while chunk := _read(response):
                 came += len(chunk)
-                if partial.size + len(chunk) > wanted.largest:
+                if partial.size + len(chunk) > request.largest:
                     raise FetchFailed(
                         _(
                             "%(file)s has more than %(count)s bytes; it is not what was asked for.",
-                            file=_shown(wanted.url),
-                            count=num(wanted.largest, ","),
+                            file=_shown(request.url),
+                            count=num(request.largest, ","),
                         )
                     )
                 file.write(chunk)
@@ -250,7 +250,7 @@ class _Passing(Exception):
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _FileRequest:
     """What is asked for, and what it may be."""
 
     url: str
@@ -324,11 +324,14 @@ def _opener() -> OpenerDirector:
     return opener
 
 
-def _conditions(known: Known, partial: _Partial) -> dict[str, str]:
+def _conditions(validators: Known, partial: _Partial) -> dict[str, str]:
     if (validator := partial.validator) is not None:
         return {"Range": f"bytes={partial.size}-", "If-Range": validator}
-    asked = {"If-None-Match": known.etag, "If-Modified-Since": None if known.etag else known.last_modified}
-    return {name: value for name, value in asked.items() if value}
+    headers = {
+        "If-None-Match": validators.etag,
+        "If-Modified-Since": None if validators.etag else validators.last_modified,
+    }
+    return {name: value for name, value in headers.items() if value}
 
 
 def _read(response: Any) -> bytes:
@@ -360,10 +363,10 @@ def _refused(error: HTTPError, url: str) -> Exception:
                 number=error.code,
             )
         )
-    said = _said(error)
+    reason = _said(error)
     facts = {"name": host, "number": error.code, "file": _shown(url)}
-    if said:
-        return FetchFailed(_("%(name)s answers %(number)s to %(file)s: %(words)s.", words=said, **facts))
+    if reason:
+        return FetchFailed(_("%(name)s answers %(number)s to %(file)s: %(words)s.", words=reason, **facts))
     return FetchFailed(_("%(name)s answers %(number)s to %(file)s.", **facts))
 
 
@@ -382,10 +385,10 @@ def _sent_on(url: str, place: str) -> FetchFailed:
 def _said(error: HTTPError) -> str:
     """Return the message of a portal's answer, which is JSON; nothing where it is something else."""
     try:
-        told = json.loads(error.read(20_000))
+        content = json.loads(error.read(20_000))
     except (ValueError, OSError, http.client.HTTPException):
         return ""
-    message = told.get("message") if isinstance(told, dict) else None
+    message = content.get("message") if isinstance(content, dict) else None
     return message[:200].rstrip(".") if isinstance(message, str) else ""
 
 
@@ -405,18 +408,18 @@ def _broken(error: BaseException, url: str) -> Exception:
 
 def _wait_asked(headers: Message) -> float | None:
     """Return seconds of a Retry-After, given as such or as a date."""
-    told = (headers.get("Retry-After") or "").strip()
-    if told.isascii() and told.isdigit():
-        return float(told)
+    header = (headers.get("Retry-After") or "").strip()
+    if header.isascii() and header.isdigit():
+        return float(header)
     try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
 
 
 def _length(headers: Message) -> int | None:
-    told = headers.get("Content-Length")
-    return int(told) if told is not None and told.isdigit() else None
+    header = headers.get("Content-Length")
+    return int(header) if header is not None and header.isdigit() else None
 
 
 def _type_of(headers: Message) -> str:
@@ -424,27 +427,27 @@ def _type_of(headers: Message) -> str:
 
 
 def _expect_type(headers: Message, types: tuple[str, ...], url: str) -> None:
-    if (found := _type_of(headers)) not in types:
+    if (type_ := _type_of(headers)) not in types:
         raise FetchFailed(
             _(
                 "%(name)s answers %(file)s with %(what)s where %(value)s was asked for. Open the "
                 "address in a browser to see what it says.",
                 name=urlsplit(url).netloc,
                 file=_shown(url),
-                what=found or _("something that has no type"),
+                what=type_ or _("something that has no type"),
                 value=types[0],
             )
         )
 
 
-def _unpack(partial: _Partial, wanted: _Wanted, beat: Beat) -> int:
+def _unpack(partial: _Partial, request: _FileRequest, beat: Beat) -> int:
     """Write the file as it is meant; how many bytes that are."""
     coding = str(partial.headers.get("Content-Encoding", "identity")).strip().lower()
     if coding not in ("identity", "gzip", "x-gzip"):
         raise FetchFailed(
             _(
                 "%(file)s comes packed as %(value)s, which was not asked for.",
-                file=_shown(wanted.url),
+                file=_shown(request.url),
                 value=coding,
             )
         )
@@ -457,12 +460,12 @@ def _unpack(partial: _Partial, wanted: _Wanted, beat: Beat) -> int:
         with partial.path.open("rb") as packed, partial.unpacked.open("wb") as file:
             for data in _pieces(packed, unpacking):
                 size += len(data)
-                if size > wanted.largest:
+                if size > request.largest:
                     raise FetchFailed(
                         _(
                             "%(file)s unpacks to more than %(count)s bytes.",
-                            file=_shown(wanted.url),
-                            count=num(wanted.largest, ","),
+                            file=_shown(request.url),
+                            count=num(request.largest, ","),
                         )
                     )
                 file.write(data)

@@ -168,42 +168,42 @@ def fetch_data(
 
     work = _Work(raw, Downloads(scratch, pace=pace, beat=beat), portals or Portals(), zone, key, again, now())
     tasks = [task for source in SOURCES if source in sources for task in _tasks(work, source, first, last)]
-    found: list[Fetched] = []
+    results: list[Fetched] = []
     away: dict[str, str] = {}
     for n, task in enumerate(tasks):
         done, doing = n / len(tasks), _fetching(task)
         beat()
-        found += _run(task, away)
-    return found
+        results += _run(task, away)
+    return results
 
 
 def _fetching(task: _Task) -> str:
     """Say what is fetched: `fetching weather: 2025-10-01 to 2025-10-07`."""
-    what = named(task.source)
+    source_name = named(task.source)
     if task.what in ("all", "now"):
         return (
-            _("fetching %(what)s: all", what=what)
+            _("fetching %(what)s: all", what=source_name)
             if task.what == "all"
-            else _("fetching %(what)s: now", what=what)
+            else _("fetching %(what)s: now", what=source_name)
         )
     first, to, last = task.what.partition(" to ")
     if to:
-        return _("fetching %(what)s: %(first)s to %(last)s", what=what, first=first, last=last)
-    return _("fetching %(what)s: %(day)s", what=what, day=task.what)
+        return _("fetching %(what)s: %(first)s to %(last)s", what=source_name, first=first, last=last)
+    return _("fetching %(what)s: %(day)s", what=source_name, day=task.what)
 
 
 def _run(task: _Task, away: dict[str, str]) -> list[Fetched]:
     host = urlsplit(task.url).netloc
     if host in away:
         return [Fetched(task.source, task.what, "skipped", reason=f"{host} was not asked any more.")]
-    found: list[Fetched] = []
+    results: list[Fetched] = []
     try:
-        found.extend(task.run())
+        results.extend(task.run())
     except FetchFailed as error:
-        found.append(Fetched(task.source, task.what, "failed", reason=str(error)))
+        results.append(Fetched(task.source, task.what, "failed", reason=str(error)))
         if error.__cause__ is not None:  # the host itself, after every attempt
             away[host] = str(error)
-    return found
+    return results
 
 
 def _tasks(work: _Work, source: Source, first: date, last: date) -> Iterator[_Task]:
@@ -215,9 +215,9 @@ def _tasks(work: _Work, source: Source, first: date, last: date) -> Iterator[_Ta
             )
     elif source == "bikes":
         for day in days_between(first, last):
-            asked = ("date", bikes.STAMP)
+            date_field = ("date", bikes.STAMP)
             yield _day_task(
-                work, "bikes", day, "comptage-velo-donnees-compteurs", "json", asked, _store_bikes
+                work, "bikes", day, "comptage-velo-donnees-compteurs", "json", date_field, _store_bikes
             )
     elif source == "disruptions":
         yield _disruptions(work)
@@ -243,27 +243,33 @@ Store = Callable[[_Work, LocalDay, Download], tuple[int, tuple[str, ...]]]
 
 def export_url(portal: str, dataset: str, form: str, zone: str, where: str | None = None) -> str:
     """Return the address of an export of the Explore API 2.1, whole or of the records for which `where` holds."""
-    asked = {"lang": "fr", "timezone": zone}
+    query = {"lang": "fr", "timezone": zone}
     if form == "csv":
-        asked |= {"use_labels": "true", "delimiter": ";"}
+        query |= {"use_labels": "true", "delimiter": ";"}
     if where is not None:
-        asked["where"] = where
+        query["where"] = where
     base = f"{portal.rstrip('/')}/api/explore/v2.1/catalog/datasets/{dataset}/exports/{form}"
-    return f"{base}?{urlencode(asked)}"
+    return f"{base}?{urlencode(query)}"
 
 
 def _day_task(
-    work: _Work, source: Source, day: date, dataset: str, form: str, asked: tuple[str, Stamp], store: Store
+    work: _Work,
+    source: Source,
+    day: date,
+    dataset: str,
+    form: str,
+    date_field: tuple[str, Stamp],
+    store: Store,
 ) -> _Task:
     """Ask for the hours of a local day: the records with the stamps that the publisher gives them."""
     local = LocalDay(day, work.zone)
-    column, stamp = asked
+    column, stamp = date_field
 
-    def of(begin: datetime, end: datetime) -> str:
+    def query_for(begin: datetime, end: datetime) -> str:
         return f"{column} >= date'{begin.isoformat()}' AND {column} < date'{end.isoformat()}'"
 
-    where = of(stamp.stamp_of(local.begin), stamp.stamp_of(local.end))
-    formerly = of(local.begin, local.end)  # what notes without their `where` asked for
+    where = query_for(stamp.stamp_of(local.begin), stamp.stamp_of(local.end))
+    formerly = query_for(local.begin, local.end)  # what notes without their `where` asked for
     url = export_url(work.portals.opendata, dataset, form, work.zone.key, where)
 
     def run() -> Iterator[Fetched]:
@@ -347,17 +353,17 @@ def _weather(work: _Work, first: date, last: date) -> Iterator[_Task]:
     today = work.now.date()
     begin, end = LocalDay(first, work.zone).begin, LocalDay(last, work.zone).end
     days = [day for day in days_between(begin.date(), end.date()) if day <= today]
-    wanted = []
+    open_days = []
     for day in days:
         note = _note(work, "weather", day.isoformat())
         if note is not None and note.settled and not work.again and _is_there(work, note):
             continue
-        wanted.append(day)
-    if days and not wanted:
+        open_days.append(day)
+    if days and not open_days:
         url = work.portals.archive
-        what = f"{days[0]} to {days[-1]}"
-        yield _Task("weather", what, url, lambda: [Fetched("weather", what, "kept")])
-    for run in _runs(wanted, lambda day: _is_archived(work, day)):
+        period = f"{days[0]} to {days[-1]}"
+        yield _Task("weather", period, url, lambda: [Fetched("weather", period, "kept")])
+    for run in _runs(open_days, lambda day: _is_archived(work, day)):
         yield _weather_task(work, run)
 
 
@@ -382,7 +388,7 @@ def _runs(days: Sequence[date], kind: Callable[[date], bool]) -> Iterator[list[d
 def _weather_task(work: _Work, days: list[date]) -> _Task:
     is_archived = _is_archived(work, days[0])
     base = f"{work.portals.archive}/v1/archive" if is_archived else f"{work.portals.forecast}/v1/forecast"
-    asked = {
+    query = {
         "latitude": work.portals.latitude,
         "longitude": work.portals.longitude,
         "start_date": days[0].isoformat(),
@@ -390,14 +396,14 @@ def _weather_task(work: _Work, days: list[date]) -> _Task:
         "hourly": _HOURLY,
         "timezone": "GMT",
     }
-    url = f"{base}?{urlencode(asked)}"
-    what = f"{days[0]} to {days[-1]}"
+    url = f"{base}?{urlencode(query)}"
+    period = f"{days[0]} to {days[-1]}"
 
     def run() -> Iterator[Fetched]:
         with work.downloads.get(url, types=JSON_TYPES, largest=LARGEST_ANSWER) as download:
             assert download is not None  # noqa: S101 (no condition was set)
-            told = _json(download)
-        if not isinstance(told, dict) or not _has_hours(told):
+            content = _json(download)
+        if not isinstance(content, dict) or not _has_hours(content):
             raise FetchFailed(
                 _(
                     "%(file)s is no weather by the hour; the service may have changed its form.",
@@ -405,37 +411,37 @@ def _weather_task(work: _Work, days: list[date]) -> _Task:
                 )
             )
         for day in days:
-            yield _store_weather(work, day, told, settled=is_archived)
+            yield _store_weather(work, day, content, settled=is_archived)
 
-    return _Task("weather", what, url, run)
+    return _Task("weather", period, url, run)
 
 
-def _store_weather(work: _Work, day: date, told: dict[str, Any], *, settled: bool) -> Fetched:
+def _store_weather(work: _Work, day: date, content: dict[str, Any], *, settled: bool) -> Fetched:
     key = f"api/weather/dt={day.isoformat()}/hour=00/open-meteo.json"
-    at = [n for n, moment in enumerate(told["hourly"]["time"]) if str(moment).startswith(day.isoformat())]
-    hourly = {name: [values[n] for n in at] for name, values in told["hourly"].items()}
+    at = [n for n, moment in enumerate(content["hourly"]["time"]) if str(moment).startswith(day.isoformat())]
+    hourly = {name: [values[n] for n in at] for name, values in content["hourly"].items()}
     measured = sum(value is not None for value in hourly["temperature_2m"])
     if not measured:
         return Fetched(
             "weather", day.isoformat(), "empty", reason="The service has no weather for this day yet."
         )
-    kept = {name: value for name, value in told.items() if name not in ("hourly", "generationtime_ms")}
-    data = json.dumps(kept | {"hourly": hourly}, ensure_ascii=False, sort_keys=True).encode()
+    stored = {name: value for name, value in content.items() if name not in ("hourly", "generationtime_ms")}
+    data = json.dumps(stored | {"hourly": hourly}, ensure_ascii=False, sort_keys=True).encode()
     digest = hashlib.sha256(data).hexdigest()
     before = _note(work, "weather", day.isoformat())
     is_same = before is not None and before.sha256 == digest and _is_there(work, before)
     if not is_same:
         work.raw.put(key, data)
-    whole = settled and measured == len(at)
-    note = _Note(digest, len(data), measured, (key,), work.now.isoformat(), whole)
+    is_complete = settled and measured == len(at)
+    note = _Note(digest, len(data), measured, (key,), work.now.isoformat(), is_complete)
     _write_note(work, "weather", day.isoformat(), note)
     return Fetched(
         "weather", day.isoformat(), "unchanged" if is_same else "fetched", (key,), len(data), measured
     )
 
 
-def _has_hours(told: dict[str, Any]) -> bool:
-    hourly = told.get("hourly")
+def _has_hours(content: dict[str, Any]) -> bool:
+    hourly = content.get("hourly")
     if not isinstance(hourly, dict) or not {"time", *_HOURLY.split(",")} <= hourly.keys():
         return False
     return all(isinstance(values, list) and len(values) == len(hourly["time"]) for values in hourly.values())
@@ -461,9 +467,9 @@ def _disruptions(work: _Work) -> _Task:
 
 
 def _store_disruptions(work: _Work, download: Download) -> Fetched:
-    told = _json(download)
-    lists = [told.get(name) for name in ("disruptions", "lines")] if isinstance(told, dict) else [None]
-    if not all(isinstance(one, list) for one in lists):
+    content = _json(download)
+    lists = [content.get(name) for name in ("disruptions", "lines")] if isinstance(content, dict) else [None]
+    if not all(isinstance(list_, list) for list_ in lists):
         raise FetchFailed(
             _(
                 "%(file)s lacks disruptions or lines; the portal may have changed its form.",
@@ -473,7 +479,7 @@ def _store_disruptions(work: _Work, download: Download) -> Fetched:
     now = work.now.astimezone(UTC)
     key = f"api/traffic/dt={now:%Y-%m-%d}/hour={now:%H}/disruptions-bulk-{now:%H%M%S}.json"
     work.raw.upload(download.path, key)
-    return Fetched("disruptions", "now", "fetched", (key,), download.size, len(told["disruptions"]))
+    return Fetched("disruptions", "now", "fetched", (key,), download.size, len(content["disruptions"]))
 
 
 # What came, and what is noted of it
@@ -482,7 +488,7 @@ def _store_disruptions(work: _Work, download: Download) -> Fetched:
 def _bring(
     work: _Work,
     source: Source,
-    what: str,
+    title: str,
     url: str,
     types: tuple[str, ...],
     largest: int,
@@ -494,20 +500,22 @@ def _bring(
 ) -> Fetched:
     """Download, and write what changed."""
     is_there = note is not None and _is_there(work, note)
-    known = Known(note.etag, note.last_modified) if note is not None and is_there and not work.again else None
-    with work.downloads.get(url, types=types, largest=largest, known=known) as download:
+    validators = (
+        Known(note.etag, note.last_modified) if note is not None and is_there and not work.again else None
+    )
+    with work.downloads.get(url, types=types, largest=largest, validators=validators) as download:
         if download is not None:
             before = note if is_there else None
-            return _keep(work, source, what, download, before, store, settled=settled, where=where)
+            return _keep(work, source, title, download, before, store, settled=settled, where=where)
     assert note is not None  # noqa: S101 (it was asked whether it changed)
-    _write_note(work, source, what, replace(note, fetched_at=work.now.isoformat(), settled=settled))
-    return Fetched(source, what, "unchanged", note.keys, note.size, note.records)
+    _write_note(work, source, title, replace(note, fetched_at=work.now.isoformat(), settled=settled))
+    return Fetched(source, title, "unchanged", note.keys, note.size, note.records)
 
 
 def _keep(
     work: _Work,
     source: Source,
-    what: str,
+    title: str,
     download: Download,
     before: _Note | None,
     store: Callable[[Download], tuple[int, tuple[str, ...]]],
@@ -522,12 +530,12 @@ def _keep(
     is_same = before is not None and before.sha256 == digest.hexdigest()
     records, keys = (before.records, before.keys) if before is not None and is_same else store(download)
     if not records:
-        return Fetched(source, what, "empty", reason="The portal has no records for it.")
-    told = download.known
+        return Fetched(source, title, "empty", reason="The portal has no records for it.")
+    validators = download.known
     _write_note(
         work,
         source,
-        what,
+        title,
         _Note(
             digest.hexdigest(),
             download.size,
@@ -535,28 +543,28 @@ def _keep(
             keys,
             work.now.isoformat(),
             settled,
-            told.etag,
-            told.last_modified,
+            validators.etag,
+            validators.last_modified,
             where,
         ),
     )
-    return Fetched(source, what, "unchanged" if is_same else "fetched", keys, download.size, records)
+    return Fetched(source, title, "unchanged" if is_same else "fetched", keys, download.size, records)
 
 
-def _note(work: _Work, source: Source, what: str) -> _Note | None:
+def _note(work: _Work, source: Source, title: str) -> _Note | None:
     try:
-        told = json.loads(work.raw.get(_note_key(source, what)))
+        content = json.loads(work.raw.get(_note_key(source, title)))
     except ObjectNotFound:
         return None
-    return _Note(**{**told, "keys": tuple(told["keys"])})
+    return _Note(**{**content, "keys": tuple(content["keys"])})
 
 
-def _write_note(work: _Work, source: Source, what: str, note: _Note) -> None:
-    work.raw.put(_note_key(source, what), json.dumps(asdict(note), sort_keys=True).encode())
+def _write_note(work: _Work, source: Source, title: str, note: _Note) -> None:
+    work.raw.put(_note_key(source, title), json.dumps(asdict(note), sort_keys=True).encode())
 
 
-def _note_key(source: Source, what: str) -> str:
-    return f"fetch/{source}/{what}.json"
+def _note_key(source: Source, title: str) -> str:
+    return f"fetch/{source}/{title}.json"
 
 
 def _is_there(work: _Work, note: _Note) -> bool:
@@ -595,8 +603,8 @@ def _lines(download: Download, begins: tuple[str, ...]) -> int:
 
 
 def _features(download: Download) -> int:
-    told = _json(download)
-    features = told.get("features") if isinstance(told, dict) else None
+    content = _json(download)
+    features = content.get("features") if isinstance(content, dict) else None
     if not isinstance(features, list):
         raise FetchFailed(
             _("%(file)s is no GeoJSON; the portal may have changed its form.", file=_place(download.url))
@@ -621,10 +629,10 @@ def _moment(text: object) -> datetime | None:
     if not isinstance(text, str):
         return None
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _place(url: str) -> str:

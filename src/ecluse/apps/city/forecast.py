@@ -158,7 +158,7 @@ def forecast_day(
     return {
         "forecast/arcs": _bodies(arcs, tomorrow, "flow", lambda arc: {"arc": arc, "label": labels.get(arc)}),
         "forecast/bikes": _bodies(
-            bikes, tomorrow, "count", lambda one: {"counter": one, "name": counters.get(one)}
+            bikes, tomorrow, "count", lambda counter: {"counter": counter, "name": counters.get(counter)}
         ),
     }
 
@@ -181,17 +181,17 @@ def forecast(
     was.
     """
     past = Past(panel.until(day))
-    told = plain(past, past.days, level)
+    forecast_ = plain(past, past.days, level)
     if not learns or not past.is_enough:
-        return told
+        return forecast_
     learned = Learned.from_past(past, past.days, since=past.since, seed=seed, recall=recall)
     heard(learned)
-    return chosen(told, learned, past, past.days)
+    return chosen(forecast_, learned, past, past.days)
 
 
 def plain(past: Past, day: int, level: float) -> Forecast:
     """Return the typical day or the recent level of a day of the panel (its place), or of the day after its last."""
-    typical, levelled = (told(past, day, level) for told in (by_typical_day, by_recent_level))
+    typical, levelled = (predicted(past, day, level) for predicted in (by_typical_day, by_recent_level))
     before = slice(max(day - CALIBRATION_DAYS, 0), day)
     own, other = past.values[:, before] - past.levelled[:, before], past.residuals[:, before]
     return _either(typical, levelled, _is_nearer(own, other))
@@ -207,15 +207,15 @@ def by_recent_level(past: Past, day: int, level: float) -> Forecast:
     return _with_band(past, past.levelled, "recent level", day, level)
 
 
-def chosen(told: Forecast, learned: Learned, past: Past, day: int) -> Forecast:
+def chosen(plain_forecast: Forecast, learned: Learned, past: Past, day: int) -> Forecast:
     """Return what LightGBM tells of a day, but for the sensors that `told` was clearly nearer for on the days held
     out.
     """
-    by_level = np.array([model == "recent level" for model in told.models])
+    by_level = np.array([model == "recent level" for model in plain_forecast.models])
     days = learned.held_out
     other = np.where(by_level[:, None, None], past.levelled[:, days], past.typical[:, days])
     is_nearer = _is_nearer(learned.missed, past.values[:, days] - other, HANDICAP)
-    return _either(told, learned.forecast(day, told.level), is_nearer)
+    return _either(plain_forecast, learned.forecast(day, plain_forecast.level), is_nearer)
 
 
 def _with_band(past: Past, medians: Floats, model: Model, day: int, level: float) -> Forecast:
@@ -237,20 +237,20 @@ def _with_band(past: Past, medians: Floats, model: Model, day: int, level: float
 def _is_nearer(own: Floats, other: Floats, handicap: float = 1.0) -> NDArray[np.bool_]:
     """(sensors,): whose differences, (sensors, days, 24), are the smaller ones where both are known."""
     both = np.isfinite(own) & np.isfinite(other)
-    totals = [np.where(both, np.abs(one), 0).sum(axis=(1, 2)) for one in (own, other)]
+    totals = [np.where(both, np.abs(errors), 0).sum(axis=(1, 2)) for errors in (own, other)]
     return np.asarray(totals[0] < handicap * totals[1])
 
 
-def _either(one: Forecast, other: Forecast, takes_other: NDArray[np.bool_]) -> Forecast:
+def _either(first: Forecast, second: Forecast, takes_other: NDArray[np.bool_]) -> Forecast:
     """For each sensor one forecast, or the other where it is wanted and tells something."""
-    takes = takes_other & np.isfinite(other.median).any(axis=1)
+    takes = takes_other & np.isfinite(second.median).any(axis=1)
     pick = takes[:, None]
     return replace(
-        one,
-        models=tuple(b if take else a for a, b, take in zip(one.models, other.models, takes, strict=True)),
-        median=np.where(pick, other.median, one.median),
-        low=np.where(pick, other.low, one.low),
-        high=np.where(pick, other.high, one.high),
+        first,
+        models=tuple(b if take else a for a, b, take in zip(first.models, second.models, takes, strict=True)),
+        median=np.where(pick, second.median, first.median),
+        low=np.where(pick, second.low, first.low),
+        high=np.where(pick, second.high, first.high),
     )
 
 
@@ -271,8 +271,8 @@ class Past:
     @cached_property
     def since(self) -> int:
         """The first day that has a value; `days` where none has."""
-        known = np.isfinite(self.values).any(axis=(0, 2))
-        return int(known.argmax()) if known.any() else self.days
+        has_values = np.isfinite(self.values).any(axis=(0, 2))
+        return int(has_values.argmax()) if has_values.any() else self.days
 
     @property
     def is_enough(self) -> bool:
@@ -337,21 +337,21 @@ class Past:
         counted = _sum_before(np.where(both, self.values, 0).sum(axis=2, keepdims=True))
         usual = _sum_before(np.where(both, self.typical, 0).sum(axis=2, keepdims=True))
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = [_window(counted, days) / _window(usual, days) for days in (1, LEVEL_DAYS, 7, 28)]
-        return np.clip(np.concatenate(found, axis=2), 0, FARTHEST_LEVEL).astype(np.float32)
+            ratios = [_window(counted, days) / _window(usual, days) for days in (1, LEVEL_DAYS, 7, 28)]
+        return np.clip(np.concatenate(ratios, axis=2), 0, FARTHEST_LEVEL).astype(np.float32)
 
     @cached_property
     def _calendar(self) -> Floats:
         """(days + 1, 6)."""
-        one = timedelta(days=1)
+        one_day = timedelta(days=1)
         rows = [
             (
                 day.weekday(),
                 counts_as_sunday(day),
                 is_public_holiday(day),
-                is_public_holiday(day - one),
-                is_public_holiday(day + one),
-                sum(is_public_holiday(day + n * one) for n in range(-3, 4)),
+                is_public_holiday(day - one_day),
+                is_public_holiday(day + one_day),
+                sum(is_public_holiday(day + n * one_day) for n in range(-3, 4)),
             )
             for day in self.dates
         ]
@@ -413,12 +413,14 @@ class Learned:
         sensors = np.repeat(np.unique(sensors), self.held_out.stop - self.held_out.start)
         days = np.resize(np.arange(self.held_out.start, self.held_out.stop), len(sensors))
         features, actual = self.past.features(sensors, days), self.past.values[sensors, days]
-        told = []
+        errors = []
         for trees in range(CURVE_EVERY, TREES + 1, CURVE_EVERY):
-            missed = np.abs(actual - _told(self.rehearsal, self.past, sensors, days, features, trees))
+            missed = np.abs(
+                actual - _predict_trees(self.rehearsal, self.past, sensors, days, features, trees)
+            )
             if np.isfinite(missed).any():
-                told.append((trees, float(np.nanmean(missed))))
-        return told
+                errors.append((trees, float(np.nanmean(missed))))
+        return errors
 
     @classmethod
     def from_past(
@@ -428,9 +430,9 @@ class Learned:
         first = since + FIRST_LEARNED
         begin = until - _held_out(first, until)
         rehearsal = _learn(past, first, begin, seed, "rehearsal", recall)
-        told = np.stack([_predicted(rehearsal, past, n) for n in range(begin, until)], axis=1)
+        predictions = np.stack([_predicted(rehearsal, past, n) for n in range(begin, until)], axis=1)
         held_out = slice(begin, until)
-        missed = past.values[:, held_out] - told
+        missed = past.values[:, held_out] - predictions
         booster = _learn(past, first, until, seed, "model", recall)
         return cls(past, held_out, missed, booster, rehearsal)
 
@@ -482,15 +484,17 @@ def _drawn(pairs: int, seed: int) -> Ints:
 def _predicted(booster: Any, past: Past, day: int) -> Floats:
     sensors = np.arange(len(past.values))
     days = np.full(len(sensors), day)
-    return _told(booster, past, sensors, days, past.features(sensors, days))
+    return _predict_trees(booster, past, sensors, days, past.features(sensors, days))
 
 
-def _told(
+def _predict_trees(
     booster: Any, past: Past, sensors: Ints, days: Ints, features: Floats, trees: int | None = None
 ) -> Floats:
     """(pairs, 24): the values of pairs of sensor and day, by all trees or the first of them."""
-    told = booster.predict(features.reshape(-1, features.shape[-1]), num_iteration=trees, num_threads=1)
-    departure = told.reshape(features.shape[:2]) * past.scale[sensors, days]
+    predictions = booster.predict(
+        features.reshape(-1, features.shape[-1]), num_iteration=trees, num_threads=1
+    )
+    departure = predictions.reshape(features.shape[:2]) * past.scale[sensors, days]
     return np.asarray(np.maximum(past.typical[sensors, days] + departure, 0), np.float32)
 
 
@@ -499,10 +503,10 @@ def _told(
 
 def _hourly_mean(values: Floats) -> Floats:
     """(sensors, days, 24) → (sensors, days, 1): the mean of the hours known."""
-    known = np.isfinite(values)
+    is_known = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        total = np.where(known, values, 0).sum(axis=2, keepdims=True)
-        return np.asarray(total / known.sum(axis=2, keepdims=True), np.float32)
+        total = np.where(is_known, values, 0).sum(axis=2, keepdims=True)
+        return np.asarray(total / is_known.sum(axis=2, keepdims=True), np.float32)
 
 
 def _before(values: Floats, days: int) -> Floats:
@@ -510,8 +514,8 @@ def _before(values: Floats, days: int) -> Floats:
     means = np.empty_like(values)
     for start in range(0, len(values), _AT_ONCE):
         some = values[start : start + _AT_ONCE]
-        known = np.isfinite(some)
-        sums, counts = _sum_before(np.where(known, some, 0)), _sum_before(known)
+        is_known = np.isfinite(some)
+        sums, counts = _sum_before(np.where(is_known, some, 0)), _sum_before(is_known)
         with np.errstate(invalid="ignore", divide="ignore"):
             means[start : start + _AT_ONCE] = _window(sums, days) / _window(counts, days)
     return means
@@ -533,21 +537,23 @@ def _window(sums: NDArray[np.float64], days: int) -> NDArray[np.float64]:
 
 
 def _bodies(
-    told: Forecast, day: LocalDay, value: str, named: Callable[[Any], dict[str, Any]]
+    forecast_: Forecast, day: LocalDay, value: str, named: Callable[[Any], dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     hours = list(day.clock_hours)
-    lists: Sequence[Any] = [rounded_list(one[:, hours]) for one in (told.median, told.low, told.high)]
+    lists: Sequence[Any] = [
+        rounded_list(values[:, hours]) for values in (forecast_.median, forecast_.low, forecast_.high)
+    ]
     return {
         str(sensor): {
             **named(sensor),
             "date": day.date.isoformat(),
             "zone": day.zone.key,
             "hours": list(day.labels),
-            "model": told.models[n],
-            "level": told.level,
-            "days": int(told.days[n]),
+            "model": forecast_.models[n],
+            "level": forecast_.level,
+            "days": int(forecast_.days[n]),
             value: {"median": lists[0][n], "low": lists[1][n], "high": lists[2][n]},
         }
-        for n, sensor in enumerate(told.sensors)
-        if np.isfinite(told.median[n]).any()
+        for n, sensor in enumerate(forecast_.sensors)
+        if np.isfinite(forecast_.median[n]).any()
     }

@@ -151,9 +151,9 @@ def run_of(runtime: Runtime, user_id: str, run_id: str) -> Run:
         raise JobNotFound(_("No job %(value)s. See: ecluse jobs list", value=run_id))
     first, last = (date.fromisoformat(prepare.subject[name]) for name in ("first", "last"))
     ids = {day_id(run_id, day): day for day in days_between(first, last)}
-    found = runtime.jobs.get_many(user_id, [*ids, forecast_id(run_id)])
-    days = {day: found[job_id] for job_id, day in ids.items() if job_id in found}
-    return Run(prepare, days, found.get(forecast_id(run_id)))
+    jobs_of_run = runtime.jobs.get_many(user_id, [*ids, forecast_id(run_id)])
+    days = {day: jobs_of_run[job_id] for job_id, day in ids.items() if job_id in jobs_of_run}
+    return Run(prepare, days, jobs_of_run.get(forecast_id(run_id)))
 
 
 def day_id(run_id: str, day: date) -> str:
@@ -170,9 +170,9 @@ def _running(runtime: Runtime, user: User, subject: dict[str, Any]) -> str | Non
     """Return the run with this subject that has a waiting or running job."""
     for job in runtime.jobs.list(user.id, limit=1000, active=True):
         run_id = job.id if job.kind == PREPARE else job.subject.get("run") if job.kind == DAY else None
-        found = None if run_id is None else runtime.jobs.get_many(user.id, [run_id]).get(run_id)
-        if found is not None and found.subject == subject:
-            return found.id
+        jobs_by_id = None if run_id is None else runtime.jobs.get_many(user.id, [run_id]).get(run_id)
+        if jobs_by_id is not None and jobs_by_id.subject == subject:
+            return jobs_by_id.id
     return None
 
 
@@ -182,8 +182,8 @@ def _running(runtime: Runtime, user: User, subject: dict[str, Any]) -> str | Non
 def run_prepare(runtime: Runtime, task: Task, first: str, last: str, raw: str | None, again: bool) -> None:
     """Curate, then queue a job for each day that is missing or changed."""
     begin, end = date.fromisoformat(first), date.fromisoformat(last)
-    wanted: Sequence[str] = task.step("curate", _curate, runtime, task, begin, end, raw, again)
-    task.step("queue", _queue, runtime, task, wanted, raw)
+    days_to_compute: Sequence[str] = task.step("curate", _curate, runtime, task, begin, end, raw, again)
+    task.step("queue", _queue, runtime, task, days_to_compute, raw)
 
 
 def run_city_day(runtime: Runtime, task: Task, day: str, raw: str | None, run: str) -> None:
@@ -225,11 +225,11 @@ def tracked(runtime: Runtime, task: Task, day: date) -> Iterator[Callable[[str, 
     """Yield a run of the learning of a day's forecast, once there is something learned: its errors on days held out."""
     from ecluse.apps.city.forecast import LEARNING_DAYS, PARAMETERS, TREES
 
-    began, figures, kept = now(), dict[str, float](), list[tracking.Tracker]()
+    began, figures, trackers = now(), dict[str, float](), list[tracking.Tracker]()
     with ExitStack() as stack:
 
         def heard(panel: str, learned: Learned) -> None:
-            if not kept:
+            if not trackers:
                 begun = tracking.start(
                     runtime.catalog,
                     task.user_id,
@@ -242,19 +242,19 @@ def tracked(runtime: Runtime, task: Task, day: date) -> Iterator[Callable[[str, 
                     job_id=task.job_id,
                     began=began,
                 )
-                kept.append(stack.enter_context(begun))
+                trackers.append(stack.enter_context(begun))
             for trees, error in learned.errors_by_trees():
-                kept[0].log(trees, **{f"{panel}.sampled_error": error})
+                trackers[0].log(trees, **{f"{panel}.sampled_error": error})
             figures.update({f"{panel}.{name}": value for name, value in learned.errors().items()})
 
         try:
             yield heard
         except JobCancelled:
             if runtime.jobs.is_cancelled(task.job_id):
-                for run in kept:
+                for run in trackers:
                     run.ended("cancelled")
             raise
-        for run in kept:
+        for run in trackers:
             run.done(metrics=figures)
 
 
@@ -270,12 +270,12 @@ def _curate(
         workflows.prepare(
             city, first, last, lambda fraction, message: task.report("curate", fraction * 0.9, message)
         )
-        wanted = []
+        days_to_compute = []
         for n, day in enumerate(days):
             task.report("queue", 0.9 + 0.1 * n / len(days), day.isoformat())
             if again or not workflows.is_up_to_date(city, day):
-                wanted.append(day.isoformat())
-        return wanted
+                days_to_compute.append(day.isoformat())
+        return days_to_compute
 
 
 def _expect_right(runtime: Runtime, task: Task, raw: str | None) -> None:

@@ -24,16 +24,16 @@ def rounded(value: float | None) -> float | None:
     return float(f"{value:.{DIGITS}g}")
 
 
-def whole(value: float | None) -> int | None:
+def rounded_int(value: float | None) -> int | None:
     """Return the nearest whole number; None for what is missing or no number."""
     return None if value is None or not math.isfinite(value) else round(value)
 
 
-def ratio(part: float | None, of: float | None) -> float | None:
+def ratio(part: float | None, total: float | None) -> float | None:
     """`part / of`, rounded; None where either is missing or `of` is nothing."""
-    if part is None or not of:
+    if part is None or not total:
         return None
-    return rounded(part / of)
+    return rounded(part / total)
 
 
 def rounded_list(values: NDArray[Any]) -> Any:
@@ -67,9 +67,9 @@ def degrees_list(values: NDArray[Any]) -> Any:
     return _with_null(np.round(np.where(finite, values, 0.0), 6), finite)
 
 
-def _with_null(values: NDArray[Any], known: NDArray[np.bool_]) -> Any:
-    if known.all():
+def _with_null(values: NDArray[Any], is_known: NDArray[np.bool_]) -> Any:
+    if is_known.all():
         return values.tolist()
-    told = values.astype(object)
-    told[~known] = None
-    return told.tolist()
+    objects = values.astype(object)
+    objects[~is_known] = None
+    return objects.tolist()

@@ -64,7 +64,7 @@ def print_report(report: Body, arcs: Iterable[Body], lost_time: Mapping[int, flo
         num=lambda value, digits=0: number(value, digits, language),
         mode=lambda name: mode_in(language, name),
         percent=lambda value, digits=0: _percent(value, digits, language),
-        street=lambda one: street_of(one, stretches),
+        street=lambda entry: street_of(entry, stretches),
         hour=lambda index: "–" if index is None else report["hours"][index],
         strokes=draw_map(arcs, lost_time),
         saturation=draw_hours((traffic.get("by_hour") or {}).get("saturation_share"), saturation, 100.0),
@@ -73,10 +73,10 @@ def print_report(report: Body, arcs: Iterable[Body], lost_time: Mapping[int, flo
     )
 
 
-def street_of(one: Body, stretches: Mapping[int, str]) -> str:
+def street_of(entry: Body, stretches: Mapping[int, str]) -> str:
     """Return an arc of a list by its street and, as many arcs share one, from where to where it leads."""
-    stretch = stretches.get(one["arc"], "")
-    return f"{street_name(one['label'])}, {stretch}" if stretch else street_name(one["label"])
+    stretch = stretches.get(entry["arc"], "")
+    return f"{street_name(entry['label'])}, {stretch}" if stretch else street_name(entry["label"])
 
 
 def number(value: float | None, digits: int, language: str) -> str:
@@ -116,15 +116,15 @@ def draw_hours(
     values: Sequence[float | None] | None, usual: Mapping[str, Any] | None, scale: float
 ) -> Chart | None:
     """Return a day's values by hour, times `scale`, on an axis from 0; None where nothing is known."""
-    known = [value for value in values or () if value is not None]
-    if not values or not known:
+    known_values = [value for value in values or () if value is not None]
+    if not values or not known_values:
         return None
     usual = usual or {}
     band: list[float] = [
         value for name in ("low", "high", "median") for value in usual.get(name) or () if value is not None
     ]
-    step = _step(scale * max(known + band))
-    top: float = step * math.ceil(max(scale * max(known + band) / step, 1))
+    step = _step(scale * max(known_values + band))
+    top: float = step * math.ceil(max(scale * max(known_values + band) / step, 1))
     hours = len(values)
 
     def x(hour: int) -> float:
@@ -133,8 +133,8 @@ def draw_hours(
     def y(value: float) -> float:
         return 8 + (HEIGHT - BOTTOM - 8) * (1 - scale * value / top)
 
-    def lines(given: Sequence[float | None]) -> tuple[str, ...]:
-        return tuple(" ".join(f"{x(h):.1f},{y(v):.1f}" for h, v in run) for run in _runs(given))
+    def lines(series: Sequence[float | None]) -> tuple[str, ...]:
+        return tuple(" ".join(f"{x(h):.1f},{y(v):.1f}" for h, v in run) for run in _runs(series))
 
     low, high = usual.get("low") or [], usual.get("high") or []
     edge = [(h, low[h], high[h]) for h in range(min(len(low), len(high))) if None not in (low[h], high[h])]
@@ -192,18 +192,18 @@ def draw_map(arcs: Iterable[Body], lost_time: Mapping[int, float]) -> list[Strok
     return sorted(strokes, key=lambda stroke: stroke.grade)
 
 
-def _limits(lost: list[float]) -> list[float]:
+def _limits(lost_times_: list[float]) -> list[float]:
     """From which lost time on an arc is among the worst 1 %, 5 % and 20 %."""
-    ranked = sorted(lost, reverse=True)
+    ranked = sorted(lost_times_, reverse=True)
     return [ranked[min(int(share * len(ranked)), len(ranked) - 1)] for share in SHARES] if ranked else []
 
 
-def _grade(lost: float | None, limits: list[float]) -> int:
-    if lost is None:
+def _grade(lost_time: float | None, limits: list[float]) -> int:
+    if lost_time is None:
         return 0
-    if lost <= 0 or not limits:
+    if lost_time <= 0 or not limits:
         return 1
-    return 4 - next((n for n, limit in enumerate(limits) if lost >= limit), 3)
+    return 4 - next((n for n, limit in enumerate(limits) if lost_time >= limit), 3)
 
 
 # Say

@@ -38,10 +38,10 @@ _DATA: Final = ("api/", "batch/")
 def is_invented(store: ObjectStore) -> bool:
     """Return whether a raw store is marked as that of an invented city."""
     try:
-        told = json.loads(store.get(MARKER))
+        marker = json.loads(store.get(MARKER))
     except (ObjectNotFound, ValueError):
         return False
-    return isinstance(told, dict) and told.get("demo") is True
+    return isinstance(marker, dict) and marker.get("demo") is True
 
 
 def provenance_of(raw: Raw) -> bool:
@@ -76,8 +76,8 @@ def is_of_sample(key: str) -> bool:
 
 def foreign_file(store: ObjectStore) -> str | None:
     """Return a file of data in a raw store that the sample did not write."""
-    found = (info.key for info in store.list() if info.key.startswith(_DATA) and not is_of_sample(info.key))
-    return next(found, None)
+    keys = (info.key for info in store.list() if info.key.startswith(_DATA) and not is_of_sample(info.key))
+    return next(keys, None)
 
 
 def expect_unmixed_raw(store: ObjectStore) -> None:
@@ -109,7 +109,7 @@ def expect_one_kind(documents: Documents, invented: bool) -> None:
     Raises:
         MixedData: it would stand beside them.
     """
-    others = sorted(day for day, one in _days(documents).items() if one != invented)
+    others = sorted(day for day, is_day_invented in _days(documents).items() if is_day_invented != invented)
     if not others:
         return
     span = f"{others[0]} – {others[-1]}"
@@ -141,13 +141,13 @@ def is_invented_day(documents: Documents, mark: Body) -> bool:
 
 def _days(documents: Documents) -> Mapping[date, bool]:
     """Return every day → whether it is invented."""
-    marks = {one.key: one.body for one in documents.all(MARK)}
+    marks = {document.key: document.body for document in documents.all(MARK)}
     silent = [key for key, mark in marks.items() if "invented" not in mark]
-    found = documents.get_many([("metrics/quality", key) for key in silent]) if silent else {}
+    quality_of = documents.get_many([("metrics/quality", key) for key in silent]) if silent else {}
     return {
         date.fromisoformat(key): bool(mark["invented"])
         if "invented" in mark
-        else _is_of_sample(found.get(("metrics/quality", key)))
+        else _is_of_sample(quality_of.get(("metrics/quality", key)))
         for key, mark in marks.items()
     }
 
@@ -155,5 +155,5 @@ def _days(documents: Documents) -> Mapping[date, bool]:
 def _is_of_sample(quality: Body | None) -> bool:
     """Return whether all files that a day was made of, as its document on quality quotes them, are the sample's."""
     sources: Iterable[Body | None] = ((quality or {}).get("sources") or {}).values()
-    files = [file for one in sources if one for file in one.get("files") or ()]
+    files = [file for source in sources if source for file in source.get("files") or ()]
     return bool(files) and all(is_of_sample(file) for file in files)

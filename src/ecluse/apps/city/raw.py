@@ -55,8 +55,8 @@ class RawFile:
     def fingerprint(self) -> str:
         """Changes with the file: its address, size, and the store's mark of its content."""
         mark = self.info.e_tag or self.info.last_modified.isoformat()
-        told = f"{self.url}\n{self.info.size}\n{mark}"
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        identity = f"{self.url}\n{self.info.size}\n{mark}"
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     def read(self) -> bytes:
         """Its bytes, unpacked where it ends in `.gz`. For the files of a feed.
@@ -126,14 +126,14 @@ class Raw:
 
     def days(self, feed: str | None = None) -> list[date]:
         """Return the days that a feed, or any of them, has partitions for, in order."""
-        found: set[date] = set()
+        days: set[date] = set()
         for store in self._places():
             feeds = [name.strip("/") for name in self._names(store, "api")] if feed is None else [feed]
-            for name in [name for one in feeds for name in self._names(store, join_key("api", one))]:
+            for name in [name for feed in feeds for name in self._names(store, join_key("api", feed))]:
                 label, _rest, value = name.strip("/").partition("=")
                 if label == "dt" and (day := _date(value)) is not None:
-                    found.add(day)
-        return sorted(found)
+                    days.add(day)
+        return sorted(days)
 
     def batch(self, *names: str, endings: tuple[str, ...] = (".csv", ".csv.gz", ".parquet")) -> list[RawFile]:
         """Return the batch files whose name begins with one of `names`, oldest first: the later file wins."""
@@ -145,16 +145,16 @@ class Raw:
         return sorted(self._found("batch", fits), key=lambda file: (file.last_modified, file.key))
 
     def _found(self, prefix: str, fits: Callable[[str], bool]) -> list[RawFile]:
-        found: list[RawFile] = []
+        files: list[RawFile] = []
         if not self._away.is_set():
             try:
-                found = [
+                files = [
                     RawFile(self.store, info) for info in _usable(self.store.list(prefix)) if fits(info.key)
                 ]
             except StoreUnavailable as error:
                 self._note_away(error)
-        if found or self.fallback is None:
-            return found
+        if files or self.fallback is None:
+            return files
         return [
             RawFile(self.fallback, info, is_fallback=True)
             for info in _usable(self.fallback.list(prefix))

@@ -30,15 +30,15 @@ def write_reference(documents: Documents, curated: Curated) -> None:
         part = curated.whole(table)
         if part is None:
             continue
-        told = _told(part)
-        if (state.get((STATE, table)) or {}).get("made_from") == told["made_from"]:
+        description = _description(part)
+        if (state.get((STATE, table)) or {}).get("made_from") == description["made_from"]:
             continue
-        made = dict(chunks(curated.read_whole(table)))
-        documents.put_many(Document(kind, key, body) for key, body in made.items())
+        documents_ = dict(chunks(curated.read_whole(table)))
+        documents.put_many(Document(kind, key, body) for key, body in documents_.items())
         for key in documents.keys(kind):
-            if key not in made:
+            if key not in documents_:
                 documents.delete(kind, key)
-        documents.put(STATE, table, told | {"chunks": len(made)})
+        documents.put(STATE, table, description | {"chunks": len(documents_)})
 
 
 def remove_reference(documents: Documents) -> None:
@@ -48,7 +48,7 @@ def remove_reference(documents: Documents) -> None:
         documents.delete_kind(kind)
 
 
-def _told(part: Part) -> Body:
+def _description(part: Part) -> Body:
     return {"made_from": f"{FORM}-{part.sha256}", "rows": part.rows}
 
 
@@ -71,11 +71,11 @@ def zone_bodies(zones: pl.DataFrame) -> Iterator[tuple[str, Body]]:
 
 def simplified(shape: shapely.Geometry) -> shapely.Geometry:
     """Return the shape with at most `CORNERS` corners; one that has no more stays as it is. Degrees."""
-    tolerance, found = 1e-5, shape
-    while shapely.get_num_coordinates(found) > CORNERS and tolerance < 1:
-        found = shapely.simplify(shape, tolerance, preserve_topology=True)
+    tolerance, simpler = 1e-5, shape
+    while shapely.get_num_coordinates(simpler) > CORNERS and tolerance < 1:
+        simpler = shapely.simplify(shape, tolerance, preserve_topology=True)
         tolerance *= 1.5
-    return found
+    return simpler
 
 
 def _arc(row: dict[str, Any]) -> Body:
@@ -101,4 +101,4 @@ def _rounded(geometry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _round(value: Any) -> Any:
-    return [_round(one) for one in value] if isinstance(value, list | tuple) else round(value, 6)
+    return [_round(item) for item in value] if isinstance(value, list | tuple) else round(value, 6)

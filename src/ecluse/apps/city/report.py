@@ -46,7 +46,7 @@ class Headline:
     beside: Mapping[str, Any]
 
 
-def make_report(city: str, day: LocalDay, found: Found, *, invented: bool = False) -> Body:
+def make_report(city: str, day: LocalDay, metrics: Found, *, invented: bool = False) -> Body:
     """Return the report as it is kept. `found`: kind of metrics → its document; `invented`: the city does not exist.
 
     What a day lacks is null or an empty list, and named in `quality.missing`.
@@ -57,26 +57,26 @@ def make_report(city: str, day: LocalDay, found: Found, *, invented: bool = Fals
         "date": day.date.isoformat(),
         "zone": day.zone.key,
         "hours": list(day.labels),
-        "headlines": [vars(one) | {"beside": dict(one.beside)} for one in _headlines(found)],
-        "by_flow": _of(found, "ranking", "by_flow"),
-        "by_lost_time": _of(found, "ranking", "by_lost_time"),
-        "zones_by_lost_time": _of(found, "ranking", "zones"),
-        "zones": [_zone(zone) for zone in _of(found, "zones", "zones")][: LISTED["zones"]],
-        "alerts": [_alert(alert) for alert in _of(found, "alerts", "alerts")][: LISTED["alerts"]],
-        "alerts_total": _total(found, "alerts", "alerts"),
-        "alerts_judged": _some(found, "alerts", ("arcs_reporting", "arcs_judged", "days_needed")),
-        "bottlenecks": _bottlenecks(found),
-        "failing": _failing(found)[: LISTED["failing"]],
-        "failing_total": len(_failing(found)),
-        "availability": _value(found, "sensors", "availability"),
-        "works": _works(found),
-        "disruptions": _disruptions(found),
-        "weather": _weather(found),
-        "bikes": _some(found, "bikes", BIKES),
-        "traffic": _some(found, "traffic", TRAFFIC),
-        "week_before": _value(found, "traffic", "week_before"),
-        "quality": _quality(found),
-        "rests_on_few": rests_on_few(found.get("traffic")),
+        "headlines": [vars(headline) | {"beside": dict(headline.beside)} for headline in _headlines(metrics)],
+        "by_flow": _of(metrics, "ranking", "by_flow"),
+        "by_lost_time": _of(metrics, "ranking", "by_lost_time"),
+        "zones_by_lost_time": _of(metrics, "ranking", "zones"),
+        "zones": [_zone(zone) for zone in _of(metrics, "zones", "zones")][: LISTED["zones"]],
+        "alerts": [_alert(alert) for alert in _of(metrics, "alerts", "alerts")][: LISTED["alerts"]],
+        "alerts_total": _total(metrics, "alerts", "alerts"),
+        "alerts_judged": _some(metrics, "alerts", ("arcs_reporting", "arcs_judged", "days_needed")),
+        "bottlenecks": _bottlenecks(metrics),
+        "failing": _failing(metrics)[: LISTED["failing"]],
+        "failing_total": len(_failing(metrics)),
+        "availability": _value(metrics, "sensors", "availability"),
+        "works": _works(metrics),
+        "disruptions": _disruptions(metrics),
+        "weather": _weather(metrics),
+        "bikes": _some(metrics, "bikes", BIKES),
+        "traffic": _some(metrics, "traffic", TRAFFIC),
+        "week_before": _value(metrics, "traffic", "week_before"),
+        "quality": _quality(metrics),
+        "rests_on_few": rests_on_few(metrics.get("traffic")),
     }
 
 
@@ -84,14 +84,14 @@ def rests_on_few(traffic: Mapping[str, Any] | None) -> bool:
     """Return whether so few arcs report that a day's figures of the roads say little of the city. `traffic`: its
     metrics.
     """
-    known = int((traffic or {}).get("arcs_known") or 0)
+    arcs_known = int((traffic or {}).get("arcs_known") or 0)
     reporting = int((traffic or {}).get("arcs_reporting") or 0)
-    return 0 < reporting < FEW_ARCS * known
+    return 0 < reporting < FEW_ARCS * arcs_known
 
 
-def _headlines(found: Found) -> Iterator[Headline]:
-    traffic, bikes = found.get("traffic", {}), found.get("bikes", {})
-    disruptions, sensors = found.get("disruptions", {}), found.get("sensors", {})
+def _headlines(metrics: Found) -> Iterator[Headline]:
+    traffic, bikes = metrics.get("traffic", {}), metrics.get("bikes", {})
+    disruptions, sensors = metrics.get("disruptions", {}), metrics.get("sensors", {})
     week = traffic.get("week_before") or {}
     yield Headline(
         "vehicles",
@@ -134,49 +134,50 @@ def _alert(alert: Body) -> Body:
     names = ("id", "kind", "severity", "arc", "label", "zone", "from", "to", "hours", "latitude", "longitude")
     figures = ("lost_time", "lost_time_more")
     why = alert.get("why") or {}
-    told = {name: why.get(name) for name in ("rule", "threshold", "times", "similar_days", "compared_days")}
+    rule = {name: why.get(name) for name in ("rule", "threshold", "times", "similar_days", "compared_days")}
     listed = {name: alert.get(name, []) for name in ("causes", "works")}
-    return {name: alert.get(name) for name in (*names, *figures)} | {"why": told} | listed
+    return {name: alert.get(name) for name in (*names, *figures)} | {"why": rule} | listed
 
 
-def _bottlenecks(found: Found) -> Body | None:
+def _bottlenecks(metrics: Found) -> Body | None:
     """Return the ranking of the weeks up to the day, over days of its kind."""
-    body = found.get("bottlenecks")
+    body = metrics.get("bottlenecks")
     if body is None:
         return None
     kind = body["kind_of_day"]
     ranking = body["rankings"][kind]
-    kept = {"from": body["from"], "to": body["to"], "kind_of_day": kind, "days": ranking["days"]}
-    return kept | {"total": ranking["total"], "items": ranking["items"][: LISTED["bottlenecks"]]}
+    section = {"from": body["from"], "to": body["to"], "kind_of_day": kind, "days": ranking["days"]}
+    return section | {"total": ranking["total"], "items": ranking["items"][: LISTED["bottlenecks"]]}
 
 
-def _failing(found: Found) -> list[Body]:
-    sensors = _of(found, "sensors", "failing")
+def _failing(metrics: Found) -> list[Body]:
+    sensors = _of(metrics, "sensors", "failing")
     names = ("sensor", "kind", "id", "label", "zone", "reason")
     return [{name: sensor.get(name) for name in names} for sensor in sensors]
 
 
-def _works(found: Found) -> Body | None:
-    works = found.get("works")
+def _works(metrics: Found) -> Body | None:
+    works = metrics.get("works")
     if works is None:
         return None
     names = ("site", "title", "streets", "zone", "impact", "level", "begin", "end", "area")
     items = [{name: item.get(name) for name in names} for item in works.get("items", [])]
-    kept = {name: works.get(name) for name in ("active", "area", "by_zone", "by_impact", "critical_zones")}
-    return kept | {"items": items[: LISTED["sites"]]}
+    section = {name: works.get(name) for name in ("active", "area", "by_zone", "by_impact", "critical_zones")}
+    return section | {"items": items[: LISTED["sites"]]}
 
 
-def _disruptions(found: Found) -> Body | None:
-    told = found.get("disruptions")
-    if told is None:
+def _disruptions(metrics: Found) -> Body | None:
+    disruptions = metrics.get("disruptions")
+    if disruptions is None:
         return None
-    kept = {
-        name: told.get(name) for name in ("active", "open", "reliability", "blocked_line_hours", "by_mode")
+    section = {
+        name: disruptions.get(name)
+        for name in ("active", "open", "reliability", "blocked_line_hours", "by_mode")
     }
-    return kept | {"most_affected": told.get("most_affected", [])[: LISTED["lines"]]}
+    return section | {"most_affected": disruptions.get("most_affected", [])[: LISTED["lines"]]}
 
 
-def _weather(found: Found) -> Body | None:
+def _weather(metrics: Found) -> Body | None:
     names = (
         "temperature",
         "temperature_min",
@@ -189,38 +190,38 @@ def _weather(found: Found) -> Body | None:
         "score",
         "effect",
     )
-    return _some(found, "weather", names)
+    return _some(metrics, "weather", names)
 
 
-def _quality(found: Found) -> Body:
+def _quality(metrics: Found) -> Body:
     """Return what was missing or set aside, and what was read from a local copy."""
-    quality = found.get("quality", {})
-    sources = {name: told for name, told in (quality.get("sources") or {}).items() if told}
+    quality = metrics.get("quality", {})
+    sources = {name: source for name, source in (quality.get("sources") or {}).items() if source}
     return {
         "missing": quality.get("missing", []),
         "doubts": quality.get("doubts", []),
-        "records": {name: told.get("records") for name, told in sources.items()},
-        "rejected": {name: told["rejected"] for name, told in sources.items() if told.get("rejected")},
-        "fallback": sorted(file for told in sources.values() for file in told.get("fallback", [])),
+        "records": {name: source.get("records") for name, source in sources.items()},
+        "rejected": {name: source["rejected"] for name, source in sources.items() if source.get("rejected")},
+        "fallback": sorted(file for source in sources.values() for file in source.get("fallback", [])),
     }
 
 
-def _of(found: Found, kind: str, name: str) -> list[Body]:
-    listed: list[Body] = found.get(kind, {}).get(name) or []
+def _of(metrics: Found, kind: str, name: str) -> list[Body]:
+    listed: list[Body] = metrics.get(kind, {}).get(name) or []
     return listed
 
 
-def _total(found: Found, kind: str, name: str) -> int:
-    body = found.get(kind, {})
+def _total(metrics: Found, kind: str, name: str) -> int:
+    body = metrics.get(kind, {})
     return int(body.get(f"{name}_total", len(body.get(name) or [])))
 
 
-def _value(found: Found, kind: str, name: str) -> Any:
-    return found.get(kind, {}).get(name)
+def _value(metrics: Found, kind: str, name: str) -> Any:
+    return metrics.get(kind, {}).get(name)
 
 
-def _some(found: Found, kind: str, names: Sequence[str]) -> Body | None:
-    body = found.get(kind)
+def _some(metrics: Found, kind: str, names: Sequence[str]) -> Body | None:
+    body = metrics.get(kind)
     return None if body is None else {name: body.get(name) for name in names}
 
 
@@ -269,8 +270,8 @@ def _provenance(report: Body) -> Iterator[Row]:
 
 
 def _single_figures(report: Body) -> Iterator[Row]:
-    for one in report["headlines"]:
-        yield Row("headlines", None, one["id"], "", one["id"], one["value"], one["unit"])
+    for headline in report["headlines"]:
+        yield Row("headlines", None, headline["id"], "", headline["id"], headline["value"], headline["unit"])
     for name, compared in (report["week_before"] or {}).items():
         if isinstance(compared, Mapping):
             yield Row("week on week", None, name, "", "value a week ago", compared["value"], "")
@@ -279,12 +280,12 @@ def _single_figures(report: Body) -> Iterator[Row]:
 
 def _ranked(report: Body) -> Iterator[Row]:
     for section, identity in (("by_flow", "arc"), ("by_lost_time", "arc"), ("zones_by_lost_time", "zone")):
-        for one in report[section]:
-            name = one.get("label") or one.get("name") or ""
-            at = (section.replace("_", " "), one["rank"], str(one[identity]), name)
-            yield Row(*at, section.rpartition("by_")[2], one["value"], one["unit"])
-            if one.get("persistence") is not None:
-                yield Row(*at, "persistence", one["persistence"], "days of the last 28")
+        for entry in report[section]:
+            name = entry.get("label") or entry.get("name") or ""
+            at = (section.replace("_", " "), entry["rank"], str(entry[identity]), name)
+            yield Row(*at, section.rpartition("by_")[2], entry["value"], entry["unit"])
+            if entry.get("persistence") is not None:
+                yield Row(*at, "persistence", entry["persistence"], "days of the last 28")
 
 
 _ZONE_UNITS: Final = {
@@ -310,16 +311,16 @@ def _listed(report: Body) -> Iterator[Row]:
             yield Row("zones", None, str(zone["zone"]), zone["name"] or "", metric, zone[metric], unit)
     for rank, alert in enumerate(report["alerts"], start=1):
         at = ("alerts", rank, str(alert["arc"]), alert["label"] or "")
-        told = f"{alert['kind']} {alert['from']} to {alert['to']}"
-        yield Row(*at, told, alert["severity"], "severity 1 to 3")
+        summary = f"{alert['kind']} {alert['from']} to {alert['to']}"
+        yield Row(*at, summary, alert["severity"], "severity 1 to 3")
         yield Row(*at, "against the usual", alert["why"]["times"], "times the usual band")
         yield Row(*at, "lost beyond the usual", alert["lost_time_more"], "vehicle-hours")
-        causes = ", ".join(dict.fromkeys(one["kind"] for one in alert["causes"])) or "none in the data"
+        causes = ", ".join(dict.fromkeys(cause["kind"] for cause in alert["causes"])) or "none in the data"
         yield Row(*at, "may be why", causes, "")
-    for one in (report.get("bottlenecks") or {}).get("items", []):
-        at = ("bottlenecks", one["rank"], str(one["arc"]), one["label"] or "")
+    for bottleneck in (report.get("bottlenecks") or {}).get("items", []):
+        at = ("bottlenecks", bottleneck["rank"], str(bottleneck["arc"]), bottleneck["label"] or "")
         for metric, unit in _BOTTLENECK_UNITS.items():
-            yield Row(*at, metric, one[metric], unit)
+            yield Row(*at, metric, bottleneck[metric], unit)
     for sensor in report["failing"]:
         yield Row(
             "failing sensors", None, sensor["sensor"], sensor["label"] or "", "reason", sensor["reason"], ""

@@ -142,8 +142,8 @@ def grid(shape: tuple[int, int], at: tuple[Any, Any], values: Floats) -> Floats:
 
 def total(values: NDArray[Any], axis: int | None = None) -> Any:
     """Return the sum of what is known; NaN where nothing is."""
-    known = ~np.isnan(values)
-    return np.where(known.any(axis=axis), np.nansum(values, axis=axis), np.nan)
+    is_known = ~np.isnan(values)
+    return np.where(is_known.any(axis=axis), np.nansum(values, axis=axis), np.nan)
 
 
 def mean(values: NDArray[Any], axis: int | None = None) -> Any:

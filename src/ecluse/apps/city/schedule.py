@@ -111,8 +111,8 @@ def set_schedule(
             )
         )
     with runtime.catalog.write() as transaction:
-        known = schedules.schedule_of(transaction, NAME)
-        first = since or (known.since if known else today - timedelta(days=1))
+        previous = schedules.schedule_of(transaction, NAME)
+        first = since or (previous.since if previous else today - timedelta(days=1))
         schedules.set_schedule(transaction, NAME, user.id, at=at, since=first, fetches=fetches)
         audit.record(transaction, user.id, "city.schedule", at, since=first.isoformat(), fetches=fetches)
     return DailyRun(time.fromisoformat(at), first, fetches, zone, user.id)
@@ -206,15 +206,15 @@ def _missing(runtime: Runtime, days: list[date]) -> list[date]:
     if not days:
         return []
     stop = (days[-1] + timedelta(days=1)).isoformat()
-    there = set(runtime.documents.keys(MARK, days[0].isoformat(), stop))
-    return [day for day in days if day.isoformat() not in there]
+    stored_days = set(runtime.documents.keys(MARK, days[0].isoformat(), stop))
+    return [day for day in days if day.isoformat() not in stored_days]
 
 
 def _attempts(runtime: Runtime, days: Iterable[date]) -> dict[date, list[Job]]:
     """Return the scheduled jobs of each day, in order."""
-    wanted = {day: [attempt_id(day, n) for n in range(ATTEMPTS)] for day in days}
-    found = runtime.jobs.get_many(None, [one for ids in wanted.values() for one in ids])
-    return {day: [found[one] for one in ids if one in found] for day, ids in wanted.items()}
+    ids_of = {day: [attempt_id(day, n) for n in range(ATTEMPTS)] for day in days}
+    jobs_by_id = runtime.jobs.get_many(None, [id_ for ids in ids_of.values() for id_ in ids])
+    return {day: [jobs_by_id[id_] for id_ in ids if id_ in jobs_by_id] for day, ids in ids_of.items()}
 
 
 # The job
@@ -237,7 +237,7 @@ def _fetch(runtime: Runtime, task: Task, day: date) -> None:
 
     settings = runtime.settings.of(CitySettings)
     with runtime.scratch() as scratch:
-        found = fetch_data(
+        results = fetch_data(
             runtime.stores.area("raw"),
             day - SETTLES,
             day,
@@ -246,25 +246,25 @@ def _fetch(runtime: Runtime, task: Task, day: date) -> None:
             key=settings.idfm_api_key,
             report=lambda fraction, message: task.report("fetch", min(fraction, 0.999), message),
         )
-    failed = [one for one in found if one.outcome == "failed"]
-    for one in failed:
-        logger.warning("%s of %s was not fetched: %s", one.source, one.what, one.reason)
-    if failed and not any(one.outcome in ("fetched", "unchanged", "kept") for one in found):
+    failed = [result for result in results if result.outcome == "failed"]
+    for result in failed:
+        logger.warning("%s of %s was not fetched: %s", result.source, result.what, result.reason)
+    if failed and not any(result.outcome in ("fetched", "unchanged", "kept") for result in results):
         raise FetchFailed(failed[0].reason or _("Nothing could be fetched."))
 
 
 def _compute(runtime: Runtime, task: Task, day: date) -> None:
     from ecluse.apps.city import actions as workflows
 
-    def told(fraction: float, message: str) -> None:
+    def report_part(fraction: float, message: str) -> None:
         task.report("compute", 0.9 * fraction, message)
 
     with workflows.open_city(runtime) as city:
-        workflows.prepare(city, day, day, part_of(told, 0.0, 0.5))
+        workflows.prepare(city, day, day, part_of(report_part, 0.0, 0.5))
         if not workflows.is_done_by(
             city, day, task.job_id
         ):  # by a worker that was stopped before it could say so
-            workflows.make_day(city, day, run=task.job_id, report=part_of(told, 0.5, 1.0))
+            workflows.make_day(city, day, run=task.job_id, report=part_of(report_part, 0.5, 1.0))
 
 
 def _settle(runtime: Runtime, task: Task, day: date) -> None:

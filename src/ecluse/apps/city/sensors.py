@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.apps.city.numbers import rounded
-from ecluse.apps.city.streaks import spells
+from ecluse.apps.city.streaks import streaks
 from ecluse.apps.city.thresholds import Thresholds
 
 Reason = Literal["impossible", "constant", "all_zero", "silent"]
@@ -51,12 +51,12 @@ def failing_sensors(day: SensorDay, thresholds: Thresholds) -> list[dict[str, An
     in a row; all_zero: no count but 0, while such a weekday usually has more; silent: not one value all day, the
     ones that fell silent last first.
     """
-    found: dict[int, tuple[Reason, dict[str, Any]]] = {}
+    failing: dict[int, tuple[Reason, dict[str, Any]]] = {}
     for holds in (_impossible, _constant, _all_zero, _silent):
         for n, reason, evidence in holds(day, thresholds):
-            found.setdefault(n, (reason, evidence))
+            failing.setdefault(n, (reason, evidence))
     ordered = sorted(
-        found.items(), key=lambda item: (REASONS.index(item[1][0]), _silence(day, item[0]), item[0])
+        failing.items(), key=lambda item: (REASONS.index(item[1][0]), _silence(day, item[0]), item[0])
     )
     return [
         {
@@ -77,7 +77,7 @@ Found = list[tuple[int, Reason, dict[str, Any]]]
 
 def _impossible(day: SensorDay, thresholds: Thresholds) -> Found:
     return [
-        (n, "impossible", {"values": [dict(one) for one in values[:QUOTED]], "times": len(values)})
+        (n, "impossible", {"values": [dict(value) for value in values[:QUOTED]], "times": len(values)})
         for n, values in sorted(day.impossible.items())
     ]
 
@@ -85,7 +85,7 @@ def _impossible(day: SensorDay, thresholds: Thresholds) -> Found:
 def _constant(day: SensorDay, thresholds: Thresholds) -> Found:
     same = (np.diff(day.counts, axis=1) == 0) & (day.counts[:, 1:] >= thresholds.constant_least)
     longest: dict[int, tuple[int, int]] = {}
-    for n, begin, end in spells(same, round(thresholds.constant_hours) - 1):
+    for n, begin, end in streaks(same, round(thresholds.constant_hours) - 1):
         hours = end - begin + 1
         if hours > longest.get(n, (0, 0))[0]:
             longest[n] = (hours, begin)
@@ -96,20 +96,20 @@ def _constant(day: SensorDay, thresholds: Thresholds) -> Found:
 
 
 def _all_zero(day: SensorDay, thresholds: Thresholds) -> Found:
-    known = ~np.isnan(day.counts)
-    zero = known.any(axis=1) & ~(np.nan_to_num(day.counts) > 0).any(axis=1)
+    is_known = ~np.isnan(day.counts)
+    zero = is_known.any(axis=1) & ~(np.nan_to_num(day.counts) > 0).any(axis=1)
     zero &= np.nan_to_num(day.usual_total) > 0
     if day.closed is not None:
         zero &= ~day.closed
     return [
-        (n, "all_zero", {"hours": int(known[n].sum()), "usual_total": rounded(float(day.usual_total[n]))})
+        (n, "all_zero", {"hours": int(is_known[n].sum()), "usual_total": rounded(float(day.usual_total[n]))})
         for n in np.flatnonzero(zero).tolist()
     ]
 
 
 def _silent(day: SensorDay, thresholds: Thresholds) -> Found:
     return [
-        (n, "silent", {"last_seen": seen.isoformat() if (seen := day.last_seen.get(n)) else None})
+        (n, "silent", {"last_seen": last_seen.isoformat() if (last_seen := day.last_seen.get(n)) else None})
         for n in np.flatnonzero(~day.observed & (True if day.closed is None else ~day.closed)).tolist()
     ]
 
@@ -118,5 +118,5 @@ def _silence(day: SensorDay, n: int) -> float:
     """Orders silent sensors: the one seen last first, one never seen at the end."""
     if day.observed[n]:
         return 0.0
-    seen = day.last_seen.get(n)
-    return -seen.timestamp() if seen else 0.0
+    last_seen = day.last_seen.get(n)
+    return -last_seen.timestamp() if last_seen else 0.0

@@ -55,9 +55,9 @@ def read(env: Mapping[str, str]) -> CitySettings:
     )
 
 
-def _idfm_key(told: str) -> Secret | None:
+def _idfm_key(text: str) -> Secret | None:
     """Return a key that a header can carry, or none; one that cannot would stand in the message of the fault."""
-    key = told.strip()
+    key = text.strip()
     if not fits_a_header(key):
         raise SettingsError("IDFM_API_KEY holds blanks or characters that no key has. Copy it again.")
     return Secret(key) if key else None
@@ -79,19 +79,19 @@ def _zone(env: Mapping[str, str], usual: str) -> str:
 
 def _thresholds(text: str) -> dict[str, float]:
     """{name: number} of "rain=4,wind=40"; which names there are, the rules of the city know."""
-    found: dict[str, float] = {}
+    thresholds: dict[str, float] = {}
     for pair in filter(None, (part.strip() for part in text.split(","))):
         name, _, written = (part.strip() for part in pair.partition("="))
         try:
             value = float(written)
         except ValueError:
             value = math.nan
-        if not name or not math.isfinite(value) or name in found:
+        if not name or not math.isfinite(value) or name in thresholds:
             raise SettingsError(
                 f"ECLUSE_CITY_THRESHOLDS: {pair} is not a name and its number, each once, such as rain=4,wind=40."
             )
-        found[name] = value
-    return found
+        thresholds[name] = value
+    return thresholds
 
 
 def _fallback_url(env: Mapping[str, str]) -> str | None:

@@ -118,23 +118,23 @@ class Thresholds:
         Raises:
             SettingsError: a name is not one of them, or a value that must be positive is not.
         """
-        known = {one.name: one.metadata["unit"] for one in fields(cls)}
+        units = {field_.name: field_.metadata["unit"] for field_ in fields(cls)}
         for name, value in values.items():
-            if name not in known:
+            if name not in units:
                 raise SettingsError(
                     _(
                         "%(value)s is no threshold of the city; there are %(known)s.",
                         value=repr(name),
-                        known=", ".join(known),
+                        known=", ".join(units),
                     )
                 )
-            if known[name] in POSITIVE and value <= 0:
+            if units[name] in POSITIVE and value <= 0:
                 raise SettingsError(
                     _(
                         "ECLUSE_CITY_THRESHOLDS: %(name)s=%(value)s must be more than 0 %(unit)s.",
                         name=name,
                         value=f"{value:g}",
-                        unit=known[name],
+                        unit=units[name],
                     )
                 )
         return replace(cls(), **values)

@@ -141,16 +141,16 @@ class Usual:
             away = np.asarray(values - self.median[row, hours], np.float32)
             today = _mean_known(_ratio(away, self._bands.scale[row, hours]))
             before = _mean_known(self._bands.scores[row][:, hours])
-            known = before[np.isfinite(before)]
-            as_far = known >= today if today >= 0 else known <= today
-        return int(as_far.sum()), len(known)
+            known_values = before[np.isfinite(before)]
+            as_far = known_values >= today if today >= 0 else known_values <= today
+        return int(as_far.sum()), len(known_values)
 
     def by_hour(self, sensor: Any, day: LocalDay, level: float = LEVELS[0]) -> dict[str, list[float | None]]:
         """`median`, `low` and `high` of one sensor, each with one entry per hour of the local day."""
         row, hours = self.rows[sensor], list(day.clock_hours)
         at = self.levels.index(level)
-        found = {"median": self.median[row], "low": self.low[at, row], "high": self.high[at, row]}
-        return {name: known(values[hours]) for name, values in found.items()}
+        columns = {"median": self.median[row], "low": self.low[at, row], "high": self.high[at, row]}
+        return {name: known(values[hours]) for name, values in columns.items()}
 
     def totals(self) -> Floats:
         """Return the typical total of the day, (sensors,): the sum over the hours that have a typical value."""
@@ -236,8 +236,8 @@ def typical_days(panel: Panel, targets: Sequence[date]) -> tuple[Floats, NDArray
     sensors, days = panel.values.shape[:2]
     places = np.full((len(targets), WEEKS), days)
     for n, target in enumerate(targets):
-        found = [at for one in like_days(target) if (at := panel.index(one)) is not None]
-        places[n, : len(found)] = found
+        positions = [at for like_day in like_days(target) if (at := panel.index(like_day)) is not None]
+        places[n, : len(positions)] = positions
     medians = np.empty((sensors, len(targets), CLOCK_HOURS), np.float32)
     counts = np.empty((sensors, len(targets)), np.int64)
     for start in range(0, sensors, _AT_ONCE):
@@ -258,11 +258,11 @@ def totals(panel: Panel, groups: Mapping[Any, Sequence[Any]] | None = None) -> P
         groups = {"all": panel.sensors}
     values = np.full((len(groups), *panel.values.shape[1:]), np.nan, np.float32)
     for n, members in enumerate(groups.values()):
-        some = panel.values[[panel.rows[one] for one in members if one in panel.rows]]
-        there = np.isfinite(some).sum(axis=0)
-        if not there.any():
+        some = panel.values[[panel.rows[member] for member in members if member in panel.rows]]
+        has_value = np.isfinite(some).sum(axis=0)
+        if not has_value.any():
             continue
-        enough = there >= max(REPORTING_SHARE * np.median(there[there > 0]), 1)
+        enough = has_value >= max(REPORTING_SHARE * np.median(has_value[has_value > 0]), 1)
         values[n] = np.where(enough, np.nansum(some, axis=0), np.nan)
     return Panel(tuple(groups), panel.first, values)
 
@@ -285,16 +285,16 @@ def like_days(day: date) -> list[date]:
     sunday = counts_as_sunday(day)
     back = 1 + (day.weekday() - (_SUNDAY if sunday else day.weekday()) - 1) % 7
     dates = [day - timedelta(days=back + 7 * n) for n in range(WEEKS)]
-    return [one for one in dates if counts_as_sunday(one) == sunday]
+    return [like_day for like_day in dates if counts_as_sunday(like_day) == sunday]
 
 
 def _medians(stack: list[Floats]) -> tuple[Floats, NDArray[np.int64]]:
     """Medians over `WEEKS` arrays of (sensors, dates, 24), and how many days each of (sensors, dates) has."""
-    there = np.zeros(stack[0].shape, np.int8)
+    counts = np.zeros(stack[0].shape, np.int8)
     days = np.zeros(stack[0].shape[:2], np.int64)
     for n, values in enumerate(stack):
         is_there = values == values
-        there += is_there
+        counts += is_there
         days += is_there.any(axis=2)
         stack[n] = np.where(is_there, values, np.float32(np.inf))
     for a, b in _NETWORK:
@@ -303,7 +303,7 @@ def _medians(stack: list[Floats]) -> tuple[Floats, NDArray[np.int64]]:
     for count in range(FEWEST, WEEKS + 1):
         with np.errstate(invalid="ignore"):
             middle = (stack[(count - 1) // 2] + stack[count // 2]) / 2
-        np.copyto(median, middle, where=there == count)
+        np.copyto(median, middle, where=counts == count)
     return median, days
 
 
@@ -348,9 +348,9 @@ class Bands:
         is_there = residuals == residuals
         size = np.abs(np.where(is_there, residuals, np.float32(0)))
         counts = is_there.sum(axis=1)
-        known = counts.sum(axis=1)
+        known_days_ = counts.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = size.sum(axis=(1, 2)) / known
+            mean = size.sum(axis=(1, 2)) / known_days_
             weight = size.sum(axis=1) + PRIOR_DAYS * mean[:, None]
             scale = weight / (counts + PRIOR_DAYS)
             # A day does not widen the scale it is measured by, as the date itself will not.
@@ -365,7 +365,7 @@ class Bands:
             repeats = CLOCK_HOURS // some.shape[1]
             below.append(-np.repeat(lowest, repeats, axis=1) * scale)
             above.append(np.repeat(highest, repeats, axis=1) * scale)
-        return cls(np.maximum(np.stack(below), 0), np.maximum(np.stack(above), 0), known, scale, scores)
+        return cls(np.maximum(np.stack(below), 0), np.maximum(np.stack(above), 0), known_days_, scale, scores)
 
 
 def _blocks(scores: Floats, hours: int) -> Floats:
@@ -485,7 +485,7 @@ def _codes(column: pl.Series, names: tuple[Any, ...]) -> NDArray[np.int64]:
     """Return the place of each row's sensor among `names`, or `len(names)`. Rows of one sensor tend to be together."""
     runs = column.rle().struct.unnest()
     place = {name: n for n, name in enumerate(names)}
-    codes = np.fromiter((place.get(one, len(names)) for one in runs["value"]), np.int64, runs.height)
+    codes = np.fromiter((place.get(name, len(names)) for name in runs["value"]), np.int64, runs.height)
     return np.repeat(codes, runs["len"].to_numpy())
 
 
@@ -501,10 +501,10 @@ def _by_clock(table: Floats, first: date, last: date, zone: ZoneInfo) -> Floats:
             values[:, n] = some
         else:
             for hour in set(day.clock_hours):
-                same = some[:, [k for k, one in enumerate(day.clock_hours) if one == hour]]
-                there = np.isfinite(same).sum(axis=1)
+                same = some[:, [k for k, hour_ in enumerate(day.clock_hours) if hour_ == hour]]
+                has_value = np.isfinite(same).sum(axis=1)
                 with np.errstate(invalid="ignore", divide="ignore"):
-                    values[:, n, hour] = np.nansum(same, axis=1) / there
+                    values[:, n, hour] = np.nansum(same, axis=1) / has_value
         at += day.hours
     return values
 

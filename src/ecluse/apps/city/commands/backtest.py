@@ -81,10 +81,10 @@ def backtest(
                 )
                 if panel is None:
                     continue
-                told = weeks or min(USUAL_WEEKS, max(1, panel.values.shape[1] // 7 - FIRST_WEEKS))
-                found = measure(panel, weeks=told, learns=learns, report=_named(report, kind))
-                of_kind = _each(kind, found) if each else _overall(kind, found)
-                items += [{"city": city.name, "invented": city.invented, **one} for one in of_kind]
+                measured_weeks = weeks or min(USUAL_WEEKS, max(1, panel.values.shape[1] // 7 - FIRST_WEEKS))
+                result = measure(panel, weeks=measured_weeks, learns=learns, report=_named(report, kind))
+                of_kind = _each(kind, result) if each else _overall(kind, result)
+                items += [{"city": city.name, "invented": city.invented, **item} for item in of_kind]
             if city.invented:
                 say(INVENTED)
     columns = ["series", "sensor", "model", "mase"] if each else ["series", "sensors", "model", "mase_mean"]
@@ -129,31 +129,31 @@ def _named(report: Report, kind: str) -> Report:
     return lambda fraction, message: report(fraction, f"{kind}: {message}")
 
 
-def _overall(kind: str, found: Backtest) -> Iterator[dict[str, Any]]:
-    for model, one in found.overall.items():
+def _overall(kind: str, result: Backtest) -> Iterator[dict[str, Any]]:
+    for model, errors in result.overall.items():
         yield {
             "series": kind,
-            "sensors": len(found.series),
+            "sensors": len(result.series),
             "model": model,
-            "mase_mean": one.mase_mean,
-            "mase_median": one.mase_median,
-            "coverage": one.coverage,
-            "width": one.relative_width,
-            "level": found.level,
-            "first": found.first.isoformat(),
-            "last": found.last.isoformat(),
+            "mase_mean": errors.mase_mean,
+            "mase_median": errors.mase_median,
+            "coverage": errors.coverage,
+            "width": errors.relative_width,
+            "level": result.level,
+            "first": result.first.isoformat(),
+            "last": result.last.isoformat(),
         }
 
 
-def _each(kind: str, found: Backtest) -> Iterator[dict[str, Any]]:
-    for sensor, models in found.series.items():
-        for model, one in models.items():
+def _each(kind: str, result: Backtest) -> Iterator[dict[str, Any]]:
+    for sensor, models in result.series.items():
+        for model, errors in models.items():
             yield {
                 "series": kind,
                 "sensor": sensor,
                 "model": model,
-                "mase": one.mase,
-                "coverage": one.coverage,
-                "width": one.width,
-                "hours": one.hours,
+                "mase": errors.mase,
+                "coverage": errors.coverage,
+                "width": errors.width,
+                "hours": errors.hours,
             }

@@ -92,10 +92,10 @@ def _remove(raw: str | None, email: str | None, home: Path | None) -> Record:
     with acting(home, email) as (runtime, user), progress("Removing the sample") as report:
         runtime.catalog.expect_open()
         store = open_raw(runtime, raw)
-        there = is_invented(store)
-        files = sum(1 for _ in store.list()) if there else 0
+        is_sample = is_invented(store)
+        files = sum(1 for _ in store.list()) if is_sample else 0
         days = work.remove_sample(runtime, user, store, report)
-        count = files - sum(1 for _ in store.list()) if there else 0
+        count = files - sum(1 for _ in store.list()) if is_sample else 0
     text = f"{count:,} files of the sample removed from {store.url}, and {len(days):,} days made of invented data."
     return Record({"removed": count, "url": store.url, "days": [day.isoformat() for day in days]}, text)
 
@@ -141,9 +141,9 @@ def fetch(
         runtime.catalog.expect_open()
         settings = runtime.settings.of(CitySettings)
         zone = ZoneInfo(settings.zone)
-        given = (day or first, day or last)
+        limits = (day or first, day or last)
         yesterday = datetime.now(zone).date() - timedelta(days=1)
-        begin, end = (yesterday if one is None else one.date() for one in given)
+        begin, end = (yesterday if limit is None else limit.date() for limit in limits)
         if "disruptions" in sources and settings.idfm_api_key is None:
             raise SettingsError("Disruptions need a key of prim.iledefrance-mobilites.fr: set IDFM_API_KEY.")
         portals = open_data.Portals()
@@ -151,7 +151,7 @@ def fetch(
             checked_address(portal)
             portals = open_data.Portals(portal)
         with progress("Fetching") as report:
-            found = open_data.fetch_data(
+            results = open_data.fetch_data(
                 open_raw(runtime, raw),
                 begin,
                 end,
@@ -163,7 +163,7 @@ def fetch(
                 again=again,
                 report=report,
             )
-    return _told(found, run_command(begin, end, raw))
+    return _fetched_record(results, run_command(begin, end, raw))
 
 
 @click.command("check")
@@ -189,34 +189,34 @@ def check(place: str | None, home: Path | None) -> Record:
         "url": checked.url,
         "usable": checked.is_usable,
         "invented": checked.invented,
-        "sources": [_of_source(one) for one in checked.sources],
+        "sources": [_of_source(source) for source in checked.sources],
         # The files of feeds are one for each hour; those that are readable are counted among the sources.
         "files": [
-            _of_file(one)
-            for one in checked.files
-            if one.outcome != "readable" or not one.key.startswith("api/")
+            _of_file(file)
+            for file in checked.files
+            if file.outcome != "readable" or not file.key.startswith("api/")
         ],
     }
     return Record(fields, _checked_text(checked), failed=not checked.is_usable)
 
 
-def _of_source(one: CheckedSource) -> dict[str, Any]:
-    days = {name: day and day.isoformat() for name, day in (("first", one.first), ("last", one.last))}
-    return asdict(one) | days
+def _of_source(source: CheckedSource) -> dict[str, Any]:
+    days = {name: day and day.isoformat() for name, day in (("first", source.first), ("last", source.last))}
+    return asdict(source) | days
 
 
-def _of_file(one: CheckedFile) -> dict[str, Any]:
-    look = one.look
+def _of_file(file: CheckedFile) -> dict[str, Any]:
+    look = file.look
     return {
-        "file": one.key,
-        "outcome": one.outcome,
-        "source": one.source,
+        "file": file.key,
+        "outcome": file.outcome,
+        "source": file.source,
         "rows": look.rows,
         "first": look.first and look.first.isoformat(),
         "last": look.last and look.last.isoformat(),
         "rejected": dict(look.rejected),
-        "reason": one.reason,
-        "advice": one.advice,
+        "reason": file.reason,
+        "advice": file.advice,
     }
 
 
@@ -224,22 +224,22 @@ def _checked_text(checked: Checked) -> str:
     from ecluse.apps.city.provenance import INVENTED
 
     lines = [checked.url, *([INVENTED] if checked.invented else []), ""]
-    for one in checked.sources:
-        if one.lacks is not None:
-            lines.append(f"  {one.source:<12} missing: {one.lacks}")
+    for source in checked.sources:
+        if source.lacks is not None:
+            lines.append(f"  {source.source:<12} missing: {source.lacks}")
             continue
-        days = "" if one.first is None else f", {one.first} to {one.last}"
-        lines.append(f"  {one.source:<12} {counted(one.files, 'file')}, {one.rows:,} rows{days}")
-        aside = [f"{count:,} {reason}" for reason, count in sorted(one.rejected.items())]
-        lines += [f"  {'':<12} set aside: {'; '.join(aside)}"] if aside else []
+        days = "" if source.first is None else f", {source.first} to {source.last}"
+        lines.append(f"  {source.source:<12} {counted(source.files, 'file')}, {source.rows:,} rows{days}")
+        rejected = [f"{count:,} {reason}" for reason, count in sorted(source.rejected.items())]
+        lines += [f"  {'':<12} set aside: {'; '.join(rejected)}"] if rejected else []
     titles: dict[Outcome, str] = {"unreadable": "Cannot be read:", "not taken": "Not taken:"}
     for outcome, title in titles.items():
-        found = checked.of(outcome)
-        lines += ["", title] if found else []
-        for file in found[:SHOWN]:
+        files = checked.of(outcome)
+        lines += ["", title] if files else []
+        for file in files[:SHOWN]:
             lines.append(f"  {file.key}")
             lines += [f"    {text}" for text in (file.reason, file.advice) if text]
-        lines += [f"  and {len(found) - SHOWN:,} more; --json has all"] if len(found) > SHOWN else []
+        lines += [f"  and {len(files) - SHOWN:,} more; --json has all"] if len(files) > SHOWN else []
     if not checked.is_usable:
         lines += [
             "",
@@ -248,13 +248,13 @@ def _checked_text(checked: Checked) -> str:
     return "\n".join(lines)
 
 
-def _told(found: Sequence[Fetched], following: str) -> Record:
-    counts = Counter(one.outcome for one in found)
+def _fetched_record(results: Sequence[Fetched], following: str) -> Record:
+    counts = Counter(result.outcome for result in results)
     lines = [", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + "."]
-    lines += [f"  {one.source}, {one.what}: {one.reason}" for one in found if one.reason]
+    lines += [f"  {result.source}, {result.what}: {result.reason}" for result in results if result.reason]
     is_failed = counts["failed"] > 0
     lines.append("The same command goes on where this one stopped." if is_failed else f"Next: {following}")
-    fields = {"fetched": [asdict(one) for one in found], "next": following}
+    fields = {"fetched": [asdict(result) for result in results], "next": following}
     return Record(fields, "\n".join(lines), failed=is_failed)
 
 

@@ -83,20 +83,22 @@ def _run_day(day: date, raw: str | None, arcs: bool, email: str | None, home: Pa
         work.expect_administrator(user)
         with workflows.open_city(runtime, raw) as opened_city, progress(f"Computing {day}") as report:
             computed = workflows.run_day(
-                opened_city, day, run="command", report=lambda done, said: report(0.8 * done, said)
+                opened_city, day, run="command", report=lambda done, message: report(0.8 * done, message)
             )
             if latest_day(runtime.documents) == day:
-                workflows.update_forecast(opened_city, lambda done, said: report(0.8 + 0.2 * done, said))
+                workflows.update_forecast(
+                    opened_city, lambda done, message: report(0.8 + 0.2 * done, message)
+                )
         assert computed is not None  # noqa: S101 (asked for again)
         fields: dict[str, Any] = {
             "date": day.isoformat(),
             "zone": computed.day.zone.key,
             "hours": list(computed.day.labels),
-            "metrics": {kind: made.body for kind, made in computed.metrics.items()},
+            "metrics": {kind: metrics.body for kind, metrics in computed.metrics.items()},
         }
         if arcs:
             fields["arcs"] = dict(computed.metrics["arcs"].parts) if "arcs" in computed.metrics else {}
-        bodies = {kind: made.body for kind, made in computed.metrics.items()}
+        bodies = {kind: metrics.body for kind, metrics in computed.metrics.items()}
         return Record(fields, _day_text(day, bodies, last_address(runtime.settings.home)))
 
 
@@ -111,23 +113,23 @@ def _run_days(
         ended = _follow(runtime, user, run_id, f"Computing {first} to {last}")
     days, forecast = ended.days, ended.forecast
     without = forecast is not None and forecast.status != "done"
-    told = [
-        {"date": one.isoformat()}
-        | ({"status": "up to date", "error": None} if (job := days.get(one)) is None else _outcome(job))
-        for one in days_between(first, last)
+    outcomes = [
+        {"date": day.isoformat()}
+        | ({"status": "up to date", "error": None} if (job := days.get(day)) is None else _outcome(job))
+        for day in days_between(first, last)
     ]
-    failed = [one for one in told if one["status"] not in ("done", "up to date")]
+    failed = [outcome for outcome in outcomes if outcome["status"] not in ("done", "up to date")]
     counts = {
-        status: sum(one["status"] == status for one in told)
+        status: sum(outcome["status"] == status for outcome in outcomes)
         for status in ("done", "up to date", "failed", "cancelled")
     }
     lines = [
         f"{_days(counts['done'])} computed, {counts['up to date']} up to date, {len(failed)} not computed.",
-        *(f"  {one['date']}  {one['error'] or one['status']}" for one in failed),
+        *(f"  {outcome['date']}  {outcome['error'] or outcome['status']}" for outcome in failed),
         *([f"There is no forecast: {forecast.error or forecast.status}"] if forecast and without else []),
         "See: ecluse city days",
     ]
-    fields = {"run": run_id, "days": told, "forecast": _outcome(forecast) if forecast else None}
+    fields = {"run": run_id, "days": outcomes, "forecast": _outcome(forecast) if forecast else None}
     return Record(fields, "\n".join(lines), failed=bool(failed) or without)
 
 
@@ -155,12 +157,12 @@ def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> Run:
                 else:
                     done = sum(job.fraction if job.active else 1.0 for job in now.days.values())
                     failed = sum(job.status != "done" for job in ended)
-                    said = f"{len(ended)} of {len(now.days)} days" + (
+                    message = f"{len(ended)} of {len(now.days)} days" + (
                         f", {failed} not computed" if failed else ""
                     )
                     if len(ended) == len(now.days) and now.forecast is not None:
-                        said = f"forecast: {now.forecast.message or now.forecast.stage or 'waiting'}"
-                    report(0.2 + 0.75 * done / max(len(now.days), 1), said)
+                        message = f"forecast: {now.forecast.message or now.forecast.stage or 'waiting'}"
+                    report(0.2 + 0.75 * done / max(len(now.days), 1), message)
                 time.sleep(0.3)
     except KeyboardInterrupt:
         now = work.run_of(runtime, user.id, run_id)
@@ -179,7 +181,7 @@ def list_days(home: Path | None) -> Rows:
     from ecluse.apps.city.days import MARK
 
     with opened(home) as runtime:
-        marks = [found.body for found in runtime.documents.all(MARK)]
+        marks = [document.body for document in runtime.documents.all(MARK)]
     items = [
         mark | {f"{table}_rows": rows for table, rows in mark["rows"].items()} | {"computed_at": _at(mark)}
         for mark in marks
@@ -261,17 +263,17 @@ def list_bottlenecks(
         arcs = [arc for chunk in documents.all(ARCS) for arc in chunk.body["arcs"]]
         begin = first or usual_begin(stop)
         thresholds = Thresholds.changed(runtime.settings.of(CitySettings).thresholds)
-        found = rank_period(documents, arcs, begin, stop, kind, thresholds)
+        ranking = rank_period(documents, arcs, begin, stop, kind, thresholds)
         invented = bool(invented_days(documents))
     say(
-        f"{_KINDS_OF_DAYS[kind]} from {begin} to {stop}: {_days(found.days)}, {counted(found.total, 'bottleneck')}. "
+        f"{_KINDS_OF_DAYS[kind]} from {begin} to {stop}: {_days(ranking.days)}, {counted(ranking.total, 'bottleneck')}. "
         "Duration in hours, length in metres, lost time in vehicle-hours."
     )
     if invented:
         say(INVENTED)
     columns = ("rank", "label", "arc", "recurrence", "duration", "length", "arcs_total", "lost_time_a_day")
     return Rows(
-        found.items, columns, nothing, {"recurrence": 2, "duration": 1, "length": 0, "lost_time_a_day": 1}
+        ranking.items, columns, nothing, {"recurrence": 2, "duration": 1, "length": 0, "lost_time_a_day": 1}
     )
 
 
@@ -303,15 +305,17 @@ def remove(
         raise click.UsageError("Give the days, or --from and --to.")
     with acting(home, email) as (runtime, user):
         work.expect_administrator(user)
-        wanted = sorted(set(days))
+        chosen_days = sorted(set(days))
         if first is not None and last is not None:
-            wanted = workflows.removable_days(runtime.documents, first, last)
-        if wanted and not yes:
-            click.confirm(f"Remove {_days(len(wanted))} for everyone?", abort=True, err=True)
-        if wanted:
-            work.remove_days(runtime, user, wanted)
-    text = f"{_days(len(wanted))} removed." if wanted else f"No day from {first} to {last} is there."
-    return Record({"removed": [day.isoformat() for day in wanted]}, text)
+            chosen_days = workflows.removable_days(runtime.documents, first, last)
+        if chosen_days and not yes:
+            click.confirm(f"Remove {_days(len(chosen_days))} for everyone?", abort=True, err=True)
+        if chosen_days:
+            work.remove_days(runtime, user, chosen_days)
+    text = (
+        f"{_days(len(chosen_days))} removed." if chosen_days else f"No day from {first} to {last} is there."
+    )
+    return Record({"removed": [day.isoformat() for day in chosen_days]}, text)
 
 
 def _days(count: int) -> str:
@@ -350,13 +354,13 @@ def schedule(
         if off:
             removed = daily.remove_schedule(runtime, user)
             return Record({"removed": removed}, "Off." if removed else "There was no schedule.")
-        known = daily.find_schedule(runtime)
+        current = daily.find_schedule(runtime)
         if at is not None or fetches is not None or since is not None:
             daily.set_schedule(
                 runtime,
                 user,
-                at=at or (f"{known.at:%H:%M}" if known else daily.USUAL_TIME),
-                fetches=known.fetches if fetches is None and known else bool(fetches),
+                at=at or (f"{current.at:%H:%M}" if current else daily.USUAL_TIME),
+                fetches=current.fetches if fetches is None and current else bool(fetches),
                 since=since,
             )
         now = daily.standing(runtime)
@@ -389,8 +393,10 @@ def _some(texts: Sequence[str]) -> str:
 
 def _bodies(documents: Documents, day: date, kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
     key = day.isoformat()
-    found = documents.get_many([(f"metrics/{kind}", key) for kind in kinds])
-    return {kind: found[f"metrics/{kind}", key] for kind in kinds if (f"metrics/{kind}", key) in found}
+    bodies_of = documents.get_many([(f"metrics/{kind}", key) for kind in kinds])
+    return {
+        kind: bodies_of[f"metrics/{kind}", key] for kind in kinds if (f"metrics/{kind}", key) in bodies_of
+    }
 
 
 #: Rows of a list that `show` prints, and letters of a cell.
@@ -416,9 +422,9 @@ HEADLINES: tuple[tuple[str, str, str, str], ...] = (
 def _day_text(day: date, bodies: Mapping[str, Mapping[str, Any]], address: str | None) -> str:
     from ecluse.apps.city.report import rests_on_few
 
-    of = next((body for body in bodies.values() if body.get("city_name")), {})
-    said = f", {of['city_name']}" if of else ""
-    lines = [f"{day:%A} {day}{said}" + (" (invented data)" if of.get("invented") else "")]
+    any_body = next((body for body in bodies.values() if body.get("city_name")), {})
+    city_name = f", {any_body['city_name']}" if any_body else ""
+    lines = [f"{day:%A} {day}{city_name}" + (" (invented data)" if any_body.get("invented") else "")]
     for title, kind, name, form in HEADLINES:
         value = bodies.get(kind, {}).get(name)
         lines.append(f"  {title:<20} {'not known' if value is None else form.format(value)}")
@@ -449,7 +455,7 @@ def _body_text(body: Mapping[str, Any]) -> str:
 
 
 def _is_table(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
 def _shown(count: int) -> str:
@@ -458,8 +464,8 @@ def _shown(count: int) -> str:
 
 def _table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the fields that hold neither lists nor records, below their names."""
-    told = {name for row in rows for name, value in row.items() if not isinstance(value, list | dict)}
-    names = [name for name in LEADING if name in told] + sorted(told - set(LEADING))
+    columns = {name for row in rows for name, value in row.items() if not isinstance(value, list | dict)}
+    names = [name for name in LEADING if name in columns] + sorted(columns - set(LEADING))
     cells = [[name.replace("_", " ") for name in names]]
     cells += [[_cut(_brief(row.get(name))) for name in names] for row in rows]
     widths = [max(len(line[n]) for line in cells) for n in range(len(names))]
@@ -474,10 +480,10 @@ def _brief(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, list):
-        plain = len(value) <= 25 and not any(isinstance(one, dict | list) for one in value)
-        return " ".join(_brief(one) for one in value) if plain and value else f"{len(value)} entries"
+        plain = len(value) <= 25 and not any(isinstance(item, dict | list) for item in value)
+        return " ".join(_brief(item) for item in value) if plain and value else f"{len(value)} entries"
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_brief(one)}" for name, one in value.items())
+        return ", ".join(f"{name}: {_brief(item)}" for name, item in value.items())
     return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 

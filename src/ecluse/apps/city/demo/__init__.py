@@ -81,9 +81,9 @@ def write_demo(
     """
     _check(first, days, seed, arcs)
     last = first + timedelta(days=days - 1)
-    asked = {"first": first.isoformat(), "days": days, "seed": seed, "arcs": arcs}
-    earlier = _claim(raw, asked)
-    written = _Written(checkpoints, json.dumps([raw.url, asked]), earlier)
+    options = {"first": first.isoformat(), "days": days, "seed": seed, "arcs": arcs}
+    earlier = _claim(raw, options)
+    written = _Written(checkpoints, json.dumps([raw.url, options]), earlier)
     kinds = [day_of(when, seed) for when in days_between(first, last)]
     for n, day in enumerate(kinds[written.days :], start=written.days):
         report((1 - _ROADS_SHARE) * n / days, _("feeds of %(day)s", day=day.date))
@@ -100,12 +100,12 @@ def write_demo(
         sizes[key] = raw.put(key, data).size
     rows = 0
 
-    def told(n: int, count: int) -> None:
+    def report_part(n: int, count: int) -> None:
         nonlocal rows
         rows += count
         report(1 - _ROADS_SHARE * (1 - (n + 1) / days), _("roads of %(day)s", day=kinds[n].date))
 
-    sizes[_ROADS] = raw.put_stream(_ROADS, write_roads(ground, kinds, sites, told)).size
+    sizes[_ROADS] = raw.put_stream(_ROADS, write_roads(ground, kinds, sites, report_part)).size
     for key in earlier - sizes.keys():
         raw.delete(key)
     return DemoWritten(raw.url, first, last, arcs, COUNTERS, rows, len(sizes), sum(sizes.values()), seed)
@@ -136,22 +136,22 @@ def _check(first: date, days: int, seed: int, arcs: int) -> None:
         raise InvalidInput(f"A sample cannot begin on {first.isoformat()}; ask for a day from 1970 to 2100.")
 
 
-def _claim(raw: ObjectStore, told: dict[str, Any]) -> set[str]:
+def _claim(raw: ObjectStore, marker: dict[str, Any]) -> set[str]:
     """Mark the store as the sample's, and return the keys that an earlier sample left there."""
     keys = [info.key for info in raw.list()]
     data = [key for key in keys if key.startswith(("api/", "batch/"))]
     foreign = [key for key in data if not is_of_sample(key)]
     if foreign or (data and not is_invented(raw)):
-        found = (foreign or data)[0]
+        foreign_key = (foreign or data)[0]
         raise KeyConflict(
             _(
                 "%(place)s holds raw data that is not the sample's, such as %(key)s; nothing was written. Write the "
                 "sample elsewhere: ecluse city demo --raw file:///another/folder",
                 place=raw.url,
-                key=found,
+                key=foreign_key,
             )
         )
-    body = json.dumps({"demo": True, "written_by": "ecluse city demo", **told}, sort_keys=True)
+    body = json.dumps({"demo": True, "written_by": "ecluse city demo", **marker}, sort_keys=True)
     raw.put(MARKER, body.encode())
     return set(data)
 
@@ -159,14 +159,14 @@ def _claim(raw: ObjectStore, told: dict[str, Any]) -> set[str]:
 class _Written:
     """The days whose feeds are written, and the size of each of their files by its key."""
 
-    def __init__(self, checkpoints: Checkpoints | None, of: str, there: set[str]) -> None:
-        self._checkpoints, self._of = checkpoints, hashlib.sha256(of.encode()).hexdigest()
+    def __init__(self, checkpoints: Checkpoints | None, options: str, existing: set[str]) -> None:
+        self._checkpoints, self._of = checkpoints, hashlib.sha256(options.encode()).hexdigest()
         self.days, self.sizes = 0, dict[str, int]()
-        kept = None if checkpoints is None else checkpoints.load(_FEEDS, of=self._of)
-        if kept is not None:
-            known = json.loads(kept)
-            if known["sizes"].keys() <= there:
-                self.days, self.sizes = known["days"], known["sizes"]
+        saved = None if checkpoints is None else checkpoints.load(_FEEDS, of=self._of)
+        if saved is not None:
+            sizes = json.loads(saved)
+            if sizes["sizes"].keys() <= existing:
+                self.days, self.sizes = sizes["days"], sizes["sizes"]
 
     def add(self, sizes: dict[str, int]) -> None:
         """One day more is written."""
@@ -180,7 +180,7 @@ class _Written:
 def _write_feeds(raw: ObjectStore, day: Day) -> dict[str, int]:
     files = list(_feeds(day))
     stored = transfer_all(lambda file, _: raw.put(*file), files)
-    return {one.key: one.size for one in stored}
+    return {file.key: file.size for file in stored}
 
 
 def _feeds(day: Day) -> Iterator[tuple[str, bytes]]:

@@ -278,26 +278,26 @@ def _lay(street: _Street, number: int, node: int, most: int, columns: dict[str, 
     """Lay the arcs of a street, at most so many, and return the next free number of a node."""
     points = [street.path(t) for t in np.linspace(0, 1, 200)]
     length = sum(math.dist(a, b) for a, b in itertools.pairwise(points))
-    whole = max(2, round(length / street.kind.spacing))
+    pieces = max(2, round(length / street.kind.spacing))
     is_closed = math.dist(points[0], points[-1]) < 1e-6
-    for n in range(min(whole, most)):
-        ends = (node + n, node + (n + 1) % whole if is_closed else node + n + 1)
+    for n in range(min(pieces, most)):
+        ends = (node + n, node + (n + 1) % pieces if is_closed else node + n + 1)
         names = (
             _crossing(street, number, n),
-            _crossing(street, number, (n + 1) % whole if is_closed else n + 1),
+            _crossing(street, number, (n + 1) % pieces if is_closed else n + 1),
         )
-        line = [street.path((n + k / 3) / whole) for k in range(4)]
-        x, y = street.path((n + 0.5) / whole)
+        line = [street.path((n + k / 3) / pieces) for k in range(4)]
+        x, y = street.path((n + 0.5) / pieces)
         gate = f"_{street.gates[n % len(street.gates)]}" if street.gates else ""
-        found = {
+        crossings = {
             "label": f"{street.label}{gate}", "upstream": ends[0], "upstream_name": names[0],
-            "downstream": ends[1], "downstream_name": names[1], "street": number, "place": n, "along": whole,
+            "downstream": ends[1], "downstream_name": names[1], "street": number, "place": n, "along": pieces,
             "inward": street.inward, "capacity": street.kind.capacity, "load": street.kind.load, "x": x, "y": y,
             "shape": [degrees(*point) for point in line],
         }  # fmt: skip
-        for name, value in found.items():
+        for name, value in crossings.items():
             columns[name].append(value)
-    return node + whole + 1
+    return node + pieces + 1
 
 
 def _crossing(street: _Street, number: int, n: int) -> str:

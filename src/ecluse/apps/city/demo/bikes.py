@@ -102,14 +102,14 @@ def _counters(seed: int) -> tuple[Counter, ...]:
     # Not on the ring roads, where nobody rides.
     places = [n for n in range(len(ground)) if ground.capacity[n] < 6000]
     chosen = rng.choice(places, COUNTERS // 2, replace=False)
-    found = []
+    counters = []
     for n, arc in enumerate(sorted(chosen.tolist())):
         longitude, latitude = degrees(float(ground.x[arc]), float(ground.y[arc]))
         level = float(np.exp(rng.normal(4.9, 0.6)))
         street = ground.label[arc].replace("_", " ")
         for way in range(2):
             site = str(100_050_000 + n)
-            found.append(
+            counters.append(
                 Counter(
                     id=f"{site}-{353_000_000 + 2 * n + way}",
                     name=f"{10 + n} {street} {_WAYS[2 * (n % 2) + way]}",
@@ -121,7 +121,7 @@ def _counters(seed: int) -> tuple[Counter, ...]:
                     morning=1.35 if way else 0.65,
                 )
             )
-    return tuple(found)
+    return tuple(counters)
 
 
 def _record(counter: Counter, count: float, moment: str) -> dict[str, Any]:

@@ -72,12 +72,12 @@ LINES: Final = tuple(
 
 def write_disruptions(day: Day) -> Iterator[tuple[str, bytes]]:
     """Key and content of the files of a day: what is known at each reading."""
-    known = disruptions_of(day)
+    disruptions = disruptions_of(day)
     is_bulk = day.ordinal % 6 == 2
     for hour in _READ_AT:
         moment = datetime.combine(day.date, time(hour), UTC)
-        seen = [one for one in known if one.published <= moment]
-        body = _prim(seen, moment) if is_bulk else _navitia(seen, moment, day)
+        published = [disruption for disruption in disruptions if disruption.published <= moment]
+        body = _prim(published, moment) if is_bulk else _navitia(published, moment, day)
         name = "disruptions-bulk" if is_bulk else "line-reports"
         key = f"api/traffic/dt={moment:%Y-%m-%d}/hour={hour:02d}/{name}-demo.json"
         yield key, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
@@ -89,17 +89,17 @@ def disruptions_of(day: Day) -> list[Disruption]:
     """
     begin, end = day.local.begin, day.local.end
     before = day_of(day.date - timedelta(days=1), day.seed)
-    found = [*_incidents(before), *_incidents(day)]
+    disruptions = [*_incidents(before), *_incidents(day)]
     for block in (block_of(day.date) - 1, block_of(day.date)):
-        found += _planned(block, day.seed)
+        disruptions += _planned(block, day.seed)
     if day.strike:
-        found += _strike(day)
-    return [one for one in found if one.touches(begin, end)]
+        disruptions += _strike(day)
+    return [disruption for disruption in disruptions if disruption.touches(begin, end)]
 
 
 def _incidents(day: Day) -> list[Disruption]:
     rng = day.chance(Draw.DISRUPTIONS)
-    found = []
+    incidents = []
     for n in range(int(rng.poisson(9 if day.rest == 0 else 5))):
         line = LINES[int(rng.choice(len(LINES), p=_weights()))]
         first = _at(day.date, float(np.clip(rng.choice([8.2, 18.0, 13.0]) + rng.normal(0, 2.2), 5.2, 23.3)))
@@ -108,8 +108,8 @@ def _incidents(day: Day) -> list[Disruption]:
         cause = _CAUSES[int(rng.integers(0, len(_CAUSES)))]
         state = "interrompu" if severity == "blocked" else "perturbé"
         title = f"{line.mode[0]} {line.code} : {cause.capitalize()} - Trafic {state}"
-        found.append(
-            _told(
+        incidents.append(
+            _disruption(
                 day.seed,
                 f"{day.ordinal}-{n}",
                 (line,),
@@ -120,12 +120,12 @@ def _incidents(day: Day) -> list[Disruption]:
                 first,
             )
         )
-    return found
+    return incidents
 
 
 def _strike(day: Day) -> list[Disruption]:
     rng = np.random.default_rng([day.seed, Draw.STRIKES, day.ordinal])
-    found = []
+    disruptions = []
     for n, line in enumerate(LINES[:19]):
         if rng.random() > 0.6:
             continue
@@ -133,8 +133,8 @@ def _strike(day: Day) -> list[Disruption]:
         begin, end = _at(day.date, 5.0), _at(day.date, float(rng.integers(20, 24)))
         title = f"{line.mode[0]} {line.code} : Mouvement social"
         published = _at(day.date - timedelta(days=1), 18.0)
-        found.append(
-            _told(
+        disruptions.append(
+            _disruption(
                 day.seed,
                 f"{day.ordinal}-s{n}",
                 (line,),
@@ -145,7 +145,7 @@ def _strike(day: Day) -> list[Disruption]:
                 published,
             )
         )
-    return found
+    return disruptions
 
 
 @lru_cache(maxsize=64)
@@ -160,20 +160,20 @@ def _planned(block: int, seed: int) -> tuple[Disruption, ...]:
     weekend = first + timedelta(days=7 * int(rng.integers(0, 4)) + (5 - first.weekday()) % 7)
     begin = first + timedelta(days=int(rng.integers(0, 10)))
     return (
-        _told(seed, f"b{block}-0", (metro,), "blocked", "travaux", f"Métro {metro.code} : Travaux en soirée",
+        _disruption(seed, f"b{block}-0", (metro,), "blocked", "travaux", f"Métro {metro.code} : Travaux en soirée",
               tuple((_at(night, 22.25), _at(night, 25.25)) for night in nights), published),
-        _told(seed, f"b{block}-1", (rer,), "blocked", "travaux", f"RER {rer.code} : Travaux, trafic interrompu",
+        _disruption(seed, f"b{block}-1", (rer,), "blocked", "travaux", f"RER {rer.code} : Travaux, trafic interrompu",
               ((_at(weekend, 1.0), _at(weekend + timedelta(days=1), 23.9)),), published),
-        _told(seed, f"b{block}-2", (tram,), "information", "information", f"Tramway {tram.code} : Ascenseur en panne",
+        _disruption(seed, f"b{block}-2", (tram,), "information", "information", f"Tramway {tram.code} : Ascenseur en panne",
               ((_at(begin, 0.0), _at(begin + timedelta(days=9), 23.9)),), published),
-        _told(seed, f"b{block}-3", bus, "disturbed", "travaux", f"Bus {bus[0].code}, {bus[1].code} : Arrêts déplacés",
+        _disruption(seed, f"b{block}-3", bus, "disturbed", "travaux", f"Bus {bus[0].code}, {bus[1].code} : Arrêts déplacés",
               ((_at(begin, 5.0), _at(begin + timedelta(days=20), 23.0)),), published),
-        _told(seed, f"b{block}-4", (), "information", "information", "Toutes lignes : les gestes utiles",
+        _disruption(seed, f"b{block}-4", (), "information", "information", "Toutes lignes : les gestes utiles",
               ((_at(first, 0.0), _at(first + timedelta(days=BLOCK - 1), 23.9)),), published),
     )  # fmt: skip
 
 
-def _told(
+def _disruption(
     seed: int, key: str, lines: tuple[Line, ...], severity: str, cause: str, title: str,
     periods: tuple[Period, ...], published: datetime,
 ) -> Disruption:  # fmt: skip
@@ -185,8 +185,8 @@ def _told(
 
 def _at(day: date, hour: float) -> datetime:
     """Return a moment of the city's clocks, in UTC; hours beyond 24 are those of the night after."""
-    whole = timedelta(minutes=round(hour * 60))
-    local = datetime.combine(day, time()) + whole
+    minutes = timedelta(minutes=round(hour * 60))
+    local = datetime.combine(day, time()) + minutes
     return local.replace(tzinfo=ZONE).astimezone(UTC)
 
 
@@ -200,8 +200,8 @@ def _stamp(moment: datetime) -> str:
     return moment.astimezone(ZONE).strftime("%Y%m%dT%H%M%S")
 
 
-def _navitia(known: list[Disruption], moment: datetime, day: Day) -> dict[str, Any]:
-    records = [_navitia_record(one, moment) for one in known]
+def _navitia(disruptions: list[Disruption], moment: datetime, day: Day) -> dict[str, Any]:
+    records = [_navitia_record(disruption, moment) for disruption in disruptions]
     if day.ordinal % 8 == 6 and records:  # a period that is no time
         broken = dict(records[0], id="demo-broken", disruption_id="demo-broken")
         records.append(broken | {"application_periods": [{"begin": "bientôt", "end": ""}]})
@@ -214,31 +214,33 @@ def _navitia(known: list[Disruption], moment: datetime, day: Day) -> dict[str, A
     return {"pagination": pages, "disruptions": records}
 
 
-def _navitia_record(one: Disruption, moment: datetime) -> dict[str, Any]:
-    name, effect, priority, _ = _SEVERITIES[one.severity]
-    is_over = all(end <= moment for _, end in one.periods)
+def _navitia_record(disruption: Disruption, moment: datetime) -> dict[str, Any]:
+    name, effect, priority, _ = _SEVERITIES[disruption.severity]
+    is_over = all(end <= moment for _, end in disruption.periods)
     return {
-        "id": one.id,
-        "disruption_id": one.id,
-        "impact_id": one.id,
-        "application_periods": [{"begin": _stamp(begin), "end": _stamp(end)} for begin, end in one.periods],
+        "id": disruption.id,
+        "disruption_id": disruption.id,
+        "impact_id": disruption.id,
+        "application_periods": [
+            {"begin": _stamp(begin), "end": _stamp(end)} for begin, end in disruption.periods
+        ],
         "status": "past" if is_over else "active",
-        "updated_at": _stamp(one.published),
+        "updated_at": _stamp(disruption.published),
         "tags": ["Actualité"],
-        "cause": one.cause,
-        "category": "Travaux" if one.cause == "travaux" else "Incidents",
+        "cause": disruption.cause,
+        "category": "Travaux" if disruption.cause == "travaux" else "Incidents",
         "severity": {"name": name, "effect": effect, "color": "#EF662F", "priority": priority},
         "messages": [
             {
-                "text": one.title,
+                "text": disruption.title,
                 "channel": {"content_type": "text/plain", "name": "titre", "types": ["title"]},
             },
             {
-                "text": one.message,
+                "text": disruption.message,
                 "channel": {"content_type": "text/html", "name": "moteur", "types": ["web"]},
             },
         ],
-        "impacted_objects": [{"pt_object": _pt_object(line)} for line in one.lines],
+        "impacted_objects": [{"pt_object": _pt_object(line)} for line in disruption.lines],
         "contributor": "shortterm.tr_idfm",
     }
 
@@ -261,23 +263,25 @@ def _pt_object(line: Line) -> dict[str, Any]:
     }
 
 
-def _prim(known: list[Disruption], moment: datetime) -> dict[str, Any]:
+def _prim(disruptions: list[Disruption], moment: datetime) -> dict[str, Any]:
     return {
         "lastUpdatedDate": moment.astimezone(ZONE).isoformat(),
         "disruptions": [
             {
-                "id": one.id,
+                "id": disruption.id,
                 "applicationPeriods": [
-                    {"begin": _stamp(begin), "end": _stamp(end)} for begin, end in one.periods
+                    {"begin": _stamp(begin), "end": _stamp(end)} for begin, end in disruption.periods
                 ],
-                "lastUpdate": _stamp(one.published),
-                "cause": one.cause.upper() if one.cause in ("travaux", "information") else "PERTURBATION",
-                "severity": _SEVERITIES[one.severity][3],
+                "lastUpdate": _stamp(disruption.published),
+                "cause": disruption.cause.upper()
+                if disruption.cause in ("travaux", "information")
+                else "PERTURBATION",
+                "severity": _SEVERITIES[disruption.severity][3],
                 "tags": ["Actualité"],
-                "title": one.title,
-                "message": one.message,
+                "title": disruption.title,
+                "message": disruption.message,
             }
-            for one in known
+            for disruption in disruptions
         ],
         "lines": [
             {
@@ -289,6 +293,6 @@ def _prim(known: list[Disruption], moment: datetime) -> dict[str, Any]:
                 "impactedObjects": [{"type": "line", "id": line.id, "name": line.code, "disruptionIds": ids}],
             }
             for line in LINES
-            if (ids := [one.id for one in known if line in one.lines])
+            if (ids := [disruption.id for disruption in disruptions if line in disruption.lines])
         ],
     }

@@ -59,8 +59,8 @@ def count_roads(ground: Ground, day: Day, sites: list[Site]) -> Counted:
     rng = day.chance(Draw.ROADS)
     arcs, hours = len(ground), day.local.hours
     pressure = _demand(ground, day, rng)
-    room, wanted, closed = _works(ground, day, sites)
-    pressure *= wanted[:, None]
+    room, demand_factor, closed = _works(ground, day, sites)
+    pressure *= demand_factor[:, None]
     capacity = ground.capacity * room
     full = pressure / np.maximum(room, 0.05)[:, None] + _incidents(ground, day, rng)
     over = np.maximum(0.0, full - 0.92)
@@ -78,7 +78,7 @@ def count_roads(ground: Ground, day: Day, sites: list[Site]) -> Counted:
 
 
 def write_roads(
-    ground: Ground, days: list[Day], sites: list[Site], told: Callable[[int, int], None]
+    ground: Ground, days: list[Day], sites: list[Site], report: Callable[[int, int], None]
 ) -> Iterator[bytes]:
     """Yield the file of the source, a day at a time; `told` after each with its number and its rows.
 
@@ -92,19 +92,19 @@ def write_roads(
         frame.write_csv(buffer, separator=";", include_header=False)
         data = buffer.getvalue()
         yield data + _spoiled(day, data)
-        told(n, frame.height)
+        report(n, frame.height)
 
 
 def write_reference(ground: Ground) -> bytes:
     """Return the reference of the arcs (`referentiel-geographique…`): several periods for some, one arc left out."""
-    kept = [n for n in range(len(ground)) if n != len(ground) // 3]
-    again = [n for n in kept if n % 9 == 4]
-    order = kept + again
+    rows = [n for n in range(len(ground)) if n != len(ground) // 3]
+    again = [n for n in rows if n % 9 == 4]
+    order = rows + again
     old, new = (
         ("2005-01-01T02:00:00+01:00", "2019-06-01T04:00:00+02:00"),
         ("2019-06-01T04:00:00+02:00", "2030-12-31T04:00:00+01:00"),
     )
-    periods = [old] * len(kept) + [new] * len(again)
+    periods = [old] * len(rows) + [new] * len(again)
     columns = {
         "IU_AC": ground.arc[order],
         "DATE_DEBUT": [begin for begin, _ in periods],
@@ -209,7 +209,7 @@ def _crowd(ground: Ground, day: Day, hours: Floats) -> Floats:
 
 
 def _works(ground: Ground, day: Day, sites: list[Site]) -> tuple[Floats, Floats, Flags]:
-    room, wanted = np.ones(len(ground)), np.ones(len(ground))
+    room, demand_factor = np.ones(len(ground)), np.ones(len(ground))
     closed = np.zeros(len(ground), dtype=bool)
     for site in sites:
         if not site.is_open(day.date):
@@ -217,9 +217,9 @@ def _works(ground: Ground, day: Day, sites: list[Site]) -> tuple[Floats, Floats,
         near = ground.near(float(ground.x[site.arc]), float(ground.y[site.arc])) <= DISTURBS
         left, come = LEFT[site.impact]
         room[near] = np.minimum(room[near], left)
-        wanted[near] = np.minimum(wanted[near], come)
+        demand_factor[near] = np.minimum(demand_factor[near], come)
         closed[site.arc] |= site.impact == "BARRAGE_TOTAL"
-    return room, wanted, closed
+    return room, demand_factor, closed
 
 
 def _incidents(ground: Ground, day: Day, rng: np.random.Generator) -> Floats:

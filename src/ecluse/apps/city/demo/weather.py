@@ -62,9 +62,9 @@ def _open_meteo(day: Day) -> dict[str, Any]:
     rain = np.zeros(24)
     # The rain of an hour stands at the stamp that ends it, so that the first is that of the day before.
     before = day_of(day.date - timedelta(days=1), day.seed).weather
-    for told, shift in ((weather, 1), (before, 1 - 24)):
-        stamps = [hour + shift for hour in told.rain_hours if 0 <= hour + shift < 24]
-        rain[stamps] = told.rain / max(1, len(told.rain_hours))
+    for day_weather, shift in ((weather, 1), (before, 1 - 24)):
+        stamps = [hour + shift for hour in day_weather.rain_hours if 0 <= hour + shift < 24]
+        rain[stamps] = day_weather.rain / max(1, len(day_weather.rain_hours))
     wind = weather.wind * (0.55 + 0.45 * bump(hours, 14.0, 5.0))
     return {
         "latitude": CENTRE[1],

@@ -64,8 +64,8 @@ class Site:
 def sites_open(ground: Ground, seed: int, first: date, last: date) -> list[Site]:
     """Return the sites open on some day of a period, in the order of their beginning."""
     blocks = range(block_of(first - timedelta(days=_LONGEST)), block_of(last) + 1)
-    found = [site for block in blocks for site in _begun(len(ground), seed, block)]
-    return [site for site in found if site.begin <= last and site.end >= first]
+    sites = [site for block in blocks for site in _begun(len(ground), seed, block)]
+    return [site for site in sites if site.begin <= last and site.end >= first]
 
 
 def write_works(ground: Ground, sites: Iterable[Site], last: date) -> bytes:
@@ -89,7 +89,7 @@ def write_works(ground: Ground, sites: Iterable[Site], last: date) -> bytes:
 @lru_cache(maxsize=256)
 def _begun(arcs: int, seed: int, block: int) -> tuple[Site, ...]:
     rng = np.random.default_rng([seed, Draw.WORKS, block, arcs])
-    found = []
+    sites = []
     hot = int(rng.integers(0, arcs))
     for n in range(max(3, arcs // _EVERY)):
         begin = block_start(block) + timedelta(days=int(rng.integers(0, BLOCK)))
@@ -98,7 +98,7 @@ def _begun(arcs: int, seed: int, block: int) -> tuple[Site, ...]:
         longest = 10 if impact == "BARRAGE_TOTAL" else _LONGEST
         # The last places are streets, where works are commoner than on a ring road; a third are in one quarter.
         arc = int(arcs * min(0.999, rng.beta(1.6, 1.1))) if n % 3 else (hot + 2 * n // 3) % arcs
-        found.append(
+        sites.append(
             Site(
                 number=(block % 10_000) * 100 + n,
                 arc=arc,
@@ -113,7 +113,7 @@ def _begun(arcs: int, seed: int, block: int) -> tuple[Site, ...]:
                 is_two=bool(rng.random() < 0.15),
             )
         )
-    return tuple(sorted(found, key=lambda site: (site.begin, site.number)))
+    return tuple(sorted(sites, key=lambda site: (site.begin, site.number)))
 
 
 def _record(ground: Ground, site: Site, last: date) -> dict[str, str | None]:

@@ -88,9 +88,9 @@ def show_arc(
         "label": reference.get("label"),
         "stretch": city.stretches(documents)(arc),
         "figures": arc_figures(runtime, day, body, past, forecast, say),
-        "alerts": [(n, one) for n, one in alerts_of(day) if one["arc"] == arc],
+        "alerts": [(n, alert) for n, alert in alerts_of(day) if alert["arc"] == arc],
         "forecast_day": city.date_of(forecast["date"]) if forecast else None,
-        "history": [past_day(at, one) for at, one in reversed(past)],
+        "history": [past_day(at, body) for at, body in reversed(past)],
         "week": week_of_hours(runtime, past, say),
     }
     return render(request, "city/arc.html", context)
@@ -102,20 +102,20 @@ def show_scan(
 ) -> Response:
     """A street as time against position: each of its arcs at every hour of a day."""
     documents = runtime.documents
-    found = city.read_day(documents, city.date_of(day), ("traffic", "ranking"))
+    bodies = city.read_day(documents, city.date_of(day), ("traffic", "ranking"))
     arcs = city.all_arcs(documents)
     counts = Counter(arc["label"] for arc in arcs if arc.get("label"))
     streets = sorted(label for label, count in counts.items() if count >= FEWEST_ARCS)
-    chosen = street or usual_street(found, counts)
+    chosen = street or usual_street(bodies, counts)
     mine = [arc for arc in arcs if arc["label"] == chosen][:MOST_ARCS]
     context = {
-        **city.naming(documents, runtime.settings.of(CitySettings).name, found),
-        "day": found,
+        **city.naming(documents, runtime.settings.of(CitySettings).name, bodies),
+        "day": bodies,
         "streets": streets if chosen in streets or not chosen else [chosen, *streets],
         "chosen": chosen,
         "name": street_name(chosen),
-        "ways": ways_of(documents, found.date, mine),
-        "short": [label[:2] for label in found.labels],
+        "ways": ways_of(documents, bodies.date, mine),
+        "short": [label[:2] for label in bodies.labels],
         "street": street_name,
         "stretch": stretch_of,
     }
@@ -143,7 +143,9 @@ def _rows(chain: Sequence[Body], bodies: Mapping[int, Body]) -> list[tuple[Body,
     for arc in chain:
         body = bodies[arc["arc"]]
         measured = zip(body["state"], body["occupancy"], body["flow"], strict=True)
-        hours = [{"state": state, "occupancy": held, "flow": flow} for state, held, flow in measured]
+        hours = [
+            {"state": state, "occupancy": occupancy_, "flow": flow} for state, occupancy_, flow in measured
+        ]
         rows.append((arc, metres, hours))
         metres += arc.get("length") or 0.0
     return rows
@@ -164,7 +166,7 @@ def arc_figures(
         figures.append(flow_chart(body, usual, day.labels, say))
     if body and _known(body["occupancy"]):
         figures.append(occupancy_chart(body, usual, day.labels, say))
-    vehicles = [(at, one.get("vehicles")) for at, one in past]
+    vehicles = [(at, body.get("vehicles")) for at, body in past]
     if sum(value is not None for _, value in vehicles) > 1:
         figures.append(
             by_day(
@@ -219,9 +221,9 @@ def occupancy_chart(
     """Return the share of each hour that a vehicle stood over the sensor."""
     slow = body.get("congested_hours") or 0
     high = (usual.get("occupancy") or {}).get("high") or ()
-    known = [value for value in (*body["occupancy"], *high) if value is not None]
+    known_values = [value for value in (*body["occupancy"], *high) if value is not None]
     # Near the whole hour a round axis would end beyond it.
-    most = 100.0 if max(known, default=0) > 80 else None
+    most = 100.0 if max(known_values, default=0) > 80 else None
     return band_chart(
         "chart-occupancy",
         labels,
@@ -276,13 +278,13 @@ def week_of_hours(
     """Mean flow of the days before by weekday and hour of the clock; empty with fewer than a week of them."""
     if len(past) < 7:
         return []
-    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+    values_of: dict[tuple[int, int], list[float]] = defaultdict(list)
     for day, body in past:
         clock = LocalDay(day, ZoneInfo(runtime.settings.of(CitySettings).zone)).clock_hours
         for hour, flow in zip(clock, body["flow"], strict=True):
             if flow is not None:
-                found[day.weekday(), hour].append(flow)
-    means = {place: sum(flows) / len(flows) for place, flows in found.items()}
+                values_of[day.weekday(), hour].append(flow)
+    means = {place: sum(flows) / len(flows) for place, flows in values_of.items()}
     most = max(means.values(), default=0)
     named = {day.weekday(): day for day, _ in past}
     return [

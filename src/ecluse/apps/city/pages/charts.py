@@ -122,13 +122,17 @@ def band_chart(
         "series": series,
     }
 
-    def told(value: float | None) -> str:
+    def format_value(value: float | None) -> str:
         return say.percent(value, 1) if share else say.num(value, digits)
 
     rows = [
-        (hours[i], told(_at_place(values, i)), *(told(_at_place(usual[part], i)) for part in _BAND))
+        (
+            hours[i],
+            format_value(_at_place(values, i)),
+            *(format_value(_at_place(usual[part], i)) for part in _BAND),
+        )
         if usual
-        else (hours[i], told(_at_place(values, i)))
+        else (hours[i], format_value(_at_place(values, i)))
         for i in range(len(hours))
     ]
     columns = (say._("Usual"), say._("Usual, low"), say._("Usual, high")) if usual else ()
@@ -147,8 +151,8 @@ def by_day(
     digits: int = 0,
 ) -> Chart:
     """Return one value for each day, oldest first."""
-    known = [(day, value) for day, value in points if value is not None]
-    most = max(known, key=lambda pair: pair[1])
+    known_points = [(day, value) for day, value in points if value is not None]
+    most = max(known_points, key=lambda pair: pair[1])
     option = {
         **frame(),
         "grid": {"left": 6, "right": 22, "top": 22, "bottom": 8, "containLabel": True},
@@ -228,7 +232,7 @@ def two_periods(
         "series": series,
     }
 
-    def told(value: float | None) -> str:
+    def format_value(value: float | None) -> str:
         return say.percent(value, 1) if share else say.num(value)
 
     most = _place_of_most(b) if any(value is not None for value in b) else None
@@ -238,11 +242,13 @@ def two_periods(
         else say._(
             "Most of B at %(hour)s: %(b)s, %(a)s in A.",
             hour=hours[most],
-            b=told(b[most]),
-            a=told(_at_place(a, most)),
+            b=format_value(b[most]),
+            a=format_value(_at_place(a, most)),
         )
     )
-    rows = tuple((hours[i], told(_at_place(a, i)), told(_at_place(b, i))) for i in range(len(hours)))
+    rows = tuple(
+        (hours[i], format_value(_at_place(a, i)), format_value(_at_place(b, i))) for i in range(len(hours))
+    )
     return Chart(name, title, unit, finding, option, (say._("Hour"), "A", "B"), rows)
 
 
@@ -295,7 +301,7 @@ def bars_across(
         say._("Most: %(name)s, %(value)s.", name=names[most], value=say.num(values[most], digits)),
         option,
         (heading, title),
-        tuple((one, say.num(value, digits)) for one, value in zip(names, values, strict=True)),
+        tuple((name, say.num(value, digits)) for name, value in zip(names, values, strict=True)),
         tall=len(names) > 8,
     )
 

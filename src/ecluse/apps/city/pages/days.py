@@ -167,7 +167,7 @@ def _days_page(
         "sources": sources_of(newest) if newest else [],
         "steps": STEPS,
         "administers": user.user.role == "admin",
-        "running": [one for one in running.jobs if one.job.kind.startswith("city")],
+        "running": [line for line in running.jobs if line.job.kind.startswith("city")],
         "groups": running.groups,
         "today": date.today(),
         "error": str(error) if error else None,
@@ -207,32 +207,32 @@ def show_day(
 ) -> Response:
     """One day: figures, map at an hour, alerts, rankings, works, disruptions, weather, and what it rests on."""
     say, documents, settings = words_of(request), runtime.documents, runtime.settings.of(CitySettings)
-    found = city.read_day(documents, city.date_of(day), READ)
-    at = chosen_hour(found, hour)
-    mapped = city.read_map(documents, found.date)
+    bodies = city.read_day(documents, city.date_of(day), READ)
+    at = chosen_hour(bodies, hour)
+    mapped = city.read_map(documents, bodies.date)
     context = {
         "letters": {
             letter: city.state_in(say.language, state or "Inconnu") for letter, state in city.LETTERS.items()
         },
-        **city.naming(documents, settings.name, found),
-        "day": found,
-        "kpis": kpis(found, at, say),
-        "hour": hour_of(documents, found, mapped, at),
-        "pins": pins(found),
+        **city.naming(documents, settings.name, bodies),
+        "day": bodies,
+        "kpis": kpis(bodies, at, say),
+        "hour": hour_of(documents, bodies, mapped, at),
+        "pins": pins(bodies),
         "has_map": bool(mapped.arcs),
         "tiles": settings.map_tiles_url,
         "credit": settings.map_tiles_credit,
-        "few": rests_on_few(found["traffic"]),
-        "figures": figures(found, at, say),
-        "metrics": found.metrics,
-        "rankings": rankings(found, say),
-        "sources": sources_of(found),
+        "few": rests_on_few(bodies["traffic"]),
+        "figures": figures(bodies, at, say),
+        "metrics": bodies.metrics,
+        "rankings": rankings(bodies, say),
+        "sources": sources_of(bodies),
         "street": street_name,
         "stretch": city.stretches(documents),
         "ranked": RANKED,
         "listed": LISTED,
-        "age": (date.today() - found.date).days,
-        "week_before": _week_before(found),
+        "age": (date.today() - bodies.date).days,
+        "week_before": _week_before(bodies),
     }
     headers = (
         {"content-security-policy": policy_with_tiles(tiles)} if (tiles := settings.map_tiles_url) else None
@@ -246,12 +246,12 @@ def show_hour(
 ) -> Response:
     """The parts of a day's page that change with the hour, for the page to put in place of those it has."""
     say, documents = words_of(request), runtime.documents
-    found = city.read_day(documents, city.date_of(day), ("traffic", "alerts"))
-    at = chosen_hour(found, hour)
+    bodies = city.read_day(documents, city.date_of(day), ("traffic", "alerts"))
+    at = chosen_hour(bodies, hour)
     context = {
-        "day": found,
-        "kpi": saturation_kpi(found, at, say),
-        "hour": hour_of(documents, found, city.read_map(documents, found.date), at),
+        "day": bodies,
+        "kpi": saturation_kpi(bodies, at, say),
+        "hour": hour_of(documents, bodies, city.read_map(documents, bodies.date), at),
         "street": street_name,
         "stretch": city.stretches(documents),
     }
@@ -275,25 +275,25 @@ def map_svg(
 ) -> Response:
     """The map of an hour as a drawing: for paper, and where the browser has no WebGL or runs no scripts."""
     documents = runtime.documents
-    found = city.read_day(documents, city.date_of(day), ("traffic", "alerts"))
-    at = chosen_hour(found, hour)
+    bodies = city.read_day(documents, city.date_of(day), ("traffic", "alerts"))
+    at = chosen_hour(bodies, hour)
     drawing = city_svg(
         city.all_arcs(documents),
         city.zones_geojson(documents, runtime.settings.of(CitySettings).name)["features"],
-        city.read_map(documents, found.date),
+        city.read_map(documents, bodies.date),
         at,
-        [(number, body) for number, body in alerts_of(found) if at in body["hours"]],
+        [(number, body) for number, body in alerts_of(bodies) if at in body["hours"]],
         THEMES.get(theme, THEMES["light"]),
-        note=words_of(request)._("Invented data") if found.invented else "",
+        note=words_of(request)._("Invented data") if bodies.invented else "",
     )
     return Response(drawing, media_type="image/svg+xml")
 
 
-def chosen_hour(day: Day, asked: int | None) -> int:
+def chosen_hour(day: Day, requested: int | None) -> int:
     """Return the hour asked for where the day has it, else its worst, else eight in the morning."""
     hours = len(day.labels)
-    if asked is not None and 0 <= asked < hours:
-        return asked
+    if requested is not None and 0 <= requested < hours:
+        return requested
     worst = (day["traffic"] or {}).get("worst_hour")
     return worst if worst is not None and worst < hours else USUAL_HOUR
 
@@ -403,12 +403,13 @@ def sources_of(day: Day) -> list[tuple[str, Body | None]]:
 def strip(days: Sequence[date], bodies: Mapping[date, Body]) -> list[list[Cell]]:
     """Return the last months as weeks of seven cells, Monday first, up to the week of the latest day."""
     latest = days[-1]
-    there = set(days)
+    computed_days = set(days)
     monday = latest - timedelta(days=latest.weekday())
     begin = max(monday - timedelta(weeks=STRIP_WEEKS - 1), days[0] - timedelta(days=days[0].weekday()))
     count = (monday - begin).days // 7 + 1
     return [
-        [_cell(begin + timedelta(weeks=w, days=d), there, bodies) for d in range(7)] for w in range(count)
+        [_cell(begin + timedelta(weeks=w, days=d), computed_days, bodies) for d in range(7)]
+        for w in range(count)
     ]
 
 
@@ -425,10 +426,10 @@ def day_row(day: date, traffic: Body | None) -> DayRow:
     )
 
 
-def _cell(day: date, there: set[date], bodies: Mapping[date, Body]) -> Cell:
+def _cell(day: date, computed_days: set[date], bodies: Mapping[date, Body]) -> Cell:
     share = (bodies.get(day) or {}).get("saturation_share")
     step = None if share is None else sum(share > limit for limit in STEPS)
-    return Cell(day, day in there, step, share)
+    return Cell(day, day in computed_days, step, share)
 
 
 def _worst_hour_kpi(day: Day, say: Words) -> Kpi:
@@ -473,11 +474,16 @@ def _disruptions_kpi(day: Day, say: Words) -> Kpi:
 
 def _sensors_kpi(day: Day, say: Words) -> Kpi:
     term, body = say._("Sensors reporting"), day["sensors"] or {}
-    known, reporting = body.get("known"), body.get("reporting")
-    if not known or reporting is None:
+    known_sensors, reporting = body.get("known"), body.get("reporting")
+    if not known_sensors or reporting is None:
         return Kpi(term, None, "", say._("no sensor is known"))
-    note = say._("%(reporting)s of %(known)s", reporting=say.num(reporting), known=say.num(known))
-    return Kpi(term, say.num(100 * reporting / known, 0 if reporting >= 0.1 * known else 1), "%", note)
+    note = say._("%(reporting)s of %(known)s", reporting=say.num(reporting), known=say.num(known_sensors))
+    return Kpi(
+        term,
+        say.num(100 * reporting / known_sensors, 0 if reporting >= 0.1 * known_sensors else 1),
+        "%",
+        note,
+    )
 
 
 def _why_missing(day: Day, table: str, say: Words) -> str:

@@ -44,8 +44,8 @@ def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tup
     if name not in TABLES:
         raise NotFound(f"No table {name[:40]!r} of a day; there are {', '.join(TABLES)}.")
     kind, rows_of = TABLES[name]
-    found = read_day(documents, day, (kind,))
-    body, said = found[kind], naming(documents, usual, found)
+    bodies = read_day(documents, day, (kind,))
+    body, names = bodies[kind], naming(documents, usual, bodies)
     if body is None:
         raise no_such_day(documents, day, f"metrics/{kind}")
     rows = [_without(_flat(row), *_OF_CITY) for row in rows_of(documents, day, body)]
@@ -59,22 +59,29 @@ def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tup
     count = len(rows)
     of_day = (
         pl.Series("date", [day] * count, dtype=pl.Date),
-        pl.Series("city", [said["city"]] * count, dtype=pl.String),
-        pl.Series("invented", [said["invented"]] * count, dtype=pl.Boolean),
+        pl.Series("city", [names["city"]] * count, dtype=pl.String),
+        pl.Series("invented", [names["invented"]] * count, dtype=pl.Boolean),
     )
     return pl.DataFrame(
         [*of_day, *(values.alias(column) for column, values in columns.items())]
-    ), found.invented
+    ), bodies.invented
 
 
-def bottleneck_table(found: Ranking, said: Mapping[str, Any]) -> pl.DataFrame:
+def bottleneck_table(ranking: Ranking, names: Mapping[str, Any]) -> pl.DataFrame:
     """Return the bottlenecks of a period, one a row. `said`: the city's name, and whether it is invented."""
-    period = {"from": found.first, "to": found.last, **said, "days_of": found.kind, "days": found.days}
+    period = {
+        "from": ranking.first,
+        "to": ranking.last,
+        **names,
+        "days_of": ranking.kind,
+        "days": ranking.days,
+    }
     columns = {
-        name: pl.Series([row.get(name) for row in found.items], dtype=kind) for name, kind in _RANKED.items()
+        name: pl.Series([row.get(name) for row in ranking.items], dtype=kind)
+        for name, kind in _RANKED.items()
     }
     for name in ("arcs", "hours"):
-        columns[name] = pl.Series(["; ".join(map(str, row[name])) for row in found.items], dtype=pl.String)
+        columns[name] = pl.Series(["; ".join(map(str, row[name])) for row in ranking.items], dtype=pl.String)
     frame = pl.DataFrame(columns)
     return frame.select(*(pl.lit(value).alias(name) for name, value in period.items()), pl.all())
 
@@ -120,14 +127,14 @@ def _hours(documents: Documents, day: date, body: Body) -> Iterable[Row]:
 
 
 def _arcs(documents: Documents, day: date, body: Body) -> Iterable[Row]:
-    for one in documents.all(f"metrics/arcs/{day}"):
-        yield _without(one.body, "flow", "occupancy", "state", "usual")
+    for document in documents.all(f"metrics/arcs/{day}"):
+        yield _without(document.body, "flow", "occupancy", "state", "usual")
 
 
 def _arc_hours(documents: Documents, day: date, body: Body) -> Iterable[Row]:
     labels = body.get("hours") or [f"{hour:02d}:00" for hour in range(24)]
-    for one in documents.all(f"metrics/arcs/{day}"):
-        arc = one.body
+    for document in documents.all(f"metrics/arcs/{day}"):
+        arc = document.body
         for i, flow in enumerate(arc["flow"]):
             yield {
                 "arc": arc["arc"],
@@ -175,11 +182,11 @@ def _whole(documents: Documents, day: date, body: Body) -> Iterable[Row]:
 
 def _sources(documents: Documents, day: date, body: Body) -> Iterable[Row]:
     for table, source in (body.get("sources") or {}).items():
-        told = _without(source or {}, "examples")
+        row = _without(source or {}, "examples")
         rejected = "; ".join(
-            f"{reason}: {count}" for reason, count in (told.pop("rejected", None) or {}).items()
+            f"{reason}: {count}" for reason, count in (row.pop("rejected", None) or {}).items()
         )
-        yield {"table": table, **told, "rejected": rejected or None}
+        yield {"table": table, **row, "rejected": rejected or None}
 
 
 #: Table → the kind of metrics it is of, and its rows.

@@ -117,11 +117,13 @@ def bottleneck_svg(arcs: Sequence[Body], items: Sequence[Body]) -> str:
         return ""
     project, height = _projection(places)
     roads = "".join(_path(line, project) for line in lines.values())
-    queues = "".join(_path(lines[arc], project) for one in items for arc in one["arcs"] if arc in lines)
+    queues = "".join(
+        _path(lines[arc], project) for bottleneck in items for arc in bottleneck["arcs"] if arc in lines
+    )
     heads = [
-        (one["rank"], *project((one["longitude"], one["latitude"])))
-        for one in items
-        if one["longitude"] is not None and one["latitude"] is not None
+        (bottleneck["rank"], *project((bottleneck["longitude"], bottleneck["latitude"])))
+        for bottleneck in items
+        if bottleneck["longitude"] is not None and bottleneck["latitude"] is not None
     ]
     pins = "".join(
         f'<g class="{"near" if rank <= NEAR else "far"}"><circle cx="{x}" cy="{y}" r="11" fill="currentColor"/>'

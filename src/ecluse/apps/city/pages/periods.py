@@ -157,37 +157,37 @@ def show_bottlenecks(
     say, documents = words_of(request), runtime.documents
     error, status = None, 200
     try:
-        found = city.bottlenecks(runtime, first, last, days)
+        ranking = city.bottlenecks(runtime, first, last, days)
     except InvalidInput as wrong:
-        found, error, status = city.bottlenecks(runtime, None, None, days), str(wrong), wrong.status
+        ranking, error, status = city.bottlenecks(runtime, None, None, days), str(wrong), wrong.status
     context = {
         **city.naming(documents, runtime.settings.of(CitySettings).name),
-        "found": found,
+        "found": ranking,
         "error": error,
         "street": street_name,
         "stretch": city.stretches(documents),
         "least": int(Thresholds.changed(runtime.settings.of(CitySettings).thresholds).bottleneck_days),
-        "drawing": Markup(bottleneck_svg(city.all_arcs(documents), found.items)),  # noqa: S704 (numbers alone)
-        "rows": [(one, _recurring(one, say)) for one in found.items[:HOURS_SHOWN]],
-        "figures": _bottleneck_figures(found.items, say),
+        "drawing": Markup(bottleneck_svg(city.all_arcs(documents), ranking.items)),  # noqa: S704 (numbers alone)
+        "rows": [(bottleneck, _recurring(bottleneck, say)) for bottleneck in ranking.items[:HOURS_SHOWN]],
+        "figures": _bottleneck_figures(ranking.items, say),
     }
     return render(request, "city/bottlenecks.html", context, status=status)
 
 
-def _recurring(one: Body, say: Words) -> list[Cell]:
+def _recurring(bottleneck: Body, say: Words) -> list[Cell]:
     """On how many of a hundred days there was a queue at each hour of the clock."""
-    return [heat_cell(None if share is None else 100 * share, 100, say) for share in one["by_hour"]]
+    return [heat_cell(None if share is None else 100 * share, 100, say) for share in bottleneck["by_hour"]]
 
 
 def _bottleneck_figures(items: Sequence[Body], say: Words) -> list[Chart]:
-    known = [one for one in items[:HOURS_SHOWN] if one["lost_time_a_day"]]
-    if not known:
+    costly = [bottleneck for bottleneck in items[:HOURS_SHOWN] if bottleneck["lost_time_a_day"]]
+    if not costly:
         return []
     return [
         bars_across(
             "chart-bottlenecks",
-            [f"{one['rank']}. {street_name(one['label'])}" for one in known],
-            [one["lost_time_a_day"] for one in known],
+            [f"{bottleneck['rank']}. {street_name(bottleneck['label'])}" for bottleneck in costly],
+            [bottleneck["lost_time_a_day"] for bottleneck in costly],
             say,
             title=say._("Time lost a day"),
             unit=say._("vehicle-hours a day of that kind"),
@@ -239,35 +239,35 @@ def read_side(documents: Documents, period: Period) -> Side:
         return dict(city.read_range(documents, kind, period.first, period.last))
 
     traffic = days("traffic")
-    lost: dict[int, list[float]] = defaultdict(list)
+    lost_of_arc: dict[int, list[float]] = defaultdict(list)
     for day in traffic:
         mapped = city.read_map(documents, day)
         for arc, value in zip(mapped.arcs, mapped.lost, strict=True):
             if value is not None:
-                lost[arc].append(value)
-    means = {arc: sum(values) / len(values) for arc, values in lost.items()}
+                lost_of_arc[arc].append(value)
+    means = {arc: sum(values) / len(values) for arc, values in lost_of_arc.items()}
     return Side(period, traffic, days("zones"), days("bikes"), days("disruptions"), means)
 
 
 def compared_figures(a: Side, b: Side) -> list[Compared]:
     """Return each headline figure as its mean over the days of each period."""
 
-    def of(name: str, values: Sequence[Iterable[float | None]]) -> Compared:
-        known = [[value for value in side if value is not None] for side in values]
-        means = [sum(side) / len(side) if side else None for side in known]
-        return Compared(name, means[0], means[1], (len(known[0]), len(known[1])))
+    def figure(name: str, values: Sequence[Iterable[float | None]]) -> Compared:
+        known_values = [[value for value in side if value is not None] for side in values]
+        means = [sum(side) / len(side) if side else None for side in known_values]
+        return Compared(name, means[0], means[1], (len(known_values[0]), len(known_values[1])))
 
     def part(kind: str, name: str) -> list[list[float | None]]:
         return [[body.get(name) for body in getattr(side, kind).values()] for side in (a, b)]
 
     return [
-        of("vehicles", part("traffic", "vehicles")),
-        of("lost_time", part("traffic", "lost_time")),
-        of("saturation_share", part("traffic", "saturation_share")),
-        of("coverage", part("traffic", "coverage")),
-        of("bikes", part("bikes", "total")),
-        of("disruptions", part("disruptions", "active")),
-        of("reliability", part("disruptions", "reliability")),
+        figure("vehicles", part("traffic", "vehicles")),
+        figure("lost_time", part("traffic", "lost_time")),
+        figure("saturation_share", part("traffic", "saturation_share")),
+        figure("coverage", part("traffic", "coverage")),
+        figure("bikes", part("bikes", "total")),
+        figure("disruptions", part("disruptions", "active")),
+        figure("reliability", part("disruptions", "reliability")),
     ]
 
 
@@ -333,54 +333,54 @@ def weeks_of(a: Side, b: Side, zone: ZoneInfo, say: Words) -> list[tuple[str, li
 
 def _week(side: Side, zone: ZoneInfo) -> dict[tuple[int, int], float]:
     """(weekday, hour of the clock) → the mean share of saturated arcs in per cent."""
-    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+    values_of: dict[tuple[int, int], list[float]] = defaultdict(list)
     for day, values in _hours(side.traffic, "saturation_share").items():
         for hour, value in zip(LocalDay(day, zone).clock_hours, values, strict=False):
             if value is not None:
-                found[day.weekday(), hour].append(100 * value)
-    return {place: sum(values) / len(values) for place, values in found.items()}
+                values_of[day.weekday(), hour].append(100 * value)
+    return {place: sum(values) / len(values) for place, values in values_of.items()}
 
 
 def zone_changes(a: Side, b: Side) -> list[ZoneChange]:
     """Return each zone's time lost a day in both periods, the largest change first."""
-    found: dict[Any, list[list[float]]] = defaultdict(lambda: [[], []])
+    values_of: dict[Any, list[list[float]]] = defaultdict(lambda: [[], []])
     names: dict[Any, str] = {}
     for place, side in enumerate((a, b)):
         for body in side.zones.values():
             for zone in body.get("zones") or ():
                 names[zone["zone"]] = zone.get("name") or str(zone["zone"])
                 if zone.get("lost_time") is not None:
-                    found[zone["zone"]][place].append(zone["lost_time"])
+                    values_of[zone["zone"]][place].append(zone["lost_time"])
     changes = []
-    for zone, (before, since) in found.items():
+    for zone, (before, since) in values_of.items():
         means = [sum(values) / len(values) if values else None for values in (before, since)]
         figure = Compared("lost_time", means[0], means[1], (len(before), len(since)))
         changes.append(ZoneChange(names[zone], figure))
-    return sorted(changes, key=lambda one: -abs((one.figure.b or 0) - (one.figure.a or 0)))
+    return sorted(changes, key=lambda change: -abs((change.figure.b or 0) - (change.figure.a or 0)))
 
 
 def arc_changes(documents: Documents, a: Side, b: Side) -> tuple[list[ArcChange], list[ArcChange]]:
     """Return the arcs whose time lost a day grew the most, and those where it fell the most."""
     both = [(arc, a.lost[arc], value) for arc, value in b.lost.items() if arc in a.lost]
-    ordered = sorted(both, key=lambda one: one[2] - one[1])
-    fallen = [one for one in ordered[:CHANGES_SHOWN] if one[2] < one[1]]
-    grown = [one for one in reversed(ordered[-CHANGES_SHOWN:]) if one[2] > one[1]]
-    wanted = {one[0] for one in (*fallen, *grown)}
-    known = {arc["arc"]: arc for arc in city.all_arcs(documents) if arc["arc"] in wanted}
+    ordered = sorted(both, key=lambda change: change[2] - change[1])
+    fallen = [change for change in ordered[:CHANGES_SHOWN] if change[2] < change[1]]
+    grown = [change for change in reversed(ordered[-CHANGES_SHOWN:]) if change[2] > change[1]]
+    chosen = {change[0] for change in (*fallen, *grown)}
+    arc_of = {arc["arc"]: arc for arc in city.all_arcs(documents) if arc["arc"] in chosen}
 
-    def told(changes: Sequence[tuple[int, float, float]]) -> list[ArcChange]:
+    def with_names(changes: Sequence[tuple[int, float, float]]) -> list[ArcChange]:
         return [
             ArcChange(
                 arc,
-                street_name(known.get(arc, {}).get("label")),
-                stretch_of(known.get(arc, {})),
+                street_name(arc_of.get(arc, {}).get("label")),
+                stretch_of(arc_of.get(arc, {})),
                 before,
                 since,
             )
             for arc, before, since in changes
         ]
 
-    return told(grown), told(fallen)
+    return with_names(grown), with_names(fallen)
 
 
 def _hours(bodies: Mapping[date, Body], name: str) -> dict[date, Sequence[float | None]]:
@@ -389,12 +389,14 @@ def _hours(bodies: Mapping[date, Body], name: str) -> dict[date, Sequence[float 
 
 def _by_clock(days: Mapping[date, Sequence[float | None]], zone: ZoneInfo) -> list[float | None]:
     """Return the mean of each hour of the clock over several days, which may have 23 or 25 hours."""
-    found: dict[int, list[float]] = defaultdict(list)
+    values_of: dict[int, list[float]] = defaultdict(list)
     for day, values in days.items():
         for hour, value in zip(LocalDay(day, zone).clock_hours, values, strict=False):
             if value is not None:
-                found[hour].append(value)
-    return [sum(found[hour]) / len(found[hour]) if found[hour] else None for hour in WEEKDAY_HOURS]
+                values_of[hour].append(value)
+    return [
+        sum(values_of[hour]) / len(values_of[hour]) if values_of[hour] else None for hour in WEEKDAY_HOURS
+    ]
 
 
 def _named(period: Period, say: Words) -> str:

@@ -58,14 +58,14 @@ class Observed:
 @router.get("/city/{day}/zones")
 def show_zones(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Each zone's roads: vehicles, time lost, saturation, its worst arcs."""
-    found = _read(runtime, day, "zones")
-    say, body = words_of(request), found["zones"] or {}
+    bodies = _read(runtime, day, "zones")
+    say, body = words_of(request), bodies["zones"] or {}
     zones = sorted(body.get("zones") or (), key=lambda zone: -(zone.get("lost_time") or 0))
-    persistence = {row["zone"]: row for row in (found["ranking"] or {}).get("zones") or ()}
+    persistence = {row["zone"]: row for row in (bodies["ranking"] or {}).get("zones") or ()}
     return _page(
         request,
         runtime,
-        found,
+        bodies,
         "city/zones.html",
         zones=zones,
         whole=body.get("city"),
@@ -78,32 +78,34 @@ def show_zones(request: Request, day: str, runtime: RuntimeDep, user: CurrentUse
 @router.get("/city/{day}/alerts")
 def show_alerts(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Every alert of a day, worst first."""
-    found = _read(runtime, day, "alerts")
-    body = found["alerts"] or {}
-    alerts = alerts_of(found)
+    bodies = _read(runtime, day, "alerts")
+    body = bodies["alerts"] or {}
+    alerts = alerts_of(bodies)
     total = body.get("alerts_total", len(alerts))
-    return _page(request, runtime, found, "city/alerts.html", alerts=alerts, total=total, body=body)
+    return _page(request, runtime, bodies, "city/alerts.html", alerts=alerts, total=total, body=body)
 
 
 @router.get("/city/{day}/alerts/{alert}")
 def show_alert(request: Request, day: str, alert: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Why an alert was raised: the rule, what was observed against the usual, works near."""
     say = words_of(request)
-    found = city.read_day(runtime.documents, city.date_of(day), ("traffic", "alerts", "works"))
-    number, body = next(((n, one) for n, one in alerts_of(found) if one["id"] == alert), (0, None))
+    bodies = city.read_day(runtime.documents, city.date_of(day), ("traffic", "alerts", "works"))
+    number, body = next(
+        ((n, alert_body) for n, alert_body in alerts_of(bodies) if alert_body["id"] == alert), (0, None)
+    )
     if body is None:
-        raise NotFound(f"No alert {alert[:60]} on {found.date}. See: /city/{found.date}/alerts")
-    sites = {site["site"]: site for site in (found["works"] or {}).get("items") or ()}
-    arc = city.arcs_on(runtime.documents, found.date, [body["arc"]]).get(body["arc"])
+        raise NotFound(f"No alert {alert[:60]} on {bodies.date}. See: /city/{bodies.date}/alerts")
+    sites = {site["site"]: site for site in (bodies["works"] or {}).get("items") or ()}
+    arc = city.arcs_on(runtime.documents, bodies.date, [body["arc"]]).get(body["arc"])
     return _page(
         request,
         runtime,
-        found,
+        bodies,
         "city/alert.html",
         number=number,
         alert=body,
-        observed=observed_hours(body, found.labels),
-        figures=_alert_figures(body, arc, found.labels, say),
+        observed=observed_hours(body, bodies.labels),
+        figures=_alert_figures(body, arc, bodies.labels, say),
         arc=arc,
         as_date=date.fromisoformat,
         works=[sites.get(site, {"site": site}) for site in body.get("works") or ()],
@@ -113,20 +115,22 @@ def show_alert(request: Request, day: str, alert: str, runtime: RuntimeDep, user
 @router.get("/city/{day}/bikes")
 def show_bikes(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Bikes by counter against the usual, by zone, anomalies, counters that fail."""
-    found = _read(runtime, day, "bikes")
-    say, body = words_of(request), found["bikes"]
-    counters = sorted((body or {}).get("counters") or (), key=lambda one: -(one.get("total") or 0))
+    bodies = _read(runtime, day, "bikes")
+    say, body = words_of(request), bodies["bikes"]
+    counters = sorted((body or {}).get("counters") or (), key=lambda counter: -(counter.get("total") or 0))
     chart = (
-        bikes_by_hour(body, found.labels, place_of(found.labels, body.get("peak_at")), say) if body else None
+        bikes_by_hour(body, bodies.labels, place_of(bodies.labels, body.get("peak_at")), say)
+        if body
+        else None
     )
     return _page(
         request,
         runtime,
-        found,
+        bodies,
         "city/bikes.html",
         body=body,
         counters=counters,
-        weather=found["weather"],
+        weather=bodies["weather"],
         figures=[chart] if chart else [],
     )
 
@@ -134,19 +138,19 @@ def show_bikes(request: Request, day: str, runtime: RuntimeDep, user: CurrentUse
 @router.get("/city/{day}/sensors")
 def show_sensors(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Which sensors report, which fail and why."""
-    found = _read(runtime, day, "sensors")
-    body = found["sensors"] or {}
-    failing = {one["sensor"]: one for one in (body.get("failing") or ())}
-    for one in (found["bikes"] or {}).get("failing") or ():
-        failing.setdefault(one["sensor"], one)
+    bodies = _read(runtime, day, "sensors")
+    body = bodies["sensors"] or {}
+    failing = {sensor["sensor"]: sensor for sensor in (body.get("failing") or ())}
+    for sensor in (bodies["bikes"] or {}).get("failing") or ():
+        failing.setdefault(sensor["sensor"], sensor)
     silent = silent_roads(body)
     return _page(
         request,
         runtime,
-        found,
+        bodies,
         "city/sensors.html",
-        body=found["sensors"],
-        failing=[one for one in failing.values() if not (silent and _is_silent_road(one))],
+        body=bodies["sensors"],
+        failing=[sensor for sensor in failing.values() if not (silent and _is_silent_road(sensor))],
         silent=silent,
         moment=_teller(request, runtime),
     )
@@ -155,12 +159,12 @@ def show_sensors(request: Request, day: str, runtime: RuntimeDep, user: CurrentU
 @router.get("/city/{day}/disruptions")
 def show_disruptions(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Disruptions of transit by line and by mode."""
-    found = _read(runtime, day, "disruptions")
-    say, body = words_of(request), found["disruptions"]
+    bodies = _read(runtime, day, "disruptions")
+    say, body = words_of(request), bodies["disruptions"]
     return _page(
         request,
         runtime,
-        found,
+        bodies,
         "city/disruptions.html",
         body=body,
         figures=_line_figures((body or {}).get("most_affected") or (), say),
@@ -171,26 +175,28 @@ def show_disruptions(request: Request, day: str, runtime: RuntimeDep, user: Curr
 @router.get("/city/{day}/works")
 def show_works(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Works active on a day, by zone and impact, and traffic near them before and since."""
-    found = _read(runtime, day, "works")
-    return _page(request, runtime, found, "city/works.html", body=found["works"], as_date=date.fromisoformat)
+    bodies = _read(runtime, day, "works")
+    return _page(
+        request, runtime, bodies, "city/works.html", body=bodies["works"], as_date=date.fromisoformat
+    )
 
 
 @router.get("/city/{day}/report")
 def show_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The day's report as a page that prints."""
-    found = city.read_day(runtime.documents, city.date_of(day), ("quality", "traffic", "sensors"))
-    key = ("reports", found.date.isoformat())
+    bodies = city.read_day(runtime.documents, city.date_of(day), ("quality", "traffic", "sensors"))
+    key = ("reports", bodies.date.isoformat())
     report = runtime.documents.get_many([key]).get(key)
     return _page(
         request,
         runtime,
-        found,
+        bodies,
         "city/report.html",
         report=report,
-        quality=found["quality"],
-        traffic=found["traffic"],
-        few=rests_on_few(found["traffic"]),
-        silent=silent_roads(found["sensors"] or {}),
+        quality=bodies["quality"],
+        traffic=bodies["traffic"],
+        few=rests_on_few(bodies["traffic"]),
+        silent=silent_roads(bodies["sensors"] or {}),
     )
 
 
@@ -200,8 +206,10 @@ def download_report(request: Request, day: str, runtime: RuntimeDep, user: Curre
     documents, at = runtime.documents, city.date_of(day)
     report = _report(runtime, at)
     mapped = city.read_map(documents, at)
-    lost = {arc: value for arc, value in zip(mapped.arcs, mapped.lost, strict=True) if value is not None}
-    text = print_report(report, city.all_arcs(documents), lost, words_of(request).language)
+    lost_of_arc = {
+        arc: value for arc, value in zip(mapped.arcs, mapped.lost, strict=True) if value is not None
+    }
+    text = print_report(report, city.all_arcs(documents), lost_of_arc, words_of(request).language)
     return _download(text, "text/html; charset=utf-8", f"report-{at}.html")
 
 
@@ -215,8 +223,8 @@ def download_rows(day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
 def silent_roads(sensors: Body) -> int:
     """Return how many road sensors are silent where those are most of them, so that no list of them helps; else 0."""
     roads = (sensors.get("by_kind") or {}).get("arc") or {}
-    known, reporting = roads.get("known") or 0, roads.get("reporting") or 0
-    return known - reporting if reporting < FEW_ARCS * known else 0
+    known_sensors, reporting = roads.get("known") or 0, roads.get("reporting") or 0
+    return known_sensors - reporting if reporting < FEW_ARCS * known_sensors else 0
 
 
 def _is_silent_road(sensor: Body) -> bool:
@@ -250,14 +258,14 @@ def _alert_figures(alert: Body, arc: Body | None, labels: Sequence[str], say: Wo
 
 
 def _zone_figures(zones: Sequence[Body], say: Words) -> list[Chart]:
-    known = [zone for zone in zones if zone.get("lost_time")]
-    if not known:
+    zones_with_loss = [zone for zone in zones if zone.get("lost_time")]
+    if not zones_with_loss:
         return []
     return [
         bars_across(
             "chart-zones",
-            [zone["name"] or str(zone["zone"]) for zone in known],
-            [zone["lost_time"] for zone in known],
+            [zone["name"] or str(zone["zone"]) for zone in zones_with_loss],
+            [zone["lost_time"] for zone in zones_with_loss],
             say,
             title=say._("Time lost by zone"),
             unit=say._("vehicle-hours"),
@@ -267,14 +275,17 @@ def _zone_figures(zones: Sequence[Body], say: Words) -> list[Chart]:
 
 
 def _line_figures(lines: Sequence[Body], say: Words) -> list[Chart]:
-    known = [line for line in lines if line.get("blocked_hours") or line.get("disturbed_hours")]
-    if not known:
+    lines_disturbed = [line for line in lines if line.get("blocked_hours") or line.get("disturbed_hours")]
+    if not lines_disturbed:
         return []
     return [
         bars_across(
             "chart-lines",
-            [f"{mode_in(say.language, line['mode']) or ''} {line['name']}".strip() for line in known],
-            [(line["blocked_hours"] or 0) + (line["disturbed_hours"] or 0) for line in known],
+            [
+                f"{mode_in(say.language, line['mode']) or ''} {line['name']}".strip()
+                for line in lines_disturbed
+            ],
+            [(line["blocked_hours"] or 0) + (line["disturbed_hours"] or 0) for line in lines_disturbed],
             say,
             title=say._("Hours of blocked or disturbed service"),
             unit=say._("hours, the ten lines most affected"),

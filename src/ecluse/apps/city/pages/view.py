@@ -88,11 +88,12 @@ class MapOfDay:
 
     def worst(self, hour: int, count: int) -> list[int]:
         """Places in the lists of the worst arcs of an hour: by state, then by the time lost that day."""
-        known = [
+        candidates = [
             place for place, state in enumerate(self.states) if state[hour : hour + 1] in ("b", "s", "p")
         ]
         return sorted(
-            known, key=lambda place: (WORST_FIRST.index(self.states[place][hour]), -(self.lost[place] or 0))
+            candidates,
+            key=lambda place: (WORST_FIRST.index(self.states[place][hour]), -(self.lost[place] or 0)),
         )[:count]
 
 
@@ -108,14 +109,14 @@ def date_of(text: str) -> date:
         InvalidInput: it is none.
     """
     try:
-        found = date.fromisoformat(text)
+        parsed = date.fromisoformat(text)
     except ValueError:
         raise InvalidInput(
             _("%(value)s is no date. Write it as 2025-10-14.", value=repr(text[:40]))
         ) from None
-    if found.isoformat() != text:
+    if parsed.isoformat() != text:
         raise InvalidInput(_("%(value)s is no date. Write it as 2025-10-14.", value=repr(text[:40])))
-    return found
+    return parsed
 
 
 def read_day(documents: Documents, day: date, kinds: Sequence[str] | None = None) -> Day:
@@ -127,12 +128,12 @@ def read_day(documents: Documents, day: date, kinds: Sequence[str] | None = None
     key = day.isoformat()
     if kinds is None:
         kinds = find_day(documents, day)["kinds"]
-    found = documents.get_many([(MARK, key), *((f"metrics/{kind}", key) for kind in kinds)])
-    if (MARK, key) not in found:
+    bodies = documents.get_many([(MARK, key), *((f"metrics/{kind}", key) for kind in kinds)])
+    if (MARK, key) not in bodies:
         raise no_such_day(documents, day)
     before, behind = _neighbours(documents, day)
-    mark = found[MARK, key]
-    metrics = {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}
+    mark = bodies[MARK, key]
+    metrics = {kind: bodies.get((f"metrics/{kind}", key)) for kind in kinds}
     return Day(day, mark, metrics, before, behind, is_invented_day(documents, mark))
 
 
@@ -173,20 +174,20 @@ def _name(mark: Body, invented: bool, usual: str) -> str:
 
 def read_range(documents: Documents, kind: str, first: date, last: date) -> Iterator[tuple[date, Body]]:
     """Yield the metrics of a kind for each known day from `first` to `last`, both included."""
-    for one in documents.all(f"metrics/{kind}", first.isoformat(), day_after(last)):
-        yield date.fromisoformat(one.key), one.body
+    for document in documents.all(f"metrics/{kind}", first.isoformat(), day_after(last)):
+        yield date.fromisoformat(document.key), document.body
 
 
 def read_map(documents: Documents, day: date) -> MapOfDay:
     """Return every arc's states of a day; empty where no roads were measured."""
-    found = MapOfDay()
-    for one in documents.all(f"metrics/map/{day}"):
-        body = one.body
-        found.arcs.extend(body["arc"])
-        found.states.extend(body["state"])
-        found.flows.extend(body["flow"])
-        found.lost.extend(body["lost_time"])
-    return found
+    day_map = MapOfDay()
+    for document in documents.all(f"metrics/map/{day}"):
+        body = document.body
+        day_map.arcs.extend(body["arc"])
+        day_map.states.extend(body["state"])
+        day_map.flows.extend(body["flow"])
+        day_map.lost.extend(body["lost_time"])
+    return day_map
 
 
 def map_answer(documents: Documents, day: date) -> dict[str, Any]:
@@ -195,14 +196,14 @@ def map_answer(documents: Documents, day: date) -> dict[str, Any]:
     Raises:
         NoSuchDay: nothing was computed for it.
     """
-    found = read_map(documents, day)
+    day_map = read_map(documents, day)
     invented = is_invented_day(documents, find_day(documents, day))
-    return {"date": day.isoformat(), "invented": invented, "arc": found.arcs, "state": found.states}
+    return {"date": day.isoformat(), "invented": invented, "arc": day_map.arcs, "state": day_map.states}
 
 
 def arcs_geojson(documents: Documents, usual: str) -> dict[str, Any]:
     """Return every known arc as a line, its id as the feature's own; `usual` is the city's name in the settings."""
-    said = naming(documents, usual)
+    names = naming(documents, usual)
     features = [
         {
             "type": "Feature",
@@ -211,7 +212,7 @@ def arcs_geojson(documents: Documents, usual: str) -> dict[str, Any]:
                 "label": street_name(arc["label"]),
                 "stretch": stretch_of(arc),
                 "zone": arc.get("zone"),
-                **_if_invented(said),
+                **_if_invented(names),
             },
             "geometry": {
                 "type": "LineString",
@@ -221,32 +222,32 @@ def arcs_geojson(documents: Documents, usual: str) -> dict[str, Any]:
         for arc in all_arcs(documents)
         if arc.get("coordinates")
     ]
-    return {"type": "FeatureCollection", **said, "features": features}
+    return {"type": "FeatureCollection", **names, "features": features}
 
 
-def _if_invented(said: Mapping[str, Any]) -> dict[str, bool]:
+def _if_invented(names: Mapping[str, Any]) -> dict[str, bool]:
     """Return what each feature says, as programs for maps leave out what a collection says of itself."""
-    return {"invented": True} if said["invented"] else {}
+    return {"invented": True} if names["invented"] else {}
 
 
 def zones_geojson(documents: Documents, usual: str) -> dict[str, Any]:
     """Return the outlines of the zones; `usual` as for the arcs."""
-    said = naming(documents, usual)
+    names = naming(documents, usual)
     features = [
         {
             "type": "Feature",
-            "id": one.body["zone"],
-            "properties": {"name": one.body["name"], **_if_invented(said)},
-            "geometry": one.body["geometry"],
+            "id": document.body["zone"],
+            "properties": {"name": document.body["name"], **_if_invented(names)},
+            "geometry": document.body["geometry"],
         }
-        for one in documents.all("reference/zones")
+        for document in documents.all("reference/zones")
     ]
-    return {"type": "FeatureCollection", **said, "features": features}
+    return {"type": "FeatureCollection", **names, "features": features}
 
 
 def all_arcs(documents: Documents) -> list[Body]:
     """Return the reference of every arc, by id."""
-    return [arc for one in documents.all("reference/arcs") for arc in one.body["arcs"]]
+    return [arc for document in documents.all("reference/arcs") for arc in document.body["arcs"]]
 
 
 def arc_of(documents: Documents, arc: int) -> Body:
@@ -255,24 +256,24 @@ def arc_of(documents: Documents, arc: int) -> Body:
     Raises:
         NotFound: no arc has this id.
     """
-    found = next((body for body in all_arcs(documents) if body["arc"] == arc), None)
-    if found is not None:
-        return found
+    body = next((body for body in all_arcs(documents) if body["arc"] == arc), None)
+    if body is not None:
+        return body
     raise NotFound(f"No arc {arc}. The arcs that are known: /city/arcs.geojson")
 
 
 def arcs_on(documents: Documents, day: date, arcs: Iterable[int]) -> dict[int, Body]:
     """Return the metrics of these arcs on a day, where there are any."""
     kind = f"metrics/arcs/{day}"
-    wanted = [(kind, str(arc)) for arc in arcs]
-    return {int(key): body for (_, key), body in documents.get_many(wanted).items()} if wanted else {}
+    keys = [(kind, str(arc)) for arc in arcs]
+    return {int(key): body for (_, key), body in documents.get_many(keys).items()} if keys else {}
 
 
 def arc_days(documents: Documents, arc: int, days: Iterable[date]) -> list[tuple[date, Body]]:
     """Return one arc's metrics on each of these days that has them, oldest first."""
-    wanted = {(f"metrics/arcs/{day}", str(arc)): day for day in days}
-    found = documents.get_many(list(wanted)) if wanted else {}
-    return sorted(((wanted[key], body) for key, body in found.items()), key=lambda pair: pair[0])
+    day_of_key = {(f"metrics/arcs/{day}", str(arc)): day for day in days}
+    bodies = documents.get_many(list(day_of_key)) if day_of_key else {}
+    return sorted(((day_of_key[key], body) for key, body in bodies.items()), key=lambda pair: pair[0])
 
 
 def chains_of(arcs: Sequence[Body]) -> list[list[Body]]:
@@ -287,20 +288,20 @@ def chains_of(arcs: Sequence[Body]) -> list[list[Body]]:
     used: set[int] = set()
     chains: list[list[Body]] = []
     # Where nothing leads to an arc a way begins; what is left after those are rings.
-    for arc in sorted(arcs, key=lambda one: (one.get("upstream") in reached, one["arc"])):
+    for arc in sorted(arcs, key=lambda arc_body: (arc_body.get("upstream") in reached, arc_body["arc"])):
         if arc["arc"] in used:
             continue
         chain, here = [arc], arc
         used.add(arc["arc"])
         while True:
             onward = [
-                one
-                for one in starting[here.get("downstream")]
-                if one["arc"] not in used and one.get("downstream") != here.get("upstream")
+                arc_body
+                for arc_body in starting[here.get("downstream")]
+                if arc_body["arc"] not in used and arc_body.get("downstream") != here.get("upstream")
             ]
             if here.get("downstream") is None or not onward:
                 break
-            here = min(onward, key=lambda one: int(one["arc"]))
+            here = min(onward, key=lambda arc_body: int(arc_body["arc"]))
             used.add(here["arc"])
             chain.append(here)
         chains.append(chain)
@@ -313,15 +314,15 @@ def stretches(documents: Documents) -> Callable[[int | str], str]:
     The reference changes rarely and is large, so its last version is kept by the digest that it was made from.
     """
     before = _reference_digest(documents)
-    found = _STRETCHES.get(before) if before else None
-    if found is None:
-        found = {int(arc["arc"]): stretch_of(arc) for arc in all_arcs(documents)}
+    cached = _STRETCHES.get(before) if before else None
+    if cached is None:
+        cached = {int(arc["arc"]): stretch_of(arc) for arc in all_arcs(documents)}
         # A run may write the reference meanwhile: what was read then belongs to neither version.
         if before and _reference_digest(documents) == before:
             _STRETCHES.clear()
-            _STRETCHES[before] = found
-    known = found
-    return lambda arc: known.get(int(arc), "")
+            _STRETCHES[before] = cached
+    cached_stretches = cached
+    return lambda arc: cached_stretches.get(int(arc), "")
 
 
 def _reference_digest(documents: Documents) -> str | None:

@@ -47,8 +47,8 @@ PROCESSORS: Final[dict[str, Compute]] = {
 
 def compute_all(inputs: Inputs, report: Report = unheard) -> dict[str, Metrics]:
     """Return every kind of metrics of a day."""
-    found: dict[str, Metrics] = {}
+    metrics: dict[str, Metrics] = {}
     for n, (kind, compute) in enumerate(PROCESSORS.items()):
         report(n / len(PROCESSORS), named(kind))
-        found[kind] = compute(inputs, found)
-    return found
+        metrics[kind] = compute(inputs, metrics)
+    return metrics

@@ -26,27 +26,27 @@ LISTED: Final = 200
 ALERTS_SIZE: Final = 280_000
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Return the alerts of the day, worst first, and of how many of the arcs that report the day could be judged."""
     more = _lost_beyond_usual(inputs)
     alerts = [
-        _Ranked(one, float(total(more[one.place, one.begin : one.end])))
-        for one in departures(inputs, found["sensors"])
+        _Ranked(departure, float(total(more[departure.place, departure.begin : departure.end])))
+        for departure in departures(inputs, metrics["sensors"])
     ]
-    alerts.sort(key=lambda one: one.order)
+    alerts.sort(key=lambda alert: alert.order)
     worst = alerts[:LISTED]
     ids = inputs.network.ids
-    evidence = Evidence(inputs, found, {int(ids[one.departure.place]) for one in worst})
-    bodies = (_alert(inputs, one, evidence) for one in worst)
-    kinds = {kind: sum(one.departure.kind == kind for one in alerts) for kind in get_args(Kind)}
-    of = judged(inputs)
+    evidence = Evidence(inputs, metrics, {int(ids[alert.departure.place]) for alert in worst})
+    bodies = (_alert(inputs, alert, evidence) for alert in worst)
+    kinds = {kind: sum(alert.departure.kind == kind for alert in alerts) for kind in get_args(Kind)}
+    judged_arcs = judged(inputs)
     return Metrics(
         {
             "alerts": first_that_fit(bodies, LISTED, ALERTS_SIZE),
             "alerts_total": len(alerts),
             "by_kind": kinds,
-            "arcs_reporting": of.reporting,
-            "arcs_judged": of.judged,
+            "arcs_reporting": judged_arcs.reporting,
+            "arcs_judged": judged_arcs.judged,
             "days_needed": FEWEST,
         }
     )
@@ -60,8 +60,14 @@ class _Ranked:
 
     @property
     def order(self) -> tuple[float, ...]:
-        one = self.departure
-        return (-one.severity, -np.nan_to_num(self.more), -one.times * one.hours, one.place, one.begin)
+        departure = self.departure
+        return (
+            -departure.severity,
+            -np.nan_to_num(self.more),
+            -departure.times * departure.hours,
+            departure.place,
+            departure.begin,
+        )
 
 
 def _lost_beyond_usual(inputs: Inputs) -> Floats:
@@ -74,13 +80,13 @@ def _lost_beyond_usual(inputs: Inputs) -> Floats:
 
 
 def _alert(inputs: Inputs, ranked: _Ranked, evidence: Evidence) -> dict[str, Any]:
-    network, day, one = inputs.network, inputs.day, ranked.departure
-    place, begin, end = one.place, one.begin, one.end
+    network, day, departure = inputs.network, inputs.day, ranked.departure
+    place, begin, end = departure.place, departure.begin, departure.end
     arc, zone = int(network.ids[place]), int(network.zone[place])
     return {
-        "id": f"{day.date.isoformat()}-{one.kind}-{arc}-{begin}",
-        "kind": one.kind,
-        "severity": one.severity,
+        "id": f"{day.date.isoformat()}-{departure.kind}-{arc}-{begin}",
+        "kind": departure.kind,
+        "severity": departure.severity,
         "arc": arc,
         "label": network.labels[place],
         "zone": None if zone == OUTSIDE else zone,
@@ -91,41 +97,41 @@ def _alert(inputs: Inputs, ranked: _Ranked, evidence: Evidence) -> dict[str, Any
         "to": day.labels[end] if end < day.hours else "24:00",
         "lost_time": rounded(float(total(inputs.road_hours.lost[place, begin:end]))),
         "lost_time_more": rounded(ranked.more),
-        "why": _why(inputs, one),
-        "causes": evidence.causes(one),
+        "why": _why(inputs, departure),
+        "causes": evidence.causes(departure),
         "works": evidence.works(arc),
     }
 
 
-def _why(inputs: Inputs, one: Departure) -> dict[str, Any]:
+def _why(inputs: Inputs, departure: Departure) -> dict[str, Any]:
     """Return the rule, what was observed against the usual, how far out it was, and how sure that is."""
-    is_congestion = one.kind == "congestion"
+    is_congestion = departure.kind == "congestion"
     usual = inputs.occupancy_usual if is_congestion else inputs.flow_usual
     values = inputs.road_hours.occupancy if is_congestion else inputs.road_hours.flow
-    verdict = inputs.flow_verdicts[one.place]
+    verdict = inputs.flow_verdicts[departure.place]
     needed = (
         round(inputs.thresholds.alert_hours)
         if is_congestion
         else flow_hours_needed(inputs, verdict == "exceptional")
     )
     return {
-        "rule": "congested" if is_congestion else one.side,
+        "rule": "congested" if is_congestion else departure.side,
         "threshold": LEVEL,
         "threshold_is": "share_in_band",
         **({"least": inputs.thresholds.congested} if is_congestion else {}),
         "unit": "% occupancy" if is_congestion else "vehicles per hour",
         "hours_needed": needed,
-        "observed": rounded_list(values[one.place, one.begin : one.end]),
-        "usual": _usual(usual, inputs, one),
-        "times": one.times,
-        "days": int(usual.days[one.place]),
-        "similar_days": one.similar,
-        "compared_days": one.compared,
+        "observed": rounded_list(values[departure.place, departure.begin : departure.end]),
+        "usual": _usual(usual, inputs, departure),
+        "times": departure.times,
+        "days": int(usual.days[departure.place]),
+        "similar_days": departure.similar,
+        "compared_days": departure.compared,
     }
 
 
-def _usual(usual: Usual, inputs: Inputs, one: Departure) -> dict[str, Any]:
+def _usual(usual: Usual, inputs: Inputs, departure: Departure) -> dict[str, Any]:
     """Median and band of the hours of a departure."""
-    hours, at = list(inputs.day.clock_hours[one.begin : one.end]), usual.levels.index(LEVEL)
+    hours, at = list(inputs.day.clock_hours[departure.begin : departure.end]), usual.levels.index(LEVEL)
     band = {"median": usual.median, "low": usual.low[at], "high": usual.high[at]}
-    return {name: rounded_list(values[one.place, hours]) for name, values in band.items()}
+    return {name: rounded_list(values[departure.place, hours]) for name, values in band.items()}

@@ -11,7 +11,7 @@ from ecluse.apps.city.departures import departures, verdicts
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import degrees_list, rounded_list, whole_list
 from ecluse.apps.city.road_hours import NO_STATE, OUTSIDE, RoadHours, mean, total
-from ecluse.apps.city.streaks import longest_spells
+from ecluse.apps.city.streaks import longest_streaks
 from ecluse.apps.city.tables import ARC_STATES, STATES
 from ecluse.apps.city.typical import VERDICTS, Usual
 
@@ -19,14 +19,14 @@ from ecluse.apps.city.typical import VERDICTS, Usual
 CHUNK: Final = 400
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Return one part per arc, those without any hour of the day too; in the body, how many there are of each verdict.
 
     The verdict is that of the arc's whole day, or that of its worst alert where this is worse.
     """
     day = inputs.road_hours
     columns = _columns(day, inputs.thresholds.congested)
-    of_arcs = verdicts(inputs, departures(inputs, found.get("sensors")))
+    of_arcs = verdicts(inputs, departures(inputs, metrics.get("sensors")))
     columns |= {"verdict": of_arcs, "usual": _usual(inputs)}
     parts = {
         str(arc): {name: values[n] for name, values in columns.items()}
@@ -45,7 +45,7 @@ def _columns(day: RoadHours, congested: float) -> dict[str, list[Any]]:
     slow = day.occupancy >= congested
     occupancy_known = ~np.isnan(day.occupancy)
     observed = day.observed.sum(axis=1)
-    known = occupancy_known.any(axis=1)
+    is_known = occupancy_known.any(axis=1)
     return {
         "arc": network.ids.tolist(),
         "label": list(network.labels),
@@ -59,8 +59,8 @@ def _columns(day: RoadHours, congested: float) -> dict[str, list[Any]]:
         "peak_at": _peaks(day),
         "mean_occupancy": rounded_list(mean(day.occupancy, axis=1)),
         "states": _state_shares(day),
-        "congested_hours": whole_list(np.where(known, slow.sum(axis=1), np.nan)),
-        "longest_congested": whole_list(np.where(known, longest_spells(slow), np.nan)),
+        "congested_hours": whole_list(np.where(is_known, slow.sum(axis=1), np.nan)),
+        "longest_congested": whole_list(np.where(is_known, longest_streaks(slow), np.nan)),
         "hours_observed": observed.tolist(),
         "coverage": rounded_list(observed / hours),
         "vehicles_coverage": rounded_list((~np.isnan(day.flow)).mean(axis=1)),
@@ -107,8 +107,10 @@ def _usual(inputs: Inputs) -> list[dict[str, Any] | None]:
     flow, occupancy = _bands(inputs.flow_usual, inputs), _bands(inputs.occupancy_usual, inputs)
     days = np.maximum(inputs.flow_usual.days, inputs.occupancy_usual.days).tolist()
     return [
-        {"flow": one, "occupancy": other, "days": n} if one or other else None
-        for one, other, n in zip(flow, occupancy, days, strict=True)
+        {"flow": flow_usual, "occupancy": occupancy_usual, "days": n}
+        if flow_usual or occupancy_usual
+        else None
+        for flow_usual, occupancy_usual, n in zip(flow, occupancy, days, strict=True)
     ]
 
 
@@ -117,7 +119,8 @@ def _bands(usual: Usual, inputs: Inputs) -> list[dict[str, Any] | None]:
     median, low, high = (
         rounded_list(values[:, hours]) for values in (usual.median, usual.low[0], usual.high[0])
     )
-    known: list[bool] = np.asarray(np.isfinite(usual.median).any(axis=1)).tolist()
+    is_known: list[bool] = np.asarray(np.isfinite(usual.median).any(axis=1)).tolist()
     return [
-        {"median": median[n], "low": low[n], "high": high[n]} if one else None for n, one in enumerate(known)
+        {"median": median[n], "low": low[n], "high": high[n]} if has_band else None
+        for n, has_band in enumerate(is_known)
     ]

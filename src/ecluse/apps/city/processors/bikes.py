@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.inputs import Inputs, Metrics
-from ecluse.apps.city.numbers import degrees, ratio, rounded, rounded_list, whole, whole_list
+from ecluse.apps.city.numbers import degrees, ratio, rounded, rounded_int, rounded_list, whole_list
 from ecluse.apps.city.road_hours import mean, total
 from ecluse.apps.city.sensors import SensorDay, failing_sensors
 from ecluse.apps.city.sources.zones import locate
@@ -43,7 +43,7 @@ class _Counters:
         return np.asarray(np.isfinite(self.counts).any(axis=1))
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Totals, peak hour (of the local day), index against the typical day, anomalies and failing counters.
 
     `mean`: of a counter, bikes per observed hour; of a zone and of the whole, the day's bikes per reporting counter.
@@ -58,7 +58,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     anomalies = _anomalies(inputs, counters, usual)
     failing = failing_sensors(_sensor_day(inputs, counters, usual), inputs.thresholds)
     body = {
-        "total": whole(float(total(counters.counts))),
+        "total": rounded_int(float(total(counters.counts))),
         "mean": rounded(float(mean(total(counters.counts, axis=1)))),
         "peak_at": _peak(by_hour, inputs.day),
         "counters_known": len(counters.ids),
@@ -67,7 +67,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
         "by_hour": whole_list(by_hour),
         "usual": _usual(inputs, city, 0),
         "verdict": city_verdict[0],
-        "counters": _told(inputs, counters, usual),
+        "counters": _counter_bodies(inputs, counters, usual),
         "zones": _zones(inputs, counters),
         "anomalies": anomalies[:LISTED],
         "anomalies_total": len(anomalies),
@@ -78,23 +78,27 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
 
 
 def _counters(inputs: Inputs) -> _Counters:
-    known = (
+    counters = (
         inputs.bikes.sort("at", maintain_order=True)
         .group_by("counter")
         .agg(pl.col("name", "latitude", "longitude").drop_nulls().last())
         .sort("counter")
     )
-    ids = known["counter"].to_list()
+    ids = counters["counter"].to_list()
     place = {counter: n for n, counter in enumerate(ids)}
     today = inputs.bikes_today.filter(pl.col("count").is_between(0, inputs.thresholds.largest_bikes))
     counts = np.full((len(ids), inputs.day.hours), np.nan)
-    counts[[place[one] for one in today["counter"]], today["hour"].to_list()] = today["count"].to_numpy()
+    counts[[place[counter] for counter in today["counter"]], today["hour"].to_list()] = today[
+        "count"
+    ].to_numpy()
     return _Counters(
         ids=ids,
-        names=known["name"].to_list(),
-        latitudes=known["latitude"].to_list(),
-        longitudes=known["longitude"].to_list(),
-        zones=locate(inputs.zones, _positions(known["longitude"]), _positions(known["latitude"])).to_list(),
+        names=counters["name"].to_list(),
+        latitudes=counters["latitude"].to_list(),
+        longitudes=counters["longitude"].to_list(),
+        zones=locate(
+            inputs.zones, _positions(counters["longitude"]), _positions(counters["latitude"])
+        ).to_list(),
         counts=counts,
     )
 
@@ -103,7 +107,7 @@ def _positions(values: pl.Series) -> NDArray[np.float64]:
     return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
-def _told(inputs: Inputs, counters: _Counters, usual: Usual) -> list[dict[str, Any]]:
+def _counter_bodies(inputs: Inputs, counters: _Counters, usual: Usual) -> list[dict[str, Any]]:
     """Return one entry per counter, the busiest first, the silent last in the order of their ids."""
     sums = total(counters.counts, axis=1)
     means = mean(counters.counts, axis=1)
@@ -121,7 +125,7 @@ def _told(inputs: Inputs, counters: _Counters, usual: Usual) -> list[dict[str, A
             "zone": counters.zones[n],
             "latitude": degrees(counters.latitudes[n]),
             "longitude": degrees(counters.longitudes[n]),
-            "total": whole(float(sums[n])),
+            "total": rounded_int(float(sums[n])),
             "mean": rounded(float(means[n])),
             "peak_at": _peak(counters.counts[n], inputs.day),
             "coverage": ratio(float(np.isfinite(counters.counts[n]).sum()), inputs.day.hours),
@@ -148,14 +152,14 @@ def _zones(inputs: Inputs, counters: _Counters) -> list[dict[str, Any]]:
     for n, zone in enumerate(counters.zones):
         groups.setdefault(zone, []).append(n)
     names = dict(zip(inputs.zones["zone"].to_list(), inputs.zones["name"].to_list(), strict=True))
-    told = []
+    zones = []
     for zone in sorted(groups, key=lambda zone: (zone is None, zone or 0)):
         counts = counters.counts[groups[zone]]
-        told.append(
+        zones.append(
             {
                 "zone": zone,
                 "name": names.get(zone),
-                "total": whole(float(total(counts))),
+                "total": rounded_int(float(total(counts))),
                 "mean": rounded(float(mean(total(counts, axis=1)))),
                 "peak_at": _peak(total(counts, axis=0), inputs.day),
                 "counters": len(counts),
@@ -163,7 +167,7 @@ def _zones(inputs: Inputs, counters: _Counters) -> list[dict[str, Any]]:
                 "coverage": ratio(float(np.isfinite(counts).sum()), counts.size),
             }
         )
-    return told
+    return zones
 
 
 def _anomalies(inputs: Inputs, counters: _Counters, usual: Usual) -> list[dict[str, Any]]:
@@ -181,7 +185,7 @@ def _anomalies(inputs: Inputs, counters: _Counters, usual: Usual) -> list[dict[s
             "zone": counters.zones[row],
             "hour": hour,
             "label": inputs.day.labels[hour],
-            "value": whole(float(counters.counts[row, hour])),
+            "value": rounded_int(float(counters.counts[row, hour])),
             "usual": {
                 "median": rounded(float(usual.median[row, hours[hour]])),
                 "low": rounded(low[row, hour]),
@@ -197,8 +201,8 @@ def _sensor_day(inputs: Inputs, counters: _Counters, usual: Usual) -> SensorDay:
     outside = ~pl.col("count").is_between(0, inputs.thresholds.largest_bikes)
     impossible: dict[int, list[dict[str, Any]]] = {}
     for row in inputs.bikes_today.filter(outside).sort("counter", "hour").iter_rows(named=True):
-        told = {"hour": row["hour"], "what": "count", "value": rounded(row["count"])}
-        impossible.setdefault(place[row["counter"]], []).append(told)
+        entry = {"hour": row["hour"], "what": "count", "value": rounded(row["count"])}
+        impossible.setdefault(place[row["counter"]], []).append(entry)
     observed = counters.reporting.copy()
     observed[list(impossible)] = True
     return SensorDay(
@@ -220,11 +224,13 @@ def _last_seen(inputs: Inputs, place: Mapping[str, int], observed: NDArray[np.bo
         .group_by("counter")
         .agg(pl.col("at").max())
     )
-    seen = zip(rows["counter"].to_list(), rows["at"].to_list(), strict=True)
-    return {place[counter]: at for counter, at in seen if not observed[place[counter]]}
+    last_rows = zip(rows["counter"].to_list(), rows["at"].to_list(), strict=True)
+    return {place[counter]: at for counter, at in last_rows if not observed[place[counter]]}
 
 
 def _peak(values: NDArray[np.float64], day: LocalDay) -> str | None:
     """When the first of the hours with the highest count began, with its offset; None where nothing was counted."""
-    known = np.nan_to_num(values)
-    return day.stamp(int(known.argmax())) if known.size and known.max() > 0 else None
+    values_or_zero = np.nan_to_num(values)
+    return (
+        day.stamp(int(values_or_zero.argmax())) if values_or_zero.size and values_or_zero.max() > 0 else None
+    )

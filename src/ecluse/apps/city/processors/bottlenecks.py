@@ -18,7 +18,7 @@ from ecluse.apps.city.typical import WEEKS
 LISTED: Final = 20
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """For each kind of day the ranking over the last `WEEKS` weeks, the day itself included."""
     hours, places = _hours(inputs), _places(inputs)
     rankings: dict[str, Any] = {}
@@ -37,27 +37,29 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
 def _hours(inputs: Inputs) -> Hours:
     flow, occupancy = inputs.flow_panel, inputs.occupancy_panel
     since = max(occupancy.values.shape[1] - 7 * WEEKS, 0)
-    network, held = inputs.network, occupancy.values[:, since:]
+    network, occupancy_values = inputs.network, occupancy.values[:, since:]
     free = free_flow_speeds(network.labels, inputs.day.date, inputs.thresholds)[:, None, None]
-    lost = lost_time(flow.values[:, since:], held, network.length[:, None, None], free, inputs.thresholds)
+    lost_hours = lost_time(
+        flow.values[:, since:], occupancy_values, network.length[:, None, None], free, inputs.thresholds
+    )
     with np.errstate(invalid="ignore"):
-        queue = held >= inputs.thresholds.congested
+        queue = occupancy_values >= inputs.thresholds.congested
     return Hours(
         tuple(network.ids.tolist()),
         occupancy.dates[since:],
-        np.isfinite(held),
+        np.isfinite(occupancy_values),
         queue,
-        lost.astype(np.float32),
+        lost_hours.astype(np.float32),
     )
 
 
 def _places(inputs: Inputs) -> list[Place]:
-    known = {arc.id: arc for arc in arcs_of(inputs.arcs)}
+    arc_of = {arc.id: arc for arc in arcs_of(inputs.arcs)}
     network = inputs.network
     columns = (network.ids, network.labels, network.zone, network.length, network.latitude, network.longitude)
     return [
         Place(
-            known.get(int(arc), Arc(int(arc), None, None)),
+            arc_of.get(int(arc), Arc(int(arc), None, None)),
             label,
             None if zone == OUTSIDE else int(zone),
             float(length),

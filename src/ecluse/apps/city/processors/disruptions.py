@@ -37,7 +37,7 @@ _RANK: Final = {"blocked": 0, "disturbed": 1, "information": 2}
 Span = tuple[datetime, datetime]
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Return the disruptions active on the day; figures are null where nothing was read of them."""
     rows, day = inputs.disruptions, inputs.day
     if not rows.height and not inputs.parts.get("disruptions"):
@@ -93,7 +93,7 @@ def _nothing() -> dict[str, Any]:
 
 def _lines(rows: pl.DataFrame, day: LocalDay, service_hours: float) -> list[dict[str, Any]]:
     """Return every line that a row names, the most affected first."""
-    found = []
+    lines = []
     named = rows.filter(pl.col("line").is_not_null()).partition_by("line", maintain_order=True)
     for of_line in named:
         first = of_line.select(pl.col("line", "line_name", "mode", "network").drop_nulls().first())
@@ -103,7 +103,7 @@ def _lines(rows: pl.DataFrame, day: LocalDay, service_hours: float) -> list[dict
         blocked = hours_of(_spans(blocks, day))
         either = hours_of([*_spans(blocks, day), *_spans(disturbs, day)])
         line, name, mode, network = first.row(0)
-        found.append(
+        lines.append(
             {
                 "line": line,
                 "name": name,
@@ -117,7 +117,7 @@ def _lines(rows: pl.DataFrame, day: LocalDay, service_hours: float) -> list[dict
                 ),
             }
         )
-    return sorted(found, key=_how_affected)
+    return sorted(lines, key=_how_affected)
 
 
 def _how_affected(line: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -143,16 +143,18 @@ def _spans(rows: pl.DataFrame, day: LocalDay) -> list[Span]:
 def _by_mode(active: pl.DataFrame, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return each mode of a disruption; that of disruptions without a line is null."""
     counts = dict(active.group_by("mode").agg(pl.col("disruption").n_unique()).rows())
-    found = [
+    modes = [
         {
             "mode": mode,
             "active": count,
-            "blocked_hours": rounded(sum(one["blocked_hours"] for one in lines if one["mode"] == mode)),
-            "disturbed_hours": rounded(sum(one["disturbed_hours"] for one in lines if one["mode"] == mode)),
+            "blocked_hours": rounded(sum(line["blocked_hours"] for line in lines if line["mode"] == mode)),
+            "disturbed_hours": rounded(
+                sum(line["disturbed_hours"] for line in lines if line["mode"] == mode)
+            ),
         }
         for mode, count in counts.items()
     ]
-    return sorted(found, key=lambda one: (-one["blocked_hours"], -one["active"], one["mode"] or ""))
+    return sorted(modes, key=lambda mode_: (-mode_["blocked_hours"], -mode_["active"], mode_["mode"] or ""))
 
 
 def _items(active: pl.DataFrame, day: LocalDay) -> list[dict[str, Any]]:
@@ -180,7 +182,7 @@ def _items(active: pl.DataFrame, day: LocalDay) -> list[dict[str, Any]]:
         worst = not rows.filter(_blocks()).height
         hours = hours_of(_spans(rows, day))
         ranked.append(((_RANK[first["severity"]], worst, -hours, first["disruption"]), item))
-    return [item for _, item in sorted(ranked, key=lambda one: one[0])]
+    return [item for _, item in sorted(ranked, key=lambda ranked_item: ranked_item[0])]
 
 
 def _local(moment: Any, day: LocalDay) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ecluse.apps.city.inputs import Inputs, Metrics
-from ecluse.apps.city.numbers import whole
+from ecluse.apps.city.numbers import rounded_int
 from ecluse.apps.city.processors.arcs import CHUNK
 
 #: State → its letter; None: nothing was published.
@@ -21,18 +21,18 @@ LETTERS: Final = {
 VERDICT_LETTERS: Final = {"as usual": "a", "unusual": "u", "exceptional": "e", "unknown": "-"}
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Chunks "000", "001", … of arcs in the order of their ids, made from the metrics of the arcs."""
-    arcs = list(found["arcs"].parts.values())
+    arcs = list(metrics["arcs"].parts.values())
     chunks = {f"{n // CHUNK:03d}": _chunk(arcs[n : n + CHUNK]) for n in range(0, len(arcs), CHUNK)}
     return Metrics({"chunks": len(chunks), "arcs": len(arcs)}, chunks)
 
 
 def _chunk(arcs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "arc": [one["arc"] for one in arcs],
-        "state": ["".join(LETTERS[state] for state in one["state"]) for one in arcs],
-        "flow": [[whole(flow) for flow in one["flow"]] for one in arcs],
-        "lost_time": [one["lost_time"] for one in arcs],
-        "verdict": "".join(VERDICT_LETTERS[one["verdict"]] for one in arcs),
+        "arc": [arc["arc"] for arc in arcs],
+        "state": ["".join(LETTERS[state] for state in arc["state"]) for arc in arcs],
+        "flow": [[rounded_int(flow) for flow in arc["flow"]] for arc in arcs],
+        "lost_time": [arc["lost_time"] for arc in arcs],
+        "verdict": "".join(VERDICT_LETTERS[arc["verdict"]] for arc in arcs),
     }

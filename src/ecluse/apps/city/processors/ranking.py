@@ -11,7 +11,7 @@ import polars as pl
 
 from ecluse.apps.city.calendar import LocalDay, days_between
 from ecluse.apps.city.inputs import Inputs, Metrics
-from ecluse.apps.city.numbers import rounded, whole
+from ecluse.apps.city.numbers import rounded, rounded_int
 from ecluse.apps.city.road_hours import OUTSIDE, Floats, grid, possible
 from ecluse.apps.city.speed import free_flow_speeds, lost_time
 
@@ -20,23 +20,27 @@ TOP: Final = 10
 PERSISTENCE_DAYS: Final = 28
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Return the top ten of the day; who measured nothing or lost nothing has no rank.
 
     `coverage` is the share of the hours that the value rests on. An arc whose sensor fails, by `found["sensors"]`, has
     the reason in `failing`: one that gives the same flow all night may stand among the busiest.
     """
     network = inputs.network
-    vehicles, lost = daily_totals(inputs, PERSISTENCE_DAYS)
+    vehicles, lost_totals = daily_totals(inputs, PERSISTENCE_DAYS)
     zones = [int(zone) for zone in np.unique(network.zone[network.zone != OUTSIDE])]
     of_zones = np.full((len(zones), PERSISTENCE_DAYS), np.nan)
     for n, zone in enumerate(zones):
-        of_zone = lost[network.zone == zone]
+        of_zone = lost_totals[network.zone == zone]
         of_zones[n] = np.where(np.isnan(of_zone).all(axis=0), np.nan, np.nansum(of_zone, axis=0))
     coverage = (~np.isnan(inputs.road_hours.flow)).mean(axis=1)
     lost_coverage = (~np.isnan(inputs.road_hours.lost)).mean(axis=1)
     zone_coverage = [lost_coverage[network.zone == zone].mean() for zone in zones]
-    failing = {one["id"]: one["reason"] for one in found["sensors"].body["failing"] if one["kind"] == "arc"}
+    failing = {
+        sensor["id"]: sensor["reason"]
+        for sensor in metrics["sensors"].body["failing"]
+        if sensor["kind"] == "arc"
+    }
     names = dict(zip(inputs.zones["zone"].to_list(), inputs.zones["name"].to_list(), strict=True))
 
     def arc(n: int) -> dict[str, Any]:
@@ -52,27 +56,27 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
         {
             "by_flow": [
                 {
-                    **one,
+                    **entry,
                     **arc(n),
-                    "value": whole(one["value"]),
+                    "value": rounded_int(entry["value"]),
                     "unit": "vehicles",
                     "coverage": rounded(coverage[n]),
                 }
-                for n, one in _ranked(vehicles)
+                for n, entry in _ranked(vehicles)
             ],
             "by_lost_time": [
-                {**one, **arc(n), "unit": "vehicle-hours", "coverage": rounded(lost_coverage[n])}
-                for n, one in _ranked(lost)
+                {**entry, **arc(n), "unit": "vehicle-hours", "coverage": rounded(lost_coverage[n])}
+                for n, entry in _ranked(lost_totals)
             ],
             "zones": [
                 {
-                    **one,
+                    **entry,
                     "zone": zones[n],
                     "name": names.get(zones[n]),
                     "unit": "vehicle-hours",
                     "coverage": rounded(zone_coverage[n]),
                 }
-                for n, one in _ranked(of_zones)
+                for n, entry in _ranked(of_zones)
             ],
         }
     )
@@ -81,28 +85,28 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
 def daily_totals(inputs: Inputs, days: int) -> tuple[Floats, Floats]:
     """(arcs, days) vehicles and vehicle-hours lost, the last column the day itself; NaN where nothing is known."""
     network, zone, last = inputs.network, inputs.day.zone, inputs.day.date
-    wanted = [LocalDay(date, zone) for date in days_between(last - timedelta(days=days - 1), last)]
-    begin = wanted[0].begin
+    days_of_period = [LocalDay(date, zone) for date in days_between(last - timedelta(days=days - 1), last)]
+    begin = days_of_period[0].begin
     rows = inputs.roads.filter(pl.col("at").is_between(begin, inputs.day.end, closed="left")).select(
         "arc", "flow", "occupancy", hour=((pl.col("at") - begin).dt.total_seconds() // 3600).cast(pl.Int32)
     )
     at = (network.places(rows["arc"].to_numpy()), rows["hour"].to_numpy())
-    hours = [one.hours for one in wanted]
+    hours = [day.hours for day in days_of_period]
     flow, occupancy = (
         grid((len(network.ids), sum(hours)), at, rows[name].to_numpy()) for name in ("flow", "occupancy")
     )
     flow, occupancy = possible(flow, occupancy, inputs.thresholds)
     free = free_flow_speeds(network.labels, last, inputs.thresholds)
-    lost = lost_time(flow, occupancy, network.length[:, None], free[:, None], inputs.thresholds)
-    return _by_day(flow, hours), _by_day(lost, hours)
+    lost_hours = lost_time(flow, occupancy, network.length[:, None], free[:, None], inputs.thresholds)
+    return _by_day(flow, hours), _by_day(lost_hours, hours)
 
 
 def _by_day(values: Floats, hours: list[int]) -> Floats:
     """Return the sums over days of so many hours each; NaN where none is known."""
-    known = ~np.isnan(values)
+    is_known = ~np.isnan(values)
     begins = np.cumsum([0, *hours[:-1]])
-    sums = np.add.reduceat(np.where(known, values, 0.0), begins, axis=1)
-    return np.where(np.logical_or.reduceat(known, begins, axis=1), sums, np.nan)
+    sums = np.add.reduceat(np.where(is_known, values, 0.0), begins, axis=1)
+    return np.where(np.logical_or.reduceat(is_known, begins, axis=1), sums, np.nan)
 
 
 def _ranked(values: Floats) -> list[tuple[int, dict[str, Any]]]:
@@ -112,7 +116,7 @@ def _ranked(values: Floats) -> list[tuple[int, dict[str, Any]]]:
     top = np.zeros(values.shape, dtype=bool)
     np.put_along_axis(top, order, values=True, axis=0)
     persistence = (top & (positive > 0)).sum(axis=1)
-    known = (~np.isnan(values)).sum(axis=1)
+    known_days_ = (~np.isnan(values)).sum(axis=1)
     return [
         (
             n,
@@ -120,7 +124,7 @@ def _ranked(values: Floats) -> list[tuple[int, dict[str, Any]]]:
                 "rank": rank,
                 "value": rounded(float(values[n, -1])),
                 "persistence": int(persistence[n]),
-                "persistence_days": int(known[n]),
+                "persistence_days": int(known_days_[n]),
             },
         )
         for rank, n in enumerate(order[:, -1].tolist(), start=1)

@@ -22,31 +22,31 @@ LISTED: Final = 500
 Sensors = list[tuple[int | None, bool]]
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Availability is the share of the known sensors with at least one possible value on the day.
 
     An arc that its source calls closed (Barré) and that counts nothing is listed among `closed`: nothing is expected of
     it, so that it is neither known nor silent. What fails comes by reason, roads before bikes, and what never reported
     in these weeks last: the reference tells of many such arcs. The bike counters are those of `found["bikes"]`.
     """
-    day, bikes = inputs.road_hours, found["bikes"].body
+    day, bikes = inputs.road_hours, metrics["bikes"].body
     arcs = [(None if zone == OUTSIDE else int(zone)) for zone in inputs.network.zone]
     closed = _closed(inputs)
     idle = closed & ~(day.reporting | day.impossible.any(axis=1))
-    known = {
+    reporting_of = {
         "arc": [(arcs[n], bool(day.reporting[n])) for n in np.flatnonzero(~idle).tolist()],
-        "bike": [(one["zone"], bool(one["coverage"])) for one in bikes["counters"]],
+        "bike": [(counter["zone"], bool(counter["coverage"])) for counter in bikes["counters"]],
     }
     of_arcs = failing_sensors(_sensor_day(inputs, arcs, closed), inputs.thresholds)
     failing = sorted([*of_arcs, *bikes["failing"]], key=_place)
-    every = known["arc"] + known["bike"]
+    every = reporting_of["arc"] + reporting_of["bike"]
     return Metrics(
         {
             **_availability(every),
-            "by_kind": {kind: _availability(some) for kind, some in known.items()},
+            "by_kind": {kind: _availability(some) for kind, some in reporting_of.items()},
             "failing": failing[:LISTED],
             "failing_total": len(of_arcs) + bikes["failing_total"],
-            "reasons": {reason: sum(one["reason"] == reason for one in failing) for reason in REASONS},
+            "reasons": {reason: sum(sensor["reason"] == reason for sensor in failing) for reason in REASONS},
             "closed": [_of_closed(inputs, arcs, n) for n in np.flatnonzero(idle).tolist()][:LISTED],
             "closed_total": int(idle.sum()),
             "by_zone": _by_zone(every),
@@ -111,13 +111,13 @@ def _impossible(inputs: Inputs) -> dict[int, list[dict[str, Any]]]:
         "flow": (pl.col("flow") < 0) | (pl.col("flow") > most),
         "occupancy": (pl.col("occupancy") < 0) | (pl.col("occupancy") > 100),
     }
-    told: dict[int, list[dict[str, Any]]] = {}
-    for what, is_bad in bad.items():
+    impossible: dict[int, list[dict[str, Any]]] = {}
+    for quantity, is_bad in bad.items():
         rows = inputs.roads_today.filter(is_bad).sort("arc", "hour")
         places = inputs.network.places(rows["arc"].to_numpy()).tolist()
-        for n, hour, value in zip(places, rows["hour"].to_list(), rows[what].to_list(), strict=True):
-            told.setdefault(n, []).append({"hour": hour, "what": what, "value": rounded(value)})
-    return told
+        for n, hour, value in zip(places, rows["hour"].to_list(), rows[quantity].to_list(), strict=True):
+            impossible.setdefault(n, []).append({"hour": hour, "what": quantity, "value": rounded(value)})
+    return impossible
 
 
 def _last_seen(inputs: Inputs) -> dict[int, datetime]:
@@ -148,8 +148,11 @@ def _availability(sensors: Sensors) -> dict[str, Any]:
 
 def _by_zone(sensors: Sensors) -> list[dict[str, Any]]:
     """Known and reporting per zone, those outside every zone last."""
-    known: dict[int | None, list[bool]] = {}
+    reporting_of: dict[int | None, list[bool]] = {}
     for zone, reports in sensors:
-        known.setdefault(zone, []).append(reports)
-    ordered = sorted(known, key=lambda zone: (zone is None, zone or 0))
-    return [{"zone": zone, "known": len(known[zone]), "reporting": sum(known[zone])} for zone in ordered]
+        reporting_of.setdefault(zone, []).append(reports)
+    ordered = sorted(reporting_of, key=lambda zone: (zone is None, zone or 0))
+    return [
+        {"zone": zone, "known": len(reporting_of[zone]), "reporting": sum(reporting_of[zone])}
+        for zone in ordered
+    ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.inputs import Inputs, Metrics
-from ecluse.apps.city.numbers import ratio, rounded, rounded_list, whole, whole_list
+from ecluse.apps.city.numbers import ratio, rounded, rounded_int, rounded_list, whole_list
 from ecluse.apps.city.road_hours import Floats, RoadHours, mean, road_hours, total
 from ecluse.apps.city.tables import STATES
 from ecluse.apps.city.typical import REPORTING_SHARE, Panel, usual_days, usual_of_total
@@ -20,7 +20,7 @@ from ecluse.apps.city.typical import REPORTING_SHARE, Panel, usual_days, usual_o
 CITY: Final = "all"
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Return the figures of all arcs together; each total stands over the hours that were observed."""
     day, congested = inputs.road_hours, inputs.thresholds.congested
     by_hour = _by_hour(day, congested)
@@ -43,7 +43,7 @@ def figures(day: RoadHours, congested: float) -> dict[str, Any]:
         "arcs_known": len(day.network.ids),
         "arcs_reporting": int(day.reporting.sum()),
         "coverage": ratio(float(day.observed.sum()), arc_hours),
-        "vehicles": whole(float(total(day.flow))),
+        "vehicles": rounded_int(float(total(day.flow))),
         "vehicles_coverage": ratio(float((~np.isnan(day.flow)).sum()), arc_hours),
         "mean_flow": rounded(float(mean(day.flow))),
         "mean_occupancy": rounded(float(mean(day.occupancy))),
@@ -60,9 +60,9 @@ def saturation_share(day: RoadHours, congested: float) -> float | None:
 
 def saturation_by_hour(day: RoadHours, congested: float) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(hours,): the share of the arcs of known occupancy that are congested; NaN where none is known."""
-    known = (~np.isnan(day.occupancy)).sum(axis=0)
+    known_arcs = (~np.isnan(day.occupancy)).sum(axis=0)
     slow = (day.occupancy >= congested).sum(axis=0)
-    return np.where(known > 0, slow / np.maximum(known, 1), np.nan)
+    return np.where(known_arcs > 0, slow / np.maximum(known_arcs, 1), np.nan)
 
 
 def _by_hour(day: RoadHours, congested: float) -> dict[str, Any]:
@@ -81,10 +81,10 @@ def _state_shares(day: RoadHours) -> dict[str, float | None]:
     return {state: ratio(count, sum(counts)) for state, count in zip(STATES, counts, strict=True)}
 
 
-def _worst_hour(lost: list[float | None]) -> int | None:
+def _worst_hour(lost_by_hour: list[float | None]) -> int | None:
     """Return the first hour with the most lost time; None where none is known or nothing was lost."""
-    known = [(-value, hour) for hour, value in enumerate(lost) if value]
-    return min(known)[1] if known else None
+    ranked = [(-value, hour) for hour, value in enumerate(lost_by_hour) if value]
+    return min(ranked)[1] if ranked else None
 
 
 def _usual(inputs: Inputs) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _usual(inputs: Inputs) -> dict[str, Any]:
     vehicles = usual_of_total(inputs.flow_panel, day.date).by_hour(CITY, day)
     return {
         "saturation_share": {name: [*map(rounded, values)] for name, values in share.items()},
-        "vehicles": {name: [whole(value) for value in values] for name, values in vehicles.items()},
+        "vehicles": {name: [rounded_int(value) for value in values] for name, values in vehicles.items()},
     }
 
 
@@ -103,11 +103,11 @@ def _saturation_panel(inputs: Inputs) -> Panel:
     usually do.
     """
     occupancy = inputs.occupancy_panel.values
-    known = np.isfinite(occupancy).sum(axis=0)
+    known_arcs = np.isfinite(occupancy).sum(axis=0)
     slow = (occupancy >= inputs.thresholds.congested).sum(axis=0)
-    usually = np.median(known[known > 0]) if known.any() else 0.0
-    enough = known >= max(REPORTING_SHARE * float(usually), 1)
-    share = np.where(enough, slow / np.maximum(known, 1), np.nan).astype(np.float32)
+    usually = np.median(known_arcs[known_arcs > 0]) if known_arcs.any() else 0.0
+    enough = known_arcs >= max(REPORTING_SHARE * float(usually), 1)
+    share = np.where(enough, slow / np.maximum(known_arcs, 1), np.nan).astype(np.float32)
     return Panel((CITY,), inputs.occupancy_panel.first, share[None])
 
 
@@ -126,7 +126,7 @@ def _week_before(inputs: Inputs) -> dict[str, Any] | None:
     clock = before.clock_hours
     same = [clock.index(hour) if hour in clock else len(clock) for hour in inputs.day.clock_hours]
     vehicles = _known_on_both(now.flow, then.flow, same)
-    lost = _known_on_both(now.lost, then.lost, same)
+    lost_both = _known_on_both(now.lost, then.lost, same)
     occupancy = _known_on_both(now.occupancy, then.occupancy, same)
 
     def compared(name: str, pair: tuple[NDArray[Any], NDArray[Any]]) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _week_before(inputs: Inputs) -> dict[str, Any] | None:
         "date": before.date.isoformat(),
         "coverage": value["coverage"],
         "vehicles": compared("vehicles", vehicles),
-        "lost_time": compared("lost_time", lost),
+        "lost_time": compared("lost_time", lost_both),
         "saturation_share": compared(
             "saturation_share", (occupancy[0] >= congested, occupancy[1] >= congested)
         ),
@@ -148,5 +148,5 @@ def _week_before(inputs: Inputs) -> dict[str, Any] | None:
 def _known_on_both(now: Floats, then: Floats, same: list[int]) -> tuple[Floats, Floats]:
     """Return the values of the arc-hours known on both days; `same`: the hour of the other day for each of this one."""
     other = np.pad(then, ((0, 0), (0, 1)), constant_values=np.nan)[:, same]
-    known = ~(np.isnan(now) | np.isnan(other))
-    return now[known], other[known]
+    is_known = ~(np.isnan(now) | np.isnan(other))
+    return now[is_known], other[is_known]

@@ -30,7 +30,7 @@ LEAST_SHARE: Final = 0.5
 _MEASURES: Final = ("temperature", "temperature_min", "temperature_max", "precipitation", "wind")
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Return the weather of the day; figures are null where it is not known."""
     rows = inputs.weather.filter(pl.col("date") == inputs.day.date)
     row = rows.row(0, named=True) if rows.height else dict.fromkeys(inputs.weather.columns)
@@ -38,7 +38,10 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     categories = categories_of(row, thresholds)
     parts = None
     if row["precipitation"] is not None and temperature_of(row) is not None:
-        parts = {"base": BASE, **{one: POINTS[one] for one in categories if one in POINTS}}
+        parts = {
+            "base": BASE,
+            **{category: POINTS[category] for category in categories if category in POINTS},
+        }
     mean = row["temperature"] is not None
     body: dict[str, Any] = {
         **{name: rounded(row[name]) for name in _MEASURES},
@@ -79,18 +82,18 @@ def deviations(panel: Panel, days: list[date]) -> dict[date, float]:
     """Return how far each day's total lies from its typical one, relative to it; days that say too little are left
     out.
     """
-    known = [day for day in days if panel.index(day) is not None]
-    if not known or not panel.sensors:
+    known_days_ = [day for day in days if panel.index(day) is not None]
+    if not known_days_ or not panel.sensors:
         return {}
-    typical, _ = typical_days(panel, known)
-    found = {}
-    for n, day in enumerate(known):
+    typical, _ = typical_days(panel, known_days_)
+    deviation_of = {}
+    for n, day in enumerate(known_days_):
         values, usual = panel.of(day), typical[:, n]
         both = np.isfinite(values) & np.isfinite(usual)
         expected = float(usual[both].sum(dtype=np.float64))
         if expected > 0 and both.sum() >= LEAST_SHARE * np.isfinite(usual).sum():
-            found[day] = float(values[both].sum(dtype=np.float64)) / expected - 1
-    return found
+            deviation_of[day] = float(values[both].sum(dtype=np.float64)) / expected - 1
+    return deviation_of
 
 
 def _effects(inputs: Inputs) -> dict[str, dict[str, dict[str, Any]]]:
@@ -117,9 +120,9 @@ def _bike_panel(inputs: Inputs) -> Panel:
 def _by_category(
     deviation: Mapping[date, float], categories: Mapping[date, list[str]]
 ) -> dict[str, dict[str, Any]]:
-    found = {}
+    categories_ = {}
     for name in (*CATEGORIES, NONE):
-        of = [value for day, value in deviation.items() if name in categories[day]]
-        if of:
-            found[name] = {"deviation": rounded(float(np.median(of))), "days": len(of)}
-    return found
+        values = [value for day, value in deviation.items() if name in categories[day]]
+        if values:
+            categories_[name] = {"deviation": rounded(float(np.median(values))), "days": len(values)}
+    return categories_

@@ -35,7 +35,7 @@ IMPACTS: Final = ("BARRAGE_TOTAL", "IMPASSE", "SENS_UNIQUE", "RESTREINTE")
 TITLE: Final = 160
 
 
-def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Return the sites active on the day; figures are null where no table of sites was read."""
     works = inputs.works
     if not works.height and not inputs.parts.get("works"):
@@ -52,7 +52,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
         "area_known": works.height - works["area"].null_count(),
         "by_zone": by_zone,
         "by_impact": impacts.to_dicts(),
-        "critical_zones": [one["zone"] for one in by_zone if one["critical"]],
+        "critical_zones": [zone["zone"] for zone in by_zone if zone["critical"]],
         "items": first_that_fit(items, LISTED, ITEMS_SIZE),
         "items_total": works.height,
     }
@@ -64,7 +64,7 @@ def change(panel: Panel, sensors: list[int], begin: date, last: date) -> dict[st
 
     None where the panel has too few days before, or nothing on either side.
     """
-    places = [panel.rows[one] for one in sensors if one in panel.rows]
+    places = [panel.rows[sensor] for sensor in sensors if sensor in panel.rows]
     before = [day for day in panel.dates if 0 < (begin - day).days <= 7 * WEEKS]
     since = [day for day in panel.dates if begin <= day <= last]
     if not places or len(before) < FEWEST or not since:
@@ -74,7 +74,7 @@ def change(panel: Panel, sensors: list[int], begin: date, last: date) -> dict[st
         return None
     measured = expected = 0.0
     like = np.array([_like(day) for day in before])
-    typical = {one: _usual(old[:, like == one]) for one in {_like(day) for day in since}}
+    typical = {kind: _usual(old[:, like == kind]) for kind in {_like(day) for day in since}}
     for n, day in enumerate(since):
         usual = typical[_like(day)]
         both = np.isfinite(usual) & np.isfinite(new[:, n])
@@ -123,7 +123,9 @@ def _arcs_near(inputs: Inputs, sites: list[dict[str, Any]]) -> dict[int, list[di
         inputs.thresholds.works_radius, shapes, inputs.arcs["geometry"].to_list()
     ):
         near.setdefault(n, []).append({"arc": arcs[arc], "label": labels[arc], "distance": round(metres, 1)})
-    return {n: sorted(found, key=lambda one: (one["distance"], one["arc"])) for n, found in near.items()}
+    return {
+        n: sorted(arcs_near, key=lambda arc: (arc["distance"], arc["arc"])) for n, arcs_near in near.items()
+    }
 
 
 def _shape(site: Mapping[str, Any]) -> str | None:
@@ -134,7 +136,7 @@ def _shape(site: Mapping[str, Any]) -> str | None:
 
 
 def _item(inputs: Inputs, site: Mapping[str, Any], arcs: list[dict[str, Any]]) -> dict[str, Any]:
-    ids = [one["arc"] for one in arcs]
+    ids = [arc["arc"] for arc in arcs]
     begin, last = site["begin"], inputs.day.date
     flow = change(inputs.flow_panel, ids, begin, last) if ids else None
     occupancy = change(inputs.occupancy_panel, ids, begin, last) if ids else None

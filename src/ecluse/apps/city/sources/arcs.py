@@ -135,17 +135,17 @@ def curate(raw: Raw, work: Curating) -> None:
     zones = work.curated.whole("zones")
     parts = [_FORM, fingerprint_of(files), zones.fingerprint if zones else "", *_arcs_counted(counts)]
     fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    known = work.curated.whole("arcs")
-    if not (files or counts) or (known is not None and known.fingerprint == fingerprint):
+    stored = work.curated.whole("arcs")
+    if not (files or counts) or (stored is not None and stored.fingerprint == fingerprint):
         return
-    aside = Aside()
+    rejected = Aside()
     arcs: dict[int, Arc] = {}
-    told = 0
+    records = 0
     for file in files:
         work.report(0.0, _("reading %(what)s", what=file.key.rpartition("/")[2]))
-        count, found = _read_reference(file, work, aside)
-        told += count
-        arcs |= found
+        count, read_arcs = _read_reference(file, work, rejected)
+        records += count
+        arcs |= read_arcs
     used = [*files]
     for file, batch in reversed(counts):
         if missing := {*(batch.arcs if batch else ())} - arcs.keys():
@@ -157,36 +157,36 @@ def curate(raw: Raw, work: Curating) -> None:
                     file=file.key.rpartition("/")[2],
                 ),
             )
-            arcs |= _read_counts(file, missing, work, aside)
+            arcs |= _read_counts(file, missing, work, rejected)
             used.append(file)
     work.curated.write_whole(
         "arcs",
         _table(arcs.values(), work.curated.read_whole("zones")),
         fingerprint=fingerprint,
         modified=newest(used) if used else "",
-        records=told,
+        records=records,
         files=[file.url for file in used],
         fallback=[file.url for file in used if file.is_fallback],
-        rejected=dict(aside.counts),
-        examples=aside.examples,
+        rejected=dict(rejected.counts),
+        examples=rejected.examples,
     )
 
 
 def look(file: RawFile, work: Curating) -> Look:
     """Return what a reference holds: how many arcs."""
-    aside = Aside()
-    _rest, arcs = _read_reference(file, work, aside)
-    return Look(len(arcs), rejected=dict(aside.counts))
+    rejected = Aside()
+    _rest, arcs = _read_reference(file, work, rejected)
+    return Look(len(arcs), rejected=dict(rejected.counts))
 
 
-def read_line(told: str) -> tuple[float, float, float, str] | None:
+def read_line(text: str) -> tuple[float, float, float, str] | None:
     """Length in m, longitude and latitude of the middle, and GeoJSON, of a LineString; None for what is none.
 
     The length is geodesic (WGS 84), and the middle lies on the line, as far from one end as from the other. Of
     several lines it is that of the longest.
     """
     try:
-        shape = shapely.from_geojson(json.dumps(json.loads(told)))
+        shape = shapely.from_geojson(json.dumps(json.loads(text)))
     except (ValueError, RecursionError, shapely.errors.GEOSException):
         return None
     if shapely.get_type_id(shape) not in _LINES or shapely.is_empty(shape):
@@ -216,9 +216,9 @@ def _arcs_counted(counts: Iterable[tuple[RawFile, Batch | None]]) -> list[str]:
     return [",".join(map(str, sorted({arc for _, batch in counts if batch for arc in batch.arcs})))]
 
 
-def _read_reference(file: RawFile, work: Curating, aside: Aside) -> tuple[int, dict[int, Arc]]:
+def _read_reference(file: RawFile, work: Curating, rejected: Aside) -> tuple[int, dict[int, Arc]]:
     """Return how many records there are, and each arc with all pieces of its newest period."""
-    found: dict[int, tuple[tuple[str, str], list[Arc]]] = {}
+    versions_of: dict[int, tuple[tuple[str, str], list[Arc]]] = {}
     count = 0
     with opened(file.local(work.scratch), file.url) as text:
         rows = records(text, ";", file.url)
@@ -228,19 +228,21 @@ def _read_reference(file: RawFile, work: Curating, aside: Aside) -> tuple[int, d
             if not any(cells):
                 continue
             count += 1
-            told = {name: cells[place].strip() for name, place in places.items() if place < len(cells)}
-            arc = _arc(told)
+            record = {name: cells[place].strip() for name, place in places.items() if place < len(cells)}
+            arc = _arc(record)
             if isinstance(arc, str):
                 name = "arc" if arc == NO_ARC else "shape"
-                aside.add(file.url, arc, line=line, column=header[places[name]], value=told.get(name, ""))
+                rejected.add(
+                    file.url, arc, line=line, column=header[places[name]], value=record.get(name, "")
+                )
                 continue
             # An end that is not told lies ahead.
-            period = (told.get("end") or "9999", told.get("begin") or "")
-            if arc.arc not in found or period > found[arc.arc][0]:
-                found[arc.arc] = (period, [arc])
-            elif period == found[arc.arc][0]:
-                found[arc.arc][1].append(arc)
-    return count, {number: _joined(pieces) for number, (_, pieces) in found.items()}
+            period = (record.get("end") or "9999", record.get("begin") or "")
+            if arc.arc not in versions_of or period > versions_of[arc.arc][0]:
+                versions_of[arc.arc] = (period, [arc])
+            elif period == versions_of[arc.arc][0]:
+                versions_of[arc.arc][1].append(arc)
+    return count, {number: _joined(pieces) for number, (_, pieces) in versions_of.items()}
 
 
 def _joined(pieces: Sequence[Arc]) -> Arc:
@@ -263,7 +265,10 @@ def _joined(pieces: Sequence[Arc]) -> Arc:
 def _places(header: Sequence[str], url: str) -> dict[str, int]:
     names = [name.strip().casefold() for name in header]
     places = {
-        ours: names.index(theirs) for ours, known in COLUMNS.items() for theirs in known if theirs in names
+        column: names.index(theirs)
+        for column, spellings in COLUMNS.items()
+        for theirs in spellings
+        if theirs in names
     }
     for name in NEEDED:
         if name not in places:
@@ -279,43 +284,43 @@ def _places(header: Sequence[str], url: str) -> dict[str, int]:
     return places
 
 
-def _read_counts(file: RawFile, missing: set[int], work: Curating, aside: Aside) -> dict[int, Arc]:
+def _read_counts(file: RawFile, missing: set[int], work: Curating, rejected: Aside) -> dict[int, Arc]:
     """The arcs that are missing, from the first row of each in a file of road counts."""
-    found: dict[int, Arc] = {}
+    arcs: dict[int, Arc] = {}
     for row in rows_of_arcs(
         file, missing, work.scratch, lambda: work.report(0.5, _("looking for more arcs"))
     ):
-        told = {
-            ours: row[theirs]
+        record = {
+            column: row[theirs]
             for theirs in row
-            for ours, known in COLUMNS.items()
-            if theirs.casefold() == known[0] and row[theirs]
+            for column, spellings in COLUMNS.items()
+            if theirs.casefold() == spellings[0] and row[theirs]
         }
-        arc = _arc(told)
+        arc = _arc(record)
         if isinstance(arc, str):  # it is counted all the same, only not on the map
-            aside.add(file.url, arc, column="geo_shape", value=told.get("shape", ""))
-            arc = _arc(told | {"shape": ""})
+            rejected.add(file.url, arc, column="geo_shape", value=record.get("shape", ""))
+            arc = _arc(record | {"shape": ""})
         if isinstance(arc, Arc):
-            found[arc.arc] = arc
-    return found
+            arcs[arc.arc] = arc
+    return arcs
 
 
-def _arc(told: Mapping[str, str]) -> Arc | str:
+def _arc(record: Mapping[str, str]) -> Arc | str:
     """Return an arc, or why the record tells of none."""
-    number = whole_of(told["arc"])
+    number = whole_of(record["arc"])
     if number is None:
         return NO_ARC
     line = None
-    if told.get("shape") and (line := read_line(told["shape"])) is None:
+    if record.get("shape") and (line := read_line(record["shape"])) is None:
         return BAD_SHAPE
     length, longitude, latitude, geometry = line or (None, None, None, None)
     return Arc(
         arc=number,
-        label=text_of(told.get("label")) or "",
-        upstream=whole_of(told.get("upstream", "")),
-        upstream_name=text_of(told.get("upstream_name")),
-        downstream=whole_of(told.get("downstream", "")),
-        downstream_name=text_of(told.get("downstream_name")),
+        label=text_of(record.get("label")) or "",
+        upstream=whole_of(record.get("upstream", "")),
+        upstream_name=text_of(record.get("upstream_name")),
+        downstream=whole_of(record.get("downstream", "")),
+        downstream_name=text_of(record.get("downstream_name")),
         latitude=latitude,
         longitude=longitude,
         length=length,

@@ -26,13 +26,13 @@ from ecluse.apps.city.sources.feed import (
     Aside,
     Document,
     Feed,
+    facts_of,
     is_among,
     number,
     origin_of,
     parts_of,
     read_file,
     text_of,
-    told_of,
 )
 from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.sources.stamps import HOUR, Stamp
@@ -159,13 +159,13 @@ def curate(raw: Raw, work: Curating) -> None:
         BadRaw: a batch file is no table of counts.
     """
     days = [LocalDay(day, work.zone) for day in days_between(work.first, work.last)]
-    known = parts_of(work.curated, "bikes", [day.date for day in days])
+    parts = parts_of(work.curated, "bikes", [day.date for day in days])
     feed = Feed(raw, FEED, days)
     for n, day in enumerate(days):
         work.report(n / len(days), "bikes")
-        _curate_day(feed, day, known[day.date], work)
+        _curate_day(feed, day, parts[day.date], work)
     for file in raw.batch(*BATCH):
-        _curate_batch(file, days, known, work)
+        _curate_batch(file, days, parts, work)
 
 
 def look(file: RawFile, work: Curating) -> Look:
@@ -175,51 +175,51 @@ def look(file: RawFile, work: Curating) -> Look:
         good = table.filter(pl.col("reason").is_null())
         days = good.select(day=pl.col("at").dt.convert_time_zone(work.zone.key).dt.date())["day"].unique()
         return look_of(good.height, days.to_list(), dict(table["reason"].drop_nulls().value_counts().rows()))
-    counts, aside = read_document(read_file(file), None)
-    return look_of(len(counts), (count.at.astimezone(work.zone).date() for count in counts), aside.counts)
+    counts, rejected = read_document(read_file(file), None)
+    return look_of(len(counts), (count.at.astimezone(work.zone).date() for count in counts), rejected.counts)
 
 
 def read_document(document: Document, day: LocalDay | None) -> tuple[list[Count], Aside]:
     """Return the good records of one day (None: of any) in a file of the feed, and those set aside, of that day or of
     none.
     """
-    aside = Aside()
-    aside.extend(document.aside)
+    rejected = Aside()
+    rejected.extend(document.aside)
     if document.content is None:
-        return [], aside
+        return [], rejected
     url = document.file.raw.url
     records = _records(document.content)
     if records is None:
-        aside.add(url, NO_RECORDS, value=_shape(document.content))
-        return [], aside
+        rejected.add(url, NO_RECORDS, value=_shape(document.content))
+        return [], rejected
     counts: list[Count] = []
     for where, record in records:
         at = _moment(record.get("date")) if isinstance(record, dict) else None
         if at is not None and day is not None and not day.begin <= at < day.end:
             continue
-        found = _count(record, at)
-        if isinstance(found, Count):
-            counts.append(found)
+        count = _count(record, at)
+        if isinstance(count, Count):
+            counts.append(count)
         else:
-            reason, name, value = found
-            aside.add(url, reason, column=f"{where}.{name}" if name else where, value=value)
-    return counts, aside
+            reason, name, value = count
+            rejected.add(url, reason, column=f"{where}.{name}" if name else where, value=value)
+    return counts, rejected
 
 
-def _curate_day(feed: Feed, day: LocalDay, known: Sequence[Part], work: Curating) -> None:
+def _curate_day(feed: Feed, day: LocalDay, parts: Sequence[Part], work: Curating) -> None:
     files = feed.around(day)
     raws = [file.raw for file in files]
-    if not files or is_among(known, "feed", fingerprint_of(raws)):
+    if not files or is_among(parts, "feed", fingerprint_of(raws)):
         return
-    told = Aside()
+    rejected_of_day = Aside()
     counts: dict[tuple[str, datetime], Count] = {}
     for document in feed.documents(files):
-        found, aside = read_document(document, day)
-        told.extend(aside)
-        counts.update(((count.counter, count.at), count) for count in found)
+        counts_of_document, rejected = read_document(document, day)
+        rejected_of_day.extend(rejected)
+        counts.update(((count.counter, count.at), count) for count in counts_of_document)
     rows = pl.DataFrame([vars(count) for count in counts.values()], schema=BIKES)
-    records = len(counts) + told.counts.total()
-    work.curated.write("bikes", day.date, "feed", rows, **told_of(raws, told, records))
+    records = len(counts) + rejected_of_day.counts.total()
+    work.curated.write("bikes", day.date, "feed", rows, **facts_of(raws, rejected_of_day, records))
 
 
 def _records(content: Any) -> Iterator[tuple[str, Any]] | None:
@@ -247,11 +247,11 @@ def _count(record: Any, at: datetime | None) -> Count | tuple[str, str, object]:
     counter = text_of(record.get("id_compteur"))
     if counter is None:
         return NO_COUNTER, "id_compteur", record.get("id_compteur")
-    if (told := record.get("sum_counts")) is None:
+    if (value := record.get("sum_counts")) is None:
         return NO_COUNT, "sum_counts", ""
-    count = number(told)
+    count = number(value)
     if count is None or count < 0:
-        return BAD_COUNT, "sum_counts", told
+        return BAD_COUNT, "sum_counts", value
     if at is None:
         return NO_TIME, "date", record.get("date")
     if at.minute or at.second or at.microsecond:
@@ -266,8 +266,8 @@ def _moment(text: object) -> datetime | None:
     if not isinstance(text, str):
         return None
     try:
-        found = datetime.fromisoformat(text)
-        aware = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        moment = datetime.fromisoformat(text)
+        aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         return STAMP.begin_of(aware)
     except (ValueError, OverflowError):
         return None
@@ -300,10 +300,10 @@ def _shape(content: Any) -> str:
 
 
 def _curate_batch(
-    file: RawFile, days: Sequence[LocalDay], known: Mapping[date, Sequence[Part]], work: Curating
+    file: RawFile, days: Sequence[LocalDay], parts_of_day: Mapping[date, Sequence[Part]], work: Curating
 ) -> None:
     origin, fingerprint = origin_of(file), fingerprint_of([file])
-    stale = [day for day in days if not is_among(known[day.date], origin, fingerprint)]
+    stale = [day for day in days if not is_among(parts_of_day[day.date], origin, fingerprint)]
     if not stale:
         return
     table = read_batch(file.local(work.scratch), file.url)
@@ -313,12 +313,12 @@ def _curate_batch(
         work.report(1.0, "bikes")
         of_day = table.filter(pl.col("at").is_between(day.begin, day.end, closed="left"))
         bad = of_day.filter(pl.col("reason").is_not_null())
-        aside = _set_aside(bad, file.url)
-        aside.extend(timeless)
+        rejected = _set_aside(bad, file.url)
+        rejected.extend(timeless)
         good = of_day.filter(pl.col("reason").is_null())
         rows = good.select(BIKES.names()).unique(("counter", "at"), keep="last", maintain_order=True)
         records = of_day.height + timeless.counts.total()
-        work.curated.write("bikes", day.date, origin, rows, **told_of([file], aside, records))
+        work.curated.write("bikes", day.date, origin, rows, **facts_of([file], rejected, records))
 
 
 def read_batch(path: Path, url: str) -> pl.DataFrame:
@@ -334,13 +334,13 @@ def read_batch(path: Path, url: str) -> pl.DataFrame:
         line=pl.col("line"),
     )
     count = pl.col("count").cast(pl.Float64, strict=False)
-    told = pl.col("count").cast(pl.String).str.strip_chars()
+    text = pl.col("count").cast(pl.String).str.strip_chars()
     read = named.with_columns(
         counter=pl.col("counter").cast(pl.String).str.strip_chars(),
         name=pl.col("name").cast(pl.String).str.strip_chars(),
         count=count,
         at=_moments(named, "at"),
-        told_count=told,
+        told_count=text,
         told_at=pl.col("at").cast(pl.String),
     )
     counted = pl.col("count").is_between(0, LARGEST)
@@ -367,16 +367,16 @@ def read_batch(path: Path, url: str) -> pl.DataFrame:
 
 
 def _set_aside(bad: pl.DataFrame, url: str) -> Aside:
-    aside = Aside()
+    rejected = Aside()
     for row in bad.iter_rows(named=True):
-        aside.add(url, row["reason"], line=row["line"], column=row["column"], value=row["value"])
-    return aside
+        rejected.add(url, row["reason"], line=row["line"], column=row["column"], value=row["value"])
+    return rejected
 
 
 def _csv(path: Path, url: str) -> pl.DataFrame:
     head = first_line(path, url)
     separator = ";" if head.count(";") >= head.count(",") else ","
-    wanted = {
+    schema = {
         name for names in (*COLUMNS.values(), POSITION, ("latitude",), ("longitude",)) for name in names
     }
     columns = [name.strip().strip('"') for name in head.split(separator)]
@@ -384,7 +384,7 @@ def _csv(path: Path, url: str) -> pl.DataFrame:
         return pl.read_csv(
             path,
             separator=separator,
-            columns=[name for name in columns if name in wanted] or None,
+            columns=[name for name in columns if name in schema] or None,
             infer_schema=False,
             row_index_name="line",
             row_index_offset=2,
@@ -429,21 +429,25 @@ def _places(table: pl.DataFrame) -> list[pl.Expr]:
         north, east = pl.col(named).struct.field("lat"), pl.col(named).struct.field("lon")
     else:
         north, east = pl.lit(None, pl.Float64), pl.lit(None, pl.Float64)
-    read = [one.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False) for one in (north, east)]
+    read = [
+        coordinate.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+        for coordinate in (north, east)
+    ]
     fits = read[0].is_between(-90, 90) & read[1].is_between(-180, 180)
     return [
-        pl.when(fits).then(one).alias(name) for one, name in zip(read, ("latitude", "longitude"), strict=True)
+        pl.when(fits).then(value).alias(name)
+        for value, name in zip(read, ("latitude", "longitude"), strict=True)
     ]
 
 
 def _moments(table: pl.DataFrame, column: str) -> pl.Expr:
     """Return the begins of hours in UTC; a stamp without an offset is UTC."""
-    told = pl.col(column)
+    written = pl.col(column)
     kind = table.schema[column]
     if isinstance(kind, pl.Datetime):
-        aware = told if kind.time_zone else told.dt.replace_time_zone("UTC")
+        aware = written if kind.time_zone else written.dt.replace_time_zone("UTC")
         return aware.dt.convert_time_zone("UTC").cast(MOMENT) - STAMP.shift
-    text = told.cast(pl.String).str.strip_chars().str.replace(" ", "T").str.replace(r"Z$", "+00:00")
+    text = written.cast(pl.String).str.strip_chars().str.replace(" ", "T").str.replace(r"Z$", "+00:00")
     with_offset = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_unit="us", strict=False)
     without = text.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
     moment = pl.coalesce(with_offset.dt.convert_time_zone("UTC"), without.dt.replace_time_zone("UTC"))

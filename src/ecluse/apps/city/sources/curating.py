@@ -37,8 +37,8 @@ class Look:
 
 def look_of(rows: int, days: Iterable[date], rejected: Mapping[str, int]) -> Look:
     """Return the look at a file with so many good records, of these days."""
-    found = set(days)
-    return Look(rows, min(found, default=None), max(found, default=None), dict(rejected))
+    sorted_days = set(days)
+    return Look(rows, min(sorted_days, default=None), max(sorted_days, default=None), dict(rejected))
 
 
 Curate = Callable[[Raw, Curating], None]

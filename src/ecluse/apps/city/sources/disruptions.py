@@ -29,11 +29,11 @@ from ecluse.apps.city.sources.feed import (
     Document,
     Feed,
     FeedFile,
+    facts_of,
     is_among,
     parts_of,
     read_file,
     text_of,
-    told_of,
 )
 from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.sources.stamps import Stamp
@@ -184,41 +184,41 @@ def curate(raw: Raw, work: Curating) -> None:
         raws = [file.raw for file in files]
         if not files or is_among(parts[day.date], "feed", fingerprint_of(raws)):
             continue
-        told, known = Aside(), Snapshot()
+        rejected, snapshot = Aside(), Snapshot()
         for document in feed.documents(files):
-            known.update(read_document(document, work.zone, told))
-        rows = pl.DataFrame(list(rows_of(known, day)), schema=DISRUPTIONS)
-        records = len(known.disruptions) + told.counts.total()
-        work.curated.write("disruptions", day.date, "feed", rows, **told_of(raws, told, records))
+            snapshot.update(read_document(document, work.zone, rejected))
+        rows = pl.DataFrame(list(rows_of(snapshot, day)), schema=DISRUPTIONS)
+        records = len(snapshot.disruptions) + rejected.counts.total()
+        work.curated.write("disruptions", day.date, "feed", rows, **facts_of(raws, rejected, records))
 
 
 def look(file: RawFile, work: Curating) -> Look:
     """Return what a snapshot holds; its day is that of its folder."""
-    document, aside = read_file(file), Aside()
-    found = read_document(document, work.zone, aside)
-    return look_of(len(found.disruptions), [document.file.day], aside.counts)
+    document, rejected = read_file(file), Aside()
+    snapshot = read_document(document, work.zone, rejected)
+    return look_of(len(snapshot.disruptions), [document.file.day], rejected.counts)
 
 
-def read_document(document: Document, zone: ZoneInfo, told: Aside) -> Snapshot:
+def read_document(document: Document, zone: ZoneInfo, rejected: Aside) -> Snapshot:
     """Return what one file of the feed tells; what cannot be read is added to `told`."""
-    told.extend(document.aside)
-    found, content, url = Snapshot(), document.content, document.file.raw.url
+    rejected.extend(document.aside)
+    snapshot, content, url = Snapshot(), document.content, document.file.raw.url
     if content is None:
-        return found
+        return snapshot
     lists = _lists(content)
     if lists is None:
-        told.add(url, NO_RECORDS, value=repr(content)[:80])
-        return found
+        rejected.add(url, NO_RECORDS, value=repr(content)[:80])
+        return snapshot
     for where, record in lists["disruptions"]:
-        disruption = _disruption(record, where, zone, found, url, told)
+        disruption = _disruption(record, where, zone, snapshot, url, rejected)
         if disruption is not None:
-            found.disruptions[disruption.id] = disruption
+            snapshot.disruptions[disruption.id] = disruption
     for where, record in lists["lines"]:
-        _prim_line(record, where, found, url, told)
+        _prim_line(record, where, snapshot, url, rejected)
     for _rest, record in lists["line_reports"]:
         if isinstance(record, dict) and (line := _navitia_line(record.get("line"))) is not None:
-            found.lines[line.id] = line
-    return found
+            snapshot.lines[line.id] = line
+    return snapshot
 
 
 def plain_text(html: object) -> str | None:
@@ -267,51 +267,51 @@ def _tells_of(file: FeedFile, day: LocalDay) -> bool:
 def _lists(content: Any) -> dict[str, list[tuple[str, Any]]] | None:
     """Return every list of records in a file, each record with its place; None where there is none."""
     names = ("disruptions", "lines", "line_reports")
-    found: dict[str, list[tuple[str, Any]]] = {name: [] for name in names}
+    records_of: dict[str, list[tuple[str, Any]]] = {name: [] for name in names}
     if isinstance(content, list):
         for n, record in enumerate(content):
             of_line = isinstance(record, dict) and ("impactedObjects" in record or "networkId" in record)
-            found["lines" if of_line else "disruptions"].append((f"[{n}]", record))
-        return found
+            records_of["lines" if of_line else "disruptions"].append((f"[{n}]", record))
+        return records_of
     if not isinstance(content, dict) or not any(isinstance(content.get(name), list) for name in names):
         return None
     for name in names:
         if isinstance(records := content.get(name), list):
-            found[name] = [(f"{name}[{n}]", record) for n, record in enumerate(records)]
-    return found
+            records_of[name] = [(f"{name}[{n}]", record) for n, record in enumerate(records)]
+    return records_of
 
 
 def _disruption(
-    record: Any, where: str, zone: ZoneInfo, found: Snapshot, url: str, told: Aside
+    record: Any, where: str, zone: ZoneInfo, snapshot: Snapshot, url: str, rejected: Aside
 ) -> Disruption | None:
     if not isinstance(record, dict):
-        told.add(url, _("the record is no object"), column=where, value=record)
+        rejected.add(url, _("the record is no object"), column=where, value=record)
         return None
     id_ = text_of(record.get("id"))
     if id_ is None:
-        told.add(url, NO_ID, column=f"{where}.id", value=record.get("id"))
+        rejected.add(url, NO_ID, column=f"{where}.id", value=record.get("id"))
         return None
     is_prim = "applicationPeriods" in record
     name = "applicationPeriods" if is_prim else "application_periods"
-    periods = tuple(_periods(record.get(name), f"{where}.{name}", zone, url, told))
+    periods = tuple(_periods(record.get(name), f"{where}.{name}", zone, url, rejected))
     if not periods:
         if not record.get(name):
-            told.add(url, NO_PERIOD, column=f"{where}.{name}", value=id_)
+            rejected.add(url, NO_PERIOD, column=f"{where}.{name}", value=id_)
         return None
-    return _prim(id_, record, periods, zone) if is_prim else _navitia(id_, record, periods, zone, found)
+    return _prim(id_, record, periods, zone) if is_prim else _navitia(id_, record, periods, zone, snapshot)
 
 
 def _periods(
-    told_periods: Any, where: str, zone: ZoneInfo, url: str, told: Aside
+    told_periods: Any, where: str, zone: ZoneInfo, url: str, rejected: Aside
 ) -> Iterator[tuple[datetime, datetime | None]]:
     for n, period in enumerate(told_periods if isinstance(told_periods, list) else ()):
         period = period if isinstance(period, dict) else {}
         begin, end = _local(period.get("begin"), zone), _local(period.get("end"), zone)
         if begin is None or (end is None and period.get("end")):
             side = "begin" if begin is None else "end"
-            told.add(url, BAD_TIME, column=f"{where}[{n}].{side}", value=period.get(side))
+            rejected.add(url, BAD_TIME, column=f"{where}[{n}].{side}", value=period.get(side))
         elif end is not None and end < begin:
-            told.add(url, BACKWARDS, column=f"{where}[{n}].end", value=period.get("end"))
+            rejected.add(url, BACKWARDS, column=f"{where}[{n}].end", value=period.get("end"))
         else:
             yield begin, None if end is not None and end.year >= _NEVER else end
 
@@ -346,10 +346,10 @@ def _prim(
     )
 
 
-def _prim_line(record: Any, where: str, found: Snapshot, url: str, told: Aside) -> None:
+def _prim_line(record: Any, where: str, snapshot: Snapshot, url: str, rejected: Aside) -> None:
     id_ = text_of(record.get("id")) if isinstance(record, dict) else None
     if id_ is None:
-        told.add(url, NO_ID, column=f"{where}.id", value=record)
+        rejected.add(url, NO_ID, column=f"{where}.id", value=record)
         return
     line = Line(
         id_,
@@ -357,14 +357,14 @@ def _prim_line(record: Any, where: str, found: Snapshot, url: str, told: Aside) 
         text_of(record.get("mode")),
         text_of(record.get("networkId")),
     )
-    found.lines[line.id] = line
+    snapshot.lines[line.id] = line
     impacted = record.get("impactedObjects")
-    for one in impacted if isinstance(impacted, list) else ():
-        kind = one.get("type") if isinstance(one, dict) else None
+    for object_ in impacted if isinstance(impacted, list) else ():
+        kind = object_.get("type") if isinstance(object_, dict) else None
         scope = str(kind) if kind in ("line", "network") else "part"
-        ids = one.get("disruptionIds") if isinstance(one, dict) else None
+        ids = object_.get("disruptionIds") if isinstance(object_, dict) else None
         for one_id in ids if isinstance(ids, list) else ():
-            links = found.links.setdefault(str(text_of(one_id)), {})
+            links = snapshot.links.setdefault(str(text_of(one_id)), {})
             links[line.id] = _narrower(links.get(line.id), scope)
 
 
@@ -376,7 +376,7 @@ def _navitia(
     record: dict[str, Any],
     periods: tuple[tuple[datetime, datetime | None], ...],
     zone: ZoneInfo,
-    found: Snapshot,
+    snapshot: Snapshot,
 ) -> Disruption:
     severity = record.get("severity") if isinstance(record.get("severity"), dict) else {}
     effect = str((severity or {}).get("effect") or "").upper()
@@ -384,15 +384,15 @@ def _navitia(
     network = None
     impacted = record.get("impacted_objects")
     names_stops = False
-    for one in impacted if isinstance(impacted, list) else ():
-        place = one.get("pt_object") if isinstance(one, dict) else None
+    for object_ in impacted if isinstance(impacted, list) else ():
+        place = object_.get("pt_object") if isinstance(object_, dict) else None
         if not isinstance(place, dict):
             continue
         names_stops = names_stops or place.get("embedded_type") in ("stop_point", "stop_area")
         network = network or _name_of(place.get("network"))
-        line, scope = _impacted(one, place)
+        line, scope = _impacted(object_, place)
         if line is not None:
-            found.lines[line.id] = line
+            snapshot.lines[line.id] = line
             lines[line.id] = _narrower(lines.get(line.id), scope)
     title, message = _texts(record.get("messages"))
     return Disruption(
@@ -413,45 +413,47 @@ def _navitia(
     )
 
 
-def _impacted(told: dict[str, Any], place: dict[str, Any]) -> tuple[Line | None, str]:
+def _impacted(impacted: dict[str, Any], place: dict[str, Any]) -> tuple[Line | None, str]:
     """Return the line that an impacted object names, and whether all of it is concerned."""
     for kind in ("line", "route", "line_section", "trip"):
-        one = place.get(kind)
-        if isinstance(one, dict):
-            line = _navitia_line(one if kind == "line" else one.get("line"))
-            whole = kind == "line" and not (told.get("impacted_section") or told.get("impacted_stops"))
-            return line, "line" if whole else "part"
+        value = place.get(kind)
+        if isinstance(value, dict):
+            line = _navitia_line(value if kind == "line" else value.get("line"))
+            is_whole_line = kind == "line" and not (
+                impacted.get("impacted_section") or impacted.get("impacted_stops")
+            )
+            return line, "line" if is_whole_line else "part"
     return None, "part"
 
 
-def _navitia_line(told: Any) -> Line | None:
-    id_ = text_of(told.get("id")) if isinstance(told, dict) else None
+def _navitia_line(record: Any) -> Line | None:
+    id_ = text_of(record.get("id")) if isinstance(record, dict) else None
     if id_ is None:
         return None
     return Line(
         id_,
-        text_of(told.get("code")) or text_of(told.get("name")),
-        _mode(told.get("commercial_mode")),
-        _name_of(told.get("network")),
+        text_of(record.get("code")) or text_of(record.get("name")),
+        _mode(record.get("commercial_mode")),
+        _name_of(record.get("network")),
     )
 
 
-def _mode(told: Any) -> str | None:
+def _mode(record: Any) -> str | None:
     """Return the mode by its identifier, as PRIM names it: Metro, Bus, RapidTransit …"""
-    if isinstance(told, dict) and isinstance(id_ := told.get("id"), str) and ":" in id_:
+    if isinstance(record, dict) and isinstance(id_ := record.get("id"), str) and ":" in id_:
         return text_of(id_.rpartition(":")[2])
-    return _name_of(told)
+    return _name_of(record)
 
 
 def _texts(messages: Any) -> tuple[str | None, str | None]:
     """Return the title and the longest other message, as plain text."""
     title: str | None = None
     others: list[str] = []
-    for one in messages if isinstance(messages, list) else ():
-        text = plain_text(one.get("text")) if isinstance(one, dict) else None
+    for entry in messages if isinstance(messages, list) else ():
+        text = plain_text(entry.get("text")) if isinstance(entry, dict) else None
         if text is None:
             continue
-        channel = one.get("channel")
+        channel = entry.get("channel")
         types = channel.get("types") if isinstance(channel, dict) else None
         if title is None and isinstance(types, list) and "title" in types:
             title = text
@@ -461,16 +463,16 @@ def _texts(messages: Any) -> tuple[str | None, str | None]:
     return title or (message.partition("\n")[0] if message else None), message or title
 
 
-def rows_of(known: Snapshot, day: LocalDay) -> Iterator[dict[str, Any]]:
+def rows_of(snapshot: Snapshot, day: LocalDay) -> Iterator[dict[str, Any]]:
     """Yield the rows of a local day: the active periods, line by line, then the lines that are known."""
-    for disruption in known.disruptions.values():
-        lines = {**disruption.lines, **known.links.get(disruption.id, {})}
+    for disruption in snapshot.disruptions.values():
+        lines = {**disruption.lines, **snapshot.links.get(disruption.id, {})}
         named: Iterable[tuple[str | None, str | None]] = lines.items() or ((None, None),)
         for begin, end in dict.fromkeys(disruption.periods):
             if begin >= day.end or (end is not None and end <= day.begin):
                 continue
             for line_id, scope in named:
-                line = known.lines.get(line_id) if line_id is not None else None
+                line = snapshot.lines.get(line_id) if line_id is not None else None
                 yield {
                     "disruption": disruption.id,
                     "line": line_id,
@@ -487,13 +489,13 @@ def rows_of(known: Snapshot, day: LocalDay) -> Iterator[dict[str, Any]]:
                     "message": disruption.message,
                     "updated_at": disruption.updated_at,
                 }
-    for line in known.lines.values():
+    for line in snapshot.lines.values():
         yield {"line": line.id, "line_name": line.name, "mode": line.mode, "network": line.network}
 
 
-def _narrower(known: str | None, scope: str) -> str:
-    return scope if known is None or SCOPES.index(scope) < SCOPES.index(known) else known
+def _narrower(current: str | None, scope: str) -> str:
+    return scope if current is None or SCOPES.index(scope) < SCOPES.index(current) else current
 
 
-def _name_of(told: Any) -> str | None:
-    return text_of(told.get("name")) if isinstance(told, dict) else None
+def _name_of(record: Any) -> str | None:
+    return text_of(record.get("name")) if isinstance(record, dict) else None

@@ -91,10 +91,10 @@ class Feed:
     """The files of one feed for local days, listed at once; each is read once while the days go by in order."""
 
     def __init__(self, raw: Raw, name: str, days: Sequence[LocalDay]) -> None:
-        wanted = {day.date + timedelta(days=n) for day in days for n in (-1, 0, 1)}
-        there = [day for day in raw.days(name) if day in wanted]
-        found = transfer_all(lambda day, _: _in_order(day, raw.partition(name, day)), there)
-        self._listed: dict[date, list[FeedFile]] = dict(zip(there, found, strict=True))
+        dates = {day.date + timedelta(days=n) for day in days for n in (-1, 0, 1)}
+        available = [day for day in raw.days(name) if day in dates]
+        files_of_days = transfer_all(lambda day, _: _in_order(day, raw.partition(name, day)), available)
+        self._listed: dict[date, list[FeedFile]] = dict(zip(available, files_of_days, strict=True))
         self._read: dict[str, Document] = {}
 
     def around(self, day: LocalDay) -> list[FeedFile]:
@@ -103,9 +103,9 @@ class Feed:
         Partitions are days in UTC, so a local day lies in two of them; the third holds what was told late.
         """
         days = [day.date + timedelta(days=n) for n in (-1, 0, 1)]
-        files = [file for one in days for file in self._listed.get(one, ())]
-        wanted = {file.raw.url for file in files}
-        self._read = {url: read for url, read in self._read.items() if url in wanted}
+        files = [file for date_ in days for file in self._listed.get(date_, ())]
+        urls = {file.raw.url for file in files}
+        self._read = {url: read for url, read in self._read.items() if url in urls}
         return files
 
     def documents(self, files: Sequence[FeedFile]) -> list[Document]:
@@ -174,7 +174,7 @@ def parts_of(curated: Curated, table: str, days: Sequence[date]) -> dict[date, l
     return dict(zip(days, transfer_all(lambda day, _: curated.parts(table, day), days), strict=True))
 
 
-def told_of(files: Sequence[RawFile], aside: Aside, records: int) -> dict[str, Any]:
+def facts_of(files: Sequence[RawFile], rejected: Aside, records: int) -> dict[str, Any]:
     """Return what a part says of the files that it was made from: the arguments of `Curated.write`."""
     return {
         "fingerprint": fingerprint_of(files),
@@ -182,8 +182,8 @@ def told_of(files: Sequence[RawFile], aside: Aside, records: int) -> dict[str, A
         "records": records,
         "files": [file.url for file in files],
         "fallback": [file.url for file in files if file.is_fallback],
-        "rejected": dict(aside.counts),
-        "examples": aside.examples,
+        "rejected": dict(rejected.counts),
+        "examples": rejected.examples,
     }
 
 
@@ -209,8 +209,8 @@ def whole_of(text: str) -> int | None:
     """Return a whole number of 32 bits and no sign, as ids are written; None for what is none."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
         return None
-    found = int(text)
-    return found if found <= _HIGHEST else None
+    number_ = int(text)
+    return number_ if number_ <= _HIGHEST else None
 
 
 def number(value: object) -> float | None:
@@ -218,15 +218,15 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        number_ = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if abs(found) <= LARGEST else None
+    return number_ if abs(number_) <= LARGEST else None
 
 
 def _in_order(day: date, files: Iterable[RawFile]) -> list[FeedFile]:
-    found = [FeedFile(file, day, _hour(file.key)) for file in files]
-    return sorted(found, key=lambda file: (-1 if file.hour is None else file.hour, file.raw.key))
+    ordered = [FeedFile(file, day, _hour(file.key)) for file in files]
+    return sorted(ordered, key=lambda file: (-1 if file.hour is None else file.hour, file.raw.key))
 
 
 def _hour(key: str) -> int | None:
@@ -235,7 +235,7 @@ def _hour(key: str) -> int | None:
 
 
 def _document(file: FeedFile) -> Document:
-    aside = Aside()
+    rejected = Aside()
     content = None
     try:
         content = parsed(file.raw)
@@ -244,5 +244,5 @@ def _document(file: FeedFile) -> Document:
         line, column = (
             (cause.lineno, str(cause.colno)) if isinstance(cause, json.JSONDecodeError) else (None, None)
         )
-        aside.add(file.raw.url, BROKEN_FILE, line=line, column=column, value=cause or error)
-    return Document(file, content, aside)
+        rejected.add(file.raw.url, BROKEN_FILE, line=line, column=column, value=cause or error)
+    return Document(file, content, rejected)

@@ -64,8 +64,8 @@ class Form:
 
     def is_alike(self, names: Iterable[str]) -> bool:
         """Return whether a file with these columns, or fields, looks like one of this form, whatever it is called."""
-        there = {_plain(name) for name in names}
-        matched = [column for column in self.columns if there & _names(column)]
+        names_present = {_plain(name) for name in names}
+        matched = [column for column in self.columns if names_present & _names(column)]
         needed = [column for column in self.columns if column.needed]
         return all(column in matched for column in needed) and len(matched) >= min(ALIKE, len(self.columns))
 
@@ -94,7 +94,7 @@ def describe(forms: Iterable[Form]) -> str:
         lines += [f"### {form.title}", "", f"{places}. From <{form.address}>.", ""]
         lines += ["| column | unit | meaning |", "|---|---|---|"]
         for column in form.columns:
-            name = " or ".join(f"`{one}`" for one in (column.name, *column.other))
+            name = " or ".join(f"`{spelling}`" for spelling in (column.name, *column.other))
             need = " (needed)" if column.needed else ""
             lines.append(f"| {name}{need} | {column.unit} | {column.means} |")
         lines.append("")
@@ -122,9 +122,9 @@ def _sentence(column: Column) -> str:
     stamp = column.stamp
     assert stamp is not None  # noqa: S101 (asked before)
     period = f" ({stamp.length.total_seconds() / 60:.0f} minutes)" if stamp.marks in ("begin", "end") else ""
-    said = f"« {stamp.words} », <{stamp.address}>."
+    sentence = f"« {stamp.words} », <{stamp.address}>."
     checked = f" {stamp.checked}" if stamp.checked else ""
-    return f"- `{column.name}` {_MARKS[stamp.marks]}{period}. {_CLOCKS[stamp.clock]} {said}{checked}"
+    return f"- `{column.name}` {_MARKS[stamp.marks]}{period}. {_CLOCKS[stamp.clock]} {sentence}{checked}"
 
 
 def _names(column: Column) -> set[str]:
@@ -138,11 +138,11 @@ def _plain(name: str) -> str:
 
 def _nested(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record with `a.b` as a field of an object."""
-    found: dict[str, Any] = {}
+    cells: dict[str, Any] = {}
     for name, value in record.items():
         *folders, last = name.split(".")
-        place = found
+        place = cells
         for folder in folders:
             place = place.setdefault(folder, {})
         place[last] = value
-    return found
+    return cells

@@ -76,9 +76,9 @@ def rows_of_arcs(
     """
     if file.key.endswith(".parquet"):
         with _copied(file, scratch) as path, _as_bad(file):
-            wanted = pl.col(COLUMNS["arc"]).cast(pl.Int64, strict=False).is_in(sorted(arcs))
-            found = pl.scan_parquet(path).filter(wanted).unique(COLUMNS["arc"], keep="any").collect()
-            yield from found.cast(pl.String).iter_rows(named=True)
+            is_of_arcs = pl.col(COLUMNS["arc"]).cast(pl.Int64, strict=False).is_in(sorted(arcs))
+            rows = pl.scan_parquet(path).filter(is_of_arcs).unique(COLUMNS["arc"], keep="any").collect()
+            yield from rows.cast(pl.String).iter_rows(named=True)
         return
     missing = {*arcs}
     with _bytes_of(file) as source, _as_bad(file):
@@ -186,7 +186,7 @@ def _dialect(header: bytes, url: str) -> Dialect:
             _("%(file)s is no UTF-8 text: %(error)s. Fetch it again.", file=url, error=error.reason)
         ) from error
     try:
-        found = [
+        candidates = [
             (separator, [name.strip() for name in next(csv.reader([text], delimiter=separator), [])])
             for separator in _SEPARATORS
         ]
@@ -199,9 +199,9 @@ def _dialect(header: bytes, url: str) -> Dialect:
                 error=error,
             )
         ) from error
-    separator, names = max(found, key=lambda one: len(set(COLUMNS.values()) & set(one[1])))
+    separator, names = max(candidates, key=lambda candidate: len(set(COLUMNS.values()) & set(candidate[1])))
     _check_columns(names, _("%(file)s, line %(number)s", file=url, number=1))
-    return Dialect(separator, {ours: names.index(theirs) for ours, theirs in COLUMNS.items()})
+    return Dialect(separator, {column: names.index(theirs) for column, theirs in COLUMNS.items()})
 
 
 def _check_columns(names: Sequence[str], where: str) -> None:
@@ -258,8 +258,8 @@ def _open_parquet(path: Path, file: RawFile, clock: Clock) -> RoadSource:
 
     def blocks() -> Iterator[Callable[[], Block]]:
         nonlocal read
-        wanted = scan.select(**{ours: pl.col(theirs) for ours, theirs in COLUMNS.items()})
-        for frame in wanted.collect_batches(chunk_size=PARQUET_ROWS, maintain_order=True):
+        columns = scan.select(**{column: pl.col(theirs) for column, theirs in COLUMNS.items()})
+        for frame in columns.collect_batches(chunk_size=PARQUET_ROWS, maintain_order=True):
             read += frame.height
             yield partial(_sifted, frame, clock)
 

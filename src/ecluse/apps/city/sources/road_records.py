@@ -137,15 +137,15 @@ class Clock:
 
     def read(self, texts: pl.Series) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
         """Begins of hours as minutes since 1970 in UTC, negative where there are none, and local days since 1970."""
-        known = self._known
-        coded = texts.fill_null("").cast(pl.Categorical(known.texts))
+        cached = self._known
+        coded = texts.fill_null("").cast(pl.Categorical(cached.texts))
         codes = coded.to_physical().to_numpy()
-        if int(codes.max(initial=0)) >= len(known.minutes):
+        if int(codes.max(initial=0)) >= len(cached.minutes):
             with self._lock:
-                known.extend(self._zone)
-                if len(known.minutes) > _REMEMBERED:
+                cached.extend(self._zone)
+                if len(cached.minutes) > _REMEMBERED:
                     self._known = _Moments()
-        return known.minutes[codes], known.days[codes]
+        return cached.minutes[codes], cached.days[codes]
 
     def read_moments(self, moments: pl.Series) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
         """Return the same for moments that have a type."""
@@ -166,10 +166,10 @@ class _Moments:
         self.days = np.empty(0, np.uint16)
 
     def extend(self, zone: ZoneInfo) -> None:
-        told = [_moment(text, zone) for text in self.texts.to_series()[len(self.minutes) :]]
+        moments = [_moment(text, zone) for text in self.texts.to_series()[len(self.minutes) :]]
         # The days first: whoever finds a minute finds its day.
-        self.days = np.concatenate([self.days, np.array([day for _, day in told], np.uint16)])
-        self.minutes = np.concatenate([self.minutes, np.array([minute for minute, _ in told], np.int32)])
+        self.days = np.concatenate([self.days, np.array([day for _, day in moments], np.uint16)])
+        self.minutes = np.concatenate([self.minutes, np.array([minute for minute, _ in moments], np.int32)])
 
 
 def _moment(text: str, zone: ZoneInfo) -> tuple[int, int]:
@@ -238,11 +238,11 @@ def _all_good(frame: pl.DataFrame, clock: Clock) -> Rows | None:
     arcs = frame["arc"].to_numpy()
     numbers = {name: frame[name].to_numpy() for name in ("flow", "occupancy")}
     if (
-        any(one.null_count() for one in states.values())
+        any(series.null_count() for series in states.values())
         or (len(arcs) and (arcs.min() < 0 or minutes.min() < 0))
         or any(
-            np.count_nonzero((one >= 0) & (one <= LARGEST)) != frame.height - frame[name].null_count()
-            for name, one in numbers.items()
+            np.count_nonzero((series >= 0) & (series <= LARGEST)) != frame.height - frame[name].null_count()
+            for name, series in numbers.items()
         )
     ):
         return None
@@ -251,7 +251,7 @@ def _all_good(frame: pl.DataFrame, clock: Clock) -> Rows | None:
         "arc": arcs,
         "at": minutes,
         **numbers,
-        **{name: one.to_physical().to_numpy() for name, one in states.items()},
+        **{name: series.to_physical().to_numpy() for name, series in states.items()},
     }
 
 
@@ -266,26 +266,26 @@ def parse_with_care(text: bytes, dialect: Dialect, clock: Clock, *, is_last: boo
     lines = text.decode("utf-8", errors="replace").split("\n")
     end = len(lines) - 1
     rest = b""
-    for line, after, record, told in _records(lines, dialect):
-        if record is None and after == len(lines) and len(told) < LONGEST_RECORD and not is_last:
+    for line, after, record, record_text in _records(lines, dialect):
+        if record is None and after == len(lines) and len(record_text) < LONGEST_RECORD and not is_last:
             end = line - 1
             rest = b"\n".join(text.split(b"\n")[end:])
         elif record is None:
-            rejected.append(_not_taken(line, told, BAD_QUOTES))
+            rejected.append(_not_taken(line, record_text, BAD_QUOTES))
         elif len(record) < dialect.needed:
-            rejected.append(_not_taken(line, told, TOO_SHORT))
+            rejected.append(_not_taken(line, record_text, TOO_SHORT))
         else:
             places.append(line)
             for name, place in dialect.places.items():
                 cells[name].append(record[place])
     frame = pl.DataFrame(cells, schema=dict.fromkeys(COLUMNS, pl.String()))
     rows, faulty = sift(frame, np.array(places, np.int64), clock)
-    found = sorted(rejected + faulty, key=lambda one: one.line)
-    return Block(rows, found, end, text, rest)
+    rejected_rows = sorted(rejected + faulty, key=lambda row: row.line)
+    return Block(rows, rejected_rows, end, text, rest)
 
 
-def _not_taken(line: int, told: str, reason: str) -> Rejected:
-    return Rejected(None, line, None, reason if len(told) < LONGEST_RECORD else TOO_LONG, told[:_QUOTED])
+def _not_taken(line: int, text: str, reason: str) -> Rejected:
+    return Rejected(None, line, None, reason if len(text) < LONGEST_RECORD else TOO_LONG, text[:_QUOTED])
 
 
 def first_records(block: bytes, dialect: Dialect, arcs: Collection[int]) -> dict[int, list[str]]:
@@ -293,15 +293,15 @@ def first_records(block: bytes, dialect: Dialect, arcs: Collection[int]) -> dict
     numbers = _arcs_of(block, dialect)
     if numbers is not None and not any(arc in arcs for arc in numbers):
         return {}
-    found: dict[int, list[str]] = {}
+    records: dict[int, list[str]] = {}
     for _line, _text, record, _why in _records(block.decode("utf-8", errors="replace").split("\n"), dialect):
         if record is not None and len(record) >= dialect.needed:
             text = record[dialect.places["arc"]].strip()
-            if text.isdecimal() and (arc := int(text)) in arcs and arc not in found:
-                found[arc] = record
-                if len(found) == len(arcs):
+            if text.isdecimal() and (arc := int(text)) in arcs and arc not in records:
+                records[arc] = record
+                if len(records) == len(arcs):
                     break
-    return found
+    return records
 
 
 def _arcs_of(block: bytes, dialect: Dialect) -> list[int] | None:
@@ -414,10 +414,10 @@ def sift(frame: pl.DataFrame, lines: NDArray[np.int64], clock: Clock) -> tuple[R
     return rows, rejected
 
 
-def _faulty(name: str, told: pl.Series, typed: pl.Series) -> NDArray[np.bool_]:
-    lost = told.is_not_null() & typed.is_null()
+def _faulty(name: str, text: pl.Series, typed: pl.Series) -> NDArray[np.bool_]:
+    is_lost = text.is_not_null() & typed.is_null()
     if name == "arc":
         return (typed.is_null() | (typed < 0).fill_null(False)).to_numpy()
     if name in _STATES:
-        return lost.to_numpy()
-    return (lost | ~((typed >= 0) & (typed <= LARGEST)).fill_null(True)).to_numpy()
+        return is_lost.to_numpy()
+    return (is_lost | ~((typed >= 0) & (typed <= LARGEST)).fill_null(True)).to_numpy()

@@ -98,12 +98,12 @@ def curate(raw: Raw, work: Curating) -> None:
     files = raw.batch(BATCH)
     bad: list[str] = []
     for n, file in enumerate(files):
-        told = _Told(file, hashlib.sha256(f"{file.fingerprint} {work.zone.key}".encode()).hexdigest()[:16])
-        known = work.curated.batch("roads", told.origin)
-        if known is None or known.fingerprint != told.fingerprint:
+        facts = _Told(file, hashlib.sha256(f"{file.fingerprint} {work.zone.key}".encode()).hexdigest()[:16])
+        batch = work.curated.batch("roads", facts.origin)
+        if batch is None or batch.fingerprint != facts.fingerprint:
             report = part_of(work.report, n / len(files), (n + 1) / len(files))
             try:
-                _curate_file(told, known, replace(work, report=report))
+                _curate_file(facts, batch, replace(work, report=report))
             except BadRaw as error:
                 bad.append(str(error))
     if bad:
@@ -117,7 +117,7 @@ def look(file: RawFile, work: Curating) -> Look:
     with open_roads(file, Clock(work.zone), work.scratch) as source:
         for block in _whole_blocks(source, lambda: work.report(min(1.0, source.done()), file.key)):
             days = block.rows["day"]
-            rejected.update(one.reason for one in block.rejected)
+            rejected.update(record.reason for record in block.rejected)
             if len(days):
                 rows += len(days)
                 low, high = (_EPOCH + timedelta(days=int(day)) for day in (days.min(), days.max()))
@@ -154,41 +154,45 @@ class _Told:
         else:
             self.others.update(np.unique(arcs).tolist())
         self.records += len(block.rows["day"]) + len(block.rejected)
-        for one in block.rejected:
-            self.aside.setdefault(one.day, Aside()).add(
-                self.file.url, one.reason, line=line + one.line, column=one.column, value=one.value
+        for record in block.rejected:
+            self.aside.setdefault(record.day, Aside()).add(
+                self.file.url,
+                record.reason,
+                line=line + record.line,
+                column=record.column,
+                value=record.value,
             )
 
     def of_day(self, day: int) -> Aside:
         """Return a record whose time cannot be read may be of any day, so each day tells of it."""
-        told = Aside()
+        rejected = Aside()
         for key in (day, None):
             if key in self.aside:
-                told.extend(self.aside[key])
-        return told
+                rejected.extend(self.aside[key])
+        return rejected
 
     def of_all(self) -> Aside:
-        told = Aside()
-        for aside in self.aside.values():
-            told.extend(aside)
-        return told
+        rejected = Aside()
+        for rejected_of_day in self.aside.values():
+            rejected.extend(rejected_of_day)
+        return rejected
 
 
-def _curate_file(told: _Told, known: Batch | None, work: Curating) -> None:
-    name = told.file.key.rpartition("/")[2]
-    with Shelves(work.scratch, HELD) as shelves:
-        _read(told, shelves, work, name)
-        days = sorted({*shelves.finish(), *(day for day in told.aside if day is not None)})
+def _curate_file(facts: _Told, batch: Batch | None, work: Curating) -> None:
+    name = facts.file.key.rpartition("/")[2]
+    with Shelves(work.scratch, HELD) as buffers:
+        _read(facts, buffers, work, name)
+        days = sorted({*buffers.finish(), *(day for day in facts.aside if day is not None)})
         dates = [_EPOCH + timedelta(days=day) for day in days]
-        before = known.days if known else ()
-        begun = Batch(told.origin, told.file.url, days=tuple(sorted({*before, *map(str, dates)})))
+        before = batch.days if batch else ()
+        begun = Batch(facts.origin, facts.file.url, days=tuple(sorted({*before, *map(str, dates)})))
         work.curated.note_batch("roads", begun)
-        resumed = known is not None and not known.fingerprint
+        resumed = batch is not None and not batch.fingerprint
 
         def write(day: int) -> None:
             at = _EPOCH + timedelta(days=day)
-            if not (resumed and is_current(work.curated, "roads", at, told.origin, told.fingerprint)):
-                _write_day(told, at, shelves.take(day), told.of_day(day), work)
+            if not (resumed and is_current(work.curated, "roads", at, facts.origin, facts.fingerprint)):
+                _write_day(facts, at, buffers.take(day), facts.of_day(day), work)
 
         def tell(done: int) -> None:
             work.report(_READING + (1 - _READING) * done / len(days), _("writing %(what)s", what=named(name)))
@@ -197,24 +201,24 @@ def _curate_file(told: _Told, known: Batch | None, work: Curating) -> None:
         with closing(in_order(write, days, _WRITING, lambda: tell(done))) as written:
             for done, _rest in enumerate(written, start=1):
                 tell(done)
-        for gone in sorted({*begun.days} - {*map(str, dates)}):
-            work.curated.remove("roads", date.fromisoformat(gone), told.origin)
-        aside = told.of_all()
+        for stale_day in sorted({*begun.days} - {*map(str, dates)}):
+            work.curated.remove("roads", date.fromisoformat(stale_day), facts.origin)
+        rejected = facts.of_all()
         work.curated.note_batch(
             "roads",
             replace(
                 begun,
-                fingerprint=told.fingerprint,
+                fingerprint=facts.fingerprint,
                 days=tuple(map(str, dates)),
-                arcs=told.arcs,
-                records=told.records,
-                rejected=dict(aside.counts),
-                examples=tuple(vars(one) for one in aside.examples),
+                arcs=facts.arcs,
+                records=facts.records,
+                rejected=dict(rejected.counts),
+                examples=tuple(vars(example) for example in rejected.examples),
             ),
         )
 
 
-def _read(told: _Told, shelves: Shelves, work: Curating, name: str) -> None:
+def _read(file_facts: _Told, buffers: Shelves, work: Curating, name: str) -> None:
     """Put every good row of the file on the shelves.
 
     Raises:
@@ -222,22 +226,22 @@ def _read(told: _Told, shelves: Shelves, work: Curating, name: str) -> None:
     """
     line = 0
     rows = 0
-    with open_roads(told.file, Clock(work.zone), work.scratch) as source:
+    with open_roads(file_facts.file, Clock(work.zone), work.scratch) as source:
         line = source.header_lines
 
         def tell() -> None:
             work.report(_READING * min(1.0, source.done()), _("reading %(what)s", what=named(name)))
 
         for block in _whole_blocks(source, tell):
-            told.add(block, line)
-            shelves.add(block.rows)
+            file_facts.add(block, line)
+            buffers.add(block.rows)
             rows += len(block.rows["day"])
             line += block.lines
             tell()
-    if told.records and not rows:
-        first = told.of_all().examples[0]
+    if file_facts.records and not rows:
+        first = file_facts.of_all().examples[0]
         facts = {
-            "file": told.file.url,
+            "file": file_facts.file.url,
             "number": first.line,
             "reason": first.reason,
             "value": repr(first.value),
@@ -262,26 +266,28 @@ def _whole_blocks(source: RoadSource, tell: Callable[[], None]) -> Iterator[Bloc
     rest = b""
     with closing(in_order(lambda parse: parse(), source.blocks, _PARSING, tell)) as blocks:
         for block in blocks:
-            whole = source.anew(rest + block.text, False) if rest else block
-            rest = whole.rest
-            yield whole
+            block_ = source.anew(rest + block.text, False) if rest else block
+            rest = block_.rest
+            yield block_
     if rest:
         yield source.anew(rest, True)
 
 
-def _write_day(told: _Told, day: date, rows: dict[str, NDArray[Any]], aside: Aside, work: Curating) -> Part:
+def _write_day(
+    facts: _Told, day: date, rows: dict[str, NDArray[Any]], rejected: Aside, work: Curating
+) -> Part:
     return work.curated.write(
         "roads",
         day,
-        told.origin,
+        facts.origin,
         _table(rows),
-        fingerprint=told.fingerprint,
-        modified=newest([told.file]),
-        records=len(rows["arc"]) + aside.counts.total(),
-        files=[told.file.url],
-        fallback=[told.file.url] if told.file.is_fallback else [],
-        rejected=dict(aside.counts),
-        examples=aside.examples,
+        fingerprint=facts.fingerprint,
+        modified=newest([facts.file]),
+        records=len(rows["arc"]) + rejected.counts.total(),
+        files=[facts.file.url],
+        fallback=[facts.file.url] if facts.file.is_fallback else [],
+        rejected=dict(rejected.counts),
+        examples=rejected.examples,
         in_order=True,
     )
 

@@ -46,9 +46,9 @@ class _Shelf:
 class Shelves:
     """Rows by day, below `folder`; closed, nothing of them is left."""
 
-    def __init__(self, folder: Path, held: int = HELD) -> None:
+    def __init__(self, folder: Path, memory: int = HELD) -> None:
         self._folder = folder
-        self._held = held
+        self._held = memory
         self._waiting: list[Rows] = []
         self._count = 0
         self._sorted: Rows = {}
@@ -110,12 +110,12 @@ class Shelves:
 
     def _cut(self, shelf: _Shelf, day: int) -> dict[str, NDArray[Any]]:
         first, count = int(shelf.starts[day]), int(shelf.starts[day + 1] - shelf.starts[day])
-        found, begin = {}, 0
+        parts, begin = {}, 0
         for name in _KEPT:
             kind = COLUMNS[name]
-            found[name] = _read_at(shelf.file, begin + first * kind.itemsize, count, kind)
+            parts[name] = _read_at(shelf.file, begin + first * kind.itemsize, count, kind)
             begin += shelf.rows * kind.itemsize
-        return found
+        return parts
 
 
 def _write_all(file: BinaryIO, data: memoryview) -> None:

@@ -30,13 +30,13 @@ from ecluse.apps.city.sources.feed import (
     Aside,
     Document,
     Feed,
+    facts_of,
     is_among,
     number,
     parsed,
     parts_of,
     read_file,
     text_of,
-    told_of,
 )
 from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.sources.stamps import DAY, HOUR, Stamp
@@ -288,8 +288,8 @@ class Block:
         """Return the unit of a column that says none: the usual one, unless one of its values cannot be in it."""
         if name not in self._assumed:
             warmest = WARMEST.get(column, POSSIBLE[column][1])
-            known = [value for text in self.columns[name] if (value := number(text)) is not None]
-            self._assumed[name] = _usual_unit(column) if max(known, default=0.0) <= warmest else ""
+            values = [value for text in self.columns[name] if (value := number(text)) is not None]
+            self._assumed[name] = _usual_unit(column) if max(values, default=0.0) <= warmest else ""
         return self._assumed[name]
 
     _assumed: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -312,52 +312,56 @@ def curate(raw: Raw, work: Curating) -> None:
         raws = [*batch, *(file.raw for file in files)]
         if not raws or is_among(parts[day.date], "weather", fingerprint_of(raws)):
             continue
-        told = Aside()
-        found: list[tuple[datetime, Told]] = []
+        rejected = Aside()
+        readings: list[tuple[datetime, Told]] = []
         for file in batch:
             if file.url not in blocks:
                 blocks[file.url] = read_batch(file, work)
-            found.append((file.last_modified, _of_blocks(blocks[file.url], day, file.url, told)))
+            readings.append((file.last_modified, _of_blocks(blocks[file.url], day, file.url, rejected)))
         for document in feed.documents(files):
-            found.append((document.file.begin, read_document(document, day, told)))
-        found.sort(key=lambda one: one[0])
-        row = one_day([one for _, one in found], day)
+            readings.append((document.file.begin, read_document(document, day, rejected)))
+        readings.sort(key=lambda reading: reading[0])
+        row = one_day([reading for _, reading in readings], day)
         rows = pl.DataFrame([row] if row else [], schema=WEATHER)
         work.curated.write(
-            "weather", day.date, "weather", rows, **told_of(raws, told, rows.height + told.counts.total())
+            "weather",
+            day.date,
+            "weather",
+            rows,
+            **facts_of(raws, rejected, rows.height + rejected.counts.total()),
         )
 
 
 def look(file: RawFile, work: Curating) -> Look:
     """Return what a file of weather holds: its hours and days with a value."""
-    aside, days, rows = Aside(), [], 0
+    rejected, days, rows = Aside(), [], 0
     content: Any = None
     if file.key.startswith("batch/"):
         blocks = read_batch(file, work)
     else:
         document = read_file(file)
-        aside.extend(document.aside)
+        rejected.extend(document.aside)
         content = document.content
         blocks = _json_blocks(content)
         if content is not None and not blocks and not _has_days(content):
-            aside.add(file.url, NO_RECORDS)
+            rejected.add(file.url, NO_RECORDS)
     for record in content["days"] if _has_days(content) else ():
         if (day := _date(record.get("datetime")) if isinstance(record, dict) else None) is not None:
             alone = {**content, "days": [record]}
-            if _visual_crossing(alone, LocalDay(day, work.zone), file.url, aside).daily:
+            if _visual_crossing(alone, LocalDay(day, work.zone), file.url, rejected).daily:
                 rows += 1
                 days.append(day)
     for block in blocks:
         names = DAILY_NAMES if block.is_daily else HOURLY_NAMES
         for n, text in enumerate(block.times):
             at = None if block.is_daily else _moment(text, block.zone or work.zone)
-            of = _date(text, block.zone) if block.is_daily else at and at.astimezone(work.zone).date()
-            if of is None:
-                aside.add(file.url, NO_DATE, column=_place(block, "time", n), value=text)
-            elif _values_of(block, n, names, file.url, aside):
+            date_ = _date(text, block.zone) if block.is_daily else at and at.astimezone(work.zone).date()
+            if date_ is None:
+                rejected.add(file.url, NO_DATE, column=_place(block, "time", n), value=text)
+            elif _values_of(block, n, names, file.url, rejected):
                 rows += 1
-                days.append(of)
-    return look_of(rows, days, aside.counts)
+                days.append(date_)
+    return look_of(rows, days, rejected.counts)
 
 
 def _has_days(content: Any) -> bool:
@@ -365,18 +369,18 @@ def _has_days(content: Any) -> bool:
     return isinstance(content, dict) and isinstance(content.get("days"), list)
 
 
-def one_day(told: list[Told], day: LocalDay) -> dict[str, Any] | None:
+def one_day(readings: list[Told], day: LocalDay) -> dict[str, Any] | None:
     """Return the row of a day from what files say of it, oldest first; None where they say nothing."""
     hours: dict[datetime, dict[str, Any]] = {}
     daily: dict[str, Any] = {}
     provider, hourly_provider = "", ""
-    for one in told:
-        hours.update({at: {**hours.get(at, {}), **values} for at, values in one.hours.items()})
-        if one.hours:
-            hourly_provider = one.provider
-        if one.daily:
-            daily, provider = one.daily, one.provider
-        elif one.hours and _hours_known(hours) == day.hours:
+    for reading in readings:
+        hours.update({at: {**hours.get(at, {}), **values} for at, values in reading.hours.items()})
+        if reading.hours:
+            hourly_provider = reading.provider
+        if reading.daily:
+            daily, provider = reading.daily, reading.provider
+        elif reading.hours and _hours_known(hours) == day.hours:
             daily, provider = {}, ""  # the later file wins, as its hours fill the day
     from_hours = _from_hours(hours)
     if not daily:
@@ -384,25 +388,25 @@ def one_day(told: list[Told], day: LocalDay) -> dict[str, Any] | None:
         if not from_hours or (hours.keys() == {day.starts[-1]} and from_hours.keys() == {"precipitation"}):
             return None
         return _row(day, from_hours, hourly_provider, _hours_known(hours))
-    whole = {name for name in from_hours if _hours_of(name, hours) == day.hours}
-    if provider == OPEN_METEO and "precipitation" in whole:
+    complete = {name for name in from_hours if _hours_of(name, hours) == day.hours}
+    if provider == OPEN_METEO and "precipitation" in complete:
         daily = {name: value for name, value in daily.items() if name != "precipitation"}  # see `DAILY_STAMP`
-    return _row(day, {name: from_hours[name] for name in whole} | daily, provider, day.hours)
+    return _row(day, {name: from_hours[name] for name in complete} | daily, provider, day.hours)
 
 
-def read_document(document: Document, day: LocalDay, told: Aside) -> Told:
+def read_document(document: Document, day: LocalDay, rejected: Aside) -> Told:
     """Return what one file of the feed says of a day; what cannot be read is added to `told`."""
-    told.extend(document.aside)
+    rejected.extend(document.aside)
     content, url = document.content, document.file.raw.url
     if content is None:
         return Told("")
     if _has_days(content):
-        return _visual_crossing(content, day, url, told)
+        return _visual_crossing(content, day, url, rejected)
     blocks = _json_blocks(content)
     if not blocks:
-        told.add(url, NO_RECORDS, value=repr(content)[:80])
+        rejected.add(url, NO_RECORDS, value=repr(content)[:80])
         return Told("")
-    return _of_blocks(blocks, day, url, told)
+    return _of_blocks(blocks, day, url, rejected)
 
 
 def read_batch(file: RawFile, work: Curating) -> list[Block]:
@@ -429,30 +433,34 @@ def read_batch(file: RawFile, work: Curating) -> list[Block]:
 # Visual Crossing
 
 
-def _visual_crossing(content: dict[str, Any], day: LocalDay, url: str, told: Aside) -> Told:
-    found = Told(VISUAL_CROSSING)
+def _visual_crossing(content: dict[str, Any], day: LocalDay, url: str, rejected: Aside) -> Told:
+    reading = Told(VISUAL_CROSSING)
     group = str(content.get("unitGroup") or _group_of(content)).lower()
     if group not in UNIT_GROUPS:
-        if any(isinstance(one, dict) and _date(one.get("datetime")) == day.date for one in content["days"]):
-            said = content.get("unitGroup")
-            told.add(url, UNKNOWN_UNIT if said else NO_UNIT, column="unitGroup", value=said or "")
-        return found
+        if any(
+            isinstance(entry, dict) and _date(entry.get("datetime")) == day.date for entry in content["days"]
+        ):
+            unit_group = content.get("unitGroup")
+            rejected.add(
+                url, UNKNOWN_UNIT if unit_group else NO_UNIT, column="unitGroup", value=unit_group or ""
+            )
+        return reading
     warm, wet, fast = UNIT_GROUPS[group]
-    for n, one in enumerate(content["days"]):
+    for n, entry in enumerate(content["days"]):
         where = f"days[{n}]"
-        of = _date(one.get("datetime")) if isinstance(one, dict) else None
-        if of is None:
-            told.add(url, NO_DATE, column=f"{where}.datetime", value=one)
-        elif of == day.date:
+        date_ = _date(entry.get("datetime")) if isinstance(entry, dict) else None
+        if date_ is None:
+            rejected.add(url, NO_DATE, column=f"{where}.datetime", value=entry)
+        elif date_ == day.date:
             names = {"temperature": "temp", "temperature_min": "tempmin", "temperature_max": "tempmax"}
-            measures = {column: (one.get(name), warm, f"{where}.{name}") for column, name in names.items()}
-            measures["precipitation"] = (one.get("precip"), wet, f"{where}.precip")
-            measures["wind"] = (one.get("windspeed"), fast, f"{where}.windspeed")
-            values = _measured(measures, url, None, told)
-            if conditions := text_of(one.get("conditions")):
+            measures = {column: (entry.get(name), warm, f"{where}.{name}") for column, name in names.items()}
+            measures["precipitation"] = (entry.get("precip"), wet, f"{where}.precip")
+            measures["wind"] = (entry.get("windspeed"), fast, f"{where}.windspeed")
+            values = _measured(measures, url, None, rejected)
+            if conditions := text_of(entry.get("conditions")):
                 values["conditions"] = conditions
-            found.daily.update(values)
-    return found
+            reading.daily.update(values)
+    return reading
 
 
 def _group_of(content: Mapping[str, Any]) -> str:
@@ -462,28 +470,28 @@ def _group_of(content: Mapping[str, Any]) -> str:
     Temperature and dew point make the relative humidity, in °C one and in °F another: that which the file tells
     decides. Where it tells none, it is metric unless that is too warm for its place.
     """
-    days = [one for one in content["days"] if isinstance(one, dict)]
+    days = [entry for entry in content["days"] if isinstance(entry, dict)]
     errors = {
         group: [
             abs(_humidity(UNITS[units[0]](warm), UNITS[units[0]](dew)) - humidity)
             for warm, dew, humidity in (
-                [number(one.get(name)) for name in ("temp", "dew", "humidity")] for one in days
+                [number(entry.get(name)) for name in ("temp", "dew", "humidity")] for entry in days
             )
             if warm is not None and dew is not None and humidity is not None
         ]
         for group, units in UNIT_GROUPS.items()
         if group in ("metric", "us")
     }
-    means = {group: fmean(found) for group, found in errors.items() if found}
+    means = {group: fmean(values) for group, values in errors.items() if values}
     if means:
         best = min(means, key=lambda group: means[group])
         return best if means[best] <= HUMIDITY_FITS else ""
     latitude = number(content.get("latitude"))
     night = WARMEST_NIGHT if latitude is not None and abs(latitude) > BEYOND else WARMEST["temperature_min"]
     limits = {"temp": WARMEST["temperature"], "tempmin": night, "tempmax": WARMEST["temperature_max"]}
-    for one in days:
+    for entry in days:
         for name, limit in limits.items():
-            value = number(one.get(name))
+            value = number(entry.get(name))
             if value is not None and value > limit:
                 return ""
     return "metric"
@@ -576,8 +584,8 @@ def _csv_block(url: str, header: list[str], rows: list[tuple[int, list[str]]], z
                 )
             )
     names, units = [], {}
-    for told in header:
-        name, _rest, unit = told.partition(" (")
+    for line_ in header:
+        name, _rest, unit = line_.partition(" (")
         names.append(_named(name))
         units[names[-1]] = unit.removesuffix(")")
     columns = {name: [cells[n] for _, cells in rows] for n, name in enumerate(names)}
@@ -586,13 +594,13 @@ def _csv_block(url: str, header: list[str], rows: list[tuple[int, list[str]]], z
     return Block(times, columns, units, zone, is_daily, [line for line, _ in rows])
 
 
-def _zone_of(told: Mapping[str, Any]) -> tzinfo | None:
+def _zone_of(header: Mapping[str, Any]) -> tzinfo | None:
     """Open-Meteo's times carry one fixed offset, that of the moment of the answer, through all of a file."""
-    seconds = number(told.get("utc_offset_seconds"))
+    seconds = number(header.get("utc_offset_seconds"))
     if seconds is not None and abs(seconds) < 24 * 3600:
         return timezone(timedelta(seconds=seconds))
     try:
-        return ZoneInfo(str(told["timezone"])) if told.get("timezone") else None
+        return ZoneInfo(str(header["timezone"])) if header.get("timezone") else None
     except (
         ZoneInfoNotFoundError,
         ValueError,
@@ -601,12 +609,12 @@ def _zone_of(told: Mapping[str, Any]) -> tzinfo | None:
         return None
 
 
-def _of_blocks(blocks: list[Block], day: LocalDay, url: str, told: Aside) -> Told:
-    found = Told(OPEN_METEO)
+def _of_blocks(blocks: list[Block], day: LocalDay, url: str, rejected: Aside) -> Told:
+    reading = Told(OPEN_METEO)
     for block in blocks:
-        for n, time in _rows_of(block, day, url, told):
+        for n, time in _rows_of(block, day, url, rejected):
             if block.is_daily:
-                found.daily.update(_values_of(block, n, DAILY_NAMES, url, told))
+                reading.daily.update(_values_of(block, n, DAILY_NAMES, url, rejected))
                 continue
             begins: dict[datetime, dict[str, str]] = {}
             for column, name in HOURLY_NAMES.items():
@@ -614,34 +622,34 @@ def _of_blocks(blocks: list[Block], day: LocalDay, url: str, told: Aside) -> Tol
                 if day.begin <= begin < day.end:
                     begins.setdefault(begin, {})[column] = name
             for begin, names in begins.items():
-                if values := _values_of(block, n, names, url, told):
-                    found.hours.setdefault(begin, {}).update(values)
-    return found
+                if values := _values_of(block, n, names, url, rejected):
+                    reading.hours.setdefault(begin, {}).update(values)
+    return reading
 
 
-def _values_of(block: Block, n: int, names: Mapping[str, str], url: str, told: Aside) -> dict[str, Any]:
+def _values_of(block: Block, n: int, names: Mapping[str, str], url: str, rejected: Aside) -> dict[str, Any]:
     """Column → its value in a row of a block; of the conditions, the weather code."""
     measures = {
         column: (values[n], block.units.get(name) or block.assumed(column, name), _place(block, name, n))
         for column, name in names.items()
         if column != "conditions" and (values := block.columns.get(name)) is not None and n < len(values)
     }
-    found = _measured(measures, url, block.lines[n] if block.lines else None, told)
+    measured = _measured(measures, url, block.lines[n] if block.lines else None, rejected)
     codes = block.columns.get(names.get("conditions", ""))
     code = number(codes[n]) if codes is not None and n < len(codes) else None
-    return found if code is None else found | {"code": int(code)}
+    return measured if code is None else measured | {"code": int(code)}
 
 
-def _rows_of(block: Block, day: LocalDay, url: str, told: Aside) -> Iterator[tuple[int, datetime]]:
+def _rows_of(block: Block, day: LocalDay, url: str, rejected: Aside) -> Iterator[tuple[int, datetime]]:
     """Yield the rows of a block that tell of a day, each with its stamp in UTC: of hours also the one that ends the
     day.
     """
     for n, text in enumerate(block.times):
         if block.is_daily:
-            of = _date(text, block.zone)
-            if of == day.date:
+            date_ = _date(text, block.zone)
+            if date_ == day.date:
                 yield n, day.begin
-            failed = of is None
+            failed = date_ is None
         else:
             at = _moment(text, block.zone or day.zone)
             if at is not None and day.begin <= at <= day.end:
@@ -649,7 +657,7 @@ def _rows_of(block: Block, day: LocalDay, url: str, told: Aside) -> Iterator[tup
             failed = at is None
         if failed:
             line = block.lines[n] if block.lines else None
-            told.add(url, NO_DATE, line=line, column=_place(block, "time", n), value=text)
+            rejected.add(url, NO_DATE, line=line, column=_place(block, "time", n), value=text)
 
 
 def _place(block: Block, name: str, n: int) -> str:
@@ -671,24 +679,24 @@ def _usual_unit(column: str) -> str:
 
 
 def _measured(
-    measures: Mapping[str, tuple[Any, str, str]], url: str, line: int | None, told: Aside
+    measures: Mapping[str, tuple[Any, str, str]], url: str, line: int | None, rejected: Aside
 ) -> dict[str, Any]:
     """Column → its value in the table's unit; a missing value is left out, a bad one is set aside."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for column, (text, unit, where) in measures.items():
         if text is None or (isinstance(text, str) and text.strip() in ("", "NaN", "nan")):
             continue
         value = number(text)
         low, high = POSSIBLE[column]
         if value is None:
-            told.add(url, BAD_VALUE, line=line, column=where, value=text)
+            rejected.add(url, BAD_VALUE, line=line, column=where, value=text)
         elif (convert := UNITS.get(SPELLINGS.get(unit.strip().casefold(), unit.strip()))) is None:
-            told.add(url, UNKNOWN_UNIT if unit else NO_UNIT, line=line, column=where, value=unit or text)
+            rejected.add(url, UNKNOWN_UNIT if unit else NO_UNIT, line=line, column=where, value=unit or text)
         elif low <= (converted := convert(value)) <= high:
-            found[column] = converted
+            values[column] = converted
         else:
-            told.add(url, BAD_VALUE, line=line, column=where, value=text)
-    return found
+            rejected.add(url, BAD_VALUE, line=line, column=where, value=text)
+    return values
 
 
 def _hours_known(hours: Mapping[datetime, Mapping[str, Any]]) -> int:
@@ -704,21 +712,21 @@ def _hours_of(name: str, hours: Mapping[datetime, Mapping[str, Any]]) -> int:
 
 
 def _from_hours(hours: Mapping[datetime, Mapping[str, Any]]) -> dict[str, Any]:
-    def of(column: str) -> list[Any]:
+    def values_of(column: str) -> list[Any]:
         return [values[column] for values in hours.values() if column in values]
 
-    found: dict[str, Any] = {}
-    if temperatures := of("temperature"):
-        found["temperature"] = fmean(temperatures)
-        found["temperature_min"] = min(temperatures)
-        found["temperature_max"] = max(temperatures)
-    if rain := of("precipitation"):
-        found["precipitation"] = fsum(rain)
-    if winds := of("wind"):
-        found["wind"] = max(winds)
-    if codes := of("code"):
-        found["code"] = max(codes)  # as Open-Meteo's daily code: the most severe of the day
-    return found
+    figures: dict[str, Any] = {}
+    if temperatures := values_of("temperature"):
+        figures["temperature"] = fmean(temperatures)
+        figures["temperature_min"] = min(temperatures)
+        figures["temperature_max"] = max(temperatures)
+    if rain := values_of("precipitation"):
+        figures["precipitation"] = fsum(rain)
+    if winds := values_of("wind"):
+        figures["wind"] = max(winds)
+    if codes := values_of("code"):
+        figures["code"] = max(codes)  # as Open-Meteo's daily code: the most severe of the day
+    return figures
 
 
 def _row(day: LocalDay, values: Mapping[str, Any], provider: str, hours: int) -> dict[str, Any]:

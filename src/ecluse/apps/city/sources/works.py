@@ -21,7 +21,7 @@ import shapely
 from ecluse.apps.city.calendar import days_between
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.sources.curating import Curating, Look, look_of
-from ecluse.apps.city.sources.feed import LONGEST_TEXT, Aside, is_among, number, parts_of, text_of, told_of
+from ecluse.apps.city.sources.feed import LONGEST_TEXT, Aside, facts_of, is_among, number, parts_of, text_of
 from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.sources.stamps import DAY, Stamp
 from ecluse.apps.city.sources.text import LONGEST_CELL, opened, records
@@ -116,7 +116,7 @@ def curate(raw: Raw, work: Curating) -> None:
     # the zones of the sites follow from the polygons too
     fingerprint = fingerprint_of(files) + ("" if zones is None else f"-{zones.sha256[:16]}")
     parts = parts_of(work.curated, "works", list(days_between(work.first, work.last)))
-    stale = [day for day, known in parts.items() if not is_among(known, "sites", fingerprint)]
+    stale = [day for day, sources in parts.items() if not is_among(sources, "sites", fingerprint)]
     if not stale:
         return
     sites = _merged([read_sites(file, work) for file in files])
@@ -124,8 +124,8 @@ def curate(raw: Raw, work: Curating) -> None:
     for n, day in enumerate(stale):
         work.report(n / len(stale), "works")
         active = table.filter((pl.col("begin") <= day) & (pl.col("end") >= day))
-        told = told_of(files, sites.aside, sites.records)
-        work.curated.write("works", day, "sites", active, **{**told, "fingerprint": fingerprint})
+        facts = facts_of(files, sites.aside, sites.records)
+        work.curated.write("works", day, "sites", active, **{**facts, "fingerprint": fingerprint})
 
 
 def look(file: RawFile, work: Curating) -> Look:
@@ -141,8 +141,8 @@ def read_sites(file: RawFile, work: Curating) -> Sites:
     Raises:
         BadRaw: it is no table of sites; the message names file, line and column.
     """
-    found: dict[str, dict[str, Any]] = {}
-    aside = Aside()
+    sites: dict[str, dict[str, Any]] = {}
+    rejected = Aside()
     count = 0
     with opened(file.local(work.scratch), file.url) as text:
         rows = records(text, ";", file.url)
@@ -163,12 +163,12 @@ def read_sites(file: RawFile, work: Curating) -> Sites:
                 continue
             count += 1
             if len(cells) > len(header):
-                aside.add(file.url, BAD_WIDTH, line=line, column=str(len(header) + 1), value=cells[-1])
+                rejected.add(file.url, BAD_WIDTH, line=line, column=str(len(header) + 1), value=cells[-1])
                 continue
-            site = _site(dict(zip(header, cells, strict=False)), file.url, line, aside)
+            site = _site(dict(zip(header, cells, strict=False)), file.url, line, rejected)
             if site is not None:
-                found[site["site"]] = site
-    return Sites(found, aside, count)
+                sites[site["site"]] = site
+    return Sites(sites, rejected, count)
 
 
 _READ: Final = pl.Schema({**WORKS, "postal_code": pl.String()})
@@ -176,51 +176,51 @@ _READ: Final = pl.Schema({**WORKS, "postal_code": pl.String()})
 
 def _merged(several: list[Sites]) -> Sites:
     rows: dict[str, dict[str, Any]] = {}
-    aside = Aside()
-    for one in several:
-        rows.update(one.rows)
-        aside.extend(one.aside)
-    return Sites(rows, aside, sum(one.records for one in several))
+    rejected = Aside()
+    for sites_ in several:
+        rows.update(sites_.rows)
+        rejected.extend(sites_.aside)
+    return Sites(rows, rejected, sum(sites_.records for sites_ in several))
 
 
-def _site(cells: Mapping[str, str], url: str, line: int, aside: Aside) -> dict[str, Any] | None:
-    told = {name: text_of(text, _LONGEST.get(name, LONGEST_TEXT)) or "" for name, text in cells.items()}
-    if not told[ID]:
-        aside.add(url, NO_ID, line=line, column=ID)
+def _site(cells: Mapping[str, str], url: str, line: int, rejected: Aside) -> dict[str, Any] | None:
+    texts = {name: text_of(text, _LONGEST.get(name, LONGEST_TEXT)) or "" for name, text in cells.items()}
+    if not texts[ID]:
+        rejected.add(url, NO_ID, line=line, column=ID)
         return None
     dates: list[date] = []
     for name in (BEGIN, END):
-        if not told.get(name):
-            aside.add(url, NO_DATES, line=line, column=name)
+        if not texts.get(name):
+            rejected.add(url, NO_DATES, line=line, column=name)
             return None
         try:
-            dates.append(date.fromisoformat(told[name][:10]))
+            dates.append(date.fromisoformat(texts[name][:10]))
         except ValueError:
-            aside.add(url, BAD_DATE, line=line, column=name, value=told[name])
+            rejected.add(url, BAD_DATE, line=line, column=name, value=texts[name])
             return None
     if dates[1] < dates[0]:
-        aside.add(url, BACKWARDS, line=line, column=END, value=told[END])
+        rejected.add(url, BACKWARDS, line=line, column=END, value=texts[END])
         return None
     return {
-        "site": told[ID],
-        "title": told.get(TITLE) or None,
-        "description": told.get(DESCRIPTION) or None,
-        "streets": told.get(STREETS) or None,
+        "site": texts[ID],
+        "title": texts.get(TITLE) or None,
+        "description": texts.get(DESCRIPTION) or None,
+        "streets": texts.get(STREETS) or None,
         "begin": dates[0],
         "end": dates[1],
-        "impact": told.get(IMPACT) or None,
-        "level": _whole(told.get(LEVEL)),
-        "status": _whole(told.get(STATUS)),
-        "postal_code": told.get(POSTAL_CODE) or None,
-        **_shape(told, url, line, aside),
+        "impact": texts.get(IMPACT) or None,
+        "level": _whole(texts.get(LEVEL)),
+        "status": _whole(texts.get(STATUS)),
+        "postal_code": texts.get(POSTAL_CODE) or None,
+        **_shape(texts, url, line, rejected),
     }
 
 
-def _shape(told: Mapping[str, str], url: str, line: int, aside: Aside) -> dict[str, Any]:
+def _shape(texts: Mapping[str, str], url: str, line: int, rejected: Aside) -> dict[str, Any]:
     """Area, a point within, and geometry. A site whose polygon cannot be read stays, with its point alone."""
-    text = told.get(SHAPE)
+    text = texts.get(SHAPE)
     if not text:
-        return _point(told)
+        return _point(texts)
     try:
         geometry = shapely.from_geojson(text)
         geometry = shapely.make_valid(geometry) if is_on_earth(geometry) else shapely.Polygon()
@@ -230,8 +230,8 @@ def _shape(told: Mapping[str, str], url: str, line: int, aside: Aside) -> dict[s
         # what make_valid cuts off a polygon may be lines, which have no area
         geometry = shapely.union_all([part for part in geometry.geoms if shapely.get_type_id(part) in _AREAS])
     if geometry.is_empty or shapely.get_type_id(geometry) not in _AREAS:
-        aside.add(url, BAD_SHAPE, line=line, column=SHAPE, value=text)
-        return _point(told)
+        rejected.add(url, BAD_SHAPE, line=line, column=SHAPE, value=text)
+        return _point(texts)
     point = geometry.representative_point()
     return {
         "area": area_of(geometry),
@@ -241,8 +241,8 @@ def _shape(told: Mapping[str, str], url: str, line: int, aside: Aside) -> dict[s
     }
 
 
-def _point(told: Mapping[str, str]) -> dict[str, Any]:
-    north, _rest, east = told.get(POINT, "").partition(",")
+def _point(texts: Mapping[str, str]) -> dict[str, Any]:
+    north, _rest, east = texts.get(POINT, "").partition(",")
     latitude, longitude = number(north), number(east)
     if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
         return {}

@@ -64,18 +64,18 @@ def curate(raw: Raw, work: Curating) -> None:
     """Bring `zones` up to date; of two features of one number that of the later file is taken."""
     files = raw.batch(BATCH, endings=(".geojson", ".geojson.gz", ".json", ".json.gz"))
     fingerprint = fingerprint_of(files)
-    known = work.curated.whole("zones")
-    if not files or (known is not None and known.fingerprint == fingerprint):
+    stored = work.curated.whole("zones")
+    if not files or (stored is not None and stored.fingerprint == fingerprint):
         return
     zones: dict[int, dict[str, Any]] = {}
-    aside: list[SetAside] = []
+    rejected: list[SetAside] = []
     records = 0
     for file in files:
         for n, feature in enumerate(_features(file), start=1):
             records += 1
             zone = _zone(feature)
             if isinstance(zone, str):
-                aside.append(SetAside(file.url, n, None, zone))
+                rejected.append(SetAside(file.url, n, None, zone))
             else:
                 zones[zone["zone"]] = zone
     work.curated.write_whole(
@@ -86,16 +86,16 @@ def curate(raw: Raw, work: Curating) -> None:
         records=records,
         files=[file.url for file in files],
         fallback=[file.url for file in files if file.is_fallback],
-        rejected=Counter(one.reason for one in aside),
-        examples=aside,
+        rejected=Counter(record.reason for record in rejected),
+        examples=rejected,
     )
 
 
 def look(file: RawFile, work: Curating) -> Look:
     """Return what a file of zones holds."""
-    found = [_zone(feature) for feature in _features(file)]
-    rejected = Counter(one for one in found if isinstance(one, str))
-    return Look(len(found) - rejected.total(), rejected=dict(rejected))
+    zones = [_zone(feature) for feature in _features(file)]
+    rejected = Counter(outcome for outcome in zones if isinstance(outcome, str))
+    return Look(len(zones) - rejected.total(), rejected=dict(rejected))
 
 
 def locate(zones: pl.DataFrame, longitudes: ArrayLike, latitudes: ArrayLike) -> pl.Series:
@@ -107,12 +107,12 @@ def locate(zones: pl.DataFrame, longitudes: ArrayLike, latitudes: ArrayLike) -> 
     points = np.atleast_1d(points)
     numbers = zones["zone"].to_numpy()
     nowhere = np.iinfo(np.int32).max
-    found = np.full(len(points), nowhere, np.int32)
+    positions = np.full(len(points), nowhere, np.int32)
     if len(numbers) and len(points):
         tree = shapely.STRtree(shapely.from_geojson(zones["geometry"].to_numpy()))
         point, polygon = tree.query(points, predicate="intersects")
-        np.minimum.at(found, point, numbers[polygon].astype(np.int32))
-    return pl.Series("zone", found).replace(nowhere, None)
+        np.minimum.at(positions, point, numbers[polygon].astype(np.int32))
+    return pl.Series("zone", positions).replace(nowhere, None)
 
 
 def is_on_earth(geometry: Any) -> bool:
@@ -128,8 +128,8 @@ def area_of(geometry: Any) -> float:
 
 
 def _features(file: RawFile) -> list[Any]:
-    told = parsed(file)
-    features = told.get("features") if isinstance(told, dict) else None
+    content = parsed(file)
+    features = content.get("features") if isinstance(content, dict) else None
     if not isinstance(features, list):
         raise BadRaw(
             _('%(file)s has no "features": this is no GeoJSON of zones. Fetch it again.', file=file.url)
@@ -140,8 +140,8 @@ def _features(file: RawFile) -> list[Any]:
 def _zone(feature: Any) -> dict[str, Any] | str:
     """Return a row of `zones`, or why there is none."""
     properties = feature.get("properties") if isinstance(feature, Mapping) else None
-    told = text_of(properties.get("c_ar")) if isinstance(properties, Mapping) else None
-    number = None if told is None else whole_of(told)
+    text = text_of(properties.get("c_ar")) if isinstance(properties, Mapping) else None
+    number = None if text is None else whole_of(text)
     if not isinstance(properties, Mapping) or number is None:
         return NO_NUMBER
     try:

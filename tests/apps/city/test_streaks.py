@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecluse.apps.city.streaks import longest_spells, spells
+from ecluse.apps.city.streaks import longest_streaks, streaks
 
 GRIDS = st.integers(1, 25).flatmap(
     lambda hours: st.lists(st.lists(st.booleans(), min_size=hours, max_size=hours), min_size=1, max_size=4)
@@ -26,9 +26,9 @@ def test_every_spell_is_found_once_in_order(grid: list[list[bool]], least: int) 
                 walked.append((row, at, at + length))
             at += length
     told = np.array(grid)
-    assert list(spells(told, least)) == walked
+    assert list(streaks(told, least)) == walked
     longest = [
-        max((end - begin for n, begin, end in spells(told) if n == row), default=0)
+        max((end - begin for n, begin, end in streaks(told) if n == row), default=0)
         for row in range(len(grid))
     ]
-    assert longest_spells(told).tolist() == longest
+    assert longest_streaks(told).tolist() == longest
