@@ -75,7 +75,7 @@ def test_images_that_come_later_move_none_of_the_others(
     early: list[Divided], late: list[Divided], seed: int
 ) -> None:
     first = assign_parts(early, seed=seed)
-    second = assign_parts([*early, *late], seed=seed, kept=first)
+    second = assign_parts([*early, *late], seed=seed, earlier_parts=first)
     assert {sha256: second[sha256] for sha256 in first} == first
     assert second.keys() == {one.sha256 for one in (*early, *late)}
 
@@ -93,7 +93,7 @@ def test_what_is_excluded_drops_out_and_what_is_relabelled_keeps_its_part(
     changed = [
         Divided(one.sha256, label if one == other else one.label, one.group) for one in divided if one != gone
     ]
-    second = assign_parts(changed, seed=seed, kept=first)
+    second = assign_parts(changed, seed=seed, earlier_parts=first)
     assert second == {sha256: part for sha256, part in first.items() if sha256 != gone.sha256}
     assert data_digest(changed) != data_digest(divided)
 
@@ -111,7 +111,7 @@ def test_what_was_learned_from_is_not_tested_on_when_it_turns_out_to_look_like_a
     grouped = [
         Divided(one.sha256, one.label, "same" if one in (trained, tested) else None) for one in divided
     ]
-    second = assign_parts(grouped, seed=0, kept=first)
+    second = assign_parts(grouped, seed=0, earlier_parts=first)
     assert second == first | {tested.sha256: "train"}
 
 

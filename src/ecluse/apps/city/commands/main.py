@@ -266,7 +266,8 @@ def list_bottlenecks(
         ranking = rank_period(documents, arcs, begin, stop, kind, thresholds)
         invented = bool(invented_days(documents))
     say(
-        f"{_KINDS_OF_DAYS[kind]} from {begin} to {stop}: {_days(ranking.days)}, {counted(ranking.total, 'bottleneck')}. "
+        f"{_KINDS_OF_DAYS[kind]} from {begin} to {stop}: {_days(ranking.days)}, "
+        f"{counted(ranking.total, 'bottleneck')}. "
         "Duration in hours, length in metres, lost time in vehicle-hours."
     )
     if invented:

@@ -109,7 +109,7 @@ def _incidents(day: Day) -> list[Disruption]:
         state = "interrompu" if severity == "blocked" else "perturbé"
         title = f"{line.mode[0]} {line.code} : {cause.capitalize()} - Trafic {state}"
         incidents.append(
-            _disruption(
+            _event(
                 day.seed,
                 f"{day.ordinal}-{n}",
                 (line,),
@@ -134,7 +134,7 @@ def _strike(day: Day) -> list[Disruption]:
         title = f"{line.mode[0]} {line.code} : Mouvement social"
         published = _at(day.date - timedelta(days=1), 18.0)
         disruptions.append(
-            _disruption(
+            _event(
                 day.seed,
                 f"{day.ordinal}-s{n}",
                 (line,),
@@ -160,20 +160,20 @@ def _planned(block: int, seed: int) -> tuple[Disruption, ...]:
     weekend = first + timedelta(days=7 * int(rng.integers(0, 4)) + (5 - first.weekday()) % 7)
     begin = first + timedelta(days=int(rng.integers(0, 10)))
     return (
-        _disruption(seed, f"b{block}-0", (metro,), "blocked", "travaux", f"Métro {metro.code} : Travaux en soirée",
+        _event(seed, f"b{block}-0", (metro,), "blocked", "travaux", f"Métro {metro.code} : Travaux en soirée",
               tuple((_at(night, 22.25), _at(night, 25.25)) for night in nights), published),
-        _disruption(seed, f"b{block}-1", (rer,), "blocked", "travaux", f"RER {rer.code} : Travaux, trafic interrompu",
+        _event(seed, f"b{block}-1", (rer,), "blocked", "travaux", f"RER {rer.code} : Travaux, trafic interrompu",
               ((_at(weekend, 1.0), _at(weekend + timedelta(days=1), 23.9)),), published),
-        _disruption(seed, f"b{block}-2", (tram,), "information", "information", f"Tramway {tram.code} : Ascenseur en panne",
+        _event(seed, f"b{block}-2", (tram,), "information", "information", f"Tramway {tram.code} : Ascenseur en panne",
               ((_at(begin, 0.0), _at(begin + timedelta(days=9), 23.9)),), published),
-        _disruption(seed, f"b{block}-3", bus, "disturbed", "travaux", f"Bus {bus[0].code}, {bus[1].code} : Arrêts déplacés",
+        _event(seed, f"b{block}-3", bus, "disturbed", "travaux", f"Bus {bus[0].code}, {bus[1].code} : Arrêts déplacés",
               ((_at(begin, 5.0), _at(begin + timedelta(days=20), 23.0)),), published),
-        _disruption(seed, f"b{block}-4", (), "information", "information", "Toutes lignes : les gestes utiles",
+        _event(seed, f"b{block}-4", (), "information", "information", "Toutes lignes : les gestes utiles",
               ((_at(first, 0.0), _at(first + timedelta(days=BLOCK - 1), 23.9)),), published),
     )  # fmt: skip
 
 
-def _disruption(
+def _event(
     seed: int, key: str, lines: tuple[Line, ...], severity: str, cause: str, title: str,
     periods: tuple[Period, ...], published: datetime,
 ) -> Disruption:  # fmt: skip
