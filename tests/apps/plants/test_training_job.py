@@ -356,7 +356,8 @@ def test_what_was_asked_for_is_read_back_from_the_run(runtime: Runtime, user: Us
 WORKER = """
 import signal
 from dataclasses import replace
-from ecluse.apps.plants import finetune, training_work
+from ecluse.apps.plants import finetune
+from ecluse.apps.plants.jobs import training as training_work
 from ecluse.apps.plants.pictures import Transform
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
