@@ -13,7 +13,6 @@ from ecluse.application import applications, leave_out
 from ecluse.cli.groups import LazyGroup, Table
 from ecluse.cli.output import say
 from ecluse.errors import DiskUnusable, EcluseError
-from ecluse.settings import shows_traces
 
 #: Command or group of the shell → module, attribute, and the line `ecluse --help` shows for it. Those of applications
 #: stand where APPLICATIONS_AFTER says.
@@ -97,6 +96,8 @@ def main(arguments: list[str] | None = None) -> None:
         _show(error, as_json="--json" in given)
         code = 1
     except Exception as error:
+        from ecluse.settings import shows_traces  # most commands need it, and `--help` does not
+
         if shows_traces():
             raise
         from ecluse.disks import what_is_wrong
