@@ -662,8 +662,8 @@ def _documents(env: Mapping[str, str], database: str) -> tuple[DocumentsSettings
 def _database_type(env: Mapping[str, str]) -> tuple[DatabaseType, str]:
     """Return what DATABASE_TYPE and USE_DYNAMODB say together, and else where this runs."""
     kind = env.get("DATABASE_TYPE", "").lower()
-    known = {name: name for name in DATABASE_TYPES}
-    if kind and kind not in known:
+    types = {name: name for name in DATABASE_TYPES}
+    if kind and kind not in types:
         raise SettingsError(
             f"DATABASE_TYPE={kind} is not known; use {', '.join(DATABASE_TYPES[:-1])} or {DATABASE_TYPES[-1]}."
         )
@@ -673,7 +673,7 @@ def _database_type(env: Mapping[str, str]) -> tuple[DatabaseType, str]:
             f"DATABASE_TYPE={kind} and USE_DYNAMODB={env['USE_DYNAMODB']} contradict each other. Unset one of them."
         )
     if kind:
-        return known[kind], f"DATABASE_TYPE={kind}"
+        return types[kind], f"DATABASE_TYPE={kind}"
     if by_flag is not None:
         return "dynamodb" if by_flag else "sql", f"USE_DYNAMODB={env['USE_DYNAMODB']}"
     if _IN_AWS in env:

@@ -43,12 +43,12 @@ def open_store(
     """
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
+        schemes = ", ".join(f"{name}://" for name in SCHEMES)
         raise SettingsError(
             _(
                 "Stores of scheme %(value)s are not known; an address starts with one of %(values)s.",
                 value=repr(scheme),
-                values=known,
+                values=schemes,
             )
         )
     store = SCHEMES[scheme](url, access or Access(), patience)

@@ -348,8 +348,8 @@ class RemoteBackend:
     def _check_size(self, path: str, nonce: str, size: int) -> None:
         """Remove an object that arrived in another size than it was sent, unless another writer has replaced it."""
         self._met = True
-        found, attributes = self._inspect(path)
-        if found.size != size and attributes.get(NONCE) == nonce:
+        info, attributes = self._inspect(path)
+        if info.size != size and attributes.get(NONCE) == nonce:
             self.delete([path])
             raise StorageError(
                 _(
@@ -357,7 +357,7 @@ class RemoteBackend:
                     "Send it again.",
                     key=repr(path),
                     store=self.url,
-                    count=num(found.size, ","),
+                    count=num(info.size, ","),
                     number=num(size, ","),
                 )
             )

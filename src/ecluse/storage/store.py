@@ -477,15 +477,15 @@ class Digest:
     def stored(self, key: str) -> Stored:
         return Stored(key, self.size, self._hash.hexdigest())
 
-    def expect(self, sha256: str, what: str) -> None:
+    def expect(self, sha256: str, title: str) -> None:
         """`DigestMismatch` unless the bytes so far are those of `sha256`."""
-        if (found := self._hash.hexdigest()) != sha256:
+        if (actual := self._hash.hexdigest()) != sha256:
             raise DigestMismatch(
                 _(
                     "%(file)s is damaged: its SHA-256 is %(value)s…, %(word)s… was recorded. Make or "
                     "publish it again.",
-                    file=what,
-                    value=found[:12],
+                    file=title,
+                    value=actual[:12],
                     word=sha256[:12],
                 )
             )

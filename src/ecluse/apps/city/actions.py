@@ -270,8 +270,8 @@ def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = u
 def _write_report(city: City, computed: ComputedDay) -> None:
     """Keep the report as a document, and beside it as files: JSON, the tidy table, and a page for each language."""
     key = computed.day.date.isoformat()
-    found = {kind: metrics.body for kind, metrics in computed.metrics.items()}
-    report = make_report(city.name, computed.day, found, invented=city.invented)
+    bodies = {kind: metrics.body for kind, metrics in computed.metrics.items()}
+    report = make_report(city.name, computed.day, bodies, invented=city.invented)
     arcs = [arc for chunk in city.documents.all(reference.ARCS) for arc in chunk.body["arcs"]]
     lost_of_arcs = lost_times(computed.metrics)
     files = {

@@ -117,12 +117,12 @@ def backtest(
             f"A backtest of {weeks} weeks needs {weeks + NEEDED_WEEKS} weeks of data; there are {days // _WEEK}. "
             "Ask for fewer (--weeks), or fetch more: ecluse city fetch"
         )
-    predictions = _told(Past(panel), first, learns, history_days, level, seed, report)
+    predictions = _forecast_days(Past(panel), first, learns, history_days, level, seed, report)
     predictions["weekly naive"].median[:] = panel.values[:, first - _WEEK : days - _WEEK]
     return _scored(panel, first, level, predictions)
 
 
-def _told(
+def _forecast_days(
     past: Past, first: int, learns: bool, history: int | None, level: float, seed: int, report: Report
 ) -> dict[str, _Told]:
     predictions = {model: _Told(len(past.sensors), past.days - first) for model in MODELS}

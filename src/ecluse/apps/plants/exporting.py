@@ -133,9 +133,9 @@ def _zipped(runtime: Runtime, images: list[Exported]) -> Iterator[bytes]:
     with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED) as archive:
         for image in images:
             archive.writestr(zipfile.ZipInfo(image.path), _bytes(runtime, image.row))
-            yield sink.taken()
+            yield sink.take()
         archive.writestr(zipfile.ZipInfo(TABLE), table_of(images))
-    yield sink.taken()
+    yield sink.take()
 
 
 class _Sink:
@@ -151,7 +151,7 @@ class _Sink:
     def flush(self) -> None:
         """Nothing waits."""
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         data, self._held = bytes(self._held), bytearray()
         return data
 
