@@ -111,7 +111,6 @@ MOMENTS = [
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_a_run_killed_at_many_moments_copies_nothing_twice_that_had_arrived(
     open_home: Runtime, proxy: FaultProxy, tmp_path: Path
 ) -> None:
@@ -170,7 +169,6 @@ def copies_after_arrival(proxy: FaultProxy) -> Counter[str]:
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_a_rollback_killed_at_many_moments_leaves_the_rows_right(
     open_home: Runtime, proxy: FaultProxy, tmp_path: Path
 ) -> None:
@@ -200,7 +198,6 @@ def test_a_rollback_killed_at_many_moments_leaves_the_rows_right(
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_a_run_outlives_a_server_that_is_killed_and_comes_back(
     restartable: ObjectServer, tmp_path: Path
 ) -> None:
@@ -225,7 +222,6 @@ def test_a_run_outlives_a_server_that_is_killed_and_comes_back(
         assert contents(runtime.stores.folder(there)) == before
 
 
-@pytest.mark.slow
 def test_a_run_through_a_line_that_breaks_often_arrives_whole(
     open_home: Runtime, proxy: FaultProxy, tmp_path: Path
 ) -> None:
@@ -260,7 +256,6 @@ def test_a_byte_that_changes_on_the_way_is_noticed(
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_run_on_folders_killed_at_random_moments_arrives_whole(
     runtime: Runtime, tmp_path: Path, seed: int

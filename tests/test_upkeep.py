@@ -166,7 +166,6 @@ def test_a_job_waits_for_a_process_that_has_just_died(runtime: Runtime, user_id:
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on(
     runtime: Runtime, elsewhere: str
 ) -> None:

@@ -301,7 +301,6 @@ def worker_process(home: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_killed(
     runtime: Runtime, administrator: User, sample: Path, tmp_path: Path, empty_home: Path
@@ -340,7 +339,6 @@ def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_k
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_there(
     runtime: Runtime, administrator: User, sample: Path
@@ -364,7 +362,6 @@ def test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_the
     assert {one["status"] for one in told} == {"up to date", "done"}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
     runtime: Runtime, administrator: User, sample: Path

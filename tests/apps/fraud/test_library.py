@@ -274,7 +274,6 @@ def test_the_table_of_a_failed_import_stays_until_a_later_one_builds_its_referen
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["search", "save"])
 def test_a_killed_worker_loses_no_reference_and_doubles_none(
     runtime: Runtime, admin: User, stage: str
@@ -303,7 +302,6 @@ def test_a_killed_worker_loses_no_reference_and_doubles_none(
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_two_workers_build_two_references_side_by_side(runtime: Runtime, admin: User) -> None:
     started = building.start_building(runtime, admin, [recipe(name) for name in NAMES[:2]])
     workers = [worker_process(runtime) for _ in range(2)]

@@ -219,7 +219,6 @@ def check_read(found: dict[str, Any], run: Run, user: User) -> None:
     assert {path: bytes.fromhex(content) for path, content in found["files"].items()} == FILES
 
 
-@pytest.mark.slow
 def test_a_run_is_read_back_with_its_curves_files_version_and_alias(served: Served, tmp_path: Path) -> None:
     run = train(served.runtime, served.admin, tmp_path / "model", "leaves")
     assert run.version is not None
@@ -405,7 +404,6 @@ def working(runtime: Runtime, kinds: dict[str, JobKind]) -> Iterator[None]:
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -519,7 +517,6 @@ def test_the_settings_of_mlflow_hide_the_token() -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_postgresql_and_s3_stand_behind_it(
     object_server: ObjectServer, postgresql_url: str, tmp_path: Path
 ) -> None:

@@ -27,7 +27,6 @@ def told(home: Path, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.thorough
-@pytest.mark.slow
 def test_one_command_makes_a_set_that_is_audited_and_can_be_divided_and_exported(tmp_path: Path) -> None:
     home = tmp_path / "home"
     made = told(home, "demo", "--each", "20")
