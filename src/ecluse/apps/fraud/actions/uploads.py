@@ -60,7 +60,6 @@ def read_upload(
             tuple(told["columns"]),
             tuple(told["notes"]),
             layout=None if told["layout"] is None else Layout.from_dict(told["layout"]),
-            is_copy=True,
         )
         return Table(path, shown, source, scratch, rows=int(told["rows"]))
     except BaseException:

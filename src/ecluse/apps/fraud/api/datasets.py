@@ -56,7 +56,8 @@ async def upload(
         Query(ge=0, le=2_000, description="Row from 1 with the names of the columns; 0: none; else found"),
     ] = None,
 ) -> DatasetBody:
-    """Upload a table (CSV, gzipped CSV, XLSX or Parquet). It is streamed into the store and then profiled.
+    """Upload a table: delimited text, also gzipped, a workbook or Parquet. It is streamed into the store and then
+    profiled.
 
     A few are stored at a time; the others wait and are not refused, so give your program's writes the time. With a
     header `Upload-Id` of your own making, `GET /api/uploads/{id}` says how many are ahead.

@@ -17,6 +17,7 @@ from ecluse.apps.fraud.jobs import references as building
 from ecluse.apps.fraud.jobs.references import Recipe, Started
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.fraud.tables.formats import ENDINGS
 from ecluse.apps.fraud.tables.meaning import fraud_means
 from ecluse.catalog.tables import ReferenceModel, User
 from ecluse.cli.output import Record, Rows, progress, reports, transfer
@@ -37,8 +38,6 @@ COLUMNS: Final = (
     "transfer",
     "version",
 )
-#: Endings of the files that are tables.
-TABLES: Final = (".csv", ".tsv", ".csv.gz", ".xlsx", ".parquet")
 
 _budget = click.option(
     "--budget",
@@ -132,7 +131,7 @@ def import_references(
     folders = [path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if not tables and not folders:
         raise InvalidInput(
-            f"{directory} holds no table and no folder. A table's name ends in {', '.join(TABLES)}."
+            f"{directory} holds no table and no folder. A table's name ends in {', '.join(ENDINGS)}."
         )
     _expect_distinct(tables)
     with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
@@ -240,7 +239,7 @@ def remove(names: tuple[str, ...], yes: bool, email: str | None, home: Path | No
 
 
 def _is_table(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(TABLES) and not path.name.startswith(".")
+    return path.is_file() and path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
 
 
 def _name(table: Path) -> str:

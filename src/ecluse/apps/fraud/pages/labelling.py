@@ -17,6 +17,7 @@ from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.pages.datasets import can_score
 from ecluse.apps.fraud.pages.usual import usual_values
 from ecluse.apps.fraud.rows import inspections, labels, predictions
+from ecluse.apps.fraud.tables.formats import ACCEPTED
 from ecluse.catalog import models
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.errors import EcluseError, InvalidInput, JobNotFound
@@ -368,6 +369,7 @@ def _page(
         "enough": min(frauds, len(known) - frauds) >= LEAST,
         "learned": learned if learned and learned.status == "done" else None,
         "newest": learned is not None and any(one.version == learned.other_version for one in newest),
+        "accept": ACCEPTED,
         "error": str(error) if error else None,
     }
     return render(request, "fraud/label.html", context, status=error.status if error else 200)

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.pages.datasets import label_of
 from ecluse.apps.fraud.rows import datasets, predictions
+from ecluse.apps.fraud.tables.formats import ACCEPTED, format_names
 from ecluse.catalog import references
 from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime
@@ -74,6 +75,8 @@ def _fraud_page(
         "names": names,
         "library": library,
         "max_bytes": runtime.settings.upload_max_bytes,
+        "formats": format_names(),
+        "accept": ACCEPTED,
         "error": str(error) if error else None,
     }
     return render(request, "fraud/overview.html", context, status=error.status if error else 200)

@@ -16,30 +16,29 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import polars as pl
 
-from ecluse.apps.fraud.tables.delimited import check_lines, open_csv
+from ecluse.apps.fraud.tables.delimited import check_lines
+from ecluse.apps.fraud.tables.formats import format_names, format_of
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.source import (
+    MAX_RATIO,
+    Compression,
     Scratch,
     Source,
     TableFormat,
     damaged,
     first_bytes,
-    refuse_width,
     without_blank_rows,
 )
-from ecluse.apps.fraud.tables.workbook import open_workbook
 from ecluse.errors import UnreadableTable
-from ecluse.sentences import _, num
+from ecluse.sentences import _
 
 __all__ = ["Layout", "Table", "TableFormat", "open_table"]
 
 MAX_GZIP_BYTES = 4 << 30
-MAX_PARQUET_TEXT = 1 << 30
-MAX_GZIP_RATIO = 300
 
 _CHUNK = 4 << 20
 
@@ -81,7 +80,7 @@ class Table:
 
         Blank lines, and lines of separators only, are left out of tables of several columns.
         """
-        if self.format.kind != "csv" or self._source.is_copy:
+        if not self._source.is_text:
             frame = pl.scan_parquet(self._source.path, glob=False).select(self.columns)
         else:
             frame = pl.scan_csv(
@@ -139,7 +138,7 @@ class Table:
         NUL byte. Later calls return the number found.
         """
         if self._rows is None:
-            if self.format.kind == "csv":
+            if self._source.is_text:
                 check_lines(self._source, self.filename)
             counted = _collected(self.scan().select(pl.len()), self.filename)
             self._rows = int(counted.item())
@@ -155,7 +154,7 @@ class Table:
     def write_copy(self, path: Path) -> None:
         """Write the rows as `scan` gives them to a Parquet file."""
         try:
-            if self.format.kind == "xlsx":  # one was made when it was opened
+            if self._source.is_scratch:
                 self._source.path.rename(path)
             else:
                 self.scan().sink_parquet(path, compression="lz4", statistics=False, maintain_order=True)
@@ -206,20 +205,19 @@ def _open(path: Path, shown: str, scratch: Scratch, layout: Layout) -> Source:
     return _open_plain(path, shown, scratch, None, layout)
 
 
-def _open_plain(
-    path: Path, shown: str, scratch: Scratch, compression: Literal["gzip"] | None, layout: Layout
-) -> Source:
-    magic = first_bytes(path, 8)
-    if magic[:4] == b"PAR1":
-        return _open_parquet(path, shown, compression)
-    if magic[:4] == b"PK\x03\x04":
-        return open_workbook(path, shown, scratch.file("workbook.parquet"), compression, layout)
+def _open_plain(path: Path, shown: str, scratch: Scratch, compression: Compression, layout: Layout) -> Source:
+    beginning = first_bytes(path, 8)
     for prefix, what in _FOREIGN.items():
-        if magic.startswith(prefix):
+        if beginning.startswith(prefix):
             raise UnreadableTable(
-                _("%(file)s is %(what)s. Save the table as CSV, XLSX or Parquet.", file=shown, what=what)
+                _(
+                    "%(file)s is %(what)s. Save the table as %(formats)s.",
+                    file=shown,
+                    what=what,
+                    formats=format_names(),
+                )
             )
-    return open_csv(path, shown, scratch, compression, layout)
+    return format_of(beginning).open(path, shown, scratch, compression, layout)
 
 
 _FOREIGN = {
@@ -244,7 +242,7 @@ _FOREIGN = {
 
 
 def _gunzip(path: Path, shown: str, target: Path) -> Path:
-    steep = max(50 << 20, MAX_GZIP_RATIO * path.stat().st_size)
+    steep = max(50 << 20, MAX_RATIO * path.stat().st_size)
     written = 0
     try:
         with gzip.open(path) as packed, target.open("wb") as plain:
@@ -256,7 +254,7 @@ def _gunzip(path: Path, shown: str, target: Path) -> Path:
                             "%(file)s unpacks to more than %(count)s times its size or 4 GiB. Split the table, or "
                             "save it as Parquet.",
                             file=shown,
-                            count=MAX_GZIP_RATIO,
+                            count=MAX_RATIO,
                         )
                     )
                 plain.write(piece)
@@ -265,56 +263,6 @@ def _gunzip(path: Path, shown: str, target: Path) -> Path:
             _("%(file)s is a damaged gzip file: %(error)s. Compress it again.", file=shown, error=error)
         ) from error
     return target
-
-
-def _open_parquet(path: Path, shown: str, compression: Literal["gzip"] | None) -> Source:
-    try:
-        schema = pl.scan_parquet(path, glob=False).collect_schema()
-        rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-    except pl.exceptions.PolarsError as error:
-        raise damaged(shown, error) from error
-    except OSError as error:
-        raise UnreadableTable(
-            _("%(file)s is no complete Parquet file: %(error)s. Export it again.", file=shown, error=error)
-        ) from error
-    refuse_width(len(schema), shown)
-    if rows == 0:
-        raise UnreadableTable(
-            _("%(file)s has a header and no rows. Add rows, or pick another file.", file=shown)
-        )
-    flat = tuple(name for name, dtype in schema.items() if not dtype.is_nested())
-    notes = tuple(
-        _("Column %(name)s holds lists or records and is left out.", name=repr(name))
-        for name in schema
-        if name not in flat
-    )
-    if not flat:
-        raise UnreadableTable(
-            _("%(file)s has no plain column, only lists or records. Flatten it first.", file=shown)
-        )
-    _refuse_parquet_bomb(path, [name for name in flat if schema[name] in (pl.String, pl.Binary)], shown)
-    return Source(path, TableFormat("parquet", compression=compression), flat, notes)
-
-
-def _refuse_parquet_bomb(path: Path, names: list[str], shown: str) -> None:
-    """A value stored once may stand in every row: count the bytes of all texts before they are laid out."""
-    lengths = [pl.col(name).cast(pl.Binary).bin.size().cast(pl.UInt64).sum() for name in names]
-    if not lengths:
-        return
-    unpacked = int(
-        pl.scan_parquet(path, glob=False)
-        .select(pl.sum_horizontal(lengths))
-        .collect(engine="streaming")
-        .item()
-    )
-    if unpacked > MAX_PARQUET_TEXT and unpacked > MAX_GZIP_RATIO * path.stat().st_size:
-        raise UnreadableTable(
-            _(
-                "%(file)s unpacks to %(size)s of text, more than this reads. Leave the long texts out.",
-                file=shown,
-                size=_("%(count)s GB", count=num(unpacked / 1e9, ".1f")),
-            )
-        )
 
 
 def _collected(frame: pl.LazyFrame, shown: str) -> pl.DataFrame:

@@ -19,8 +19,10 @@ from typing import Literal
 import charset_normalizer
 import numpy as np
 
+from ecluse.apps.fraud.tables.formats import format_names
 from ecluse.apps.fraud.tables.layout import Header, Layout, find_header, found, names_of
 from ecluse.apps.fraud.tables.source import (
+    Compression,
     Scratch,
     Source,
     TableFormat,
@@ -40,9 +42,7 @@ _CHUNK = 4 << 20
 _SEPARATORS = (",", ";", "\t", "|")
 
 
-def open_csv(
-    path: Path, shown: str, scratch: Scratch, compression: Literal["gzip"] | None, layout: Layout
-) -> Source:
+def open_csv(path: Path, shown: str, scratch: Scratch, compression: Compression, layout: Layout) -> Source:
     """What the text file at `path` holds, once its first lines are checked; `shown` is its name in messages.
 
     Raises UnreadableTable when the file is blank, binary, without rows, of more than 10,000 columns, or has a
@@ -75,6 +75,7 @@ def open_csv(
         quote,
         len(names) > 1 and _has_blank_rows(path, separator),
         found(layout, header, rows, first_row),
+        is_text=True,
     )
     check_lines(source, shown, stop=_CHECKED_AT_OPEN)
     return source
@@ -383,7 +384,11 @@ def _refuse_binary(head: bytes, shown: str) -> None:
     odd = len(head) - len(head.translate(None, bytes(set(range(32)) - {9, 10, 11, 12, 13, 26})))
     if 0 in head or odd > 0.002 * len(head) + 1:
         raise UnreadableTable(
-            _("%(file)s holds binary data, not a table. Save the table as CSV, XLSX or Parquet.", file=shown)
+            _(
+                "%(file)s holds binary data, not a table. Save the table as %(formats)s.",
+                file=shown,
+                formats=format_names(),
+            )
         )
 
 

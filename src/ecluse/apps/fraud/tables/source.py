@@ -20,17 +20,21 @@ from ecluse.errors import UnreadableTable
 from ecluse.sentences import _, num
 
 MAX_COLUMNS = 10_000
+#: A file that unpacks to more than so many times its size is no table of a person.
+MAX_RATIO = 300
+
+Compression = Literal["gzip"] | None
 
 
 @dataclass(frozen=True)
 class TableFormat:
     """How the file is written. `separator`, `encoding` and `decimal_comma` concern CSV only."""
 
-    kind: Literal["csv", "parquet", "xlsx"]
+    kind: str
     separator: str = ","
     encoding: str = "utf-8"
     decimal_comma: bool = False
-    compression: Literal["gzip"] | None = None
+    compression: Compression = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,10 @@ class Source:
     quote: str | None = '"'
     blank_rows: bool = False
     layout: Layout | None = None
-    #: The file is Parquet that we wrote of a table that was checked to its end, whatever its format.
-    is_copy: bool = False
+    #: The file is delimited text; else it is Parquet, the table itself or a copy that we wrote of it.
+    is_text: bool = False
+    #: The file is Parquet that was made in the scratch folder when the table was opened.
+    is_scratch: bool = False
 
 
 @dataclass

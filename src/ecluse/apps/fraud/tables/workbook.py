@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import fastexcel
 import polars as pl
 
 from ecluse.apps.fraud.tables.layout import Layout, Sheet, find_header, found, largest_sheet, names_of
 from ecluse.apps.fraud.tables.source import (
+    Compression,
+    Scratch,
     Source,
     TableFormat,
     clean_names,
@@ -28,14 +29,15 @@ _LOOKED_AT = 200
 
 
 def open_workbook(
-    path: Path, shown: str, copy: Path, compression: Literal["gzip"] | None, layout: Layout
+    path: Path, shown: str, scratch: Scratch, compression: Compression, layout: Layout
 ) -> Source:
-    """Read one sheet whole (the format allows nothing else) and keep it as Parquet in `copy`.
+    """Read one sheet whole (the format allows nothing else) and keep it as Parquet in the scratch folder.
 
     Raises UnreadableTable when the archive is no workbook, damaged, encrypted, unpacks to more than 1 GiB, spans
     more than 60 million cells, or has no sheet with rows.
     """
     check_parts(path, shown)
+    copy = scratch.file("workbook.parquet")
     # The reader goes by the ending: a workbook called .xlsb would be read otherwise than it was checked.
     named = copy.with_name("checked.xlsx")
     named.symlink_to(path.resolve())
@@ -47,7 +49,12 @@ def open_workbook(
         raise damaged(shown, error) from error
     frame.write_parquet(copy, compression="lz4")
     return Source(
-        copy, TableFormat("xlsx", compression=compression), tuple(frame.columns), notes, layout=layout
+        copy,
+        TableFormat("xlsx", compression=compression),
+        tuple(frame.columns),
+        notes,
+        layout=layout,
+        is_scratch=True,
     )
 
 
