@@ -19,6 +19,7 @@ import pytest
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.rows import training
 from ecluse.apps.fraud.sample import SamplePaths, write_sample
+from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import runs
 from ecluse.catalog.runs import Point
 from ecluse.catalog.tables import READING_STOPPED, now
@@ -189,7 +190,7 @@ def test_a_row_whose_job_is_about_to_be_queued_is_left_alone(
 
     monkeypatch.setattr(runtime.jobs, "enqueue", swept_before)
     dataset = workflows.add_table(runtime, user.id, "t.csv", [b"a,b\n1,2\n"])
-    run = workflows.start_training(runtime, user.id, dataset.id, workflows.TrainingRequest("m", "b"))
+    run = workflows.start_training(runtime, user.id, dataset.id, TrainingRequest("m", "b"))
     assert ended == [0, 0]
     assert workflows.find_dataset(runtime, user.id, dataset.id).state == "profiling"
     with runtime.catalog.read() as transaction:

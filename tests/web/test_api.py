@@ -415,8 +415,8 @@ def test_a_training_asked_for_before_its_table_was_read_uses_the_guesses(
     [
         ({"goal": "alerts=5", "time_column": ""}, "column of dates"),
         ({"goal": "banana"}, "banana"),
-        ({"budget_s": 1}, "budget_s"),
-        ({"seed": -1}, "seed"),
+        ({"budget_s": 1}, "A budget of 1 s is out of range; use 2 s to 24 h."),
+        ({"seed": -1}, "A seed of -1 is out of range; use 0 to 2147483647."),
         ({"model_name": "../x"}, "model name"),
         ({"target_column": "\x00"}, "no column"),
     ],

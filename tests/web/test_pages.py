@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
+from click.testing import CliRunner
 from fastapi import FastAPI
 
 from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.commands.main import train as train_command
 from ecluse.apps.fraud.pages.datasets import (
     TrainChoices,
     can_score,
@@ -31,6 +35,7 @@ from ecluse.apps.fraud.pages.predictions import (
 from ecluse.apps.fraud.performance import TrainedReport, read_trained_report
 from ecluse.apps.fraud.rows import datasets, training
 from ecluse.apps.fraud.sample import write_sample
+from ecluse.apps.fraud.training.request import TrainingRequest, choices
 from ecluse.catalog import attempts, files
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Prediction, User
@@ -301,6 +306,59 @@ def test_a_sent_training_form_comes_back_with_its_choices_and_the_reason(client:
     assert "cannot be a model name" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("body", "form", "options", "said"),
+    [
+        (
+            {"budget_s": 1}, {"budget": "1"}, ["--budget", "1"],
+            "A budget of 1 s is out of range; use 2 s to 24 h.",
+        ),
+        (
+            {"model_name": "no/good"}, {"name": "no/good"}, ["--name", "no/good"],
+            "&#39;no/good&#39; cannot be a model name",
+        ),
+        ({"seed": -1}, None, ["--seed", "-1"], "A seed of -1 is out of range; use 0 to 2147483647."),
+    ],
+)  # fmt: skip
+def test_a_choice_that_cannot_be_used_is_refused_with_the_same_sentence_at_each_door(
+    client: Browser,
+    tmp_path: Path,
+    body: dict[str, Any],
+    form: dict[str, str] | None,
+    options: list[str],
+    said: str,
+) -> None:
+    plain = html.unescape(said)
+    answer = client.post("/api/train", json={"dataset": "dlabelled", "model_name": "m"} | body)
+    assert (answer.status_code, plain in answer.json()["error"]["message"]) == (422, True), answer.text
+    if form is not None:
+        page = client.post(
+            "/fraud/d/dlabelled/train",
+            data={"target": "is_fraud", "name": "m", "budget": "10", "goal": "f1"} | form,
+        )
+        assert (page.status_code, said in page.text) == (422, True)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    done = CliRunner().invoke(train_command, [str(tmp_path / "t.csv"), "--name", "m", *options])
+    assert isinstance(done.exception, InvalidInput)
+    assert plain in str(done.exception)
+
+
+def test_options_and_body_offer_every_choice_with_its_default_and_limits(client: Browser) -> None:
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["TrainRequest"]
+    options = {option.name: option for option in train_command.params}
+    for choice in choices():
+        described = schema["properties"][choice.name]
+        assert described["description"] == choice.help
+        assert (described.get("minimum"), described.get("maximum")) == (choice.low, choice.high)
+        assert (choice.name in schema["required"]) is choice.is_required
+        if choice.flag:
+            option = options[choice.name]
+            assert isinstance(option, click.Option)
+            assert option.help is not None
+            assert option.help.startswith(choice.help)
+            assert option.required is choice.is_required
+
+
 @pytest.fixture
 def unclear(runtime: Runtime, owner: User) -> Iterator[Dataset]:
     """A table whose label is -1 or 1, with a column that gives it away."""
@@ -386,7 +444,7 @@ def test_a_running_training_offers_to_keep_the_best_and_says_when_it_was_asked(
     client: Browser, runtime: Runtime, owner: User
 ) -> None:
     run = workflows.start_training(
-        runtime, owner.id, "dlabelled", workflows.TrainingRequest("kept-best", target_column="is_fraud")
+        runtime, owner.id, "dlabelled", TrainingRequest("kept-best", target_column="is_fraud")
     )
     job = runtime.jobs.get(owner.id, run.job_id or "")
     running = replace(job, status="running")
@@ -531,7 +589,7 @@ def test_the_form_as_shown_asks_for_what_the_profile_guessed() -> None:
     assert request.time_column == "timestamp"
     assert request.identifier_columns == ("transaction_id",)
     assert request.excluded == ()
-    assert request.without == {"customer"}
+    assert request.without == ("customer",)
     assert request.goal == "recall=0.8"
 
 

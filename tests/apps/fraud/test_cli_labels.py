@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ecluse.apps.fraud.actions.main import TrainingRequest
 from ecluse.apps.fraud.commands.labels import asked_for_label, label_lines
 from ecluse.apps.fraud.profiling.profile import profile_table
 from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog.tables import Dataset
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ecluse.apps.fraud.actions.main import TrainingRequest, plan_training
+from ecluse.apps.fraud.actions.main import plan_training
 from ecluse.apps.fraud.features.giveaways import find_giveaways
 from ecluse.apps.fraud.performance import GiveawayColumn, TrainingReport
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.card import model_card
 from ecluse.apps.fraud.training.plan import TrainingPlan
+from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.apps.fraud.training.training import train
 from ecluse.catalog.tables import Dataset
 from ecluse.errors import UnusableTarget

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from ecluse.apps.fraud.actions.labelling import label_of
-from ecluse.apps.fraud.actions.main import TrainingRequest, plan_training
+from ecluse.apps.fraud.actions.main import plan_training
 from ecluse.apps.fraud.clock import Clock
 from ecluse.apps.fraud.jobs.references import Recipe
 from ecluse.apps.fraud.monitoring.outcomes import outcomes_within, read_outcomes
@@ -20,6 +20,7 @@ from ecluse.apps.fraud.tables.meaning import candidates, meaning_of
 from ecluse.apps.fraud.training.card import model_card
 from ecluse.apps.fraud.training.labelled import read_labelled
 from ecluse.apps.fraud.training.plan import TrainingPlan
+from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.apps.fraud.training.training import train
 from ecluse.catalog.tables import Dataset
 from ecluse.errors import InvalidInput, UnusableTarget

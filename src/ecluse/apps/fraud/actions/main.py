@@ -7,9 +7,8 @@ themselves are in `work`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from ecluse.apps.fraud.goal import Goal
 from ecluse.apps.fraud.performance import read_trained_report
@@ -18,64 +17,17 @@ from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.meaning import candidates, meaning_in_profile, require_meaning
 from ecluse.apps.fraud.training.plan import SPLIT_RULE
+from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import audit, models, work
 from ecluse.catalog.tables import Dataset, Prediction, new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
-from ecluse.sentences import _, num
+from ecluse.sentences import _
 from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
 
 ResultFormat = Literal["csv", "parquet"]
 Reasons = Literal["all", "risky", "none"]
-MIN_BUDGET: Final = 2.0
-MAX_BUDGET: Final = 24 * 3600.0
-
-
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What a person may choose; what is left out is guessed from the table's profile."""
-
-    model_name: str
-    target_column: str | None = None
-    positive_value: str | None = None
-    time_column: str | None = None
-    customer_column: str | None = None
-    identifier_columns: tuple[str, ...] | None = None
-    excluded: tuple[str, ...] = ()
-    #: Columns that give the label away, and are to be learned from all the same.
-    keep: tuple[str, ...] = ()
-    budget_s: float = 60.0
-    goal: str = "f1"
-    seed: int = 0
-    refit: bool = True
-    #: Choices that mean "none", although the profile guesses one.
-    without: frozenset[Literal["time", "customer"]] = field(default_factory=frozenset)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` gives the same request back."""
-        return asdict(self) | {"without": sorted(self.without)}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> TrainingRequest:
-        identifiers = data["identifier_columns"]
-        return cls(
-            **{
-                **data,
-                "identifier_columns": None if identifiers is None else tuple(identifiers),
-                "excluded": tuple(data["excluded"]),
-                "keep": tuple(data.get("keep", ())),
-                "without": frozenset(data["without"]),
-            }
-        )
-
-
-def chosen_none(
-    time_column: str | None, customer_column: str | None
-) -> frozenset[Literal["time", "customer"]]:
-    """The roles for which a person chose no column (""), other than leaving the choice to the guess (None)."""
-    roles: dict[Literal["time", "customer"], str | None] = {"time": time_column, "customer": customer_column}
-    return frozenset(role for role, column in roles.items() if column == "")
 
 
 # Tables
@@ -227,7 +179,7 @@ def start_training(runtime: Runtime, user_id: str, dataset_id: str, request: Tra
         InvalidInput: a choice cannot be used with this table.
         NotFound: the user has no such dataset.
     """
-    check_request(request)
+    request.check()
     dataset = find_dataset(runtime, user_id, dataset_id)
     # A table that is still being read is planned for once its profile is there, so that the guesses count.
     waits = dataset.state == "profiling"
@@ -295,17 +247,6 @@ def _queue_training(
             "train", "train", user_id, title, subject, job_id=run.job_id, transaction=transaction
         )
     return run
-
-
-def check_request(request: TrainingRequest) -> None:
-    """`InvalidInput` for a choice that can be used with no table."""
-
-    checked_name(request.model_name)
-    if not MIN_BUDGET <= request.budget_s <= MAX_BUDGET:
-        raise InvalidInput(
-            _("A budget of %(number)s s is out of range; use 2 s to 24 h.", number=num(request.budget_s, "g"))
-        )
-    Goal.parse(request.goal)
 
 
 def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:

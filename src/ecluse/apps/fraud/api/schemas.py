@@ -43,36 +43,6 @@ class AnalyzeRequest(DatasetReference):
     pass
 
 
-class TrainRequest(DatasetReference):
-    """What to train. Everything but the dataset and the name is guessed when it is left out."""
-
-    model_name: str = Field(examples=["payments"])
-    target_column: str | None = Field(None, description="Label column", examples=["is_fraud"])
-    positive_value: str | None = Field(None, description="The label's value that means fraud")
-    time_column: str | None = Field(None, description='Time column; "" for none')
-    customer_column: str | None = Field(None, description='Customer column; "" for none')
-    identifier_columns: list[str] | None = None
-    excluded: list[str] = Field([], description="Columns to leave out")
-    keep: list[str] = Field([], description="Columns to learn from though they give the label away")
-    budget_s: float = Field(
-        60,
-        ge=2,
-        le=86400,
-        description="Seconds of work that the training may take: those of a machine with nothing else to do. Beside "
-        "other programs it takes longer and tries as much",
-    )
-    goal: str = Field(
-        "f1",
-        description="Threshold goal: f1, recall=0.8, precision=0.9, alerts=50 (per day) or cost=500:10 "
-        "(of a missed fraud, and of a false alarm)",
-    )
-    seed: int = Field(0, ge=0, lt=2**31)
-    refit: bool = Field(
-        True,
-        description="Fit the measured settings once more on all rows, for use; else the measured model is kept",
-    )
-
-
 class PredictRequest(DatasetReference):
     """What to score with which model; the latest version unless one is named."""
 

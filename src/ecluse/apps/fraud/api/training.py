@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
+from pydantic import Field, create_model
 
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.actions.main import TrainingRequest
 from ecluse.apps.fraud.api.bodies import training_body
-from ecluse.apps.fraud.api.schemas import HistoryPage, TrainRequest
+from ecluse.apps.fraud.api.schemas import DatasetReference, HistoryPage
 from ecluse.apps.fraud.rows import training
+from ecluse.apps.fraud.training.request import Choice, TrainingRequest, choices
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 
 router = APIRouter(tags=["training"])
+
+
+def _field(choice: Choice) -> tuple[Any, Any]:
+    """Describe a choice to pydantic. Limits are documented here and checked by `TrainingRequest.check`, like
+    everywhere."""
+    limits = {"minimum": choice.low, "maximum": choice.high}
+    extra: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    default = ... if choice.is_required else choice.default
+    return choice.kind, Field(default, description=choice.help, json_schema_extra=extra)
+
+
+CHOICES = {choice.name: _field(choice) for choice in choices()}
+if TYPE_CHECKING:
+    TrainRequest = DatasetReference
+else:
+    TrainRequest = create_model(
+        "TrainRequest",
+        __base__=DatasetReference,
+        __doc__="What to train. Everything but the dataset and the name is guessed when it is left out.",
+        **CHOICES,
+    )
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
@@ -23,7 +45,8 @@ Status = Literal["queued", "running", "done", "failed", "cancelled"]
 def train(body: TrainRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
     """Train a model on a labelled table. Its figures come from rows it has not seen."""
     dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
-    run = workflows.start_training(runtime, user.user.id, dataset.id, _request(body))
+    request = TrainingRequest.chosen(body.model_dump(include=set(CHOICES)))
+    run = workflows.start_training(runtime, user.user.id, dataset.id, request)
     return Accepted(job=run.job_id or "", status_url=f"/api/status/{run.job_id}", training=run.id)
 
 
@@ -41,21 +64,3 @@ def history(
             transaction, user.user.id, status=status, limit=per_page, offset=(page - 1) * per_page
         )
     return HistoryPage(items=[training_body(row) for row in rows], total=total, page=page, per_page=per_page)
-
-
-def _request(body: TrainRequest) -> TrainingRequest:
-    return TrainingRequest(
-        model_name=body.model_name,
-        target_column=body.target_column or None,
-        positive_value=body.positive_value,
-        time_column=body.time_column or None,
-        customer_column=body.customer_column or None,
-        identifier_columns=None if body.identifier_columns is None else tuple(body.identifier_columns),
-        excluded=tuple(body.excluded),
-        keep=tuple(body.keep),
-        budget_s=body.budget_s,
-        goal=body.goal,
-        seed=body.seed,
-        refit=body.refit,
-        without=workflows.chosen_none(body.time_column, body.customer_column),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +10,6 @@ import click
 
 from ecluse import models as published
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.actions.main import TrainingRequest
 from ecluse.apps.fraud.commands import monitoring as watching
 from ecluse.apps.fraud.commands.labels import asked_for_label, label_lines
 from ecluse.apps.fraud.commands.references import references
@@ -20,6 +20,7 @@ from ecluse.apps.fraud.performance import TrainedReport, read_trained_report, th
 from ecluse.apps.fraud.rows import predictions
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.apps.fraud.tables.meaning import fraud_means
+from ecluse.apps.fraud.training.request import TrainingRequest, choices
 from ecluse.catalog import models
 from ecluse.catalog import runs as run_rows
 from ecluse.catalog.tables import User
@@ -58,84 +59,41 @@ def analyze(file: Path, layout: Layout) -> Record:
     return Record(profile, _profile_text(file, profile))
 
 
+def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command an option for each choice of a training; their values come by the names of the choices."""
+    for choice in reversed([choice for choice in choices() if choice.flag]):
+        several = choice.default == ()
+        command = click.option(
+            choice.flag,
+            choice.name,
+            required=choice.is_required,
+            default=None if choice.is_required else choice.default,
+            show_default=choice.default not in (None, ()) and not choice.is_required,
+            multiple=several,
+            type={float: float, int: int, bool: bool}.get(choice.kind, str),
+            help=f"{choice.help} May be repeated." if several else choice.help,
+        )(command)
+    return command
+
+
 @fraud.command()
 @_file
-@click.option("--target", help="Label column. Default: guessed.")
-@click.option("--name", required=True, help="Name of the model.")
-@click.option(
-    "--budget",
-    default=60.0,
-    show_default=True,
-    help="Seconds of work that the training may take: those of a machine with nothing else to do. Beside other "
-    "programs it takes longer and tries as much.",
-)
-@click.option("--time-column", help='Time column. Default: guessed; "" for none.')
-@click.option("--customer-column", help='Customer column. Default: guessed; "" for none.')
-@click.option(
-    "--positive",
-    help="The label's value that means fraud. Default: the one that says so of itself, such as 1 or yes.",
-)
-@click.option("--exclude", multiple=True, help="Column to leave out; may be repeated.")
-@click.option(
-    "--keep", multiple=True, help="Column to learn from though it gives the label away; may be repeated."
-)
-@click.option(
-    "--goal",
-    default="f1",
-    show_default=True,
-    help="Threshold: f1, recall=0.8, precision=0.9, alerts=50 per day, or cost=500:10 (missed fraud, false alarm).",
-)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
-@click.option(
-    "--refit/--no-refit",
-    default=True,
-    show_default=True,
-    help="Fit the measured settings once more on all rows, for use; else the measured model is kept.",
-)
+@_training_options
 @layout_options
 @user_option
 @home_option
 @reports
-def train(
-    file: Path,
-    target: str | None,
-    name: str,
-    budget: float,
-    time_column: str | None,
-    customer_column: str | None,
-    positive: str | None,
-    exclude: tuple[str, ...],
-    keep: tuple[str, ...],
-    goal: str,
-    seed: int,
-    refit: bool,
-    email: str | None,
-    home: Path | None,
-    layout: Layout,
-) -> Record:
+def train(file: Path, email: str | None, home: Path | None, layout: Layout, **chosen: Any) -> Record:
     """Train a model on FILE and publish it. Its figures come from rows it has not seen."""
-    request = TrainingRequest(
-        model_name=name,
-        target_column=target,
-        positive_value=positive,
-        time_column=time_column or None,
-        customer_column=customer_column or None,
-        excluded=exclude,
-        keep=keep,
-        budget_s=budget,
-        goal=goal,
-        seed=seed,
-        refit=refit,
-        without=workflows.chosen_none(time_column, customer_column),
-    )
-    workflows.check_request(request)
+    request = TrainingRequest.chosen(chosen)
+    request.check()
     with acting(home, email) as (runtime, user):
         dataset_id = add_table(runtime, user, file, layout)
         request = asked_for_label(workflows.find_dataset(runtime, user.id, dataset_id), request)
         run = workflows.start_training(runtime, user.id, dataset_id, request)
-        finish(runtime, user, run.job_id or "", f"Training {name}")
+        finish(runtime, user, run.job_id or "", f"Training {request.model_name}")
         with runtime.catalog.read() as transaction:
-            row = models.version_of(transaction, user.id, name)
+            row = models.version_of(transaction, user.id, request.model_name)
     return Record(
         {"name": row.name, "version": row.version, "dataset": dataset_id, "report": row.report},
         _report_text(row.name, row.version, read_trained_report(row.report)),

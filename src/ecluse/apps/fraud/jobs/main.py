@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ecluse import models
 from ecluse.apps.fraud import links
-from ecluse.apps.fraud.actions.main import Reasons, TrainingRequest, plan_training
+from ecluse.apps.fraud.actions.main import Reasons, plan_training
 from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance import (
     AnyReport,
@@ -27,6 +27,7 @@ from ecluse.apps.fraud.performance import (
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.layout import Layout, layout_of
+from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication
 from ecluse.checkpoints import checkpoints_of

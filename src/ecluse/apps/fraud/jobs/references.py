@@ -18,12 +18,12 @@ from typing import Any, Final, TypeVar
 from ecluse import models
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.actions.main import TrainingRequest
 from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance import TrainingReport
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.tables.layout import layout_of
+from ecluse.apps.fraud.training.request import MIN_BUDGET, TrainingRequest
 from ecluse.catalog import audit, references
 from ecluse.catalog.tables import Dataset, User, new_id
 from ecluse.checkpoints import checkpoints_of
@@ -156,7 +156,7 @@ def start_building(runtime: Runtime, user: User, recipes: Sequence[Recipe]) -> l
     library.expect_administrator(user)
     for recipe in recipes:
         checked_name(recipe.name)
-        if not workflows.MIN_BUDGET <= recipe.budget_s <= MOST_BUDGET:
+        if not MIN_BUDGET <= recipe.budget_s <= MOST_BUDGET:
             raise InvalidInput(
                 _(
                     "A budget of %(number)s s is out of range for a reference; use 2 s to 1 h.",

@@ -18,6 +18,7 @@ from ecluse.apps.fraud.performance import read_report
 from ecluse.apps.fraud.rows import predictions, training
 from ecluse.apps.fraud.tables.layout import Layout, layout_of
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, meaning_in_profile
+from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import models
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import InvalidInput, JobNotFound
@@ -225,21 +226,22 @@ def remove(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     return RedirectResponse("/fraud", 303)
 
 
-def training_request(row: Dataset, choices: TrainChoices) -> workflows.TrainingRequest:
-    """What the form asks for, as the workflow takes it. Raises InvalidInput."""
+def training_request(row: Dataset, choices: TrainChoices) -> TrainingRequest:
+    """Convert what the form asks for. Raises InvalidInput."""
     identifiers = {c["name"] for c in _columns(row) if c["guess_role"] == "identifier"}
-    return workflows.TrainingRequest(
-        model_name=choices.name or default_name(row.filename),
-        target_column=choices.target or None,
-        positive_value=choices.positive or None,
-        time_column=choices.time or None,
-        customer_column=choices.customer or None,
-        identifier_columns=tuple(c for c in choices.leave_out if c in identifiers),
-        excluded=tuple(c for c in choices.leave_out if c not in identifiers),
-        keep=tuple(c for c in choices.gives_away if c not in choices.leave_out),
-        budget_s=float(choices.budget),
-        goal=_goal(choices),
-        without=workflows.chosen_none(choices.time, choices.customer),
+    return TrainingRequest.chosen(
+        {
+            "model_name": choices.name or default_name(row.filename),
+            "target_column": choices.target,
+            "positive_value": choices.positive or None,
+            "time_column": choices.time,
+            "customer_column": choices.customer,
+            "identifier_columns": [c for c in choices.leave_out if c in identifiers],
+            "excluded": [c for c in choices.leave_out if c not in identifiers],
+            "keep": [c for c in choices.gives_away if c not in choices.leave_out],
+            "budget_s": float(choices.budget),
+            "goal": _goal(choices),
+        }
     )
 
 
