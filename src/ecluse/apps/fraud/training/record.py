@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +23,8 @@ from ecluse.apps.fraud.families import FAMILIES, OWN_PARAMS, family
 from ecluse.apps.fraud.performance import Refit
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import CannotRepeat
-from ecluse.sentences import _
+from ecluse.sentences import _, pack, unpack
+from ecluse.typed_json import write
 
 RECORD_FILE = "training_record.json"
 FORMAT = 1
@@ -101,7 +102,8 @@ class TrainingRecord:
 
     def save(self, directory: Path) -> str:
         """Write `training_record.json`; its name."""
-        content = {"format": FORMAT, **asdict(self)}
+        # Names of settings are sentences, and the report of a repeat has them as the first one did.
+        content = pack({"format": FORMAT, **write(self)})
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         (directory / RECORD_FILE).write_text(text, encoding="utf-8")
         return RECORD_FILE
@@ -114,7 +116,7 @@ class TrainingRecord:
             CannotRepeat: there is none, or it says what no training decides.
         """
         try:
-            content = json.loads((directory / RECORD_FILE).read_text(encoding="utf-8"))
+            content = unpack(json.loads((directory / RECORD_FILE).read_text(encoding="utf-8")))
             if content.pop("format") != FORMAT:
                 raise CannotRepeat(_("%(file)s is of another format. Train anew.", file=RECORD_FILE))
             trials = tuple(
