@@ -14,7 +14,8 @@ import argparse
 import numpy as np
 from scipy.stats import norm
 
-from ecluse.apps.fraud.evaluation.metrics import average_precision, bootstrap_intervals, roc_auc
+from ecluse.apps.fraud.evaluation.metrics import bootstrap_intervals
+from ecluse.apps.fraud.measures import average_precision, roc_auc
 
 ORDERS = (0.7, 0.9, 0.99)
 FRAUDS = (8, 17, 60)

@@ -27,8 +27,9 @@ import polars as pl
 
 from ecluse.apps.fraud.references import institutions
 from ecluse.apps.fraud.references.domains import DOMAINS
+from ecluse.apps.fraud.references.facts import MatchResult, ReferenceFacts
 from ecluse.apps.fraud.references.index import ReferenceIndex
-from ecluse.apps.fraud.references.matching import MatchResult, ReferenceFacts, match_names, match_table
+from ecluse.apps.fraud.references.matching import match_names, match_table
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.names import dictionary, is_anonymous, split_words

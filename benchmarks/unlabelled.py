@@ -32,18 +32,20 @@ import polars as pl
 
 from ecluse.apps.fraud.ensembles.anomaly import fit_anomaly
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
-from ecluse.apps.fraud.evaluation.metrics import average_precision, roc_auc
 from ecluse.apps.fraud.labelling.asking import ask_about, learn_about
 from ecluse.apps.fraud.labelling.questions import QuestionSet
 from ecluse.apps.fraud.labelling.scoring import save_learned
+from ecluse.apps.fraud.measures import average_precision, roc_auc
 from ecluse.apps.fraud.performance import read_training_report
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.domains import DOMAINS
+from ecluse.apps.fraud.references.facts import MatchResult, ReferenceFacts
 from ecluse.apps.fraud.references.index import ReferenceIndex
 from ecluse.apps.fraud.references.institutions import Institution, institution, library, simulate
-from ecluse.apps.fraud.references.matching import MatchResult, ReferenceFacts, match_table
-from ecluse.apps.fraud.scoring.scorers import Scorer, load_scorer
+from ecluse.apps.fraud.references.matching import match_table
+from ecluse.apps.fraud.scorers import load_scorer
+from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.scoring.scoring import load_model
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import open_table

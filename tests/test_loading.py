@@ -16,10 +16,11 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
 import ecluse
+from ecluse.apps.fraud import scorers
 from ecluse.apps.fraud.ensembles.anomaly import ARRAYS_FILE, STATE_FILE, AnomalyModel
 from ecluse.apps.fraud.evaluation.ranking import Ranking
 from ecluse.apps.fraud.families import FAMILIES, loader
-from ecluse.apps.fraud.scoring import scorers, scoring
+from ecluse.apps.fraud.scoring import scoring
 from ecluse.apps.plants.prediction import KNOWN_FILE, METHOD, Predictor
 from ecluse.errors import EcluseError, ModelUnreadable, PlantsError
 from ecluse.models.trust import SAFE_TYPES

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.apps.fraud.api.budget import cuts_of, doubt_of, meaning_of, nearest, tell
 from ecluse.apps.fraud.evaluation.ranking import Cut
-from ecluse.apps.fraud.pages.budget import cuts_of, doubt_of, meaning_of, nearest, tell
 from ecluse.apps.fraud.performance import (
     Confusion,
     EnsembleReport,

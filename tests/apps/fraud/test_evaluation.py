@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from ecluse.apps.fraud import measures
 from ecluse.apps.fraud.evaluation import metrics as evaluation
 from ecluse.apps.fraud.evaluation.metrics import Goal
 from ecluse.apps.fraud.performance import RocPoint
@@ -26,11 +27,11 @@ def columns(rows: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
 @given(scored_rows)
 def test_ranking_figures_agree_with_scikit_learn(rows: list[tuple[int, float]]) -> None:
     labels, scores = columns(rows)
-    assert evaluation.average_precision(labels, scores) == pytest.approx(
+    assert measures.average_precision(labels, scores) == pytest.approx(
         metrics.average_precision_score(labels, scores)
     )
-    assert evaluation.roc_auc(labels, scores) == pytest.approx(metrics.roc_auc_score(labels, scores))
-    assert evaluation.brier(labels, scores) == pytest.approx(metrics.brier_score_loss(labels, scores))
+    assert measures.roc_auc(labels, scores) == pytest.approx(metrics.roc_auc_score(labels, scores))
+    assert measures.brier(labels, scores) == pytest.approx(metrics.brier_score_loss(labels, scores))
 
 
 @given(scored_rows, st.floats(0, 1))
@@ -155,7 +156,7 @@ def test_intervals_hold_the_figure_and_narrow_with_more_rows() -> None:
         labels = (rng.random(rows) < 0.2).astype(np.int8)
         scores = np.clip(rng.normal(0.3 + 0.3 * labels, 0.2), 0, 1)
         low, high = evaluation.bootstrap_intervals(labels, scores, 0.5, seed=1)["average_precision"]
-        assert low < evaluation.average_precision(labels, scores) < high
+        assert low < measures.average_precision(labels, scores) < high
         return high - low
 
     assert width(4_000) < width(200)
@@ -180,7 +181,7 @@ def test_intervals_of_rankings_hold_the_truth_where_few_frauds_were_seen() -> No
         labels = (np.arange(rows) < frauds).astype(np.int8)
         return labels, rng.normal(size=rows) + np.r_[apart, np.zeros(rows - frauds)]
 
-    truth = evaluation.average_precision(*drawn(6_000, 200_000))
+    truth = measures.average_precision(*drawn(6_000, 200_000))
     held = 0
     for seed in range(40):
         labels, scores = drawn(12, 400)
@@ -213,4 +214,4 @@ def test_histogram_and_calibration_count_every_row() -> None:
     scores = np.linspace(0, 1, 60)
     bins = evaluation.score_histogram(labels, scores)
     assert sum(item.fraud + item.legitimate for item in bins) == 60
-    assert sum(item.rows for item in evaluation.calibration_curve(labels, scores)) == 60
+    assert sum(item.rows for item in measures.calibration_curve(labels, scores)) == 60

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.actions.labelling import read_labels
 from ecluse.apps.fraud.commands.monitoring import _figure_text
-from ecluse.apps.fraud.evaluation.metrics import average_precision
+from ecluse.apps.fraud.labelling.answers import read_labels
 from ecluse.apps.fraud.labelling.figures import figures_elsewhere, figures_of, figures_of_all
 from ecluse.apps.fraud.labelling.learning import Learned, learn_from_labels, recalibrate
 from ecluse.apps.fraud.labelling.questions import QuestionSet, choose_questions
+from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.errors import InvalidInput, ModelUnreadable

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecluse.apps.fraud.evaluation.metrics import average_precision
 from ecluse.apps.fraud.families import FAMILIES, FitData, FittedModel, Until, boost, family, loader
 from ecluse.apps.fraud.families.blend import BlendModel, Member, blend
+from ecluse.apps.fraud.measures import average_precision
 from ecluse.errors import ModelUnreadable
 
 

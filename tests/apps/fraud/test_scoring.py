@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecluse.apps.fraud.evaluation.metrics import average_precision
+from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.scoring.reasons import as_written, kept_sentences, with_sentences
 from ecluse.apps.fraud.scoring.results import known_labels, write_scores

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from ecluse.apps.fraud.clock import Stopwatch
-from ecluse.apps.fraud.evaluation.metrics import average_precision
 from ecluse.apps.fraud.families import FAMILIES, FitData, FittedModel, Params, family
 from ecluse.apps.fraud.families.blend import blend
+from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.training.blending import choose_weights, mean_precision
 from ecluse.apps.fraud.training.portfolio import portfolio
 from ecluse.apps.fraud.training.search import (

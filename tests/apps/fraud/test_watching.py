@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, build_ensemble
 from ecluse.apps.fraud.evaluation.drift import TrainingSketch
-from ecluse.apps.fraud.evaluation.metrics import average_precision
 from ecluse.apps.fraud.jobs.monitoring import save_scores
 from ecluse.apps.fraud.labelling.asking import Made, _shown, ask_about, learn_about, rows_at, score_all
 from ecluse.apps.fraud.labelling.learned_report import learned_report
@@ -28,6 +27,7 @@ from ecluse.apps.fraud.labelling.scoring import (
     probabilities,
     save_learned,
 )
+from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.monitoring.comparison import NAMES, Side, agreement, compare_on, paired_figures
 from ecluse.apps.fraud.monitoring.holding import hold_out, write_rows
 from ecluse.apps.fraud.monitoring.outcomes import label_column, outcomes_within, read_outcomes
@@ -35,12 +35,12 @@ from ecluse.apps.fraud.monitoring.report import Periods, watch
 from ecluse.apps.fraud.pages.charts import compared_curves, model_charts
 from ecluse.apps.fraud.performance import TrainedReport, read_report, read_trained_report, report_content
 from ecluse.apps.fraud.references.describing import describe
+from ecluse.apps.fraud.references.facts import MatchResult
 from ecluse.apps.fraud.references.library import SAMPLE_LABEL
-from ecluse.apps.fraud.references.matching import MatchResult
 from ecluse.apps.fraud.sample import generate
+from ecluse.apps.fraud.scorers import base_scorer, load_scorer
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
 from ecluse.apps.fraud.scoring.results import known_labels
-from ecluse.apps.fraud.scoring.scorers import base_scorer, load_scorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.labels import UNKNOWN

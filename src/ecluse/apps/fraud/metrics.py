@@ -14,7 +14,7 @@ from ecluse.metrics import Metric
 from ecluse.sentences import N_
 
 if TYPE_CHECKING:
-    from ecluse.apps.fraud.evaluation.metrics import Floats, Labels
+    from ecluse.apps.fraud.measures import Floats, Labels
     from ecluse.apps.fraud.performance import Confusion
 
 
@@ -45,13 +45,13 @@ class FraudMetric(Metric):
 
 
 def _average_precision(rows: ScoredRows) -> float:
-    from ecluse.apps.fraud.evaluation.metrics import average_precision
+    from ecluse.apps.fraud.measures import average_precision
 
     return average_precision(rows.labels, rows.probabilities)
 
 
 def _roc_auc(rows: ScoredRows) -> float:
-    from ecluse.apps.fraud.evaluation.metrics import roc_auc
+    from ecluse.apps.fraud.measures import roc_auc
 
     return roc_auc(rows.labels, rows.probabilities)
 
@@ -71,7 +71,7 @@ def _f1(rows: ScoredRows) -> float:
 
 def _recall_in_top(share: float) -> Callable[[ScoredRows], float]:
     def measure(rows: ScoredRows) -> float:
-        from ecluse.apps.fraud.evaluation.metrics import recall_in_top
+        from ecluse.apps.fraud.measures import recall_in_top
 
         return recall_in_top(rows.labels, rows.probabilities, share)
 
@@ -79,19 +79,19 @@ def _recall_in_top(share: float) -> Callable[[ScoredRows], float]:
 
 
 def _brier(rows: ScoredRows) -> float:
-    from ecluse.apps.fraud.evaluation.metrics import brier
+    from ecluse.apps.fraud.measures import brier
 
     return brier(rows.labels, rows.probabilities)
 
 
 def _log_loss(rows: ScoredRows) -> float:
-    from ecluse.apps.fraud.evaluation.metrics import log_loss
+    from ecluse.apps.fraud.measures import log_loss
 
     return log_loss(rows.labels, rows.probabilities)
 
 
 def _calibration_error(rows: ScoredRows) -> float:
-    from ecluse.apps.fraud.evaluation.metrics import expected_calibration_error
+    from ecluse.apps.fraud.measures import expected_calibration_error
 
     return expected_calibration_error(rows.labels, rows.probabilities)
 

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from ecluse.apps.fraud.profiling.profile import profile_table
+from ecluse.apps.fraud.references.facts import ReferenceFacts
 from ecluse.apps.fraud.references.index import ReferenceIndex
-from ecluse.apps.fraud.references.matching import ReferenceFacts
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.sketches import ColumnSketch

@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, Reference, anomaly_weight, build_ensemble
 from ecluse.apps.fraud.ensembles.ensemble import load_ensemble, shift_to_rate, sigmoid
 from ecluse.apps.fraud.ensembles.transfer import _lacking
-from ecluse.apps.fraud.evaluation.metrics import roc_auc
 from ecluse.apps.fraud.features.history import hash_keys
 from ecluse.apps.fraud.labelling.learning import Learned
 from ecluse.apps.fraud.labelling.scoring import LearnedScorer, margins_of, probabilities
-from ecluse.apps.fraud.references.matching import Match, MatchResult, Pair, match_table
+from ecluse.apps.fraud.measures import roc_auc
+from ecluse.apps.fraud.references.facts import Match, MatchResult, Pair
+from ecluse.apps.fraud.references.matching import match_table
+from ecluse.apps.fraud.scorers import EnsembleScorer, ModelScorer, load_scorer
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
 from ecluse.apps.fraud.scoring.results import write_scores
-from ecluse.apps.fraud.scoring.scorers import EnsembleScorer, ModelScorer, Scorer, load_scorer
+from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.scoring.scoring import load_model
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan

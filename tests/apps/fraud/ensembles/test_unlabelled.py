@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ecluse.apps.fraud.evaluation.metrics import roc_auc
+from ecluse.apps.fraud.measures import roc_auc
 from ecluse.apps.fraud.rows import mappings
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings

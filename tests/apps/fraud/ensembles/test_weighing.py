@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.apps.fraud.ensembles.weighing import Merits, accords, home_quality, merits_of, weights_of
-from ecluse.apps.fraud.references.matching import ReferenceFacts
+from ecluse.apps.fraud.references.facts import ReferenceFacts
 
 
 def facts(

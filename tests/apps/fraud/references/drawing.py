@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
-from ecluse.apps.fraud.references.matching import ReferenceFacts
+from ecluse.apps.fraud.references.facts import ReferenceFacts
 from ecluse.apps.fraud.tables.columns import infer_columns, parse_columns
 from ecluse.apps.fraud.tables.names import dictionary
 from ecluse.apps.fraud.tables.sketches import QUANTILES, ColumnSketch, sketch_columns

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
+from ecluse.apps.fraud.references.facts import ReferenceFacts
 from ecluse.apps.fraud.references.index import ReferenceIndex
-from ecluse.apps.fraud.references.matching import ReferenceFacts, match_table
+from ecluse.apps.fraud.references.matching import match_table
 from ecluse.apps.fraud.tables.sketches import ColumnSketch
 from tests.apps.fraud.references.drawing import WORDS, payments, reference
 

@@ -23,7 +23,7 @@ from ecluse.sentences import _, num
 from ecluse.storage import read_chunks
 
 if TYPE_CHECKING:
-    from ecluse.apps.fraud.references.matching import MatchResult
+    from ecluse.apps.fraud.references.facts import MatchResult
 
 #: By reference, {ours: theirs, or None for "no column"}: a column of the reference and the table's that stands for it.
 Corrections = Mapping[str, Mapping[str, str | None]]
@@ -171,7 +171,7 @@ def refused_of(corrections: Corrections) -> dict[str, frozenset[str]]:
 def _matched(
     runtime: Runtime, dataset: Dataset, corrections: Corrections, references: Sequence[str] | None
 ) -> MatchResult:
-    from ecluse.apps.fraud.references.matching import MatchResult
+    from ecluse.apps.fraud.references.facts import MatchResult
 
     if references is not None and not references:
         return MatchResult(True, _("No reference was chosen to judge this table."), ())

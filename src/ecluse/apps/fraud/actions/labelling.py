@@ -5,15 +5,14 @@ Each function checks, writes a row and queues a job; it is quick and imports not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ecluse import models
 from ecluse.apps.fraud.actions.main import find_dataset
+from ecluse.apps.fraud.actions.uploads import labels_of_upload
 from ecluse.apps.fraud.rows import datasets, inspections, labels
 from ecluse.apps.fraud.tables.layout import layout_of
-from ecluse.apps.fraud.tables.meaning import answers, plain
 from ecluse.catalog import audit
 from ecluse.catalog.tables import Dataset, Inspection, new_id
 from ecluse.errors import InvalidInput
@@ -134,8 +133,6 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
     Raises:
         InvalidInput: it has other columns, other values, or more rows than labels are kept of a table.
     """
-    from ecluse.apps.fraud.actions.uploads import labels_of_upload
-
     dataset = find_dataset(runtime, user_id, dataset_id)
     located = runtime.stores.locate(dataset.url)
     with runtime.scratch() as folder:
@@ -143,58 +140,6 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
         located.store.download(located.key, path, sha256=dataset.sha256)
         memory = runtime.settings.reader_max_bytes
         return labels_of_upload(path, dataset.filename, layout_of(dataset), most=MOST_LABELS, memory=memory)
-
-
-def read_labels(table: Any, most: int) -> dict[int, int]:
-    """{row from 1: 0 or 1} of a table with the columns row and label; rows without a label are left out.
-
-    Raises InvalidInput for other columns, other values, two labels of one row that differ, or more than `most` labels.
-    """
-    if not {"row", "label"} <= set(table.columns):
-        raise InvalidInput(
-            _(
-                "%(file)s needs the columns row and label. Its columns: %(columns)s.",
-                file=table.filename,
-                columns=", ".join(table.columns[:30]),
-            )
-        )
-    found: dict[int, int] = {}
-    given = 0
-    for batch in table.batches():
-        for row, label in batch.select("row", "label").iter_rows():
-            if label is None or str(label).strip() == "":
-                continue
-            given += 1
-            if given <= most:
-                add_label(found, _row(row), label_of(str(label)))
-    if given > most:
-        raise InvalidInput(
-            _(
-                "%(count)s labels are more than %(most)s, which are kept of a table. Add them as a "
-                "column and train a model.",
-                count=given,
-                most=most,
-            )
-        )
-    return found
-
-
-def add_label(found: dict[int, int | None] | dict[int, int], row: int, label: Any) -> None:
-    """Note what is said of a row. Raises InvalidInput where something else was said of it before."""
-    if found.setdefault(row, label) != label:
-        raise InvalidInput(
-            _("Row %(row)s has two labels that contradict each other. Leave one of them.", row=row)
-        )
-
-
-def label_of(text: str) -> int:
-    """What a word says of a row: 1 fraud, 0 legitimate. Raises InvalidInput for any other word."""
-    # F and L are the keys that answer questions; elsewhere an F alone is short for false.
-    word = {"f": "fraud", "l": "legitimate", "1.0": "1", "0.0": "0"}.get(plain(text), text)
-    yes, no = answers([word])
-    if yes or no:
-        return 1 if yes else 0
-    raise InvalidInput(_('"%(value)s" is no label. Use 1 or fraud, 0 or legitimate.', value=text))
 
 
 def latest_questions(
@@ -255,16 +200,6 @@ def queue_inspection(
             job_id=inspection.job_id, transaction=transaction,
         )  # fmt: skip
     return inspection
-
-
-def _row(value: Any) -> int:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = 0.0
-    if not math.isfinite(number) or number < 1 or number != int(number):
-        raise InvalidInput(_('"%(value)s" is no number of a row; rows count from 1.', value=value))
-    return int(number)
 
 
 def _check(dataset: Dataset, given: Mapping[int, int | None]) -> None:

@@ -86,7 +86,7 @@ def profile_upload(
 def labels_of_upload(
     path: Path, filename: str, layout: Layout = LOOK, *, most: int, memory: int | None = None
 ) -> dict[int, int]:
-    """The labels, `most` of them, in a table with the columns row and label; see `labelling.workflows.read_labels`."""
+    """The labels, `most` of them, in a table with the columns row and label; see `read_labels`."""
     with tempfile.TemporaryDirectory(prefix="ecluse-table-") as work:
         told = _read("labels", path, filename, layout, {"most": most}, Path(work), memory, None).value
     return {int(row): int(label) for row, label in told}
@@ -194,7 +194,7 @@ def profile(tell: Heard, data: bytes, *, path: str, filename: str, layout: dict[
 
 def labels(tell: Heard, data: bytes, *, path: str, filename: str, layout: dict[str, Any], most: int) -> Any:
     """The labels in a table, as [row, label]."""
-    from ecluse.apps.fraud.actions.labelling import read_labels
+    from ecluse.apps.fraud.labelling.answers import read_labels
 
     with open_table(Path(path), filename, Layout.from_dict(layout)) as table:
         return list(read_labels(table, most).items())

@@ -17,6 +17,7 @@ from ecluse.apps.fraud.api.inspecting import (
     RowLabel,
     accepted,
 )
+from ecluse.apps.fraud.labelling.answers import add_label
 from ecluse.apps.fraud.rows import labels
 from ecluse.catalog.tables import Inspection
 from ecluse.runtime import Runtime
@@ -42,7 +43,7 @@ def put_labels(body: LabelsRequest, runtime: RuntimeDep, user: CurrentUser) -> L
         given |= labelling.labels_from_table(runtime, user.user.id, body.table)
     said: dict[int, int | None] = {}
     for one in body.labels:
-        labelling.add_label(said, one.row, one.label)
+        add_label(said, one.row, one.label)
     given |= said
     labelling.put_labels(runtime, user.user.id, found.id, given)
     return _labels(runtime, user.user.id, found.id, None)

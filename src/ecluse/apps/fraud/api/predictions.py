@@ -12,9 +12,9 @@ from starlette.responses import StreamingResponse
 from ecluse import models
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.api.bodies import prediction_body
+from ecluse.apps.fraud.api.budget import doubt_of, meaning_of_scores
 from ecluse.apps.fraud.api.schemas import BudgetBody, PredictionBody, PredictionDetail, PredictRequest
 from ecluse.apps.fraud.evaluation.ranking import Ranking
-from ecluse.apps.fraud.pages.budget import doubt_of, meaning_of_scores
 from ecluse.apps.fraud.performance import AnyReport, read_report
 from ecluse.apps.fraud.rows import predictions
 from ecluse.catalog import models as model_rows

@@ -19,7 +19,7 @@ from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 
 if TYPE_CHECKING:
-    from ecluse.apps.fraud.references.matching import MatchResult
+    from ecluse.apps.fraud.references.facts import MatchResult
 
 router = APIRouter(tags=["unlabelled"])
 

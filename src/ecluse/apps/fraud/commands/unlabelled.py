@@ -19,7 +19,7 @@ from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from ecluse.apps.fraud.references.matching import MatchResult
+    from ecluse.apps.fraud.references.facts import MatchResult
 
 _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 

@@ -45,8 +45,9 @@ from ecluse.apps.fraud.evaluation.drift import SKETCH_FILE, TrainingSketch, sket
 from ecluse.apps.fraud.features.encoders import CUSTOMER_FILE, ENTITY_FILE, SEEN_FILE
 from ecluse.apps.fraud.features.features import STATE_FILE as FEATURES_STATE
 from ecluse.apps.fraud.performance import REPORT_FILE, EnsembleReport, write_report
+from ecluse.apps.fraud.references.facts import Match, MatchResult, ReferenceFacts
 from ecluse.apps.fraud.references.library import SAMPLE_FILE
-from ecluse.apps.fraud.references.matching import GATE, Match, MatchResult, ReferenceFacts
+from ecluse.apps.fraud.references.matching import GATE
 from ecluse.apps.fraud.risk import medium_share
 from ecluse.apps.fraud.scoring.scoring import FraudModel
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns

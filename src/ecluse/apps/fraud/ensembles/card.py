@@ -27,7 +27,7 @@ def card_of(info: Mapping[str, Any], report: EnsembleReport) -> str:
         "## Limits",
         "\n".join(f"- {warning}" for warning in report.warnings),
         "## Load it",
-        "```python\nfrom ecluse.apps.fraud.scoring.scorers import load_scorer\n\nscorer = load_scorer(directory)\n```",
+        "```python\nfrom ecluse.apps.fraud.scorers import load_scorer\n\nscorer = load_scorer(directory)\n```",
         "Members in their libraries' own formats, everything else JSON and plain arrays; nothing is unpickled.",
     ]
     return "\n\n".join(sections) + "\n"

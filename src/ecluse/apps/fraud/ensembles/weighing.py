@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.references.matching import ReferenceFacts
+from ecluse.apps.fraud.references.facts import ReferenceFacts
 from ecluse.intervals import wilson
 
 Floats = NDArray[np.float64]

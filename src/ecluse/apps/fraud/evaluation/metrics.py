@@ -8,9 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.goal import Goal
+from ecluse.apps.fraud.measures import (
+    Floats,
+    Labels,
+    count_by_score,
+    rates_of,
+)
 from ecluse.apps.fraud.metrics import METRICS, ScoredRows
 from ecluse.apps.fraud.performance import (
-    CalibrationBin,
     Confusion,
     Cost,
     PrecisionRecallPoint,
@@ -21,46 +26,8 @@ from ecluse.errors import InvalidInput
 from ecluse.intervals import wilson
 from ecluse.sentences import _
 
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int8]
-
 CURVE_POINTS = 200
 RESAMPLES = 200
-
-
-def average_precision(labels: Labels, scores: Floats) -> float:
-    """Area under the precision-recall curve as a step sum, ties taken together; 0 without positives."""
-    found, flagged, _rest = _cumulative(labels, scores)
-    if not len(found) or found[-1] == 0:
-        return 0.0
-    return float(np.sum(np.diff(found, prepend=0.0) * (found / flagged)) / found[-1])
-
-
-def roc_auc(labels: Labels, scores: Floats) -> float:
-    """The chance that a fraud scores above a legitimate row, ties counted half; 0.5 with one class only."""
-    found, flagged, _rest = _cumulative(labels, scores)
-    if not len(found) or found[-1] == 0 or flagged[-1] == found[-1]:
-        return 0.5
-    recall, false_rate = _rates(found, flagged)
-    return float(np.trapezoid(recall, false_rate))
-
-
-def brier(labels: Labels, probabilities: Floats) -> float:
-    """Mean squared distance between probability and outcome: 0 is perfect."""
-    return float(np.mean((probabilities - labels) ** 2))
-
-
-def log_loss(labels: Labels, probabilities: Floats) -> float:
-    """Mean negative log-likelihood, probabilities kept 1e-12 away from 0 and 1."""
-    p = np.clip(probabilities, 1e-12, 1 - 1e-12)
-    return float(-np.mean(np.where(labels == 1, np.log(p), np.log1p(-p))))
-
-
-def expected_calibration_error(labels: Labels, probabilities: Floats) -> float:
-    """Mean distance between promised and observed fraud rate over ten bins of equal numbers of rows."""
-    points = calibration_curve(labels, probabilities)
-    total = sum(point.rows for point in points)
-    return float(sum(p.rows * abs(p.predicted - p.observed) for p in points) / max(total, 1))
 
 
 def confusion(labels: Labels, probabilities: Floats, threshold: float) -> Confusion:
@@ -75,16 +42,6 @@ def confusion(labels: Labels, probabilities: Floats, threshold: float) -> Confus
     )
 
 
-def recall_in_top(labels: Labels, scores: Floats, share: float) -> float:
-    """Share of all fraud found among the `share` of rows with the highest scores (at least one row)."""
-    positives = int(labels.sum())
-    if positives == 0:
-        return 0.0
-    count = max(1, round(share * len(labels)))
-    top = np.argsort(-scores, kind="stable")[:count]
-    return float(labels[top].sum() / positives)
-
-
 def choose_threshold(
     labels: Labels, probabilities: Floats, goal: Goal, *, days: float | None = None
 ) -> float:
@@ -94,7 +51,7 @@ def choose_threshold(
     where none does; of a cost the least, which may be above every row. `days` is the length of the period the rows
     cover; `alerts_per_day` needs it. Raises InvalidInput when it is absent.
     """
-    found, flagged, cuts = _cumulative(labels, probabilities)
+    found, flagged, cuts = count_by_score(labels, probabilities)
     if goal.kind == "alerts_per_day":
         if not days or goal.value is None:
             raise InvalidInput(
@@ -134,7 +91,7 @@ def costs(labels: Labels, probabilities: Floats, threshold: float, goal: Goal) -
 
 def alert_cut(probabilities: Floats, alerts: float) -> float:
     """The lowest probability above which at most `alerts` rows fall, ties taken together."""
-    _rest, flagged, cuts = _cumulative(np.zeros(len(probabilities), dtype=np.int8), probabilities)
+    _rest, flagged, cuts = count_by_score(np.zeros(len(probabilities), dtype=np.int8), probabilities)
     return _cut_for_alerts(flagged, cuts, alerts)
 
 
@@ -196,7 +153,7 @@ def half_rows(
 
 def precision_recall_curve(labels: Labels, probabilities: Floats) -> tuple[PrecisionRecallPoint, ...]:
     """Draw at most 200 points by rising recall."""
-    found, flagged, cuts = _cumulative(labels, probabilities)
+    found, flagged, cuts = count_by_score(labels, probabilities)
     recall, precision = found / max(found[-1], 1.0), found / flagged
     return tuple(
         PrecisionRecallPoint(float(recall[i]), float(precision[i]), float(cuts[i]))
@@ -206,18 +163,9 @@ def precision_recall_curve(labels: Labels, probabilities: Floats) -> tuple[Preci
 
 def roc_curve(labels: Labels, probabilities: Floats) -> tuple[RocPoint, ...]:
     """Draw at most 200 points from (0, 0) to (1, 1)."""
-    found, flagged, _rest = _cumulative(labels, probabilities)
-    recall, false_rate = _rates(found, flagged)
+    found, flagged, _rest = count_by_score(labels, probabilities)
+    recall, false_rate = rates_of(found, flagged)
     return tuple(RocPoint(float(false_rate[i]), float(recall[i])) for i in _thin(len(recall), false_rate))
-
-
-def calibration_curve(labels: Labels, probabilities: Floats, bins: int = 10) -> tuple[CalibrationBin, ...]:
-    """Divide rows by probability into up to `bins` bins of the same number of rows."""
-    order = np.argsort(probabilities, kind="stable")
-    return tuple(
-        CalibrationBin(float(probabilities[part].mean()), float(labels[part].mean()), len(part))
-        for part in np.array_split(order, min(bins, len(order)))
-    )
 
 
 def score_histogram(labels: Labels, probabilities: Floats, bins: int = 20) -> tuple[ScoreBin, ...]:
@@ -232,23 +180,6 @@ def score_histogram(labels: Labels, probabilities: Floats, bins: int = 20) -> tu
 
 def _cost(goal: Goal, missed: Any, false_alarms: Any) -> Any:
     return (goal.missed or 0.0) * missed + (goal.false_alarm or 0.0) * false_alarms
-
-
-def _cumulative(labels: Labels, scores: Floats) -> tuple[Floats, Floats, Floats]:
-    """Frauds found and rows flagged at each distinct score, from the highest down, and those scores."""
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    ends = (
-        np.flatnonzero(np.append(np.diff(ranked) != 0, True)) if len(ranked) else np.array([], dtype=np.intp)
-    )
-    found = np.cumsum(labels[order], dtype=np.float64)[ends]
-    return found, (ends + 1).astype(np.float64), ranked[ends]
-
-
-def _rates(found: Floats, flagged: Floats) -> tuple[Floats, Floats]:
-    false = flagged - found
-    recall = np.concatenate([[0.0], found / (found[-1] or 1.0)])
-    return recall, np.concatenate([[0.0], false / (false[-1] or 1.0)])
 
 
 def _cut_for_alerts(flagged: Floats, cuts: Floats, alerts: float) -> float:
@@ -274,7 +205,7 @@ def _ranking(positive: Floats, negative: Floats, ends: NDArray[np.intp]) -> Floa
     frauds, others = float(found[-1]), float(false[-1])
     precision = found / np.maximum(found + false, 1e-12)
     area = float(np.sum(np.diff(found, prepend=0.0) * precision) / max(frauds, 1e-12))
-    recall, false_rate = _rates(found, found + false)
+    recall, false_rate = rates_of(found, found + false)
     auc = float(np.trapezoid(recall, false_rate)) if frauds > 0 and others > 0 else 0.5
     return np.array([area, auc])
 

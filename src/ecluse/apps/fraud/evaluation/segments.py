@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.evaluation.metrics import Floats, Labels, average_precision
+from ecluse.apps.fraud.measures import Floats, Labels, average_precision
 from ecluse.apps.fraud.performance import Group, Period
 from ecluse.intervals import wilson
 

@@ -173,7 +173,7 @@ class Loader(Protocol):
 
 def loader(name: str) -> Loader:
     """What reads a model whose `family` is `name`. Raises ModelUnreadable for a name we do not know."""
-    return cast(Loader, import_module(BLEND)) if name == "blend" else family(name)
+    return cast("Loader", import_module(BLEND)) if name == "blend" else family(name)
 
 
 def family(name: str) -> Family:
@@ -186,7 +186,7 @@ def family(name: str) -> Family:
                 values=", ".join(FAMILIES),
             )
         )
-    return cast(Family, import_module(FAMILIES[name].module))
+    return cast("Family", import_module(FAMILIES[name].module))
 
 
 def boost(

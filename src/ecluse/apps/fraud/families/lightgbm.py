@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.clock import with_heartbeat
-from ecluse.apps.fraud.evaluation.metrics import average_precision
 from ecluse.apps.fraud.families import (
     OWN_PARAMS,
     STEM,
@@ -24,6 +23,7 @@ from ecluse.apps.fraud.families import (
     Until,
     boost,
 )
+from ecluse.apps.fraud.measures import average_precision
 from ecluse.errors import ModelUnreadable
 from ecluse.sentences import _
 

@@ -9,7 +9,6 @@ import numpy as np
 import xgboost
 
 from ecluse.apps.fraud.clock import with_heartbeat
-from ecluse.apps.fraud.evaluation.metrics import average_precision
 from ecluse.apps.fraud.families import (
     OWN_PARAMS,
     STEM,
@@ -22,6 +21,7 @@ from ecluse.apps.fraud.families import (
     Until,
     boost,
 )
+from ecluse.apps.fraud.measures import average_precision
 from ecluse.errors import ModelUnreadable
 from ecluse.sentences import _
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.evaluation.metrics import Floats, Labels, average_precision, roc_auc
+from ecluse.apps.fraud.measures import Floats, Labels, average_precision, roc_auc
 from ecluse.sentences import _, num
 
 Codes = NDArray[np.int64]

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.evaluation.metrics import average_precision, roc_auc
 from ecluse.apps.fraud.features.features import Feature, Matrix, Tick
 from ecluse.apps.fraud.features.giveaways import LEAK_AUC
+from ecluse.apps.fraud.measures import average_precision, roc_auc
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.errors import ModelUnreadable
 from ecluse.sentences import _, num

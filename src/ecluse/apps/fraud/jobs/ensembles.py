@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.ensembles import KIND, match_dataset
 from ecluse.apps.fraud.jobs import main as work
+from ecluse.apps.fraud.jobs.tables import open_stored, table_of
 from ecluse.apps.fraud.performance import report_content
 from ecluse.apps.fraud.references import library
 from ecluse.catalog.tables import Dataset
@@ -43,7 +44,7 @@ def _build(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
             library.checkout(runtime, row, files)
             references.append(Reference(match, library.facts(row), row.version, files))
         destination = folder / "model"
-        with work.open_stored(runtime, dataset, folder, task) as table:
+        with open_stored(runtime, dataset, folder, task) as table:
             report = build_ensemble(
                 table,
                 specs,
@@ -76,7 +77,7 @@ def ensemble_plan(profile: dict[str, Any], fraud_rate: float, seed: int = 0) -> 
 
 def _read(runtime: Runtime, task: Task, dataset_id: str | None) -> Dataset:
     """The table, once its profile is there."""
-    while (dataset := work.table_of(runtime, task.user_id, dataset_id)).state == "profiling":
+    while (dataset := table_of(runtime, task.user_id, dataset_id)).state == "profiling":
         task.report("read", 0.0, _("Waiting for the table to be read"))
         time.sleep(0.5)
     return dataset

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ecluse import models
 from ecluse.apps.fraud import links
+<<<<<<< HEAD
 from ecluse.apps.fraud.actions.main import Reasons, plan_training
+=======
+from ecluse.apps.fraud.actions.main import Reasons, TrainingRequest, plan_training
+from ecluse.apps.fraud.jobs.tables import fetch_table, open_stored, table_of
+>>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
 from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance import (
     AnyReport,
@@ -26,17 +31,19 @@ from ecluse.apps.fraud.performance import (
 )
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
 from ecluse.apps.fraud.rows.training import TrainingRun
+<<<<<<< HEAD
 from ecluse.apps.fraud.tables.layout import Layout, layout_of
 from ecluse.apps.fraud.training.request import TrainingRequest
+=======
+from ecluse.apps.fraud.tables.layout import Layout
+>>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import (
     CannotRepeat,
     CatalogUnavailable,
-    DigestMismatch,
     JobCancelled,
-    NotFound,
     UnreadableTable,
 )
 from ecluse.jobs import JobKind, Task, patiently
@@ -47,7 +54,7 @@ from ecluse.storage import join_key, safe_filename, timestamp
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.scoring.results import Known, ScoreSummary
-    from ecluse.apps.fraud.scoring.scorers import Scorer
+    from ecluse.apps.fraud.scoring.scorer import Scorer
     from ecluse.apps.fraud.tables.dataset import Table
     from ecluse.apps.fraud.training.record import TrainingRecord
 
@@ -333,10 +340,10 @@ def _score(
     columns: Mapping[str, str] | None,
 ) -> None:
     from ecluse.apps.fraud.evaluation.drift import TrainingSketch
+    from ecluse.apps.fraud.scorers import load_scorer
     from ecluse.apps.fraud.scoring.kept_scores import KeptScores, identity
     from ecluse.apps.fraud.scoring.own_values import own_values
     from ecluse.apps.fraud.scoring.results import write_scores
-    from ecluse.apps.fraud.scoring.scorers import load_scorer
 
     with runtime.catalog.read() as transaction:
         prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
@@ -437,39 +444,6 @@ def _unseen_labels(
         return None
     known[seen.rows] = UNKNOWN
     return known if (known != UNKNOWN).any() else None
-
-
-def open_stored(runtime: Runtime, dataset: Dataset, folder: Path, task: Task | None = None) -> Table:
-    """A stored table, read to its end by a process of its own; see `read_upload`. The task may end it."""
-    from ecluse.apps.fraud.actions.uploads import read_upload
-
-    return read_upload(
-        fetch_table(runtime, dataset, folder),
-        dataset.filename,
-        layout_of(dataset),
-        folder=folder,
-        memory=runtime.settings.reader_max_bytes,
-        heard=None if task is None else lambda fraction, message: task.report("read", 0.0),
-    )
-
-
-def fetch_table(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
-    """The table as a local file in a scratch folder, compared with the digest taken at its upload."""
-    path = folder / safe_filename(dataset.filename)
-    located = runtime.stores.locate(dataset.url)
-    stored = located.store.download(located.key, path)
-    if stored.sha256 != dataset.sha256:
-        raise DigestMismatch(
-            _("%(file)s was changed in the store after its upload. Upload it again.", file=dataset.filename)
-        )
-    return path
-
-
-def table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
-    if dataset_id is None:
-        raise NotFound(_("The table was deleted before the job ran. Upload it again."))
-    with runtime.catalog.read() as transaction:
-        return datasets.dataset_of(transaction, user_id, dataset_id)
 
 
 def run_of(runtime: Runtime, task: Task, run_id: str) -> TrainingRun:

@@ -18,6 +18,7 @@ from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.monitoring import is_poorer, learned_counts
 from ecluse.apps.fraud.jobs import main as work
 from ecluse.apps.fraud.jobs.seen import Seen, rows_learned
+from ecluse.apps.fraud.jobs.tables import open_stored, table_of
 from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance import (
     AnyReport,
@@ -72,7 +73,7 @@ def run_retraining(runtime: Runtime, task: Task, run_id: str, inspection_id: str
 
 def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
     from ecluse.apps.fraud.labelling.asking import ask_about
-    from ecluse.apps.fraud.scoring.scorers import load_scorer
+    from ecluse.apps.fraud.scorers import load_scorer
 
     inspection, dataset = _inspection(runtime, task, inspection_id)
     with runtime.catalog.read() as transaction:
@@ -81,7 +82,7 @@ def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
         task.report("read", 0.0)
         version = _version(runtime, inspection, inspection.version)
         scorer = load_scorer(_files(runtime, version, folder / "model"))
-        with work.open_stored(runtime, dataset, folder, task) as table:
+        with open_stored(runtime, dataset, folder, task) as table:
             result = ask_about(
                 table,
                 scorer,
@@ -101,7 +102,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
     from ecluse.apps.fraud.labelling.learned_report import learned_report
     from ecluse.apps.fraud.labelling.questions import QuestionSet
     from ecluse.apps.fraud.labelling.scoring import LEARNED_FILE, save_learned
-    from ecluse.apps.fraud.scoring.scorers import base_scorer, load_scorer
+    from ecluse.apps.fraud.scorers import base_scorer, load_scorer
     from ecluse.apps.fraud.training.card import add_learned
 
     inspection, dataset = _inspection(runtime, task, inspection_id)
@@ -113,7 +114,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
         task.report("read", 0.0)
         files = _files(runtime, version, folder / "model")
         request = inspection.request
-        with work.open_stored(runtime, dataset, folder, task) as table:
+        with open_stored(runtime, dataset, folder, task) as table:
             made = learn_about(
                 table,
                 base_scorer(files),
@@ -232,7 +233,7 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
     from ecluse.apps.fraud.evaluation.drift import TrainingSketch
     from ecluse.apps.fraud.monitoring.outcomes import Outcomes, label_column, outcomes_within, read_outcomes
     from ecluse.apps.fraud.monitoring.report import watch
-    from ecluse.apps.fraud.scoring.scorers import load_scorer
+    from ecluse.apps.fraud.scorers import load_scorer
 
     inspection, dataset = _inspection(runtime, task, inspection_id)
     request = inspection.request
@@ -242,11 +243,11 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
         files = _files(runtime, version, folder / "model")
         target, positive = _target(files)
         outcomes: Outcomes | None = None
-        with work.open_stored(runtime, dataset, folder, task) as table:
+        with open_stored(runtime, dataset, folder, task) as table:
             if request.get("outcomes"):
-                other = work.table_of(runtime, task.user_id, request["outcomes"])
+                other = table_of(runtime, task.user_id, request["outcomes"])
                 (folder / "outcomes").mkdir()
-                with work.open_stored(runtime, other, folder / "outcomes", task) as given:
+                with open_stored(runtime, other, folder / "outcomes", task) as given:
                     column = request["label"] or label_column(given.columns, request["identifier"], target)
                     outcomes = read_outcomes(
                         given,
@@ -290,7 +291,7 @@ def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
     inspection, dataset = _inspection(runtime, task, inspection_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
-        with work.open_stored(runtime, dataset, folder, task) as table:
+        with open_stored(runtime, dataset, folder, task) as table:
             seen = {
                 letter: rows_learned(
                     runtime,
@@ -344,7 +345,7 @@ def _compared(
 ) -> dict[str, Any]:
     from ecluse.apps.fraud.monitoring.comparison import Side, compare_on
     from ecluse.apps.fraud.monitoring.outcomes import outcomes_within
-    from ecluse.apps.fraud.scoring.scorers import load_scorer
+    from ecluse.apps.fraud.scorers import load_scorer
 
     sides = []
     target, positive = "", None
@@ -376,13 +377,13 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
     from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, train
 
     run = work.run_of(runtime, task, run_id)
-    dataset = work.table_of(runtime, task.user_id, run.dataset_id)
+    dataset = table_of(runtime, task.user_id, run.dataset_id)
     plan = TrainingPlan.from_dict(run.plan)
     with runtime.scratch() as folder:
         task.report("read", 0.0, _("Keeping rows for the comparison"))
         destination, part = folder / "model", folder / "part"
         destination.mkdir()
-        with work.open_stored(runtime, dataset, folder, task) as table:
+        with open_stored(runtime, dataset, folder, task) as table:
             held = hold_out(table, plan)
             write_rows(table, ~held, part)
         # The rows to measure on are kept already: of the others all are learned from.
@@ -427,7 +428,7 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
     old = _version(runtime, inspection, inspection.version)
     with runtime.scratch() as folder:
         part = folder / "part"
-        with work.open_stored(runtime, dataset, folder, task) as table:
+        with open_stored(runtime, dataset, folder, task) as table:
             held = hold_out(table, TrainingPlan.from_dict(run.plan))
             before = int(held.sum())
             seen = rows_learned(runtime, old, dataset, table, folder / "seen")
@@ -478,7 +479,7 @@ def _done(
 def _inspection(runtime: Runtime, task: Task, inspection_id: str) -> tuple[Inspection, Dataset]:
     with runtime.catalog.read() as transaction:
         inspection = inspections.inspection_of(transaction, task.user_id, inspection_id)
-    dataset = work.table_of(runtime, task.user_id, inspection.dataset_id)
+    dataset = table_of(runtime, task.user_id, inspection.dataset_id)
     while dataset.state == "profiling":
         task.report("read", 0.0, _("Waiting for the table to be read"))
         time.sleep(0.5)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from ecluse.apps.fraud.references.matching import Match
+    from ecluse.apps.fraud.references.facts import Match
 
 KIND: Final = "evaluate_reference"
 #: A table is scored by the best so many that it matches, as an ensemble would be.
@@ -116,7 +116,7 @@ def _measure(
     """None where the table's reference was kept without a sample."""
     import polars as pl
 
-    from ecluse.apps.fraud.evaluation.metrics import average_precision, roc_auc
+    from ecluse.apps.fraud.measures import average_precision, roc_auc
 
     manifest = library.manifest_of(runtime, table)
     if all(file.path != library.SAMPLE_FILE for file in manifest.files):

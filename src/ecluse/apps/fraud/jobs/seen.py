@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.jobs import main as work
+from ecluse.apps.fraud.jobs.tables import open_stored, table_of
 from ecluse.apps.fraud.performance import TrainedReport, read_report, read_trained_report
 from ecluse.apps.fraud.rows import labels
 from ecluse.catalog import models as model_rows
@@ -127,7 +127,7 @@ def _alike(
     if older.sha256 == dataset.sha256:
         return learned.among(table)
     folder.mkdir()
-    with work.open_stored(runtime, older, folder) as there:
+    with open_stored(runtime, older, folder) as there:
         found = rows_of(table, there, learned.among(there), but=learned.but)
     return np.zeros(table.row_count(), dtype=np.bool_) if found is None else found
 
@@ -152,6 +152,6 @@ def _is_hidden(version: ModelVersion) -> bool:
 
 def _table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset | None:
     try:
-        return work.table_of(runtime, user_id, dataset_id)
+        return table_of(runtime, user_id, dataset_id)
     except NotFound:
         return None

@@ -23,7 +23,7 @@ from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.sentences import _
 
 if TYPE_CHECKING:
-    from ecluse.apps.fraud.scoring.scorers import Scorer
+    from ecluse.apps.fraud.scoring.scorer import Scorer
 
 Floats = NDArray[np.float64]
 

@@ -10,16 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.evaluation.metrics import (
-    average_precision,
-    confusion,
-    half_rows,
-    precision_recall_curve,
-    roc_auc,
-)
+from ecluse.apps.fraud.evaluation.metrics import confusion, half_rows, precision_recall_curve
+from ecluse.apps.fraud.measures import average_precision, roc_auc
 from ecluse.apps.fraud.monitoring.outcomes import Outcomes
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
-from ecluse.apps.fraud.scoring.scorers import Scorer
+from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.scoring.scoring import missing_message
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.evaluation.drift import DriftCounter, TrainingSketch, drift_of, stability_index
 from ecluse.apps.fraud.evaluation.metrics import bootstrap_intervals, confusion, measure, share_intervals
 from ecluse.apps.fraud.monitoring.outcomes import Outcomes
-from ecluse.apps.fraud.scoring.scorers import Scorer
+from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN

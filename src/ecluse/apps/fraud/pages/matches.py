@@ -27,7 +27,7 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
 if TYPE_CHECKING:
-    from ecluse.apps.fraud.references.matching import Match, MatchResult
+    from ecluse.apps.fraud.references.facts import Match, MatchResult
 
 router = APIRouter()
 #: From this fit on references judge alone (`ensembles.building.STRONG`, which the web process does not load).

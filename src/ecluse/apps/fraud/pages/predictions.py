@@ -11,10 +11,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from ecluse.apps.fraud.api.predictions import ranking_of, report_of, send_prediction, send_riskiest
-from ecluse.apps.fraud.evaluation.ranking import Ranking
-from ecluse.apps.fraud.pages import charts as model_figures
-from ecluse.apps.fraud.pages.budget import (
+from ecluse.apps.fraud.api.budget import (
     Meaning,
     cut_at,
     cuts_of,
@@ -24,6 +21,9 @@ from ecluse.apps.fraud.pages.budget import (
     score_names,
     tell,
 )
+from ecluse.apps.fraud.api.predictions import ranking_of, report_of, send_prediction, send_riskiest
+from ecluse.apps.fraud.evaluation.ranking import Ranking
+from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.usual import COMMON
 from ecluse.apps.fraud.performance import AnyReport, EnsembleReport
 from ecluse.apps.fraud.rows import datasets, labels, predictions

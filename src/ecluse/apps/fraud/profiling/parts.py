@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.evaluation.drift import DriftCounter, reference_of
-from ecluse.apps.fraud.evaluation.metrics import Floats, Labels
+from ecluse.apps.fraud.measures import Floats, Labels
 from ecluse.apps.fraud.performance import ColumnDrift, LabelSuspects, Repeated
 from ecluse.sentences import _, num
 

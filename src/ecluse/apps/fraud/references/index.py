@@ -30,7 +30,7 @@ from ecluse.apps.fraud.tables.sketches import KINDS, QUANTILES, ColumnSketch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ecluse.apps.fraud.references.matching import ReferenceFacts
+    from ecluse.apps.fraud.references.facts import ReferenceFacts
 
     Floats = NDArray[np.float32]
     Integers = NDArray[np.int64]

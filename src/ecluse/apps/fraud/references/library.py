@@ -25,8 +25,8 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _
 
 if TYPE_CHECKING:
+    from ecluse.apps.fraud.references.facts import MatchResult, ReferenceFacts
     from ecluse.apps.fraud.references.index import ReferenceIndex
-    from ecluse.apps.fraud.references.matching import MatchResult, ReferenceFacts
 
 logger = logging.getLogger(__name__)
 #: Rows of a reference's table, with their label, beside its model.
@@ -91,7 +91,7 @@ def is_readable(row: ReferenceModel) -> bool:
 
 def facts(row: ReferenceModel) -> ReferenceFacts:
     """What matching knows of a reference; without a column where it has no sketches."""
-    from ecluse.apps.fraud.references.matching import ReferenceFacts
+    from ecluse.apps.fraud.references.facts import ReferenceFacts
     from ecluse.apps.fraud.tables.sketches import ColumnSketch
 
     return ReferenceFacts(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ecluse.apps.fraud.references.facts import Match, MatchResult, Pair
 from ecluse.apps.fraud.references.index import Candidate, Columns, Vocabulary, columns_of
 from ecluse.apps.fraud.tables.names import is_anonymous, meaning, name_reason, split_words
 from ecluse.apps.fraud.tables.sketches import KINDS, OUTER, QUANTILES, ColumnSketch
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ecluse.apps.fraud.references.index import ReferenceIndex
 
     Matrix = NDArray[np.floating[Any]]
-
-__all__ = ["GATE", "Match", "MatchResult", "Pair", "ReferenceFacts", "match_names", "match_table"]
 
 GATE: Final = 0.5
 """Below this similarity a match is refused: over 18 unrelated tables none reached it, the highest was .43
@@ -89,55 +88,6 @@ CANDIDATES: Final = 20
 MOST_COLUMNS: Final = 1_000
 """Columns of a table that are compared; of a wider one, those that tell most."""
 ROUGH: Final = 0.2
-
-
-@dataclass(frozen=True)
-class ReferenceFacts:
-    """What the library knows of a reference. `importance` by column, any positive scale."""
-
-    name: str
-    domain: str
-    columns: tuple[ColumnSketch, ...]
-    importance: dict[str, float]
-    rows: int = 0
-    fraud_rate: float = 0.0
-    performance: dict[str, Any] = field(default_factory=dict)
-    transfer: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A column of the person's table (`theirs`) that stands for one of the reference (`ours`)."""
-
-    theirs: str
-    ours: str
-    why: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Match:
-    """`missing`: columns of the reference that nothing stands for, the most important first."""
-
-    reference: str
-    similarity: float
-    columns: tuple[Pair, ...]
-    missing: tuple[str, ...]
-    domain: str
-
-
-@dataclass(frozen=True)
-class MatchResult:
-    """`matches` holds what reached the gate, best first; where nothing did (`abstain`), the nearest, to show.
-    `below`: the next nearest, which are not used, to show."""
-
-    abstain: bool
-    reason: str
-    matches: tuple[Match, ...]
-    below: tuple[Match, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def match_table(

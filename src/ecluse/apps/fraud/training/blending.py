@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.evaluation.metrics import average_precision
+from ecluse.apps.fraud.measures import average_precision
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]

@@ -12,9 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.evaluation.metrics import (
-    average_precision,
     bootstrap_intervals,
-    calibration_curve,
     confusion,
     costs,
     measure,
@@ -26,6 +24,7 @@ from ecluse.apps.fraud.evaluation.segments import by_period, weakest_groups
 from ecluse.apps.fraud.evaluation.split import Split
 from ecluse.apps.fraud.families import FittedModel
 from ecluse.apps.fraud.features.selection import best_single
+from ecluse.apps.fraud.measures import average_precision, calibration_curve
 from ecluse.apps.fraud.performance import (
     Baseline,
     BlendMember,

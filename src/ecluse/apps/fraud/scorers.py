@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -18,56 +17,13 @@ from ecluse.apps.fraud.labelling.scoring import with_learned
 from ecluse.apps.fraud.scoring import scoring
 from ecluse.apps.fraud.scoring.columns import PROBABILITY
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores
+from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.scoring.scoring import ColumnCheck, FraudModel, ReasonsFor
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
-
-
-class Scorer(Protocol):
-    """What scores rows: the same score for the same row, whatever the batch and the order."""
-
-    @property
-    def required_columns(self) -> tuple[str, ...]: ...
-
-    def check(self, columns: Sequence[str]) -> ColumnCheck:
-        """How a table's columns meet those that are required, by exact name."""
-        ...
-
-    def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
-        """The scores of raw rows. Raises ColumnsMissing."""
-        ...
-
-    def scores_of(self, scored: pl.DataFrame) -> Floats:
-        """(rows,) what orders rows that were scored, on the scale of the version's threshold."""
-        ...
-
-    def stated_of(self, scored: pl.DataFrame) -> Floats:
-        """(rows,) the same order on a scale to learn from: its mean is the rate of fraud held to be true."""
-        ...
-
-    def opinions_of(self, raw: pl.DataFrame) -> Floats | None:
-        """(rows, members) what each member of an ensemble says of raw rows, in log-odds; None with fewer than two."""
-        ...
-
-    def score_table(
-        self,
-        table: Table,
-        *,
-        reasons_for: ReasonsFor | None = "risky",
-        columns: Mapping[str, str] | None = None,
-        progress: Callable[[int], None] | None = None,
-        kept: KeptScores | None = None,
-    ) -> Iterator[pl.DataFrame]:
-        """The scores of a table, batch by batch. `columns` {ours: theirs} names columns otherwise.
-
-        What is `kept` is not scored again.
-
-        Raises ColumnsMissing; InvalidInput for columns that do not exist.
-        """
-        ...
 
 
 @dataclass(frozen=True)

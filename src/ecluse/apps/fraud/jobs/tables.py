@@ -1,0 +1,51 @@
+"""Fetch and open the stored tables that jobs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.fraud.tables.dataset import Table
+from ecluse.apps.fraud.tables.layout import layout_of
+from ecluse.catalog.tables import Dataset
+from ecluse.errors import (
+    DigestMismatch,
+    NotFound,
+)
+from ecluse.jobs import Task
+from ecluse.runtime import Runtime
+from ecluse.sentences import _
+from ecluse.storage import safe_filename
+
+
+def open_stored(runtime: Runtime, dataset: Dataset, folder: Path, task: Task | None = None) -> Table:
+    """A stored table, read to its end by a process of its own; see `read_upload`. The task may end it."""
+    from ecluse.apps.fraud.actions.uploads import read_upload
+
+    return read_upload(
+        fetch_table(runtime, dataset, folder),
+        dataset.filename,
+        layout_of(dataset),
+        folder=folder,
+        memory=runtime.settings.reader_max_bytes,
+        heard=None if task is None else lambda fraction, message: task.report("read", 0.0),
+    )
+
+
+def fetch_table(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
+    """The table as a local file in a scratch folder, compared with the digest taken at its upload."""
+    path = folder / safe_filename(dataset.filename)
+    located = runtime.stores.locate(dataset.url)
+    stored = located.store.download(located.key, path)
+    if stored.sha256 != dataset.sha256:
+        raise DigestMismatch(
+            _("%(file)s was changed in the store after its upload. Upload it again.", file=dataset.filename)
+        )
+    return path
+
+
+def table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
+    if dataset_id is None:
+        raise NotFound(_("The table was deleted before the job ran. Upload it again."))
+    with runtime.catalog.read() as transaction:
+        return datasets.dataset_of(transaction, user_id, dataset_id)
