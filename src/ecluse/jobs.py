@@ -730,7 +730,7 @@ def _may_be_id(job_id: str) -> bool:
 
 
 def _job(row: JobRow, place: int) -> Job:
-    status = cast("JobStatus", row.status)
+    status = cast(JobStatus, row.status)
     return Job(
         id=row.id,
         kind=row.kind,

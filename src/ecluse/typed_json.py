@@ -41,7 +41,7 @@ def read(kind: type[T], data: Mapping[str, Any], name: str) -> T:
     Raises:
         UnreadableRecord: a required key is missing, or a value has another type than its field.
     """
-    value: T = _reader_of(cast("Hashable", kind))(data, name)
+    value: T = _reader_of(cast(Hashable, kind))(data, name)
     return value
 
 

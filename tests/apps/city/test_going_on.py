@@ -184,7 +184,7 @@ def test_a_sample_that_is_interrupted_writes_the_feeds_of_each_day_once(
             raise JobCancelled("The worker stops; the next one takes the job up.")
 
     monkeypatch.setattr(demo, "_write_feeds", counted)
-    kept, told = cast("Checkpoints", Memory()), list[float]()
+    kept, told = cast(Checkpoints, Memory()), list[float]()
     first = date(2025, 9, 1)
     with pytest.raises(JobCancelled):
         demo.write_demo(raw, first, 3, arcs=30, report=stop, checkpoints=kept)

@@ -61,13 +61,8 @@ class Told:
     def saved(self) -> bytes | None:
         return self.kept
 
-<<<<<<< HEAD
     def cache(self, meaning: str) -> ArrayCache:
         return ArrayCache(meaning, checkpoints=cast(Checkpoints, self.memory))
-=======
-    def seen(self, meaning: str) -> Seen:
-        return Seen(meaning, checkpoints=cast("Checkpoints", self.memory))
->>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
 
 
 def drawing(label: int, seed: int) -> bytes:

@@ -130,7 +130,7 @@ def test_an_audit_that_is_interrupted_again_and_again_goes_on_on_other_machines_
         audit_work, "checkpoints_of", lambda runtime, task: jobs.setdefault(task.job_id, Memory())
     )
     row = scenes(runtime, user, tmp_path / "in")
-    audit_work._audit(runtime, cast("Task", Interrupted(user, "whole")), row.id)
+    audit_work._audit(runtime, cast(Task, Interrupted(user, "whole")), row.id)
     expected, whole_work = told_of(runtime, user, row), Counter(work)
     rows = forget(runtime, user, row)
     assert told_of(runtime, user, row) != expected
@@ -139,11 +139,11 @@ def test_an_audit_that_is_interrupted_again_and_again_goes_on_on_other_machines_
     for at in (0.2, 0.6, 0.8, 0.96):
         task = Interrupted(user, "job", at)
         with pytest.raises(JobCancelled):
-            audit_work._audit(runtime, cast("Task", task), row.id)
+            audit_work._audit(runtime, cast(Task, task), row.id)
         assert task.fractions[0] >= 0.8 * reached, "what is shown does not fall back"
         reached = task.fractions[-1]
         another_machine(runtime)
-    audit_work._audit(runtime, cast("Task", Interrupted(user, "job")), row.id)
+    audit_work._audit(runtime, cast(Task, Interrupted(user, "job")), row.id)
     assert told_of(runtime, user, row) == expected
     assert whole_work["_seen"] == work["_seen"] == rows
     assert whole_work["_model"] == work["_model"] > 0
@@ -155,13 +155,8 @@ def test_an_audit_that_is_interrupted_again_and_again_goes_on_on_other_machines_
 def test_what_was_seen_of_one_meaning_is_not_taken_for_another_and_a_damaged_part_is_seen_anew(
     runtime: Runtime, user: User
 ) -> None:
-<<<<<<< HEAD
     kept = checkpoints_of(runtime, cast(Task, SimpleNamespace(job_id="job", user_id=user.id)))
     first = ArrayCache("network-1", checkpoints=kept)
-=======
-    kept = checkpoints_of(runtime, cast("Task", SimpleNamespace(job_id="job", user_id=user.id)))
-    first = Seen("network-1", checkpoints=kept)
->>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
     for number in range(3):
         first.keep(f"{number:064}", features=np.full(4, number, np.float32))
     first.flush()
@@ -213,7 +208,7 @@ def test_an_import_that_is_interrupted_fetches_no_file_twice_and_says_what_becam
             raise JobCancelled("The worker stops; the next one takes the job up.")
 
     def kept() -> checkpoints.Checkpoints:
-        return checkpoints_of(runtime, cast("Task", SimpleNamespace(job_id="job", user_id=user.id)))
+        return checkpoints_of(runtime, cast(Task, SimpleNamespace(job_id="job", user_id=user.id)))
 
     with pytest.raises(JobCancelled):
         import_images(runtime, user.id, interrupted.id, files_of(40, read), report=stop, checkpoints=kept())
@@ -236,7 +231,7 @@ def test_an_import_of_other_files_with_the_checkpoint_of_one_before_reads_all_of
     runtime: Runtime, user: User
 ) -> None:
     row, other = (workflows.make_set(runtime, user.id, name) for name in ("one", "other"))
-    kept = checkpoints_of(runtime, cast("Task", SimpleNamespace(job_id="job", user_id=user.id)))
+    kept = checkpoints_of(runtime, cast(Task, SimpleNamespace(job_id="job", user_id=user.id)))
     import_images(runtime, user.id, row.id, files_of(6, Counter()), checkpoints=kept)
     read = Counter[str]()
     done = import_images(runtime, user.id, other.id, files_of(6, read), checkpoints=kept)
@@ -250,7 +245,7 @@ def test_an_audit_whose_worker_is_killed_goes_on_on_another_machine_without_the_
 ) -> None:
     """Every image was seen when it is killed: the next worker finds the same though no image can be read any more."""
     row = scenes(runtime, user, tmp_path / "in")
-    audit_work._audit(runtime, cast("Task", Interrupted(user, "whole")), row.id)
+    audit_work._audit(runtime, cast(Task, Interrupted(user, "whole")), row.id)
     expected = told_of(runtime, user, row)
     forget(runtime, user, row)
     job_id = start_audit(runtime, user.id, row.id)

@@ -222,7 +222,7 @@ class Reporting:
 def test_two_attempts_at_one_training_publish_once(quick: None, runtime: Runtime, user: User) -> None:
     add_set(runtime, user.id)
     run = training.start_training(runtime, user.id, "shapes", REQUEST)
-    task = cast("Task", Reporting(run))
+    task = cast(Task, Reporting(run))
     split_id = training_work._split(runtime, task, run.id)
     one, two = (training_work._learn(runtime, task, run.id, split_id) for _ in range(2))
     training_work.publish(runtime, task, run.id, two)
@@ -238,13 +238,8 @@ def test_a_version_that_was_committed_before_its_worker_died_ends_its_run_as_don
 ) -> None:
     add_set(runtime, user.id)
     run = training.start_training(runtime, user.id, "shapes", REQUEST)
-<<<<<<< HEAD
     task = cast(Task, Reporting(run))
     trained = training_work._learn(runtime, task, run.id, training_work._split(runtime, task, run.id))
-=======
-    task = cast("Task", Reporting(run))
-    learned = training_work._learn(runtime, task, run.id, training_work._split(runtime, task, run.id))
->>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -272,13 +267,8 @@ def test_a_checkpoint_is_read_back_as_it_was_kept_and_a_damaged_one_is_left_asid
 ) -> None:
     add_set(runtime, user.id)
     run = training.start_training(runtime, user.id, "shapes", REQUEST)
-<<<<<<< HEAD
     callbacks = RunCallbacks(runtime, cast(Task, Reporting(run)), run, 0.0, 1.0)
     assert callbacks.saved() is None
-=======
-    teaching = RunTeaching(runtime, cast("Task", Reporting(run)), run, 0.0, 1.0)
-    assert teaching.saved() is None
->>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
     for content in (b"first", b"second", b"second"):
         callbacks.save(content)
         assert len(checkpoints(runtime, user, of_the_run=True)) == 1
@@ -302,11 +292,7 @@ def test_an_epoch_told_again_replaces_the_first_and_a_report_stays_within_its_sh
     run = training.start_training(runtime, user.id, "shapes", REQUEST)
     told: list[tuple[str, float]] = []
     task = SimpleNamespace(report=lambda stage, fraction, message: told.append((stage, fraction)))
-<<<<<<< HEAD
     callbacks = RunCallbacks(runtime, cast(Task, task), run, 0.2, 0.8)
-=======
-    teaching = RunTeaching(runtime, cast("Task", task), run, 0.2, 0.8)
->>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
     for loss in (0.9, 0.7):
         callbacks.epoch(Epoch(1, loss, 0.5, loss, 0.5))
     for fraction in (-1.0, 0.5, 2.0):
@@ -329,7 +315,7 @@ def test_an_epoch_told_again_replaces_the_first_and_a_report_stays_within_its_sh
         TrainingRequest("m", options=Options(device="cuda")),
         TrainingRequest("m", options=Options(batch_size=100_000)),
         TrainingRequest("m", options=Options(architecture="resnet18")),
-        TrainingRequest("m", cast("Any", "magic")),
+        TrainingRequest("m", cast(Any, "magic")),
     ],
 )
 def test_a_choice_that_cannot_be_used_is_refused_before_anything_is_queued(

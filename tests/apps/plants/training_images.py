@@ -93,10 +93,5 @@ class Notes:
     def saved(self) -> bytes | None:
         return self.kept
 
-<<<<<<< HEAD:tests/apps/plants/training_images.py
     def cache(self, meaning: str) -> ArrayCache:
         return ArrayCache(meaning, checkpoints=cast(Checkpoints, self.memory))
-=======
-    def seen(self, meaning: str) -> Seen:
-        return Seen(meaning, checkpoints=cast("Checkpoints", self.memory))
->>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps):tests/apps/plants/lessons.py

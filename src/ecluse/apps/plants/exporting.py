@@ -130,21 +130,12 @@ def table_of(images: list[Exported]) -> bytes:
 def _zipped(runtime: Runtime, images: list[Exported]) -> Iterator[bytes]:
     sink = _Sink()
     # Images are compressed already.
-<<<<<<< HEAD
     with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED) as archive:
         for image in images:
             archive.writestr(zipfile.ZipInfo(image.path), _bytes(runtime, image.row))
             yield sink.take()
         archive.writestr(zipfile.ZipInfo(TABLE), table_of(images))
     yield sink.take()
-=======
-    with zipfile.ZipFile(cast("IO[bytes]", sink), "w", zipfile.ZIP_STORED) as archive:
-        for one in found:
-            archive.writestr(zipfile.ZipInfo(one.path), _bytes(runtime, one.row))
-            yield sink.taken()
-        archive.writestr(zipfile.ZipInfo(TABLE), table_of(found))
-    yield sink.taken()
->>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
 
 
 class _Sink:

@@ -312,7 +312,7 @@ def set_state(
 
 def set_groups(transaction: Transaction, set_id: str, groups: Mapping[str, str | None]) -> None:
     """Say of images, by their ids, which of them look nearly the same: the id of the first of its group, or None."""
-    table = cast("Table", Image.__table__)
+    table = cast(Table, Image.__table__)
     change = update(table).where(table.c.set_id == set_id, table.c.id == bindparam("image"))
     values = [{"image": image_id, "group": group} for image_id, group in groups.items()]
     if values:
@@ -324,7 +324,7 @@ def set_suspicions(
 ) -> None:
     """Keep what was found of labels: (image, label, suspicion, suggested label); one that has another label now, or
     whose label a person chose or confirmed, is left as it is."""
-    table = cast("Table", Image.__table__)
+    table = cast(Table, Image.__table__)
     change = (
         update(table)
         .where(

@@ -15,12 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ecluse import models
 from ecluse.apps.fraud import links
-<<<<<<< HEAD
 from ecluse.apps.fraud.actions.main import Reasons, plan_training
-=======
-from ecluse.apps.fraud.actions.main import Reasons, TrainingRequest, plan_training
 from ecluse.apps.fraud.jobs.tables import fetch_table, open_stored, table_of
->>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
 from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance import (
     AnyReport,
@@ -31,12 +27,8 @@ from ecluse.apps.fraud.performance import (
 )
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
 from ecluse.apps.fraud.rows.training import TrainingRun
-<<<<<<< HEAD
-from ecluse.apps.fraud.tables.layout import Layout, layout_of
-from ecluse.apps.fraud.training.request import TrainingRequest
-=======
 from ecluse.apps.fraud.tables.layout import Layout
->>>>>>> 858536b (fraud: no circle of imports, folders in one order, which a contract keeps)
+from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication
 from ecluse.checkpoints import checkpoints_of
