@@ -29,7 +29,10 @@ from tests.apps.plants.tiny import KNOWN, TRANSFORM, WEIGHTS, tiny_graph
 #: Each call that could run what a file says, make objects that it names, or start a program; and why it may.
 PLACES: Final = {
     ("apps/fraud/families/__init__.py", "import_module"): "a name of FAMILIES, which is in the code",
-    ("application.py", "importlib.import_module"): "a name that an installed application declares in its code",
+    (
+        "application.py",
+        "importlib.import_module",
+    ): "a name that an installed application declares in its code",
     (
         "confined.py",
         "importlib.import_module",

@@ -22,6 +22,7 @@ from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.record import TrainingRecord
 from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, TrainingReport, digest_of, train
 from ecluse.errors import CannotRepeat, InvalidInput, TrainingTooSlow, UnusableTarget
+from ecluse.sentences import unpack
 
 PLAN = TrainingPlan(
     "is_fraud",
@@ -169,7 +170,7 @@ def test_a_goal_of_least_cost_reports_what_a_thousand_rows_cost(tmp_path: Path) 
 
 def test_the_report_is_the_content_of_performance_json(trained: tuple[TrainingReport, Path]) -> None:
     report, folder = trained
-    saved = json.loads((folder / "performance.json").read_text())
+    saved = unpack(json.loads((folder / "performance.json").read_text()))
     assert saved == report_content(report)
     assert read_training_report(saved) == report
 
