@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecluse.errors import ApplicationBroken
+from ecluse.metrics import Metric
 
 GROUP: Final = "ecluse.apps"
 #: The distribution of this package.
@@ -108,6 +109,8 @@ class Application:
     tags: Mapping[str, str] = field(default_factory=dict)
     #: Addresses to which files are sent: a body of any other is held to a megabyte.
     uploads: tuple[str, ...] = ()
+    #: What its models are judged by, the most important first: `Sequence[ecluse.metrics.Metric]`.
+    metrics: str = ""
     #: What there is to say of its trainings: `tracking.kinds.TrackedRuns`.
     runs: str = ""
     #: A template that is part of the page of every run, such as "birds/_run.html"; it is given `run`.
@@ -215,6 +218,15 @@ def load(reference: str) -> Any:
     except Exception as error:  # whatever a package of another does when it is imported
         raise ApplicationBroken(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
     return value
+
+
+def known_metrics() -> dict[str, Metric]:
+    """List what models of any application are judged by, by name; the first application to name one describes it."""
+    found: dict[str, Metric] = {}
+    for _application, metrics in parts("metrics"):
+        for metric in metrics:
+            found.setdefault(metric.name, metric)
+    return found
 
 
 def parts(

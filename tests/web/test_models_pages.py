@@ -15,15 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse import models as published
+from ecluse.apps.fraud.metrics import METRICS as FRAUD_METRICS
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.performance import Curves, PrecisionRecallPoint, read_report, read_trained_report
+from ecluse.apps.plants.metrics import METRICS as PLANTS_METRICS
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.errors import CannotSign
+from ecluse.metrics import Metric
 from ecluse.registry import Manifest, ManifestFile
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
+from ecluse.tracking import better_way
 from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
 from ecluse.web.i18n import Words
+from ecluse.web.pages.models import figure_names
 from tests.servers import ObjectServer
 from tests.web import invented
 from tests.web.test_pages import Browser, browser, publish
@@ -525,3 +530,15 @@ def test_a_link_downloads_one_file_without_an_account_until_it_expires(
         assert httpx.get(told["url"]).content == b"weights"
         link = published.signed_link(opened, row, "weights.bin", timedelta(seconds=60))
         assert link.file.sha256 == told["sha256"]
+
+
+@pytest.mark.parametrize("metric", [*FRAUD_METRICS, *PLANTS_METRICS], ids=lambda metric: metric.name)
+def test_a_metric_of_an_application_is_named_and_judged_wherever_figures_are_shown(metric: Metric) -> None:
+    assert figure_names(Words("en"))[metric.name]
+    assert figure_names(Words("fr"))[metric.name]
+    assert better_way(metric.name) == metric.better
+    details: dict[str, Any] = {"metrics": {metric.name: 0.5}}
+    row = ModelVersion(application="birds", report=details, details=details)
+    shown = headline(row)
+    assert shown is not None
+    assert (shown.name, shown.better) == (metric.name, metric.better)

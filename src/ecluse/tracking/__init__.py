@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from ecluse.application import known_metrics
 from ecluse.catalog import Catalog, Transaction, runs
 from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog.runs import Curves, Point
@@ -264,7 +265,9 @@ def main_metric(run: Run) -> Figure | None:
 
 
 def better_way(name: str) -> Literal["higher", "lower"] | None:
-    """Return which way a metric gets better, by its name; None where that is not known."""
+    """Return which way a metric gets better: as its application says, else by its name; None where not known."""
+    if (metric := known_metrics().get(name)) is not None:
+        return metric.better
     if any(word in name for word in _LOWER):
         return "lower"
     return "higher" if any(word in name for word in _HIGHER) else None

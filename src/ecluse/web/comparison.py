@@ -9,27 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from ecluse.application import known_metrics
 from ecluse.catalog.tables import ModelVersion
+from ecluse.metrics import Better
 from ecluse.registry import LEVELS, Manifest, ManifestFile, fits_float
 
 Interval = tuple[float, float]
 Verdict = Literal["better", "worse", "overlap"]
-#: Which way a figure we know gets better. Of any other we only say the difference.
-HIGHER: Final = frozenset(
-    {
-        "average_precision",
-        "roc_auc",
-        "precision",
-        "recall",
-        "f1",
-        "recall_top_1_percent",
-        "recall_top_5_percent",
-        "served_accuracy",
-        "accuracy",
-        "macro_f1",
-    }
-)
-LOWER: Final = frozenset({"brier", "calibration_error", "expected_calibration_error", "log_loss"})
 #: What of a performance report was chosen or given, rather than measured.
 _REPORT_SETTINGS: Final = (
     "target", "positive_value", "family", "params", "goal", "threshold", "fitted_on", "features", "budget_s",
@@ -48,7 +34,7 @@ class Figure:
     b: float | None
     a_interval: Interval | None = None
     b_interval: Interval | None = None
-    better: Literal["higher", "lower"] | None = None
+    better: Better | None = None
 
     @property
     def difference(self) -> float | None:
@@ -229,8 +215,10 @@ def _interval(version: ModelVersion, name: str) -> Interval | None:
     return (float(bounds[0]), float(bounds[1])) if bounds else None
 
 
-def _better(name: str) -> Literal["higher", "lower"] | None:
-    return "higher" if name in HIGHER else "lower" if name in LOWER else None
+def _better(name: str) -> Better | None:
+    """Return which way a figure gets better; of one that no application knows only the difference is said."""
+    metric = known_metrics().get(name)
+    return None if metric is None else metric.better
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

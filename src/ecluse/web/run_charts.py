@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ecluse.application import known_metrics
 from ecluse.catalog.runs import Curves, Point
 from ecluse.tracking import Compared, better_way
 from ecluse.tracking.kinds import tracked_runs
@@ -127,21 +128,12 @@ def points_step(lines: Sequence[Line]) -> int:
 
 
 def _names(say: Words) -> dict[str, str]:
-    return {
-        "average_precision": say._("Average precision"),
+    titles = {name: say._(metric.title) for name, metric in known_metrics().items()}
+    return titles | {
         "validation_average_precision": say._("Average precision, rows held out"),
         "best_validation_average_precision": say._("Best average precision so far"),
-        "roc_auc": say._("ROC AUC"),
-        "precision": say._("Precision"),
-        "recall": say._("Recall"),
-        "f1": say._("F1"),
-        "brier": say._("Brier score, 0 is best"),
         "threshold": say._("Threshold"),
-        "log_loss": say._("Log loss, 0 is best"),
         "loss": say._("Loss, 0 is best"),
-        "accuracy": say._("Accuracy"),
-        "macro_f1": say._("F1, mean of the labels"),
-        "expected_calibration_error": say._("Calibration error"),
         "train_loss": say._("Loss, training"),
         "train_accuracy": say._("Accuracy, training"),
         "validation_loss": say._("Loss, validation"),

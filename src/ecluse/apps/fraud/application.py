@@ -33,6 +33,7 @@ APPLICATION: Final = Application(
         "ecluse.apps.fraud.api.labels:router",
         "ecluse.apps.fraud.api.monitoring:router",
     ),
+    metrics="ecluse.apps.fraud.metrics:METRICS",
     commands={
         "fraud": Command(
             "ecluse.apps.fraud.commands.main:fraud", "Analyze, train on and score tables of transactions."

@@ -23,6 +23,7 @@ APPLICATION: Final = Application(
         "ecluse.apps.plants.pages.sets:router",
     ),
     api=("ecluse.apps.plants.api.answers:router", "ecluse.apps.plants.api.sets:router"),
+    metrics="ecluse.apps.plants.metrics:METRICS",
     commands={
         "plants": Command(
             "ecluse.apps.plants.commands.main:plants", "Import, audit and learn from labelled images."

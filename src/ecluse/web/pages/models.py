@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse import upkeep
-from ecluse.application import application_named, part, parts
+from ecluse.application import application_named, known_metrics, part, parts
 from ecluse.catalog import Transaction, models
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import (
@@ -284,23 +284,8 @@ def listed(runtime: Runtime, user_id: str, versions: Sequence[ModelVersion]) -> 
 
 
 def figure_names(say: Words) -> dict[str, str]:
-    """What to call the figures we know; any other is called by its own name."""
-    return {
-        "average_precision": say._("Average precision"),
-        "roc_auc": say._("ROC AUC"),
-        "precision": say._("Precision"),
-        "recall": say._("Recall"),
-        "f1": say._("F1"),
-        "recall_top_1_percent": say._("Fraud in the top 1 %%"),
-        "recall_top_5_percent": say._("Fraud in the top 5 %%"),
-        "brier": say._("Brier score, 0 is best"),
-        "log_loss": say._("Log loss, 0 is best"),
-        "calibration_error": say._("Calibration error"),
-        "served_accuracy": say._("Right as served"),
-        "accuracy": say._("Accuracy"),
-        "macro_f1": say._("Mean F1 of the labels"),
-        "expected_calibration_error": say._("Calibration error"),
-    }
+    """Name the figures that applications know; any other is called by its own name."""
+    return {name: say._(metric.title) for name, metric in known_metrics().items()}
 
 
 def model_page(
