@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.report import make_report
 from ecluse.documents import Document
+from ecluse.sentences import _, num
 
 ZONE = "Europe/Paris"
 LAST = date(2025, 10, 14)
@@ -248,19 +249,33 @@ def metrics_of(day: date, bodies: list[dict[str, Any]], clock: tuple[int, ...]) 
                 {
                     "kind": "set_aside",
                     "source": "works",
-                    "text": "file:///raw/batch/works.csv is no whole gzip file: it is empty. Fetch it again.",
+                    "text": _(
+                        "%(file)s is no whole gzip file: %(error)s. Fetch it again.",
+                        file="file:///raw/batch/works.csv",
+                        error="it is empty",
+                    ),
                 },
                 {
                     "kind": "zones",
                     "source": "zones",
-                    "text": "2,508 of 3,348 arcs lie outside every zone, so that the figures by zone lack them. The "
-                    "zones are probably those of another place, or not in degrees: file:///raw/zones.json. Put the "
-                    "polygons of this city there and compute the day again.",
+                    "text": _(
+                        "%(count)s of %(total)s arcs lie outside every zone, so that the figures by zone lack them. The "
+                        "zones are probably those of another place, or not in degrees: %(values)s. Put the polygons of "
+                        "this city there and compute the day again.",
+                        count=num(2508, ","),
+                        total=num(3348, ","),
+                        values="file:///raw/zones.json",
+                    ),
                 },
                 {
                     "kind": "not_taken",
                     "source": None,
-                    "text": "1 files or folders were seen and not taken: a.csv. See: ecluse city check file:///raw/",
+                    "text": _(
+                        "%(count)s files or folders were seen and not taken: %(values)s. See: ecluse city check %(key)s",
+                        count=num(1, ","),
+                        values="a.csv",
+                        key="file:///raw/",
+                    ),
                 },
             ],
         },

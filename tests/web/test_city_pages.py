@@ -487,7 +487,7 @@ def test_codes_of_the_sources_are_put_in_words_and_dates_of_works_written_as_els
         alerts["alerts"][0]["works"] = ["S-1"]
         opened.documents.put("metrics/alerts", DAY, alerts)
         alert = reader.get(f"{PLACE}/alerts/{alerts['alerts'][0]['id']}").text
-        assert re.search(r"Creation reseaux,\s+13 Sep 2025 to 2 Nov 2025", alert)
+        assert re.search(r"Creation reseaux,\s+13 Sept 2025 to 2 Nov 2025", alert)
         assert "Creation reseaux" in reader.get(f"{PLACE}/works").text
         disruptions = opened.documents.get("metrics/disruptions", DAY)
         disruptions["lines"] = [one | {"network": "network:IDFM:1082"} for one in disruptions["lines"]]

@@ -86,6 +86,11 @@ def test_numbers_follow_the_language() -> None:
     assert ENGLISH.num(None) == "–"
 
 
+def test_a_day_ends_at_an_hour_that_no_clock_shows() -> None:
+    assert [FRENCH.hour(label) for label in ("23:00", "24:00")] == ["23\u00a0h", "24\u00a0h"]
+    assert ENGLISH.hour("24:00") == "24:00"
+
+
 def test_shares_carry_no_more_digits_than_they_need() -> None:
     said = [ENGLISH.percent(share) for share in (0, 0.0014, 0.041, 0.68, 0.9985, 1)]
     assert said == ["0\u00a0%", "0.14\u00a0%", "4.1\u00a0%", "68\u00a0%", "99.85\u00a0%", "100\u00a0%"]

@@ -127,8 +127,9 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
         answer.headers["retry-after"] = str(error.seconds)
         return answer
     if error.status < 500 or isinstance(error, HomeClosed):
-        call = f" Call: {error.call}" if error.call and _wants_json(request) else ""
-        return _answer(request, error.status, error.code, f"{error}{call}")
+        # A sentence within an f-string would no longer know what it was made of.
+        said = f"{error} Call: {error.call}" if error.call and _wants_json(request) else str(error)
+        return _answer(request, error.status, error.code, said)
     reference = _note(request, error)
     message = _AWAY.get(error.code, _("A fault of ours stopped this. Nothing more is known here."))
     return _answer(request, error.status, error.code, message, reference)

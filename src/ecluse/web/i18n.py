@@ -235,7 +235,10 @@ class Words:
         pattern = self._formats.own.get("hour")
         if pattern is None or not clock.endswith(":00"):
             return label.replace(" ", NBSP)
-        text = format_time(time(int(clock[:2])), pattern, locale=self._formats.locale).replace(" ", NBSP)
+        # A day ends at 24:00, which no clock shows: it is said as 23:00 is, with its own number.
+        number = int(clock[:2])
+        text = format_time(time(min(number, 23)), pattern, locale=self._formats.locale)
+        text = text.replace("23", str(number)).replace(" ", NBSP) if number > 23 else text.replace(" ", NBSP)
         return f"{text}{NBSP}({offset})" if offset else text
 
     def when(self, moment: datetime | None) -> str:

@@ -28,6 +28,7 @@ from ecluse.apps.plants.sources.stores import importable, open_prefix
 from ecluse.catalog.tables import Image, ImageSet, User, new_id
 from ecluse.errors import InvalidInput, NotFound, StoreUnavailable, UnreadableImage
 from ecluse.runtime import Runtime
+from ecluse.sentences import Sentence
 from tests.apps.plants.photos import folder_of, photo
 
 
@@ -112,6 +113,8 @@ def test_a_folder_gives_labels_and_what_is_no_image_a_reason(
     assert located.store.get(located.key) == photo(3, format="PNG")
     assert len(stored.perceptual_hash or "") == 16
     refused = {origin: one.reason or "" for origin, one in rows.items() if one.state == "rejected"}
+    assert refused
+    assert all(isinstance(reason, Sentence) for reason in refused.values())
     assert "damaged" in refused["spotted/cut.jpg"]
     assert "not a JPEG" in refused["spotted/text.jpg"]
     assert "empty" in refused["spotted/empty.jpg"]

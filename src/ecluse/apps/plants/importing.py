@@ -307,6 +307,12 @@ def _shown(origin: str) -> str:
     return origin.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:1200]
 
 
+def _shown_reason(reason: str) -> str:
+    """Return a reason as it is kept: as the sentence it is, unless it quotes what no database takes."""
+    shown = _shown(reason)
+    return reason if shown == reason else shown
+
+
 def _shown_label(label: str | None, chosen: str | None) -> str:
     return _shown(label if label is not None else chosen or "")[:100]
 
@@ -371,7 +377,7 @@ def _columns(place: _Place, file: _Examined) -> dict[str, Any]:
         "imported_label": file.label,
         "origin": file.origin,
         "state": "valid" if file.reason is None else "rejected",
-        "reason": None if file.reason is None else _shown(file.reason),
+        "reason": None if file.reason is None else _shown_reason(file.reason),
         "perceptual_hash": file.perceptual_hash,
     }
 
