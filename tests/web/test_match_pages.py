@@ -16,7 +16,7 @@ from ecluse.apps.fraud.actions import ensembles
 from ecluse.apps.fraud.pages.matches import SURE_FIT, corrected, stated_rate
 from ecluse.apps.fraud.references import institutions
 from ecluse.apps.fraud.rows import mappings, training
-from ecluse.catalog import references
+from ecluse.catalog import references, work
 from ecluse.catalog.tables import Dataset, User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -311,9 +311,7 @@ def test_a_simulated_table_is_added_of_a_domain_that_the_library_knows_and_its_m
         built = set(references.domains(transaction))
     assert institutions.institution(row.filename.removesuffix(".csv")).domain in built
     with runtime.catalog.write() as transaction:
-        known = transaction.get(Dataset, row.id)
-        assert known is not None
-        known.state = "ready"
+        work.end(transaction, row.id, "done", None)
     assert client.post("/fraud/m").headers["location"] == where
 
 
