@@ -124,7 +124,6 @@ NAMES_ONE = {
     "errors.py": "errors of ours still stand in the one tree",
     "servers/local.py": "a bucket that has this name where it was made",
     "web/errors.py": "a day that is not there has a page of its own",
-    "web/pages/models.py": "names of two figures, until they stand with the other metrics",
 }
 
 

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.dialects import sqlite
 
+from ecluse.catalog.base import SentenceText
 from ecluse.confined import Limits, run
 from ecluse.errors import InvalidInput, StoreUnavailable
 from ecluse.sentences import (
@@ -221,3 +224,22 @@ def test_what_a_process_of_its_own_answers_keeps_its_sentences() -> None:
     said = run("tests.test_sentences:answer", {}, limits=Limits(memory=2 << 30)).value
     assert said == {"warnings": ["12.5% missing"]}
     assert FRENCH.phrase(said["warnings"][0]) == "12,5\u00a0% manquant"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {SENTENCES: "x"},
+        {SENTENCES: 5},
+        {SENTENCES: [], "document": 3},
+        {"document": _("No model %(name)s.", name="m")},
+        {SENTENCES: "x", "why": _("No model %(name)s.", name="m")},
+    ],
+)
+def test_a_persons_key_is_never_taken_for_ours(document: dict[str, Any]) -> None:
+    assert unpack(json.loads(json.dumps(pack(document)))) == document
+
+
+@pytest.mark.parametrize("text", ["", "plain words", "null", "[]", '{"message": "%(x)s", "values": {}}'])
+def test_what_is_no_sentence_is_read_as_it_was_written(text: str) -> None:
+    assert SentenceText().process_result_value(text, sqlite.dialect()) == text

@@ -215,7 +215,7 @@ def load(reference: str) -> Any:
         value: Any = importlib.import_module(module)
         for name in filter(None, attribute.split(".")):
             value = getattr(value, name)
-    except Exception as error:  # whatever a package of another does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a package of another does when it is imported
         raise ApplicationBroken(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
     return value
 

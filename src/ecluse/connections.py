@@ -48,7 +48,11 @@ def _write_json(document: Any) -> str:
 
 
 def _read_json(text: str) -> Any:
-    return unpack(json.loads(text))
+    document = json.loads(text)
+    try:
+        return unpack(document)
+    except ValueError:
+        return document  # not of `pack`: a row of before with a key of that name; it is shown as it is
 
 
 #: JSON columns keep what the sentences in them are made of.

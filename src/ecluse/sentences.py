@@ -157,10 +157,14 @@ def pack(document: Any) -> Any:
     """
     table: dict[str, Any] = {}
     _gather(document, table)
-    if not table:
+    if not table and not (isinstance(document, Mapping) and SENTENCES in document):
         return document
+    # A person's own key of that name, or a document of the wrapped form, is never taken for what is written here.
+    takes_a_key = (
+        isinstance(document, Mapping) and SENTENCES not in document and document.keys() != {"document"}
+    )
     made = [[text, value] for text, value in table.items()]
-    if isinstance(document, Mapping):
+    if takes_a_key:
         return {**document, SENTENCES: made}
     return {SENTENCES: made, "document": document}
 

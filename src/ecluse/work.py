@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
 from ecluse import application, checkpoints, models, upkeep
 from ecluse.catalog import audit, jobs, work
-from ecluse.errors import InvalidInput
+from ecluse.errors import EcluseError, InvalidInput, JobCancelled
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 
+logger = logging.getLogger(__name__)
 #: A kind of which no application that is here knows: the job of one that was removed.
 UNKNOWN: Final = JobKind(run=lambda *_, **__: None, queue="")
 
@@ -39,8 +41,14 @@ def followed(kind: JobKind, by: str = "") -> JobKind:
     def run(runtime: Runtime, task: Task, **subject: Any) -> None:
         kind.run(runtime, task, **subject)
         for app, after in application.parts("after_jobs"):
-            if app.name != by:
+            if app.name == by:
+                continue
+            try:
                 after(runtime, task)
+            except JobCancelled:
+                raise
+            except Exception:  # the job is done; what another application does then is not its fault
+                logger.exception("What %s does after a job failed; job %s is done", app.name, task.job_id)
 
     return replace(kind, run=run)
 
@@ -105,4 +113,14 @@ def reconcile(runtime: Runtime) -> int:
             ended += work.end_lost(transaction)
     ended += upkeep.reconcile(runtime)
     checkpoints.reconcile(runtime)
-    return ended + sum(int(due(runtime)) for _, due in application.parts("due"))
+    return ended + sum(_due(runtime, app.name, due) for app, due in application.parts("due"))
+
+
+def _due(runtime: Runtime, name: str, due: Callable[[Runtime], int]) -> int:
+    try:
+        return int(due(runtime))
+    except EcluseError:
+        raise
+    except Exception:  # the others have work that is due, too
+        logger.exception("What is due of %s could not be queued", name)
+        return 0

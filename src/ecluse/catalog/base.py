@@ -56,7 +56,12 @@ class SentenceText(TypeDecorator[str]):
         return text.encode("utf-8", "replace").decode("utf-8")
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else from_json(json.loads(value))
+        if value is None:
+            return None
+        try:
+            return from_json(json.loads(value))
+        except ValueError:
+            return value  # plain text, as a worker of the release before writes during an upgrade
 
 
 #: A null character as JSON writes it, behind whole pairs of backslashes, which are characters themselves.
