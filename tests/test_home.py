@@ -91,6 +91,7 @@ def test_the_doctor_says_of_every_part_what_keeps_it_from_being_used(
 ) -> None:
     ended = on_a_disk(script, home, "doctor", "--json")
     checks = {check["part"]: check for check in json.loads(ended.stdout)["checks"]}
+    assert checks.pop("applications")["status"] == "ok"  # they are installed elsewhere
     assert {name for name, check in checks.items() if check["status"] == "failed"} == set(checks)
     assert all(said in check["detail"] for check in checks.values())
 
