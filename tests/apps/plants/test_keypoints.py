@@ -152,8 +152,10 @@ def test_what_was_seen_first_goes_first_when_there_is_no_room(
 
 def test_pages_and_commands_do_not_wait_for_opencv() -> None:
     code = (
-        "import sys, ecluse.cli, ecluse.web.app, ecluse.work\n"
-        "from ecluse.apps.plants import audit_work, training_work, splits\n"
+        "import sys, ecluse.cli, ecluse.web.app, ecluse.work, ecluse.web.pages, ecluse.web.api\n"
+        "from ecluse.apps.plants import splits\n"
+        "from ecluse.apps.plants.jobs import audit, training\n"
+        "ecluse.web.pages.make_router(), ecluse.web.api.make_router(), ecluse.work.kinds()\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('cv2', 'torch')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
