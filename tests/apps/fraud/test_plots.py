@@ -12,6 +12,7 @@ import pytest
 
 from ecluse.apps.fraud.evaluation import metrics
 from ecluse.apps.fraud.evaluation.plots import write_plots
+from ecluse.apps.fraud.measures import calibration_curve
 from ecluse.apps.fraud.performance import Baseline, Curves, Importance, ScoreBin
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -42,7 +43,7 @@ def report(feature: str = "amount") -> Any:
         curves=Curves(
             pr=metrics.precision_recall_curve(labels, scores),
             roc=metrics.roc_curve(labels, scores),
-            calibration=metrics.calibration_curve(labels, scores),
+            calibration=calibration_curve(labels, scores),
         ),
         histogram=metrics.score_histogram(labels, scores),
         importances=(Importance(feature, feature, 0.75), Importance("b", "b", 0.25)),
