@@ -37,6 +37,7 @@ NAME, NUMBER = "C7", "7"
 #: the guide, and the report brings its own languages.
 DEMO = ("bikes", "days", "disruptions", "base_map", "roads", "weather", "works")
 LEFT_OUT = (
+    "apps/fraud/training/request.py",  # help of the command and of the API, which are English
     *(
         f"apps/{wing}/{part}.py"
         for wing in ("city", "fraud", "plants", "mlflow")

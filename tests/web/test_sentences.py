@@ -35,7 +35,6 @@ NOT_SHOWN = {
     "A value that holds 'and' or 'or' stands between quotes.",
     "ecluse models alias C7 C7 --remove",
     'C7, as served: 7 wrong, 7 answered "none of these"',
-    "Job C7 was queued but reads as something else.",
     "A step returned C7, which cannot be remembered as JSON.",
     "The folder C7 cannot be made: C7.", "the account C7", "Wanted range starting at",
     "the last turn returns or raises", "pauses never end", "closed before its end",
