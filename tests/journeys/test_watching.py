@@ -147,9 +147,12 @@ def move_the_alias(page: Page, done: Journey) -> None:
 
 
 def label_of(page: Page, select: str, filename: str) -> str:
-    """The whole text of the option that begins with a file name."""
-    options = page.get_by_label(select, exact=True).locator("option").all_inner_texts()
-    return next(text for text in options if text.startswith(filename))
+    """Return the label of the option that begins with a file name, as the browser shows it: without the white space
+    that the template lays it out with.
+    """
+    options = page.get_by_label(select, exact=True).locator("option")
+    labels: list[str] = options.evaluate_all("options => options.map((option) => option.label)")
+    return next(label for label in labels if label.startswith(filename))
 
 
 def test_no_alias_moves_until_the_person_says_so_and_then_it_points_at_the_new_version(

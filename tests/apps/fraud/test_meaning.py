@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ecluse.apps.fraud.actions.labelling import label_of
 from ecluse.apps.fraud.actions.main import plan_training
 from ecluse.apps.fraud.clock import Clock
 from ecluse.apps.fraud.jobs.references import Recipe
+from ecluse.apps.fraud.labelling.answers import label_of
 from ecluse.apps.fraud.monitoring.outcomes import outcomes_within, read_outcomes
 from ecluse.apps.fraud.profiling.profile import profile_table
 from ecluse.apps.fraud.tables.dataset import open_table
