@@ -54,6 +54,7 @@ def test_the_doctor_proves_every_part(tmp_path: Path) -> None:
         "jobs": "ok",
         "documents": "ok",
         "workers": "none",
+        "applications": "ok",
     }
     assert {found["name"] for found in told["detected"]} >= {
         "home",

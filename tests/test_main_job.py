@@ -20,7 +20,7 @@ from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.rows import training
 from ecluse.apps.fraud.sample import SamplePaths, write_sample
 from ecluse.apps.fraud.training.request import TrainingRequest
-from ecluse.catalog import runs
+from ecluse.catalog import runs, work
 from ecluse.catalog.runs import Point
 from ecluse.catalog.tables import READING_STOPPED, now
 from ecluse.checkpoints import Checkpoints
@@ -182,16 +182,18 @@ def test_a_row_whose_job_is_about_to_be_queued_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, runtime: Runtime
 ) -> None:
     user = runtime.accounts.local_administrator()
-    enqueue, ended = runtime.jobs.enqueue, list[int]()
+    enqueue, has_lost = runtime.jobs.enqueue, list[bool]()
 
-    def swept_before(*args: Any, **kwargs: Any) -> str:
-        ended.append(reconcile(runtime))
+    def ask_first(*args: Any, **kwargs: Any) -> str:
+        with runtime.catalog.read() as transaction:  # as another process's upkeep does
+            has_lost.append(work.any_lost(transaction))
         return enqueue(*args, **kwargs)
 
-    monkeypatch.setattr(runtime.jobs, "enqueue", swept_before)
+    monkeypatch.setattr(runtime.jobs, "enqueue", ask_first)
     dataset = workflows.add_table(runtime, user.id, "t.csv", [b"a,b\n1,2\n"])
     run = workflows.start_training(runtime, user.id, dataset.id, TrainingRequest("m", "b"))
-    assert ended == [0, 0]
+    assert has_lost == [False, False]
+    assert reconcile(runtime) == 0
     assert workflows.find_dataset(runtime, user.id, dataset.id).state == "profiling"
     with runtime.catalog.read() as transaction:
         assert training.run_of(transaction, user.id, run.id).status == "queued"

@@ -245,6 +245,22 @@ with runtime.Runtime.open(Settings.from_environment({}, home=Path(sys.argv[1])))
     assert "line 12 in <module>" in done.stderr
 
 
+def test_a_worker_that_has_stopped_leaves_no_thread_that_writes_to_the_catalog(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(runtime, {}, lambda _: int(worker.stop() is not None))
+    close = worker._runner.close
+
+    def close_late() -> None:
+        time.sleep(0.3)
+        close()
+
+    monkeypatch.setattr(worker._runner, "close", close_late)
+    before = set(threading.enumerate())
+    worker.run_until_stopped()
+    assert set(threading.enumerate()) <= before
+
+
 @pytest.mark.parametrize("error", [SettingsError, NotFound, MigrationHeld, JobNotFound])
 def test_a_worker_goes_on_where_a_sweep_fails(runtime: Runtime, error: type[EcluseError]) -> None:
     swept = []

@@ -153,10 +153,15 @@ def _body(kind: str, schema: dict[str, Any], schemas: dict[str, dict[str, Any]])
     lines = [f"Body, `{kind}`:", "", "| field | type | default | description |", "|---|---|---|---|"]
     for name, field in schema["properties"].items():
         default = (
-            "required" if name in schema.get("required", []) else f"`{json.dumps(field.get('default'))}`"
+            "required" if name in schema.get("required", []) else f"`{_default(field.get('default'))}`"
         )
         lines.append(f"| `{name}` | {_type(field)} | {default} | {field.get('description', '')} |")
     return [*lines, ""]
+
+
+def _default(value: object) -> str:
+    """Write a default as JSON, a whole number without a decimal point."""
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _type(field: dict[str, Any]) -> str:

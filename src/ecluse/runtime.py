@@ -228,8 +228,21 @@ class Worker:
 
     def run_until_stopped(self) -> None:
         """Beat and sweep until `stop` is called from a signal handler or another thread."""
-        threading.Thread(target=self._guard, name="guard", daemon=True).start()
-        threading.Thread(target=self._keep_beating, name="beat", daemon=True).start()
+        beside = [
+            threading.Thread(target=self._guard, name="guard", daemon=True),
+            threading.Thread(target=self._keep_beating, name="beat", daemon=True),
+        ]
+        for thread in beside:
+            thread.start()
+        try:
+            self._sweep_until_stopped()
+        finally:
+            self._stop.set()
+            for thread in beside:  # what called this may close the catalog next
+                thread.join()
+
+    def _sweep_until_stopped(self) -> None:
+        """Settle, take over and sweep now and then; return when stopped, or when the only job is over."""
         swept_at = float("-inf")
         while True:
             self._attempt(self._runner.settle)

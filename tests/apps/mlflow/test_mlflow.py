@@ -507,9 +507,11 @@ def test_a_store_that_mlflow_cannot_write_to_is_refused(
 
 def test_the_settings_of_mlflow_hide_the_token() -> None:
     environ = {"ECLUSE_MLFLOW_URL": "http://mlflow.example.org/", "ECLUSE_MLFLOW_TOKEN": "s3cret-token"}
-    found = Settings.from_environment(environ).mlflow
-    assert (found.url, found.members) == ("http://mlflow.example.org", False)
-    assert "s3cret-token" not in repr(found)
+    settings = Settings.from_environment(environ)
+    mlflow = settings.of(MlflowSettings)
+    assert (mlflow.url, mlflow.members) == ("http://mlflow.example.org", False)
+    assert mlflow.token == "s3cret-token"
+    assert "s3cret-token" not in repr(mlflow) + repr(settings)
     with pytest.raises(SettingsError, match="user name or a password"):
         Settings.from_environment({"ECLUSE_MLFLOW_URL": "http://a:b@mlflow.example.org"})
     with pytest.raises(SettingsError, match="ECLUSE_MLFLOW_TOKEN"):
