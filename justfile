@@ -26,9 +26,9 @@ test *args:
 docs:
     python tools/reference.py
 
-# Put translations beside what they translate; list what has none.
-messages:
-    python -m tools.messages
+# Bring every translation to its file, add what has none yet, and list it; with a code, such as de: that language too.
+messages *args:
+    python -m tools.messages {{args}}
 
 # Compile the lock files from pyproject.toml.
 lock *args:

@@ -35,6 +35,7 @@ from ecluse.sentences import (
 )
 from ecluse.web import i18n
 from ecluse.web.i18n import Words, choose_language
+from tests.locales import languages_in
 
 FRENCH = Words("fr")
 MISSING = _("%(share)s missing", share=num(0.125, ".1%"))
@@ -167,11 +168,11 @@ def test_an_error_of_a_process_of_its_own_is_said_in_french() -> None:
 
 
 @pytest.fixture
-def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Words]:
+def german(tmp_path: Path) -> Iterator[Words]:
     """German in a folder of its own, with three messages."""
-    for language in i18n.LANGUAGES:
-        (tmp_path / language).symlink_to(i18n.FOLDERS[0] / language)
-    messages = tmp_path / "de" / "LC_MESSAGES" / "messages.po"
+    for language in i18n.languages():
+        (tmp_path / language).symlink_to(i18n.FOLDER / language)
+    messages = tmp_path / "de" / "LC_MESSAGES" / "ecluse.po"
     messages.parent.mkdir(parents=True)
     messages.write_text(
         'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n"Plural-Forms: nplurals=2; plural=(n != 1);\\n"\n\n'
@@ -180,16 +181,12 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Words]:
         'msgid "%(count)s row"\nmsgid_plural "%(count)s rows"\nmsgstr[0] "%(count)s Zeile"\nmsgstr[1] "%(count)s Zeilen"\n',
         encoding="utf-8",
     )
-    monkeypatch.setattr(i18n, "FOLDERS", [tmp_path])
-    monkeypatch.setattr(i18n, "LANGUAGES", i18n.languages())
-    i18n._catalogue.cache_clear()
-    yield Words("de")
-    i18n._catalogue.cache_clear()
-    i18n._formats.cache_clear()
+    with languages_in(tmp_path):
+        yield Words("de")
 
 
 def test_a_third_language_is_one_folder_with_numbers_and_dates_by_its_own_rules(german: Words) -> None:
-    assert i18n.LANGUAGES == {"en": "English", "de": "Deutsch", "fr": "Français"}
+    assert i18n.languages() == {"en": "English", "de": "Deutsch", "fr": "Français"}
     assert choose_language(None, None, "de-AT, en;q=0.5") == "de"
     assert german.phrase(MISSING) == "12,5\u00a0% fehlen"
     assert german.num(-1234567.5, 1) == "\u22121.234.567,5"

@@ -152,9 +152,7 @@ def _body(kind: str, schema: dict[str, Any], schemas: dict[str, dict[str, Any]])
         return [f"Body, `{kind}`: the file itself.", ""]
     lines = [f"Body, `{kind}`:", "", "| field | type | default | description |", "|---|---|---|---|"]
     for name, field in schema["properties"].items():
-        default = (
-            "required" if name in schema.get("required", []) else f"`{_default(field.get('default'))}`"
-        )
+        default = "required" if name in schema.get("required", []) else f"`{_default(field.get('default'))}`"
         lines.append(f"| `{name}` | {_type(field)} | {default} | {field.get('description', '')} |")
     return [*lines, ""]
 

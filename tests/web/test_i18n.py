@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.web import i18n
-from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
+from ecluse.web.i18n import Words, choose_language, languages, zone_named
 from tools import messages as tool
 
 ENGLISH, FRENCH = Words("en"), Words("fr")
@@ -49,13 +49,13 @@ def test_every_message_of_the_pages_is_translated() -> None:
     assert messages() - translations("fr").keys() == set()
 
 
-def test_each_translation_stands_once_beside_what_says_it() -> None:
+def test_each_translation_stands_once_in_the_file_of_what_says_it() -> None:
     """`python -m tools.messages` brings them there."""
-    for place, path in tool.files("fr").items():
-        assert {
-            message for message in tool.translated(path) if tool.messages().get(message) != place
-        } == set()
-    assert {path.parent.parent.parent for path in tool.files("fr").values()} <= set(i18n.FOLDERS)
+    for name, path in tool.files("fr").items():
+        strays = {message for message in tool.translated(path) if tool.messages().get(message) != name}
+        assert strays == set()
+    folder = i18n.FOLDER / "fr" / "LC_MESSAGES"
+    assert sorted(folder.iterdir()) == sorted(tool.files("fr").values()), "a file that no message belongs to"
 
 
 def test_no_translation_outlives_its_message() -> None:
@@ -161,7 +161,7 @@ def test_the_address_wins_over_the_cookie_and_the_cookie_over_the_browser(
 
 @given(st.text(max_size=60))
 def test_any_accept_language_header_gives_a_language(header: str) -> None:
-    assert choose_language(None, None, header) in LANGUAGES
+    assert choose_language(None, None, header) in languages()
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=32), st.integers(0, 4))

@@ -1,7 +1,8 @@
 """Say things in the reader's language: sentences, numbers, dates, durations and sizes.
 
-A language is a folder in `locale/`: its `messages.po`, and `formats.toml` where it is written otherwise than the data
-of Babel says. An application brings the translations of its own messages in a folder `locale` beside its code.
+A language is a folder in `ecluse/locale`: a file of translations for the core and one for each of our applications in
+`LC_MESSAGES`, and `formats.toml` where it is written otherwise than the data of Babel says. An application that is
+installed beside ours brings the translations of its own messages in a folder `locale` beside its code.
 `Words` holds one language and time zone; templates reach it through `_()` and the filters of `templating`.
 """
 
@@ -23,17 +24,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_time
 from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
+from babel.messages.pofile import PoFileError, read_po
 from babel.units import format_unit
 
-from ecluse.application import folders
+from ecluse.application import applications, folder_of, leave_out
 from ecluse.metrics import Metric
 from ecluse.sentences import Listing, Number, Sentence
 
 #: The language of the sentences in the code, which needs no translations.
 ENGLISH: Final = "en"
-#: Where languages are: each folder in the first of these is one; the others hold translations of more messages.
-FOLDERS: Final[list[Path]] = [Path(__file__).parent / "locale", *folders("locale").values()]
+#: Each folder in it is a language.
+FOLDER: Final = Path(__file__).parents[1] / "locale"
 NBSP: Final = "\N{NO-BREAK SPACE}"
 MINUS: Final = "\N{MINUS SIGN}"
 ABSENT: Final = "–"
@@ -67,6 +68,13 @@ class Formats:
     @cached_property
     def locale(self) -> Locale:
         return Locale.parse(self.own.get("locale", self.language))
+
+    @cached_property
+    def name(self) -> str:
+        """Return what the language is called in itself."""
+        if "name" in self.own:
+            return self.own["name"]
+        return (Locale.parse(self.language).display_name or self.language).capitalize()
 
     @cached_property
     def group(self) -> str:
@@ -293,19 +301,20 @@ class Words:
         return format_datetime(local, self._formats.pattern(kind), locale=self._formats.locale)
 
 
-def languages() -> dict[str, str]:
-    """Return the languages that there are, English first, each with its name in itself."""
+@cache
+def languages() -> Mapping[str, str]:
+    """Return the languages that there are by their codes, English first, each with its name in itself."""
     codes = sorted(
-        (path.name for path in FOLDERS[0].iterdir() if path.is_dir()),
+        (path.name for path in FOLDER.iterdir() if path.is_dir()),
         key=lambda code: (code != ENGLISH, code),
     )
-    return {code: (Locale.parse(code).display_name or code).capitalize() for code in codes}
+    return {code: _formats(code).name for code in codes}
 
 
 def choose_language(asked: str | None, remembered: str | None, accept: str) -> str:
     """The language asked for by the address, else the one remembered, else the browser's, else English."""
     for choice in (asked, remembered, *_preferences(accept)):
-        if choice is not None and (language := choice.partition("-")[0]) in LANGUAGES:
+        if choice is not None and (language := choice.partition("-")[0]) in languages():
             return language
     return ENGLISH
 
@@ -343,18 +352,38 @@ class _Untranslated(gettext.NullTranslations):
 
 @cache
 def _catalogue(language: str) -> gettext.NullTranslations:
+    """Return the translations of a language: ours, then what installed applications bring."""
     catalogue: gettext.NullTranslations = _Untranslated()
-    for folder in reversed(FOLDERS):
-        path = folder / language / "LC_MESSAGES" / "messages.po"
-        if path.exists():
-            rest, catalogue = catalogue, _read(path, language)
-            catalogue.add_fallback(rest)
+    for translations in reversed([*_ours(language), *_brought(language)]):
+        rest, catalogue = catalogue, translations
+        catalogue.add_fallback(rest)
     return catalogue
+
+
+def _ours(language: str) -> list[gettext.NullTranslations]:
+    return [_read(path, language) for path in _files(FOLDER / language)]
+
+
+def _brought(language: str) -> list[gettext.NullTranslations]:
+    """Read the translations that installed applications bring; those that cannot be read are left out, and said so."""
+    read = []
+    for application in applications():
+        folder = folder_of(application, "locale")
+        for path in _files(folder / language) if folder else ():
+            try:
+                read.append(_read(path, language))
+            except (OSError, ValueError, LookupError, PoFileError) as error:
+                leave_out(application, "locale", f"{path} cannot be read: {error}")
+    return read
+
+
+def _files(language: Path) -> list[Path]:
+    return sorted(language.glob("LC_MESSAGES/*.po"))
 
 
 def _read(path: Path, language: str) -> gettext.NullTranslations:
     with path.open("rb") as file:
-        messages = read_po(file, locale=language)
+        messages = read_po(file, abort_invalid=True)
     compiled = BytesIO()
     write_mo(compiled, messages)
     compiled.seek(0)
@@ -363,10 +392,6 @@ def _read(path: Path, language: str) -> gettext.NullTranslations:
 
 @cache
 def _formats(language: str) -> Formats:
-    path = FOLDERS[0] / language / "formats.toml"
+    path = FOLDER / language / "formats.toml"
     own: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return Formats(language, own)
-
-
-#: Each language by its code, with its name in itself.
-LANGUAGES: Final = languages()

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 
 from ecluse.application import Application, applications, folders, part
 from ecluse.web import charts
-from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
+from ecluse.web.i18n import Words, choose_language, languages, zone_named
 from ecluse.web.security import COOKIE, is_secure
 from ecluse.web.whitespace import WithoutIndentation
 from ecluse.work import kind_of
@@ -61,7 +61,7 @@ def render(
     layout = {"invented": False, **_layout(request)}
     html = environment().get_template(name).render({**layout, **(context or {})})
     response = HTMLResponse(html, status, headers)
-    for cookie, allowed in (("lang", tuple(LANGUAGES)), ("theme", THEMES)):
+    for cookie, allowed in (("lang", tuple(languages())), ("theme", THEMES)):
         chosen = request.query_params.get(cookie)
         if chosen is not None and chosen in allowed:
             response.set_cookie(cookie, chosen, max_age=YEAR, samesite="lax", secure=is_secure(request))
@@ -146,7 +146,7 @@ def _layout(request: Request) -> dict[str, Any]:
         "path": request.url.path,
         "theme": theme if theme in THEMES else "system",
         "themes": THEMES,
-        "languages": LANGUAGES,
+        "languages": languages(),
         "here": here,
     }
 
