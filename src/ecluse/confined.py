@@ -1,6 +1,6 @@
 """Run a function in a process of its own, with bounds of memory and of work: how files of strangers are read.
 
-    answer = run("ecluse.apps.fraud.actions.uploads:profile", {"path": "…"}, limits=Limits(memory=2 << 30))
+    answer = run("ecluse.apps.fraud.actions.reading:profile", {"path": "…"}, limits=Limits(memory=2 << 30))
 
 Arguments and answers are JSON, and bytes beside them; nothing that the process says is ever unpickled. It has none
 of our keys and addresses in its environment, leaves no core dump, and ends with the process that asked. What it

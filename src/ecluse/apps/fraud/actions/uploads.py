@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-# What readers need, imported once, before they are forked.
-import fastexcel as fastexcel
-
-from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
-from ecluse.apps.fraud.tables.dataset import Table, open_table
+from ecluse.apps.fraud.profiling.profile import TableProfile
+from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.source import Scratch, Source, TableFormat
 from ecluse.confined import Answer, Heard, Limits, run, usual_memory
@@ -29,6 +25,8 @@ from ecluse.sentences import _, num
 #: Seconds of work for any table, and for each megabyte of one. To profile a CSV of 1 GB takes some 60 s.
 WORK: Final = 300.0
 WORK_PER_MB: Final = 1.0
+#: The module that a reader runs: its functions are those that `_read` names.
+READING: Final = "ecluse.apps.fraud.actions.reading"
 logger = logging.getLogger(__name__)
 
 
@@ -110,7 +108,7 @@ def _read(
     )
     asked = {"path": str(path.resolve()), "filename": shown, "layout": layout.to_dict()} | arguments
     try:
-        return run(f"{__name__}:{function}", asked, limits=limits, folder=folder.resolve(), heard=heard)
+        return run(f"{READING}:{function}", asked, limits=limits, folder=folder.resolve(), heard=heard)
     except ReaderStopped as stopped:
         raise what_stopped(stopped, shown) from stopped
 
@@ -162,39 +160,3 @@ def what_stopped(stopped: ReaderStopped, shown: str) -> EcluseError:
             file=shown,
         )
     )
-
-
-# What a reader does
-
-
-def copy(tell: Heard, data: bytes, *, path: str, filename: str, layout: dict[str, Any], copy: str) -> Any:
-    """Check the whole table and write its plain columns to the Parquet file `copy`."""
-    with open_table(Path(path), filename, Layout.from_dict(layout)) as table:
-        rows = table.row_count()
-        tell(0.5, "")
-        table.write_copy(Path(copy))
-        return {
-            "rows": rows,
-            "format": asdict(table.format),
-            "columns": table.columns,
-            "notes": table.notes,
-            "layout": None if table.layout is None else table.layout.to_dict(),
-        }
-
-
-def profile(tell: Heard, data: bytes, *, path: str, filename: str, layout: dict[str, Any]) -> Any:
-    """Describe the table."""
-    with open_table(Path(path), filename, Layout.from_dict(layout)) as table:
-        found = profile_table(table, progress=tell)
-        return {
-            "profile": found.to_dict(),
-            "layout": None if table.layout is None else table.layout.to_dict(),
-        }
-
-
-def labels(tell: Heard, data: bytes, *, path: str, filename: str, layout: dict[str, Any], most: int) -> Any:
-    """The labels in a table, as [row, label]."""
-    from ecluse.apps.fraud.labelling.answers import read_labels
-
-    with open_table(Path(path), filename, Layout.from_dict(layout)) as table:
-        return list(read_labels(table, most).items())

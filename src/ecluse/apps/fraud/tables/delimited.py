@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import charset_normalizer
 import numpy as np
 
 from ecluse.apps.fraud.tables.formats import format_names
@@ -422,6 +421,8 @@ def _legacy_encoding(path: Path, invalid: int, shown: str) -> str:
     letters = foreign.decode("cp1252", errors="replace")
     if sum(letter in _WESTERN for letter in letters) >= 0.98 * len(letters):
         return "cp1252"
+    import charset_normalizer  # here: seldom needed, and it brings many codecs
+
     best = charset_normalizer.from_bytes(window).best()
     if best is None:
         raise UnreadableTable(
