@@ -45,7 +45,7 @@ def forget() -> None:
 
 
 def names() -> list[str]:
-    return [found.name for found in applications()]
+    return [owner.name for owner in applications()]
 
 
 def test_ours_come_in_by_the_door_that_anyone_uses() -> None:
@@ -57,9 +57,9 @@ def test_ours_come_in_by_the_door_that_anyone_uses() -> None:
 def test_every_part_of_ours_is_there() -> None:
     broken = [
         reference
-        for found in applications()
-        for reference in references(found)
-        if part(found, reference) is None
+        for owner in applications()
+        for name, reference in references(owner)
+        if part(owner, name, reference) is None
     ]
     assert broken == []
 
@@ -137,7 +137,7 @@ def test_core_and_shell_name_no_application() -> None:
             word.search(text.replace("_", " "))
             for text in texts_of(ast.parse(path.read_text(encoding="utf-8")))
         ):
-            naming.add(next((known for known in NAMES_ONE if name.startswith(known)), name))
+            naming.add(next((place for place in NAMES_ONE if name.startswith(place)), name))
     assert naming == NAMES_ONE.keys()
 
 

@@ -10,8 +10,9 @@ Core and shell know no application by name: their menus, pages, commands, jobs a
 What an application brings is data, or a reference "package.module:attribute" that is imported when it is used, so that
 `ecluse --help` and the menu of a page import no application.
 
-An application that cannot be loaded takes nothing down: it is listed with its reason by `ecluse doctor` and by the
-detail of readiness, and logged once.
+An application that cannot be loaded, or does what it must not, takes nothing down. What it brings is checked by the
+type of its field and left out where that is wrong; of two that take one name the later comer is, and ours come first.
+What is left out is listed with its reason by `ecluse doctor`, named by `/readyz`, and logged once.
 """
 
 from __future__ import annotations
@@ -21,37 +22,54 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import Annotated, Any, Final
 
 from ecluse.errors import ApplicationBroken
 from ecluse.metrics import Metric
+from ecluse.shapes import Address, Message, fault, faults, formats
 
 GROUP: Final = "ecluse.apps"
 #: The distribution of this package.
 OURS: Final = "ecluse"
 #: Names of applications are words of addresses, of folders and of rows of the catalog.
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,15}")
-#: Addresses and commands of the shell, which no application takes.
+#: First words of addresses of the shell, its commands, its folders of templates and static files, and the table of its
+#: migrations: no application takes one.
 RESERVED: Final = frozenset(
-    {"account", "api", "core", "cache", "documents", "doctor", "health", "jobs", "live", "metrics", "migrate"}
+    {
+        "account",
+        "alembic",
+        "api",
+        "cache",
+        "core",
+        "docs",
+        "doctor",
+        "documents",
+        "health",
+        "jobs",
+        "join",
+        "layout",
+    }
     | {
+        "live",
+        "livez",
+        "me",
+        "metrics",
+        "migrate",
         "migrations",
         "models",
         "move",
+        "openapi",
         "ready",
-        "runs",
-        "servers",
-        "static",
-        "storage",
-        "up",
-        "users",
-        "web",
-        "worker",
+        "readyz",
     }
+    | {"runs", "servers", "static", "storage", "up", "users", "vendor", "web", "worker"}
 )
 logger = logging.getLogger(__name__)
 
@@ -63,7 +81,7 @@ def ngettext(singular: str, plural: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Command:
-    """A command or group of commands: where it is, and the line that `ecluse --help` shows for it."""
+    """Where a command or group of commands is, and the line that `ecluse --help` shows for it."""
 
     reference: str
     line: str
@@ -76,10 +94,10 @@ class StoredKind:
     The page of a row is an address with `{id}`, `{name}` and `{version}` where these go.
     """
 
-    title: str
-    item: str
-    page: str = ""
-    item_page: str = ""
+    title: Message
+    item: Message
+    page: Address = ""
+    item_page: Annotated[Address, formats(id="", name="", version="")] = ""
 
 
 @dataclass(frozen=True)
@@ -91,24 +109,26 @@ class Application:
 
     name: str
     #: What the menu and the pages call it; empty: it has no page of its own and stands in no menu.
-    title: str = ""
+    title: Message = ""
     #: Places in the menu and on the first page, the smallest first.
     order: int = 100
     #: Content of an SVG symbol of 20 by 20 units that stands beside its title.
     icon: str = ""
     #: Where its first page is; by default "/" and its name.
-    address: str = ""
+    address: Address = ""
     #: Beginnings of addresses, beside its own, whose pages are its own as well.
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = ()
     #: The package that its folders `templates`, `static` and `locale` stand in; by default that of its module.
     package: str = ""
+    #: The distribution that brings it; the core writes it.
+    distribution: str = ""
     #: Routers of its pages and of its API (below /api): `fastapi.APIRouter`.
     pages: tuple[str, ...] = ()
     api: tuple[str, ...] = ()
     #: What the documentation of the API says of the tags of its operations.
     tags: Mapping[str, str] = field(default_factory=dict)
     #: Addresses to which files are sent: a body of any other is held to a megabyte.
-    uploads: tuple[str, ...] = ()
+    uploads: tuple[Address, ...] = ()
     #: What its models are judged by, the most important first: `Sequence[ecluse.metrics.Metric]`.
     metrics: str = ""
     #: What there is to say of its trainings: `tracking.kinds.TrackedRuns`.
@@ -182,9 +202,7 @@ def installed() -> Installed:
     """Find the applications that are installed, once in a process."""
     usable: dict[str, Application] = {}
     refused: list[Refused] = []
-    for point in sorted(
-        entry_points(), key=lambda point: (point.distribution != "ecluse", point.distribution)
-    ):
+    for point in sorted(entry_points(), key=lambda point: (point.distribution != OURS, point.distribution)):
         try:
             application = _application(point, usable)
         except ApplicationBroken as error:
@@ -192,12 +210,18 @@ def installed() -> Installed:
             logger.warning("Application %s of %s is left out: %s", point.name, point.distribution, error)
             continue
         usable[application.name] = application
-    return Installed(tuple(sorted(usable.values(), key=lambda one: (one.order, one.name))), tuple(refused))
+    in_order = sorted(usable.values(), key=lambda application: (application.order, application.name))
+    return Installed(tuple(in_order), tuple(refused))
 
 
 def applications() -> tuple[Application, ...]:
-    """The applications that can be used, in the order of the menu."""
+    """Return the applications that can be used, in the order of the menu."""
     return installed().applications
+
+
+def ours_first() -> list[Application]:
+    """Return the applications that can be used, ours before those of others: what comes first keeps its name."""
+    return sorted(applications(), key=lambda application: application.distribution != OURS)
 
 
 def application_named(name: str) -> Application | None:
@@ -222,72 +246,125 @@ def load(reference: str) -> Any:
 
 def known_metrics() -> dict[str, Metric]:
     """List what models of any application are judged by, by name; the first application to name one describes it."""
-    found: dict[str, Metric] = {}
-    for _application, metrics in parts("metrics"):
-        for metric in metrics:
-            found.setdefault(metric.name, metric)
-    return found
+    metrics: dict[str, Metric] = {}
+    for _application, brought in parts("metrics"):
+        for metric in brought:
+            metrics.setdefault(metric.name, metric)
+    return metrics
 
 
-def parts(
-    references: str, *, among: Sequence[Application] | None = None
-) -> Iterator[tuple[Application, Any]]:
-    """Import what each application brings under this field, in order: `for application, router in parts("pages")`.
+def _is_row(value: Any) -> str:
+    columns = ("__tablename__", "user_id")
+    is_row = isinstance(value, type) and all(hasattr(value, name) for name in columns)
+    return "" if is_row else f"{value!r:.100} is no class of rows with a user_id"
 
-    What cannot be imported is left out, logged once, and from then on listed by `failures`.
+
+#: What a reference of a field names: a type, or the reference of one that core and shell keep in a layer above.
+TYPES: Final[Mapping[str, Any]] = {
+    "pages": "fastapi:APIRouter",
+    "api": "fastapi:APIRouter",
+    "metrics": Sequence[Metric],
+    "runs": "ecluse.tracking.kinds:TrackedRuns",
+    "web": Callable[..., Any],
+    "card": Callable[..., Any],
+    "latest": Callable[..., Any],
+    "model_page": Callable[..., Any],
+    "model_comparison": Callable[..., Any],
+    "sources": Callable[..., Any],
+    "filters": Callable[..., Any],
+    "rows": ModuleType,
+    "owned": Annotated[Any, _is_row],
+    "settings": "ecluse.settings:Section",
+    "commands": "click:Command",
+    "jobs": "ecluse.jobs:JobKinds",
+    "due": Callable[..., Any],
+    "after_jobs": Callable[..., Any],
+    "hand_over": Callable[..., Any],
+}
+
+
+def parts(name: str) -> Iterator[tuple[Application, Any]]:
+    """Import what each application brings in a field, ours first: `for application, router in parts("pages")`.
+
+    What cannot be imported, or is not of the type of the field, is left out: see `leave_out`.
     """
-    for application in applications() if among is None else among:
-        named = getattr(application, references)
-        for reference in (named,) if isinstance(named, str) else named:
-            if reference and (value := part(application, reference)) is not None:
+    for application in ours_first():
+        for reference in _references(application, name):
+            if (value := part(application, name, reference)) is not None:
                 yield application, value
 
 
-def part(application: Application, reference: str) -> Any | None:
-    """Import one thing of an application; None where it cannot be imported: it is left out."""
+def part(application: Application, name: str, reference: str = "") -> Any | None:
+    """Import what an application names in a field; None where it names nothing, or nothing that can be used.
+
+    `reference`: which, of a field that has several.
+    """
+    reference = reference or next(iter(_references(application, name)), "")
+    if not reference:
+        return None
     try:
-        return load(reference)
+        value = load(reference)
     except ApplicationBroken as error:
         leave_out(application, reference, str(error))
         return None
+    if _checked.get((name, reference)) is not value:
+        hint = TYPES[name]
+        if reason := fault(value, load(hint) if isinstance(hint, str) else hint):
+            leave_out(application, reference, f"{name}: {reference}: {reason}.")
+            return None
+        _checked[name, reference] = value
+    return value
 
 
 def leave_out(application: Application, what: str, reason: str) -> None:
-    """Note that a part of an application cannot be used: logged once, and listed by `failures`."""
+    """Note that a part of an application is not used: it is logged once, and listed by `failures`."""
     if (application.name, what) not in _failures:
         _failures[application.name, what] = reason
         logger.warning("A part of the application %s is left out: %s", application.name, reason)
 
 
+@contextmanager
+def guarded(
+    application: Application, what: str, *, passing: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Keep what an application raises, other than `passing`, from what is done for the others.
+
+    It is logged once, and listed by `failures` until the same works again.
+    """
+    try:
+        yield
+    except passing:
+        raise
+    except Exception as error:
+        if (application.name, what) not in _failures:
+            logger.exception("What %s does in %s failed", application.name, what)
+        leave_out(application, what, f"{what} failed: {type(error).__name__}: {error}")
+    else:
+        _failures.pop((application.name, what), None)
+
+
 def failures() -> list[Refused]:
-    """The applications, and the parts of applications, that are left out, and why."""
-    broken = [Refused(name, reference, reason) for (name, reference), reason in sorted(_failures.items())]
+    """List the applications, and the parts of applications, that are left out, and why."""
+    broken = [Refused(name, what, reason) for (name, what), reason in sorted(_failures.items())]
     return [*installed().refused, *broken]
 
 
-def references(application: Application) -> Iterator[str]:
-    """Every reference of an application: what it brings beside data."""
-    single = (
-        "model_page",
-        "model_comparison",
-        "sources",
-        "settings",
-        "card",
-        "latest",
-        "runs",
-        "web",
-        "hand_over",
-    )
-    for name in (*single, "rows", "pages", "api", "jobs", "due", "after_jobs"):
-        value = getattr(application, name)
-        yield from [value] if isinstance(value, str) and value else value
-    yield from application.filters.values()
-    yield from application.owned.values()
-    yield from (command.reference for command in application.commands.values())
+def references(application: Application) -> Iterator[tuple[str, str]]:
+    """List every reference of an application, with the name of its field: what it brings beside data."""
+    for name in TYPES:
+        for reference in _references(application, name):
+            yield name, reference
+
+
+def _references(application: Application, name: str) -> Iterator[str]:
+    value = getattr(application, name)
+    if isinstance(value, Mapping):
+        value = [item.reference if isinstance(item, Command) else item for item in value.values()]
+    yield from filter(None, [value] if isinstance(value, str) else value)
 
 
 def folder_of(application: Application, name: str) -> Path | None:
-    """The folder `templates`, `static`, `locale` … of an application; None where it has none."""
+    """Find the folder `templates`, `static`, `locale` … of an application; None where it has none."""
     try:
         spec = importlib.util.find_spec(application.package)
     except Exception as error:  # noqa: BLE001 (whatever a package of another does when it is imported)
@@ -301,9 +378,9 @@ def folder_of(application: Application, name: str) -> Path | None:
 
 @cache
 def folders(name: str) -> dict[str, Path]:
-    """The folders of this name that applications have, by the name of the application."""
-    found = {application.name: folder_of(application, name) for application in applications()}
-    return {name: folder for name, folder in found.items() if folder is not None}
+    """Find the folders of this name that applications have, by the name of the application."""
+    every = {application.name: folder_of(application, name) for application in ours_first()}
+    return {name: folder for name, folder in every.items() if folder is not None}
 
 
 def entry_points() -> Iterator[EntryPoint]:
@@ -323,7 +400,7 @@ def entry_points() -> Iterator[EntryPoint]:
                 continue
             seen.add(distribution)
             try:
-                text = Path(place or ".", name, "entry_points.txt").read_text(encoding="utf-8")
+                text = Path(place or ".", name, "entry_points.txt").read_text("utf-8", errors="replace")
             except OSError:  # it brings none
                 continue
             yield from _entry_points_in(text, distribution)
@@ -346,15 +423,33 @@ def _application(point: EntryPoint, others: Mapping[str, Application]) -> Applic
     value = load(point.reference)
     if not isinstance(value, Application):
         raise ApplicationBroken(f"{point.reference} is a {type(value).__name__} and not an Application.")
-    if _NAME.fullmatch(value.name) is None or value.name in RESERVED:
+    if not isinstance(value.name, str) or _NAME.fullmatch(value.name) is None or value.name in RESERVED:
         raise ApplicationBroken(
-            f'"{value.name}" cannot be the name of an application: small letters, digits and _, 16 at most, and no '
-            "word that the shell uses itself."
+            f"{value.name!r:.100} cannot be the name of an application: small letters, digits and _, 16 at most, and "
+            "no word that the shell uses itself."
         )
     if value.name in others:
         raise ApplicationBroken(f'There is an application "{value.name}" already. Remove one of the two.')
+    value = _with_defaults(value)
     package = value.package or point.reference.partition(":")[0].rpartition(".")[0]
-    return replace(value, package=package, address=value.address or f"/{value.name}")
+    return replace(
+        value, package=package, address=value.address or f"/{value.name}", distribution=point.distribution
+    )
+
+
+def _with_defaults(application: Application) -> Application:
+    """Leave out what is not of the type of its field: the default stands in its place."""
+    wrong = faults(application)
+    for name, reason in wrong.items():
+        leave_out(application, name, f"{name}: {reason}.")
+    defaults: dict[str, Any] = {
+        each.name: each.default if each.default_factory is MISSING else each.default_factory()
+        for each in fields(application)
+        if each.name in wrong
+    }
+    return replace(application, **defaults)
 
 
 _failures: dict[tuple[str, str], str] = {}
+#: What has been imported and is of the type of its field, by that and its reference.
+_checked: dict[tuple[str, str], Any] = {}

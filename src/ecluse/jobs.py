@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, cast
+from typing import Annotated, Any, Final, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from ecluse.catalog import Catalog, Transaction, jobs
 from ecluse.catalog.bell import Bell
@@ -39,6 +39,7 @@ from ecluse.errors import (
     StoreUnavailable,
 )
 from ecluse.sentences import _, pack, unpack
+from ecluse.shapes import CountMessage, Message
 
 REPORT_SECONDS: Final = 0.5
 #: How long the record of an ended job is kept.
@@ -170,7 +171,7 @@ class Link:
     """A page, and the English of what to call the way there, marked by `N_`."""
 
     href: str
-    words: str
+    words: Message
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,10 @@ class Group:
     """Jobs that come by the dozen and are shown together: what a page says of those that wait or run."""
 
     name: str
-    title: str
+    title: Message
     icon: str
     #: "%(count)s day is left." and its plural.
-    left: tuple[str, str]
+    left: tuple[CountMessage, CountMessage]
     link: Link
 
 
@@ -191,6 +192,10 @@ def _no_result(transaction: Transaction, job: Job) -> Link | None:
 
 def _no_ways(transaction: Transaction, job: Job) -> tuple[Link, ...]:
     return ()
+
+
+def _at_least_one(number: int) -> str:
+    return "" if number >= 1 else f"{number} jobs at once: they would never run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,13 +212,13 @@ class JobKind:
     failed: Callable[..., None] | None = None
     queue: str
     #: How many jobs of its queue a worker runs at a time; the most that a kind of this queue says counts.
-    at_once: int = 1
+    at_once: Annotated[int, _at_least_one] = 1
     #: What it does, in a word: its title is "Train · NAME".
-    verb: str = ""
+    verb: Message = ""
     #: What stands in place of the job's own title.
-    title: str = ""
+    title: Message = ""
     #: The stages it passes, in order, and what to call each.
-    stages: Mapping[str, str] = field(default_factory=dict)
+    stages: Mapping[str, Message] = field(default_factory=dict)
     #: Whether what a cancelled job has done so far stays.
     keeps_what_is_done: bool = False
     #: Record that it is to end now and to keep the best so far; false once it publishes or has ended.
@@ -228,6 +233,10 @@ class JobKind:
     group: Group | None = None
     #: Whether it goes on when the account in whose name it runs is closed.
     is_of_installation: bool = False
+
+
+#: What an application names in its field `jobs`.
+JobKinds = Mapping[str, JobKind]
 
 
 class Jobs:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ecluse.shapes import Message
+
 Better = Literal["higher", "lower"]
 
 
@@ -17,7 +19,7 @@ class Metric:
     """
 
     name: str
-    title: str
+    title: Message
     better: Better | None
     style: Literal["share", "number"] = "number"
     digits: int = 3

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ecluse.application import parts
+from ecluse.application import guarded, parts
 from ecluse.catalog import files, users
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
@@ -147,8 +147,9 @@ def _hand_over(runtime: Runtime, user: User) -> None:
     with runtime.catalog.write() as transaction:
         heir = users.first_administrator(transaction)
         if heir is not None and heir.id != user.id:
-            for _, hand_over in parts("hand_over"):
-                hand_over(transaction, user.id, heir.id)
+            for application, hand_over in parts("hand_over"):
+                with guarded(application, "hand_over"), transaction.begin_nested():
+                    hand_over(transaction, user.id, heir.id)
 
 
 def _stores(runtime: Runtime, user_id: str) -> list[ObjectStore]:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from ecluse.addresses import NO_PROXIES, Proxies
-from ecluse.application import parts
+from ecluse.application import guarded, parts
 from ecluse.errors import SettingsError
 
 GIB: Final = 1024**3
@@ -255,7 +255,20 @@ def sections() -> list[Section]:
 
 def variables() -> dict[str, str]:
     """Return every environment variable that is read, those of the applications last, with what it does."""
-    return VARIABLES | {name: text for section in sections() for name, text in section.variables.items()}
+    every = dict(VARIABLES)
+    for section in sections():
+        for name, text in section.variables.items():
+            every.setdefault(name, text)
+    return every
+
+
+def _read_sections(env: Mapping[str, str]) -> dict[type, Any]:
+    """Read what each application takes from the environment; what fails counts as not set."""
+    values = {}
+    for application, section in parts("settings"):
+        with guarded(application, "settings", passing=(SettingsError,)):
+            values[section.kind] = section.read(env)
+    return values
 
 
 @dataclass(frozen=True)
@@ -339,7 +352,7 @@ class Settings:
             open_sign_up=flag(env, "ECLUSE_OPEN_SIGN_UP", default=None),
             fetch_private=flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
             import_from=import_from,
-            sections={section.kind: section.read(env) for section in sections()},
+            sections=_read_sections(env),
             detected=tuple(detected),
         )
 

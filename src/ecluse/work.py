@@ -2,59 +2,77 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ecluse import application, checkpoints, models, upkeep
-from ecluse.catalog import audit, jobs, work
-from ecluse.errors import EcluseError, InvalidInput, JobCancelled
-from ecluse.jobs import JobKind, Task
+from ecluse.application import Application
+from ecluse.catalog import Transaction, audit, jobs, work
+from ecluse.errors import InvalidInput, JobCancelled
+from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.shapes import fault
 
-logger = logging.getLogger(__name__)
+R = TypeVar("R")
 #: A kind of which no application that is here knows: the job of one that was removed.
 UNKNOWN: Final = JobKind(run=lambda *_, **__: None, queue="")
 
 
 @cache
 def kinds() -> Mapping[str, JobKind]:
-    """Every kind of job there is, by its name. Of two of one name, that of the application first in the menu counts."""
+    """Join every kind of job there is, by its name: the core's, then those of each application, ours first."""
     every = dict(upkeep.KINDS)
-    for app, more in application.parts("jobs"):
+    for owner, more in application.parts("jobs"):
         for name, kind in more.items():
             if name in every:
                 application.leave_out(
-                    app, f"job {name}", f'There is a kind of job "{name}" already. Call it otherwise.'
+                    owner, f"job {name}", f'There is a kind of job "{name}" already. Call it otherwise.'
                 )
             else:
-                every[name] = followed(kind, by=app.name)
+                every[name] = linked(followed(kind, by=owner.name), name, owner)
     return {name: checkpoints.tidied(settled(kind)) for name, kind in every.items()}
 
 
 def followed(kind: JobKind, by: str = "") -> JobKind:
-    """The same kind of job, with what other applications than its own (`by`) do when a job has ended well."""
+    """Return the same kind of job, with what other applications than its own (`by`) do when a job has ended well."""
 
     def run(runtime: Runtime, task: Task, **subject: Any) -> None:
         kind.run(runtime, task, **subject)
-        for app, after in application.parts("after_jobs"):
-            if app.name == by:
-                continue
-            try:
-                after(runtime, task)
-            except JobCancelled:
-                raise
-            except Exception:  # the job is done; what another application does then is not its fault
-                logger.exception("What %s does after a job failed; job %s is done", app.name, task.job_id)
+        for owner, after in application.parts("after_jobs"):
+            if owner.name != by:
+                with application.guarded(owner, "after_jobs", passing=(JobCancelled,)):
+                    after(runtime, task)
 
     return replace(kind, run=run)
 
 
+def linked(kind: JobKind, name: str, owner: Application) -> JobKind:
+    """Return the same kind of job, whose links are left out of the pages of all jobs where they cannot be made."""
+
+    def result(transaction: Transaction, job: Job) -> Link | None:
+        with application.guarded(owner, f"result of {name}"):
+            return _expected(kind.result(transaction, job), Link | None)
+        return None
+
+    def ways(transaction: Transaction, job: Job) -> tuple[Link, ...]:
+        with application.guarded(owner, f"ways of {name}"):
+            return _expected(kind.ways(transaction, job), tuple[Link, ...])
+        return ()
+
+    return replace(kind, result=result, ways=ways)
+
+
+def _expected(value: R, hint: Any) -> R:
+    if reason := fault(value, hint):
+        raise TypeError(reason)
+    return value
+
+
 def settled(kind: JobKind) -> JobKind:
-    """The same kind of job, of which a version that was committed when it failed is found."""
+    """Return the same kind of job, of which a version that was committed when it failed is found."""
 
     def failed(runtime: Runtime, task: Task, message: str, **subject: Any) -> None:
         models.settle_job(runtime, task.job_id)
@@ -65,7 +83,7 @@ def settled(kind: JobKind) -> JobKind:
 
 
 def kind_of(name: str) -> JobKind:
-    """What is known of a kind of job; of one that no application here has, nothing."""
+    """Return a kind of job; `UNKNOWN` where no application here has it."""
     return kinds().get(name, UNKNOWN)
 
 
@@ -113,14 +131,7 @@ def reconcile(runtime: Runtime) -> int:
             ended += work.end_lost(transaction)
     ended += upkeep.reconcile(runtime)
     checkpoints.reconcile(runtime)
-    return ended + sum(_due(runtime, app.name, due) for app, due in application.parts("due"))
-
-
-def _due(runtime: Runtime, name: str, due: Callable[[Runtime], int]) -> int:
-    try:
-        return int(due(runtime))
-    except EcluseError:
-        raise
-    except Exception:  # the others have work that is due, too
-        logger.exception("What is due of %s could not be queued", name)
-        return 0
+    for owner, due in application.parts("due"):
+        with application.guarded(owner, "due"):  # the others have work that is due, too
+            ended += int(due(runtime))
+    return ended

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.application import applications, part
+from ecluse.application import leave_out, ours_first, part
 from ecluse.catalog.tables import (
     ApiToken,
     File,
@@ -139,11 +139,15 @@ def count_owned(transaction: Transaction, user_id: str) -> dict[str, int]:
 
 
 def owned_kinds() -> Iterator[tuple[str, type[Any]]]:
-    """What a user may have, by its name: of the core, then of each application."""
+    """List what a user may have, by its name: of the core, then of each application, ours first."""
     yield from OWNED.items()
-    for application in applications():
+    taken = set(OWNED)
+    for application in ours_first():
         for name, reference in application.owned.items():
-            if (kind := part(application, reference)) is not None:
+            if name in taken:
+                leave_out(application, f"owned {name}", f'"{name}" is counted already. Call it otherwise.')
+            elif (kind := part(application, "owned", reference)) is not None:
+                taken.add(name)
                 yield name, kind
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from ecluse import __version__
-from ecluse.application import applications, leave_out
+from ecluse.application import leave_out, ours_first
 from ecluse.cli.groups import LazyGroup, Table
 from ecluse.cli.output import say
 from ecluse.errors import DiskUnusable, EcluseError
@@ -61,7 +61,7 @@ def commands() -> Table:
 
 def _commands_of_applications() -> Table:
     table: dict[str, tuple[str, str, str]] = {}
-    for application in applications():
+    for application in ours_first():
         for name, command in application.commands.items():
             if name in SHELL or name in table:
                 leave_out(

@@ -137,8 +137,8 @@ def _check_applications(settings: Settings) -> Proof:
     from ecluse.work import kinds
 
     for application in applications():
-        for reference in references(application):
-            part(application, reference)
+        for name, reference in references(application):
+            part(application, name, reference)
     names = [application.name for application in applications()]
     numbers = f"{len(names)} applications ({', '.join(names)}), {len(kinds())} kinds of jobs"
     if broken := failures():

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ecluse.application import load
+from ecluse.errors import ApplicationBroken
 
 #: Command or group → module, attribute, and the line that the help shows for it.
 Table = Mapping[str, tuple[str, str, str]]
@@ -28,7 +29,8 @@ class LazyGroup(click.Group):
             return None
         module, attribute, _ = self._table[cmd_name]
         command = load(f"{module}:{attribute}")
-        assert isinstance(command, click.Command)  # noqa: S101 (the table says so)
+        if not isinstance(command, click.Command):
+            raise ApplicationBroken(f"{module}:{attribute} is a {type(command).__name__} and no command.")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

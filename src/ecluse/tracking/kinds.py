@@ -9,6 +9,7 @@ from typing import Any
 from ecluse.application import application_named, part
 from ecluse.catalog import Transaction
 from ecluse.catalog.tables import Run
+from ecluse.shapes import Message
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class TrackedRuns:
     """What an application says of its trainings; texts are English, marked by `sentences.N_`."""
 
     #: Kinds of runs, and what to call each.
-    kinds: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, Message] = field(default_factory=dict)
     #: What a step of a curve is: "epoch".
-    step: str = ""
+    step: Message = ""
     #: The figures a run is judged by; the first of them that it has.
     main: tuple[str, ...] = ()
     facts: Callable[[Transaction, Run], Sequence[Fact]] = _no_facts
@@ -43,7 +44,7 @@ class TrackedRuns:
     #: Train once more what a run trained: `(runtime, user_id, run_id)` gives the new run, with `id` and `job_id`.
     repeat: Callable[[Any, str, str], Any] | None = None
     #: What a repeat is, for the page.
-    repeat_words: str = ""
+    repeat_words: Message = ""
     #: Reference of the command that repeats one and waits: `(runtime, user, run_id) -> Record`.
     repeat_command: str = ""
 
@@ -52,7 +53,7 @@ NOTHING = TrackedRuns()
 
 
 def tracked_runs(application: str) -> TrackedRuns:
-    """What is known of the runs of an application; of one that is not installed, nothing."""
-    found = application_named(application)
-    runs: TrackedRuns | None = part(found, found.runs) if found is not None and found.runs else None
+    """Find what an application says of its runs; one that is not installed says nothing."""
+    owner = application_named(application)
+    runs: TrackedRuns | None = None if owner is None else part(owner, "runs")
     return runs or NOTHING

@@ -18,7 +18,7 @@ from starlette.staticfiles import NotModifiedResponse
 from starlette.types import ASGIApp, Scope
 
 from ecluse import __version__
-from ecluse.application import applications, folders, parts
+from ecluse.application import applications, folders, guarded, parts
 from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
 from ecluse.web.admission import Admission
@@ -60,8 +60,9 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
     app.state.metrics = health.Metrics()
     app.state.admission = Admission()
     app.state.readiness = health.Readiness()
-    for _, hold in parts("web"):
-        hold(app)
+    for application, hold in parts("web"):
+        with guarded(application, "web"):
+            hold(app)
     app.include_router(api.make_router())
     app.include_router(pages.make_router(), include_in_schema=False)
     app.include_router(health.router)

@@ -97,7 +97,9 @@ async def readyz(request: Request) -> Response:
     ready = all(state == "ok" for state in parts.values())
     body: dict[str, object] = {"status": "ok" if ready else "unavailable", "parts": parts}
     if broken := failures():  # the rest answers without them; `ecluse doctor` and the log say why
-        body["left_out"] = sorted({one.name for one in broken})
+        body["left_out"] = sorted({part.name for part in broken})
+        # Which parts; not why: the text of an error may hold anything, and this is answered to anyone.
+        body["left_out_parts"] = sorted(f"{part.name}: {part.source}" for part in broken)
     return JSONResponse(body, 200 if ready else 503)
 
 

@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_time
+from babel.messages.catalog import Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 from babel.units import format_unit
@@ -382,12 +383,53 @@ def _files(language: Path) -> list[Path]:
 
 
 def _read(path: Path, language: str) -> gettext.NullTranslations:
+    """Read the translations in a file.
+
+    Raises:
+        ValueError: one cannot be filled in with the values of its message.
+    """
     with path.open("rb") as file:
         messages = read_po(file, abort_invalid=True)
+    for message in messages:
+        _expect_same_places(message)
     compiled = BytesIO()
     write_mo(compiled, messages)
     compiled.seek(0)
     return gettext.GNUTranslations(compiled)
+
+
+def _expect_same_places(message: Message) -> None:
+    """Make sure that a translation names no value that its message lacks, and no broken place for one."""
+    originals = message.id if isinstance(message.id, tuple | list) else (message.id,)
+    translations = message.string if isinstance(message.string, tuple | list) else (message.string,)
+    if not message.id or not any("%" in text for text in translations if text):
+        return
+    known = _Places()
+    for text in originals:
+        known.fill(text)
+    for text in filter(None, translations):
+        places = _Places()
+        places.fill(text)
+        if lacking := places.names - known.names - {"count"}:
+            raise ValueError(f'"{text}" names {", ".join(sorted(lacking))}, which "{originals[0]}" does not.')
+
+
+class _Places(dict[str, int]):
+    """What a message is filled in with, to see which values it names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = set[str]()
+
+    def __missing__(self, name: str) -> int:
+        self.names.add(name)
+        return 1
+
+    def fill(self, text: str) -> None:
+        try:
+            text % self
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'"{text}" cannot be filled in: {error}.') from error
 
 
 @cache

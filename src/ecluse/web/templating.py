@@ -11,9 +11,10 @@ from typing import Any, Final
 from fastapi import Request
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
+from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from ecluse.application import Application, applications, folders, part
+from ecluse.application import Application, applications, folders, leave_out, ours_first, part
 from ecluse.web import charts
 from ecluse.web.i18n import Words, choose_language, languages, zone_named
 from ecluse.web.security import COOKIE, is_secure
@@ -68,6 +69,11 @@ def render(
     return response
 
 
+def draw(request: Request, name: str, context: Mapping[str, Any]) -> Markup:
+    """Draw a part of a page, which another template takes in as it is."""
+    return Markup(environment().get_template(name).render({**_layout(request), **context}))  # noqa: S704 (of a template)
+
+
 def words_of(request: Request) -> Words:
     """The language of this request, and its time zone as `theme.js` noted it."""
     language = choose_language(
@@ -99,11 +105,12 @@ def environment() -> Environment:
     }
     env.filters |= {name: _filter(name) for name in FILTERS}
     env.filters["phrase"] = _phrase
-    env.filters |= {
-        name: _filter_of(application, reference)
-        for application in applications()
-        for name, reference in application.filters.items()
-    }
+    for application in ours_first():
+        for name, reference in application.filters.items():
+            if name in env.filters:
+                leave_out(application, f"filter {name}", f'There is a filter "{name}" already.')
+            else:
+                env.filters[name] = _filter_of(application, reference)
     env.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
     return env
 
@@ -177,7 +184,7 @@ def _filter_of(application: Application, reference: str) -> Callable[..., Any]:
 
     @pass_context
     def apply(context: Context, value: Any) -> Any:
-        filter_value = part(application, reference)
+        filter_value = part(application, "filters", reference)
         return value if filter_value is None else filter_value(context["say"].language, value)
 
     return apply

@@ -2,17 +2,17 @@
 
 from fastapi import APIRouter
 
-from ecluse.application import parts
 from ecluse.web.api import jobs, migrations, models, runs, storage
 from ecluse.web.errors import answers
+from ecluse.web.routes import include_parts
 
 
 def make_router() -> APIRouter:
-    """All operations: those of each application, then those of the shell."""
+    """Join all operations: those of our applications, of the shell, then of other applications."""
     # What any operation may answer; each adds its own.
     router = APIRouter(prefix="/api", responses=answers(401, 403, 422, 503))
-    for _, operations in parts("api"):
-        router.include_router(operations)
+    include_parts(router, "api", ours=True)
     for part in (models, runs, jobs, storage, migrations):
         router.include_router(part.router)
+    include_parts(router, "api", ours=False)
     return router

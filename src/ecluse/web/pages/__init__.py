@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
 
-from ecluse.application import parts
 from ecluse.web.pages import account, home, jobs, migrations, models, runs, storage, users
+from ecluse.web.routes import include_parts
 from ecluse.web.security import Visitor, sessions_alone
 
 
@@ -15,10 +15,10 @@ def remember_visitor(request: Request, visitor: Visitor) -> None:
 
 
 def make_router() -> APIRouter:
-    """All pages: those of the shell, then those of each application."""
+    """Join all pages: those of the shell, then those of each application, ours first."""
     router = APIRouter(dependencies=[Depends(sessions_alone), Depends(remember_visitor)])
     for page in (home, account, models, runs, jobs, storage, migrations, users):
         router.include_router(page.router)
-    for _, pages in parts("pages"):
-        router.include_router(pages)
+    include_parts(router, "pages", ours=True)
+    include_parts(router, "pages", ours=False)
     return router

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from fastapi import APIRouter, Request
+from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.application import applications, part
-from ecluse.catalog import Transaction, homes, models
+from ecluse.application import applications, guarded, part
+from ecluse.catalog import homes, models
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.runtime import Runtime
+from ecluse.shapes import fault
 from ecluse.web.comparison import headline
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import running_jobs
 from ecluse.web.security import RuntimeDep, Visitor
-from ecluse.web.templating import render, words_of
+from ecluse.web.templating import draw, render, words_of
 
 router = APIRouter()
 SHOWN = 5
@@ -35,14 +36,6 @@ class Result:
     at: datetime
 
 
-@dataclass(frozen=True)
-class Card:
-    """What an application shows of itself: a template, and what that needs."""
-
-    template: str
-    context: Mapping[str, Any]
-
-
 @router.get("/")
 def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
     """The home page; a visitor is sent to sign in."""
@@ -51,13 +44,13 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
     say, user = words_of(request), visitor.user
     with runtime.catalog.read() as transaction:
         closed = homes.why_closed(transaction)
-        cards = _cards(transaction, user)
+    results = latest_results(runtime, user.id, say)
     running = running_jobs(runtime, user.id, say)
     context = {
         "running": running.jobs,
         "groups": running.groups,
-        "results": latest_results(runtime, user.id, say),
-        "cards": cards,
+        "results": results,
+        "cards": _cards(request, runtime, user, results),
         "closed": closed,
         "exposed": request.app.state.exposed and user.role == "admin",
     }
@@ -70,22 +63,31 @@ def latest_results(runtime: Runtime, user_id: str, say: Words) -> list[Result]:
     with runtime.catalog.read() as transaction:
         versions = models.list_latest(transaction, user_id, limit=SHOWN)
         for application in applications():
-            latest = part(application, application.latest) if application.latest else None
+            latest = part(application, "latest")
             if latest is None:
                 continue
             own = [row for row in versions if row.application == application.name]
-            versions = [row for row in versions if row.application != application.name]
-            results += latest(transaction, user_id, own, SHOWN, say)
+            with guarded(application, "latest"), transaction.begin_nested():
+                brought = latest(transaction, user_id, own, SHOWN, say)
+                if reason := fault(brought, Sequence[Result]):
+                    raise TypeError(reason)
+                results += brought
+                versions = [row for row in versions if row.application != application.name]
     results += [_model(row, say) for row in versions]
     return sorted(results, key=lambda result: result.at, reverse=True)[:SHOWN]
 
 
-def _cards(transaction: Transaction, user: User) -> list[Card]:
+def _cards(request: Request, runtime: Runtime, user: User, results: Sequence[Result]) -> list[Markup]:
+    """Draw what each application shows of itself."""
     cards = []
-    for application in applications():
-        made = part(application, application.card) if application.card else None
-        if made is not None:
-            cards.append(Card(f"{application.name}/_home.html", made(transaction, user)))
+    with runtime.catalog.read() as transaction:
+        for application in applications():
+            card = part(application, "card")
+            if card is None:
+                continue
+            with guarded(application, "card"), transaction.begin_nested():
+                context = {"results": results, "card": card(transaction, user)}
+                cards.append(draw(request, f"{application.name}/_home.html", context))
     return cards
 
 

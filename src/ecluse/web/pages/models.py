@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse import upkeep
-from ecluse.application import application_named, known_metrics, part, parts
+from ecluse.application import application_named, guarded, known_metrics, part, parts
 from ecluse.catalog import Transaction, models
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import (
@@ -242,7 +242,7 @@ def compare_page(
     pair = [_manifest(runtime, row)[0] for row in rows]
     found = compare(rows[0], rows[1], *pair)
     own = application_named(rows[1].application)
-    brought = part(own, own.model_comparison) if own is not None and own.model_comparison else None
+    brought = None if own is None else part(own, "model_comparison")
     context = {
         "name": name,
         "found": found,
@@ -271,7 +271,9 @@ def sources_of(transaction: Transaction, versions: Sequence[ModelVersion]) -> di
     sources: dict[str, Link] = {}
     for application, find in parts("sources"):
         own = [row for row in versions if row.application == application.name]
-        sources |= find(transaction, own) if own else {}
+        if own:
+            with guarded(application, "sources"), transaction.begin_nested():
+                sources |= find(transaction, own)
     return sources
 
 
@@ -330,7 +332,7 @@ def model_page(
     }
     status = error.status if error else 200
     own = application_named(version.application)
-    make = part(own, own.model_page) if own is not None and own.model_page else None
+    make = None if own is None else part(own, "model_page")
     brought: ModelPage | None = make(runtime, version, manifest, say) if make is not None else None
     if brought is None:
         return render(request, "model_plain.html", context | _plain(version), status=status)

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
+from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import tracking
-from ecluse.application import applications, parts
+from ecluse.application import applications, guarded, parts
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.runs import Wanted
@@ -33,7 +34,7 @@ from ecluse.web.run_charts import (
     run_charts,
 )
 from ecluse.web.security import CurrentUser, RuntimeDep
-from ecluse.web.templating import render, words_of
+from ecluse.web.templating import draw, render, words_of
 
 router = APIRouter()
 Direction = Literal["ascending", "descending"]
@@ -201,10 +202,12 @@ def application_names(say: Words) -> dict[str, str]:
 
 
 def kind_names(say: Words) -> dict[str, str]:
-    """What kinds of trainings there are, in a few words."""
-    return {
-        kind: say._(words) for _application, known in parts("runs") for kind, words in known.kinds.items()
-    }
+    """Name the kinds of trainings there are, in a few words; of two of one name, that of the first application."""
+    names: dict[str, str] = {}
+    for _application, tracked in parts("runs"):
+        for kind, words in tracked.kinds.items():
+            names.setdefault(kind, say._(words))
+    return names
 
 
 def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> dict[str, Any]:
@@ -221,7 +224,7 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         "aliases": tracked.aliases,
         "version": version,
         "facts": facts,
-        "run_parts": [application.run_part for application in applications() if application.run_part],
+        "run_parts": _drawn_parts(request, run),
         "seconds": seconds_of(run),
         "main": _main(tracked, version, say),
         "figures": run_charts(tracked.curves, run.application, say),
@@ -245,6 +248,16 @@ def poll_seconds(run: Run) -> int:
     """As often as a job's progress is asked for: every second at first, then every 3 s, then every 10 s."""
     age = (now() - run.created_at).total_seconds()
     return 1 if age < 30 else 3 if age < 300 else 10
+
+
+def _drawn_parts(request: Request, run: Run) -> list[Markup]:
+    """Draw what applications add to the page of a run."""
+    drawn = []
+    for application in applications():
+        if application.run_part:
+            with guarded(application, "run_part"):
+                drawn.append(draw(request, application.run_part, {"run": run}))
+    return drawn
 
 
 def _progress(runtime: Runtime, run: Run, say: Words) -> Progress | None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ecluse.accounts import SignedIn
-from ecluse.application import StoredKind, applications
+from ecluse.application import StoredKind, leave_out, ours_first
 from ecluse.catalog import usage, users
 from ecluse.catalog.usage import DayUsage, KindUsage, LargeItem
 from ecluse.errors import InvalidInput
@@ -159,12 +159,14 @@ def cost_now(places: Sequence[Place], costs: Sequence[Cost]) -> Cost | None:
 
 
 def stored_kinds() -> dict[str, StoredKind]:
-    """What a person is told of each kind of files: that of the core, then those of the applications."""
+    """Say what each kind of files is to a person: those of the core, then those of each application, ours first."""
     kinds = {
         "models": StoredKind(N_("Model versions"), N_("Model version"), "/models", "/models/{name}/{version}")
     }
-    for application in applications():
-        kinds |= application.stored
+    for application in ours_first():
+        for name, kind in application.stored.items():
+            if kinds.setdefault(name, kind) is not kind:
+                leave_out(application, f"stored {name}", f'There are files of the kind "{name}" already.')
     return kinds
 
 

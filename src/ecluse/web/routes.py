@@ -1,0 +1,45 @@
+"""Take in the pages and operations of applications, so that none hides what is there already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fastapi import APIRouter
+from fastapi.routing import iter_route_contexts
+
+from ecluse.application import OURS, guarded, leave_out, parts
+
+
+def include_parts(router: APIRouter, name: str, *, ours: bool) -> None:
+    """Add the routers that applications name in a field: those of our own, or those of others."""
+    for application, brought in parts(name):
+        if (application.distribution == OURS) is not ours:
+            continue
+        # Ours are known not to be in each other's way, and to read every address takes time.
+        if ours or not (reason := _clash(router, brought)):
+            with guarded(application, f"{name} {brought.prefix}"):
+                router.include_router(brought)
+        else:
+            leave_out(application, f"{name} {brought.prefix}", reason)
+
+
+def _clash(router: APIRouter, brought: APIRouter) -> str:
+    """Say which address of a router another one has, or keeps from others; nothing where there is none."""
+    taken = set(_addresses(router))
+    for method, address in _addresses(brought):
+        if (method, router.prefix + address) in taken:
+            return f"There is {method} {router.prefix}{address} already."
+        if not re.match(r"/[^/{]+", address):
+            return (
+                f'{method} "{address}" would answer what others are asked for: begin with a word of your own.'
+            )
+    return ""
+
+
+def _addresses(router: APIRouter) -> Iterator[tuple[str, str]]:
+    """List what a router answers: methods, and addresses with each place for a value as `{}`."""
+    for route in iter_route_contexts(router.routes):
+        address = re.sub(r"\{[^}]*\}", "{}", route.path or "")
+        for method in route.methods or ("*",):
+            yield method, address
