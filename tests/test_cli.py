@@ -10,11 +10,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from ecluse.cli import serve, session
+from ecluse.cli import cli, serve, session
 from ecluse.cli.output import harmless
 from tests.application import run_ecluse, running
 from tools import reference
@@ -32,6 +35,24 @@ def test_help_imports_nothing_heavy() -> None:
     code = "import sys, ecluse.cli; print([m for m in ('sqlalchemy', 'polars', 'fastapi', 'dbos', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def _groups(
+    command: click.Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Group]]:
+    if isinstance(command, click.Group):
+        yield path, command
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _groups(inner, (*path, name))
+
+
+def test_no_line_of_a_help_is_cut() -> None:
+    for path, group in _groups(cli):
+        text = CliRunner().invoke(group, ["--help"]).output.partition("Commands:")[2]
+        assert not re.search(r"\.\.\.$", text, re.MULTILINE), path
 
 
 def test_the_web_process_imports_no_model_library() -> None:

@@ -133,6 +133,12 @@ def test_moments_are_told_in_the_zone_of_the_reader_or_say_utc() -> None:
     assert ENGLISH.when(MOMENT) == "21 Nov 2025, 04:10\u00a0UTC"
     assert Words("fr", ZoneInfo("Europe/Paris")).when(MOMENT) == "21 nov. 2025, 5\u00a0h\u00a010"
     assert FRENCH.day(MOMENT) == "21 novembre 2025"
+    first = MOMENT.replace(month=5, day=1)
+    assert (FRENCH.day(first), ENGLISH.day(first)) == ("1er mai 2025", "1 May 2025")
+    assert (FRENCH.when(first), FRENCH.short_day(first)) == (
+        "1er mai 2025, 4\u00a0h\u00a010\u00a0UTC",
+        "1er mai",
+    )
 
 
 def test_french_takes_the_singular_for_zero_and_english_the_plural() -> None:

@@ -392,3 +392,16 @@ def test_a_training_of_images_without_a_set_is_not_repeated(
     assert "nothing to repeat" in client.post(f"/runs/{run.id}/repeat").text
     refused = client.post(f"/api/runs/{run.id}/repeat")
     assert refused.status_code in (404, 422)
+
+
+def test_the_list_is_in_the_order_of_the_column_that_says_so(client: Browser) -> None:
+    page = client.get("/runs").text
+    assert re.findall(r'aria-sort="(\w+)"\s*>\s*<a[^>]*>([^<]*)', page) == [("descending", "Created")]
+    names = re.findall(r'<a class="what" href="/runs/\w+">([^<]*)', page)
+    turned = client.get("/runs?sort=created&direction=ascending").text
+    assert re.findall(r'<a class="what" href="/runs/\w+">([^<]*)', turned) == names[::-1]
+
+
+def test_administrators_find_the_migrations_in_the_menu(client: Browser, stranger: Browser) -> None:
+    menus = [page.get("/runs").text.partition("<main")[0] for page in (client, stranger)]
+    assert ['href="/migrations"' in menu for menu in menus] == [True, False]

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.session import home_option
 from ecluse.settings import Settings
 from ecluse.storage import Cache, Entry
 
 
-@click.group()
+@click.group(cls=Group)
 def cache() -> None:
     """Show, verify and clear the local cache of what was downloaded."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, progress, reports, say
 from ecluse.cli.session import home_option
 from ecluse.documents import Documents, open_documents
@@ -18,7 +19,7 @@ from ecluse.errors import DocumentsMissing, InvalidInput
 from ecluse.settings import DocumentsSettings, Settings
 
 
-@click.group()
+@click.group(cls=Group)
 def documents() -> None:
     """Make the tables of the documents of a city, list and show what is there, and copy it.
 

@@ -1,4 +1,4 @@
-"""Make a group of commands that imports one when it is run, and knows the help lines of all before."""
+"""Make groups of commands whose help shows whole lines, and one that imports a command when it is run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,22 @@ from ecluse.errors import ApplicationBroken
 Table = Mapping[str, tuple[str, str, str]]
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group whose help shows the first sentence of each command whole: `@click.group(cls=Group)`."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        lines = [
+            (name, command.get_short_help_str(limit=10_000))
+            for name, command in commands.items()
+            if command is not None and not command.hidden
+        ]
+        if lines:
+            with formatter.section("Commands"):
+                formatter.write_dl(lines)
+
+
+class LazyGroup(Group):
     """A group of the commands of a table: `@click.group(cls=LazyGroup, table=COMMANDS)`."""
 
     def __init__(self, *args: Any, table: Table, **kwargs: Any) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, reports
 from ecluse.cli.session import acting, home_option, user_option
 from ecluse.work import cancel_job, finish_job
 
 
-@click.group()
+@click.group(cls=Group)
 def jobs() -> None:
     """List, show, cancel and finish jobs."""
 

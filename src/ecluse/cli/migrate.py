@@ -14,6 +14,7 @@ import click
 
 from ecluse import migration
 from ecluse.catalog.tables import User
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, Transferred, reports, say, transfer
 from ecluse.cli.session import acting, home_option, opened, user_option
 from ecluse.errors import Forbidden
@@ -37,7 +38,7 @@ _catalog = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def migrate() -> None:
     """Move what is stored to another place: verified, resumable, reversible.
 

@@ -15,6 +15,7 @@ import click
 from ecluse import models as published
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import ModelVersion, User
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, reports, transfer
 from ecluse.cli.session import acting, home_option, user_option
 from ecluse.errors import Forbidden, InvalidInput
@@ -30,7 +31,7 @@ _key = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """Publish, find, download, verify, alias, sign and delete models.
 

@@ -13,6 +13,7 @@ import click
 
 from ecluse import moving
 from ecluse.catalog.tables import HomeMove
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, progress, reports, say
 from ecluse.cli.session import home_option, opened
 from ecluse.errors import SettingsError
@@ -22,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def move() -> None:
     """Move everything this home keeps to another database and other stores: accounts, rows, objects, documents, jobs.
 

@@ -13,6 +13,7 @@ from ecluse.application import load
 from ecluse.catalog import runs as run_rows
 from ecluse.catalog.runs import Point, Wanted
 from ecluse.catalog.tables import Run
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, reports, say
 from ecluse.cli.session import acting, home_option, user_option
 from ecluse.errors import CannotRepeat
@@ -41,7 +42,7 @@ class _Pair(click.ParamType[tuple[str, str]]):
         return name, told
 
 
-@click.group()
+@click.group(cls=Group)
 def runs() -> None:
     """List, show and compare runs: the trainings of every application."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import home_option
 from ecluse.settings import Settings
@@ -41,7 +42,7 @@ def local_servers(home: Path | None, port_s3: int, port_database: int) -> LocalS
     return LocalServers(_folder(home), s3_port=port_s3, database_port=port_database, tell=say)
 
 
-@click.group()
+@click.group(cls=Group)
 def servers() -> None:
     """Start SeaweedFS and PostgreSQL on this machine, or stop them."""
 

@@ -21,6 +21,7 @@ from ecluse.catalog import users as user_rows
 from ecluse.catalog.tables import File
 from ecluse.cli import copies
 from ecluse.cli.addresses import Address, open_stores, read_address
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, counted, progress, reports, say, transfer
 from ecluse.cli.session import home_option, opened
 from ecluse.errors import (
@@ -71,7 +72,7 @@ class Size(click.ParamType[int]):
         return round(float(match[1]) * int(1000 ** _UNITS.index(match[2] or "B")))
 
 
-@click.group()
+@click.group(cls=Group)
 def storage() -> None:
     """List, measure, copy, remove, sign, price and verify what is stored.
 

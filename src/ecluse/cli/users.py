@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import click
 
 from ecluse.catalog.tables import User
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, counted, reports, say
 from ecluse.cli.session import home_option, last_address, opened
 from ecluse.errors import InvalidInput
@@ -19,7 +20,7 @@ ROLES: Final[dict[str, Literal["admin", "member"]]] = {"administrator": "admin",
 _role = click.Choice(list(ROLES))
 
 
-@click.group()
+@click.group(cls=Group)
 def users() -> None:
     """List, add, change and remove accounts, make sign-in links, and read who signed in."""
 

@@ -24,6 +24,13 @@ KIND_COLOURS: Final = ("--c1", "--c2", "--c4", "--c3", "--c5", "--c6")
 SKETCH_BINS: Final = 12
 
 
+#: A day in milliseconds.
+_DAY: Final = 86_400_000
+#: Pixels of a character of a label at most, and of the gap before it.
+_CHARACTER: Final = 7
+_GAP: Final = 14
+
+
 AXIS_TEXT: Final = {"color": "--ink-2", "fontSize": 11}
 
 
@@ -65,13 +72,7 @@ def over_days(series: list[dict[str, Any]], unit: str) -> dict[str, Any]:
     return {
         **frame(),
         "grid": {"left": 6, "right": 22, "top": 22, "bottom": 8, "containLabel": True},
-        "xAxis": {
-            "type": "time",
-            **axis("", line=True),
-            "splitNumber": 3,
-            "axisLabel": {**axis_labels("@day"), "hideOverlap": True},
-            "axisPointer": {"label": {"formatter": "@day-label"}},
-        },
+        "xAxis": day_axis(),
         "yAxis": {"type": "value", "min": 0, **axis("", line=False), "axisLabel": axis_labels(unit)},
         "tooltip": tooltip("@percent-tooltip" if unit == "@percent" else unit),
         "series": series,
@@ -279,6 +280,23 @@ def line_of(colour: str, points: list[tuple[float, float]], *, step: str | None 
         "itemStyle": {"color": colour},
         **({"step": step} if step else {}),
     }
+
+
+def day_axis() -> dict[str, Any]:
+    """Return an axis of days, with a label at most once for each."""
+    return {
+        "type": "time",
+        **axis("", line=True),
+        "splitNumber": 3,
+        "minInterval": _DAY,
+        "axisLabel": {**axis_labels("@day"), "hideOverlap": True},
+        "axisPointer": {"label": {"formatter": "@day-label"}},
+    }
+
+
+def room_for(labels: Sequence[str]) -> int:
+    """Return the pixels that labels at the ends of lines need."""
+    return max((len(label) for label in labels), default=0) * _CHARACTER + _GAP
 
 
 def area_band(

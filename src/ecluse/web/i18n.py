@@ -108,12 +108,20 @@ class Formats:
         pattern = self.locale.currency_formats["standard"]
         return f"{pattern.prefix[0]}{number}{pattern.suffix[0]}".replace("¤", symbol)
 
-    def pattern(self, name: str) -> str:
-        """Return the pattern of a kind of date: `day`, `brief_day`, `weekday_day`, `short_day` or `moment`."""
+    def pattern(self, name: str, day: int) -> str:
+        """Return the pattern of a kind of date: `day`, `brief_day`, `weekday_day`, `short_day` or `moment`.
+
+        The first day of a month has its own number where the language says so, as in « 1er mai ».
+        """
+        pattern = self._pattern(name)
+        first = self.own.get("first_of_month")
+        return re.sub(r"\bd\b", f"'{first}'", pattern) if first and day == 1 else pattern
+
+    def _pattern(self, name: str) -> str:
         if name in self.own:
             return self.own[name]
         if name == "moment":
-            return f"{self.pattern('brief_day')}, {self.locale.time_formats['short'].pattern}"
+            return f"{self._pattern('brief_day')}, {self.locale.time_formats['short'].pattern}"
         dates = {"day": "long", "weekday_day": "full"}
         if name in dates:
             return str(self.locale.date_formats[dates[name]].pattern)
@@ -294,12 +302,12 @@ class Words:
         return _formats(self.language)
 
     def _date(self, day: date, kind: str) -> str:
-        return format_date(day, self._formats.pattern(kind), locale=self._formats.locale)
+        return format_date(day, self._formats.pattern(kind, day.day), locale=self._formats.locale)
 
     def _moment(self, moment: datetime, kind: str) -> str:
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         local = aware.astimezone(self.zone or UTC)
-        return format_datetime(local, self._formats.pattern(kind), locale=self._formats.locale)
+        return format_datetime(local, self._formats.pattern(kind, local.day), locale=self._formats.locale)
 
 
 @cache

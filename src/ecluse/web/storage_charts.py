@@ -17,7 +17,9 @@ from ecluse.web.charts import (
     axis,
     axis_labels,
     bars_across,
+    day_axis,
     frame,
+    room_for,
     spread_out,
     tooltip,
 )
@@ -33,12 +35,13 @@ def stored_growth(points: Sequence[DayUsage], until: date, titles: Mapping[str, 
     drawn = [DayUsage(first.day - timedelta(days=1)), *points]
     if last.day < until:
         drawn.append(replace(last, day=until))
-    series = []
+    series, named = [], []
     for kind, colour in zip(last.sizes, itertools.cycle(KIND_COLOURS)):
         sizes = [point.sizes.get(kind, 0) for point in drawn]
         if sizes[-1]:
             is_named = sizes[-1] >= NAMED_BAND * last.size
             name = titles.get(kind, kind)
+            named += [name] if is_named else []
             series.append(area_band(name, colour, [point.day for point in drawn], sizes, named=is_named))
     shown = spread_out(points)
     return Chart(
@@ -54,14 +57,8 @@ def stored_growth(points: Sequence[DayUsage], until: date, titles: Mapping[str, 
         ),
         option={
             **frame(),
-            "grid": {"left": 6, "right": 70, "top": 14, "bottom": 8, "containLabel": True},
-            "xAxis": {
-                "type": "time",
-                **axis("", line=True),
-                "splitNumber": 3,
-                "axisLabel": {**axis_labels("@day"), "hideOverlap": True},
-                "axisPointer": {"label": {"formatter": "@day-label"}},
-            },
+            "grid": {"left": 6, "right": room_for(named), "top": 14, "bottom": 8, "containLabel": True},
+            "xAxis": day_axis(),
             "yAxis": {"type": "value", "min": 0, **axis("", line=False), "axisLabel": axis_labels("@bytes")},
             "tooltip": tooltip("@bytes"),
             "series": series,

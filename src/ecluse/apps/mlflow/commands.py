@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from ecluse.catalog import runs
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Rows, reports, say
 from ecluse.cli.serve import listen, say_if_exposed
 from ecluse.cli.session import acting, finish_all, home_option, opened, user_option
 from ecluse.errors import InvalidInput, JobFailed
 
 
-@click.group()
+@click.group(cls=Group)
 def mlflow() -> None:
     """Show trainings in MLflow, and serve it behind the sign-in. Needs the extra: pip install "ecluse[mlflow]"."""
 

@@ -13,6 +13,7 @@ import click
 from ecluse.apps.city.commands.backtest import backtest
 from ecluse.apps.city.commands.data import check, demo, fetch
 from ecluse.apps.city.settings import CitySettings
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, counted, progress, reports, say
 from ecluse.cli.session import acting, attended, home_option, last_address, opened, user_option
 from ecluse.errors import JobFailed
@@ -39,7 +40,7 @@ class Day(click.ParamType[date, Any]):
             self.fail(f"{value!r} is no date; write it as 2025-10-14.", param, ctx)
 
 
-@click.group()
+@click.group(cls=Group)
 def city() -> None:
     """Compute a city's daily indicators, forecasts, alerts and reports."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
-from ecluse.web.charts import AXIS_TEXT, Chart, axis, axis_labels, frame, line_of, tooltip
+from ecluse.web.charts import AXIS_TEXT, Chart, axis, axis_labels, day_axis, frame, line_of, tooltip
 from ecluse.web.i18n import Words
 
 Values = Sequence[float | None]
@@ -156,13 +156,7 @@ def by_day(
     option = {
         **frame(),
         "grid": {"left": 6, "right": 22, "top": 22, "bottom": 8, "containLabel": True},
-        "xAxis": {
-            "type": "time",
-            **axis("", line=True),
-            "splitNumber": 3,
-            "axisLabel": {**axis_labels("@day"), "hideOverlap": True},
-            "axisPointer": {"label": {"formatter": "@day-label"}},
-        },
+        "xAxis": day_axis(),
         "yAxis": {"type": "value", "min": 0, **axis("", line=False), "axisLabel": axis_labels("@number")},
         "tooltip": tooltip("@number"),
         "series": [

@@ -24,6 +24,7 @@ from ecluse.apps.fraud.training.request import TrainingRequest, choices
 from ecluse.catalog import models
 from ecluse.catalog import runs as run_rows
 from ecluse.catalog.tables import User
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.runs import run_fields
 from ecluse.cli.session import acting, finish, home_option, user_option
@@ -33,7 +34,7 @@ from ecluse.runtime import Runtime
 _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
-@click.group()
+@click.group(cls=Group)
 def fraud() -> None:
     """Analyze, train on and score tables of transactions."""
 

@@ -20,6 +20,7 @@ from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.tables.formats import ENDINGS
 from ecluse.apps.fraud.tables.meaning import fraud_means
 from ecluse.catalog.tables import ReferenceModel, User
+from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, progress, reports, transfer
 from ecluse.cli.session import acting, finish_all, home_option, user_option
 from ecluse.errors import InvalidInput, JobFailed, NotFound
@@ -52,7 +53,7 @@ _without_sample = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def references() -> None:
     """Build, list, show, measure and remove the reference models that unlabelled tables are matched against."""
 
