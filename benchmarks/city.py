@@ -43,7 +43,7 @@ import polars as pl
 from benchmarks.city_files import FIRST, LAST, known_arcs, write_roads
 from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.raw import Raw
-from ecluse.apps.city.sources import Curating, roads
+from ecluse.apps.city.sources import Curating, curated_tables, roads
 from ecluse.storage import Cache, open_store
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data" / "city" / "referentiel-comptages-routiers.csv"
@@ -243,7 +243,9 @@ def read_day(path: Path, work: Path) -> None:
 
 def layer_in(work: Path) -> Curated:
     scratch = work / "scratch"
-    return Curated(open_store((work / "curated").as_uri()), Cache(work / "cache", 10**9), scratch)
+    return Curated(
+        open_store((work / "curated").as_uri()), Cache(work / "cache", 10**9), scratch, curated_tables()
+    )
 
 
 # The peers, and what is printed

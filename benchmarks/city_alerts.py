@@ -78,7 +78,7 @@ def _day(city: City, day: date) -> dict[str, Any] | None:
         return None
     found: dict[str, Metrics] = {}
     for kind in NEEDED:
-        found[kind] = PROCESSORS[kind](inputs, found)
+        found[kind] = PROCESSORS[kind].compute(inputs, found)
     body, arcs = found["alerts"].body, found["arcs"].parts
     usual = [one for one in body["alerts"] if arcs[str(one["arc"])]["verdict"] == "as usual"]
     before = list(_before(inputs))

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from ecluse.apps.city.sources import FORMS
+from ecluse.apps.city.sources import forms
 from ecluse.apps.city.sources.forms import describe
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.cli import cli, commands
@@ -42,7 +42,7 @@ def pages() -> dict[str, str]:
 def _guide() -> str:
     before, _, rest = (TARGET / GUIDE).read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{describe(FORMS)}\n{END}{after}"
+    return f"{before}{BEGIN}\n{describe(forms())}\n{END}{after}"
 
 
 def _settings() -> str:

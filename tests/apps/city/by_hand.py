@@ -13,6 +13,7 @@ import polars as pl
 from ecluse.apps.city import tables
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.inputs import Inputs
+from ecluse.apps.city.sources import curated_tables
 from ecluse.apps.city.thresholds import Thresholds
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -49,7 +50,7 @@ def road_rows(
     starts = local(day).starts
     flow = flow or [None] * len(starts)
     occupancy = occupancy or [None] * len(starts)
-    states = states or [state_of(one) for one in occupancy]
+    states = states or [state_of(value) for value in occupancy]
     assert len(flow) == len(occupancy) == len(states) == len(starts)
     rows = [
         {
@@ -69,8 +70,8 @@ def road_rows(
 def arc(
     number: int, *, label: str | None = None, zone: int | None = 8, length: float | None = 1000.0, **more: Any
 ) -> dict[str, Any]:
-    told = {"arc": number, "label": label or f"Rue_{number}", "zone": zone, "length": length}
-    return dict.fromkeys(tables.ARCS.names()) | {"latitude": 48.87, "longitude": 2.3} | told | more
+    facts = {"arc": number, "label": label or f"Rue_{number}", "zone": zone, "length": length}
+    return dict.fromkeys(tables.ARCS.names()) | {"latitude": 48.87, "longitude": 2.3} | facts | more
 
 
 def zone(number: int, name: str | None = None) -> dict[str, Any]:
@@ -87,11 +88,12 @@ def made(
     bikes: pl.DataFrame | None = None,
 ) -> Inputs:
     """The inputs of a day with these tables; those not named are empty."""
-    schemas = {table: schema for table, (schema, _) in (tables.DAILY | tables.WHOLE).items()}
     given = {"works": list(works), "arcs": list(arcs), "zones": list(zones)}
-    found = {table: pl.DataFrame(given.get(table), schema=schema) for table, schema in schemas.items()}
+    rows = {
+        name: pl.DataFrame(given.get(name), schema=table.schema) for name, table in curated_tables().items()
+    }
     if roads:
-        found["roads"] = pl.concat(roads)
+        rows["roads"] = pl.concat(roads)
     if bikes is not None:
-        found["bikes"] = bikes
-    return Inputs(day=local(day), thresholds=thresholds or Thresholds(), **found)
+        rows["bikes"] = bikes
+    return Inputs(day=local(day), thresholds=thresholds or Thresholds(), tables=rows)

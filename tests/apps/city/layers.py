@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.progress import Report, unheard
 from ecluse.apps.city.raw import Raw
-from ecluse.apps.city.sources import Curating
+from ecluse.apps.city.sources import Curating, curated_tables
 from ecluse.settings import Settings
 from ecluse.storage import Cache, ObjectStore, open_store
 
@@ -49,7 +49,9 @@ def make_layers(
     store = store or opened(folder / "raw")
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    layer = Curated(curated or opened(folder / "curated"), Cache(folder / "cache", 10**9), scratch)
+    layer = Curated(
+        curated or opened(folder / "curated"), Cache(folder / "cache", 10**9), scratch, curated_tables()
+    )
     raw = Raw(store, fallback)
     days = (date(2022, 1, 1), date(2022, 12, 31))
     return Layers(store, raw, layer, Curating(layer, *days, PARIS, scratch, report))

@@ -17,7 +17,7 @@ import pytest
 
 from ecluse.apps.city.commands import data as commands
 from ecluse.apps.city.demo import write_demo
-from ecluse.apps.city.fetch import SOURCES
+from ecluse.apps.city.fetch import fetched_sources
 from ecluse.apps.city.sample import FIRST
 from ecluse.settings import Settings
 from ecluse.storage import ObjectStore, open_store
@@ -181,4 +181,4 @@ def test_a_fetch_that_is_stopped_goes_on_from_there(
 
 def test_every_source_that_can_be_fetched_can_be_named() -> None:
     named = next(option for option in commands.fetch.params if option.name == "sources").type
-    assert tuple(getattr(named, "choices", ())) == SOURCES
+    assert tuple(getattr(named, "choices", ())) == fetched_sources()

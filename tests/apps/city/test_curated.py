@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 
 from ecluse.apps.city import curated as layer
-from ecluse.apps.city.curated import Batch, Curated, SetAside
+from ecluse.apps.city.curated import Batch, Curated, RejectedRecord
+from ecluse.apps.city.sources import curated_tables
 from ecluse.apps.city.tables import ROADS, ZONES
 from ecluse.settings import Settings
 from ecluse.storage import Cache, ObjectStore, open_store
@@ -39,7 +40,7 @@ def opened(store: ObjectStore, tmp_path: Path) -> Callable[[], Curated]:
     def open_layer() -> Curated:
         scratch = tmp_path / uuid.uuid4().hex
         scratch.mkdir()
-        return Curated(store, Cache(tmp_path / "cache", 10**9), scratch)
+        return Curated(store, Cache(tmp_path / "cache", 10**9), scratch, curated_tables())
 
     return open_layer
 
@@ -61,7 +62,7 @@ def test_what_was_written_is_read_in_the_order_of_its_key(opened: Callable[[], C
         records=5,
         files=["raw/a.csv"],
         rejected={"bad": 3},
-        examples=[SetAside("raw/a.csv", 7, "flow", "bad", "x")] * 30,
+        examples=[RejectedRecord("raw/a.csv", 7, "flow", "bad", "x")] * 30,
     )
     curated = opened()
     assert curated.read("roads", DAY, DAY).equals(rows((2, None), (9, 1.0)))
@@ -174,7 +175,7 @@ def test_a_whole_table_is_replaced_at_once(opened: Callable[[], Curated], store:
     opened().write_whole("zones", table, fingerprint="a", modified="2024")
     before = opened()
     assert before.read_whole("zones")["zone"].to_list() == [1, 2]
-    opened().write_whole("zones", table[:1], fingerprint="b", examples=[SetAside("f", 1, None, "bad")])
+    opened().write_whole("zones", table[:1], fingerprint="b", examples=[RejectedRecord("f", 1, None, "bad")])
     assert before.read_whole("zones")["zone"].to_list() == [2]
     part = opened().whole("zones")
     assert part is not None

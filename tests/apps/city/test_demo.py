@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.demo import remove_demo, write_demo
-from ecluse.apps.city.demo.base_map import CENTRE, KM_PER_LATITUDE, KM_PER_LONGITUDE, draw_ground, zone_at
+from ecluse.apps.city.demo.base_map import CENTRE, KM_PER_LATITUDE, KM_PER_LONGITUDE, draw_base_map, zone_at
 from ecluse.apps.city.demo.bikes import count_bikes
 from ecluse.apps.city.demo.days import Day, day_of
 from ecluse.apps.city.demo.disruptions import disruptions_of
@@ -195,13 +195,13 @@ def test_zones_share_their_borders_and_hold_their_arcs() -> None:
         assert ring[0] == ring[-1]
         borders.update(frozenset((tuple(a), tuple(b))) for a, b in itertools.pairwise(ring))  # type: ignore[misc]
     assert max(borders.values()) == 2  # a piece of border lies between two zones, or at the edge
-    ground = draw_ground(400)
+    ground = draw_base_map(400)
     zones = Counter(zone_at(x, y) for x, y in zip(ground.x.tolist(), ground.y.tolist(), strict=True))
     assert set(zones) == {None, *range(1, 21)}
 
 
 def test_the_arcs_of_a_street_are_chained_and_the_ring_closes() -> None:
-    ground = draw_ground(400)
+    ground = draw_base_map(400)
     for street in range(int(ground.street.max())):  # the last one may be cut
         of_street = np.flatnonzero(ground.street == street)
         assert ground.downstream[of_street][:-1].tolist() == ground.upstream[of_street][1:].tolist()
@@ -213,12 +213,12 @@ def test_the_arcs_of_a_street_are_chained_and_the_ring_closes() -> None:
 
 @given(st.integers(12, 3348))
 def test_any_number_of_arcs_can_be_drawn(arcs: int) -> None:
-    ground = draw_ground(arcs)
+    ground = draw_base_map(arcs)
     assert len(ground) == len(set(ground.arc.tolist())) == arcs
 
 
 def test_rush_hours_weekends_and_nights_differ() -> None:
-    ground = draw_ground(400)
+    ground = draw_base_map(400)
     monday, sunday = day_of(date(2025, 9, 8), 0), day_of(date(2025, 9, 7), 0)
     working, resting = (count_roads(ground, day, []) for day in (monday, sunday))
     flow, occupancy = np.nanmedian(working.flow, axis=0), np.nanmedian(working.occupancy, axis=0)
@@ -242,7 +242,7 @@ def test_rain_keeps_cyclists_at_home_and_a_strike_brings_them_out() -> None:
 
 
 def test_a_match_fills_the_streets_around_the_stadium_late_in_the_evening() -> None:
-    ground = draw_ground(400)
+    ground = draw_base_map(400)
     near = np.flatnonzero(ground.near(*STADIUM) < 1.2)
     matches = [day for day in days_from(date(2025, 9, 1), 56) if day.match is not None]
     assert near.size
@@ -255,7 +255,7 @@ def test_a_match_fills_the_streets_around_the_stadium_late_in_the_evening() -> N
 
 
 def test_works_take_flow_and_raise_occupancy_beside_them() -> None:
-    ground, day = draw_ground(400), day_of(date(2025, 9, 16), 0)
+    ground, day = draw_base_map(400), day_of(date(2025, 9, 16), 0)
     site = next(one for one in sites_open(ground, 0, day.date, day.date) if one.impact == "RESTREINTE")
     near = ground.near(float(ground.x[site.arc]), float(ground.y[site.arc])) <= DISTURBS
     without, with_it = count_roads(ground, day, []), count_roads(ground, day, [site])
@@ -266,7 +266,7 @@ def test_works_take_flow_and_raise_occupancy_beside_them() -> None:
 
 
 def test_every_kind_of_broken_sensor_is_there() -> None:
-    ground = draw_ground(400)
+    ground = draw_base_map(400)
     found = Counter[str]()
     for day in days_from(date(2025, 9, 1), 28):
         counted = count_roads(ground, day, [])

@@ -17,7 +17,7 @@ from ecluse.apps.city import tables
 from ecluse.apps.city.processors import disruptions as told_disruptions
 from ecluse.apps.city.processors import weather as told_weather
 from ecluse.apps.city.sources import bikes, disruptions, weather
-from ecluse.apps.city.sources.feed import Aside, Document, FeedFile
+from ecluse.apps.city.sources.feed import Document, FeedFile, Rejections
 from ecluse.documents.canonical import entry
 from tests.apps.city.by_hand import TUESDAY, local, made
 from tests.apps.city.layers import PARIS, make_layers
@@ -120,17 +120,17 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> FeedFile:
 @given(CONTENT)
 def test_no_json_is_fatal_and_what_is_read_can_be_kept(file: FeedFile, content: Any) -> None:
     day = local(TUESDAY)
-    document = Document(file, content, Aside())
-    counts, aside = bikes.read_document(document, day)
+    document = Document(file, content, Rejections())
+    counts, rejections = bikes.read_document(document, day)
     pl.DataFrame([vars(count) for count in counts], schema=tables.BIKES)
-    snapshot = disruptions.read_document(document, PARIS, aside)
+    snapshot = disruptions.read_document(document, PARIS, rejections)
     rows = pl.DataFrame(list(disruptions.rows_of(snapshot, day)), schema=tables.DISRUPTIONS)
-    transit = told_disruptions.compute(replace(made(TUESDAY), disruptions=rows), {})
+    transit = told_disruptions.compute(made(TUESDAY).with_tables(disruptions=rows), {})
     entry("metrics/disruptions", "2025-06-03", transit.body)
-    row = weather.one_day([weather.read_document(document, day, aside)], day)
+    row = weather.one_day([weather.read_document(document, day, rejections)], day)
     days = pl.DataFrame([row] if row else [], schema=tables.WEATHER)
-    entry("metrics/weather", "x", told_weather.compute(replace(made(TUESDAY), weather=days), {}).body)
-    json.dumps([vars(one) for one in aside.examples], ensure_ascii=False).encode()
+    entry("metrics/weather", "x", told_weather.compute(made(TUESDAY).with_tables(weather=days), {}).body)
+    json.dumps([vars(one) for one in rejections.examples], ensure_ascii=False).encode()
 
 
 def test_text_that_no_database_keeps_is_left_out(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.demo import write_demo
 from ecluse.apps.city.download import Downloads, Pace
-from ecluse.apps.city.fetch import Fetched, Portals, fetch_data
+from ecluse.apps.city.fetch import Fetched, FetchPlace, Portals, fetch_data
 from ecluse.apps.city.raw import Raw
 from ecluse.apps.city.sources.bikes import curate
 from ecluse.errors import FetchFailed, InvalidInput, KeyConflict
@@ -62,18 +62,17 @@ def _fill(portal: Portal) -> None:
 def fetch(raw: ObjectStore, portal: Portal, tmp_path: Path, *sources: Any, **given: Any) -> list[Fetched]:
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
-    found = fetch_data(
+    place = FetchPlace(
         raw,
-        given.pop("first", DAY),
-        given.pop("last", DAY),
         scratch,
-        sources=sources,
-        portals=Portals(portal.url, portal.url, portal.url, portal.url),
-        zone=PARIS,
+        PARIS,
+        Portals(portal.url, portal.url, portal.url, portal.url),
+        key=given.pop("key", None),
         pace=given.pop("pace", QUICK),
         now=given.pop("now", lambda: NOW),
-        **given,
     )
+    period = given.pop("first", DAY), given.pop("last", DAY)
+    found = fetch_data(place, *period, sources=sources, **given)
     assert list(scratch.iterdir()) == []
     return found
 
@@ -309,10 +308,15 @@ def test_bikes_lie_by_the_hour_in_which_they_were_counted_and_are_read(
     ]  # fmt: skip
     assert len(found.keys) == 24
     from ecluse.apps.city.curated import Curated
-    from ecluse.apps.city.sources import Curating
+    from ecluse.apps.city.sources import Curating, curated_tables
     from ecluse.storage import Cache
 
-    curated = Curated(open_store((tmp_path / "curated").as_uri()), Cache(tmp_path / "cache", 10**9), tmp_path)
+    curated = Curated(
+        open_store((tmp_path / "curated").as_uri()),
+        Cache(tmp_path / "cache", 10**9),
+        tmp_path,
+        curated_tables(),
+    )
     curate(Raw(raw), Curating(curated, DAY, DAY, PARIS, tmp_path, unheard))
     rows = curated.read("bikes", DAY, DAY)
     assert rows.height == 73

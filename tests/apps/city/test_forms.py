@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ecluse.apps.city.sources import FORMS, SOURCES
+from ecluse.apps.city.sources import SOURCES, forms
 from ecluse.apps.city.sources.forms import Form
-from ecluse.apps.city.tables import DAILY
 from tests.apps.city.layers import make_layers
 
 FIRST, LAST = date(2022, 1, 1), date(2025, 12, 31)
@@ -20,15 +19,16 @@ def title(form: Form) -> str:
     return form.title
 
 
-@pytest.mark.parametrize("form", FORMS, ids=title)
+@pytest.mark.parametrize("form", forms(), ids=title)
 def test_the_example_of_a_form_is_read(form: Form, tmp_path: Path) -> None:
     """What the guide shows, saved under the name that it shows, is one record and nothing set aside."""
     layers = make_layers(tmp_path)
     key = form.example_key()
     assert form.fits(key)
     layers.put(key, form.example())
-    SOURCES[form.source](layers.raw, replace(layers.work, first=FIRST, last=LAST))
-    if form.source in DAILY:
+    source = SOURCES[form.source]
+    source.curate(layers.raw, replace(layers.work, first=FIRST, last=LAST))
+    if not source.table.whole:
         parts = layers.curated.parts_between(form.source, FIRST, LAST)
         days = layers.curated.read(form.source, FIRST, LAST)
         rejected = [part.rejected for of_day in parts.values() for part in of_day if part.rejected]
@@ -40,7 +40,7 @@ def test_the_example_of_a_form_is_read(form: Form, tmp_path: Path) -> None:
     assert rejected == []
 
 
-@pytest.mark.parametrize("form", FORMS, ids=title)
+@pytest.mark.parametrize("form", forms(), ids=title)
 def test_every_column_that_is_a_time_says_what_it_means_and_where_that_stands(form: Form) -> None:
     times = ("date", "time", "datetime", "application_periods", "applicationPeriods")
     for column in form.columns:
@@ -52,4 +52,4 @@ def test_every_column_that_is_a_time_says_what_it_means_and_where_that_stands(fo
 
 
 def test_every_source_declares_its_forms() -> None:
-    assert {form.source for form in FORMS} == set(SOURCES)
+    assert {form.source for form in forms()} == set(SOURCES)

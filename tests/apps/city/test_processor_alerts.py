@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -247,7 +246,7 @@ def test_what_the_source_and_the_sensor_say_is_evidence() -> None:
     state = pl.when(pl.lit(closed)).then(pl.lit("Barré")).otherwise(pl.col("arc_state").cast(pl.String))
     roads = inputs.roads.with_columns(state.cast(ROADS["arc_state"]).alias("arc_state"))
     roads = roads.filter(pl.col("at") != inputs.day.starts[10])
-    (one,) = _body(replace(inputs, roads=roads))["alerts"]
+    (one,) = _body(inputs.with_tables(roads=roads))["alerts"]
     assert one["causes"] == [
         {"kind": "closed", "near": True, "hours": 1, "of": 2},
         {"kind": "sensor", "near": True, "impossible": 1, "gaps": 1, "missing": 1},
@@ -265,7 +264,7 @@ def test_holidays_weather_and_blocked_lines_are_evidence_of_the_whole_city() -> 
     blocked = {"severity": "blocked", "scope": "line", "end": begin + timedelta(hours=3)}
     transit = pl.DataFrame([dict.fromkeys(DISRUPTIONS.names()) | line | blocked], schema=DISRUPTIONS)
     inputs = _weeks(slow={8: 60.0, 9: 60.0, 15: 60.0, 16: 60.0}, day=all_saints)
-    inputs = replace(inputs, weather=weather, disruptions=transit)
+    inputs = inputs.with_tables(weather=weather, disruptions=transit)
     told = {one["hours"][0]: one["causes"] for one in compute_all(inputs)["alerts"].body["alerts"]}
     rain = {"kind": "weather", "near": False, "category": "rain", "value": 12, "unit": "mm"}
     assert told[15][0] == {"kind": "public_holiday", "near": False}

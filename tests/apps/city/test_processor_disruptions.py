@@ -49,7 +49,7 @@ def row(
 
 
 def inputs(*rows: dict[str, Any], day: date = TUESDAY) -> Inputs:
-    return replace(made(day), disruptions=pl.DataFrame(list(rows), schema=tables.DISRUPTIONS))
+    return made(day).with_tables(disruptions=pl.DataFrame(list(rows), schema=tables.DISRUPTIONS))
 
 
 def body(*rows: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def test_the_real_day_gives_hours_and_reliability_counted_apart(tmp_path: Any) -
         layers.put(f"api/traffic/dt={day.isoformat()}/hour=08/{name}", (REAL / name).read_bytes())
     source.curate(layers.raw, replace(layers.work, first=day, last=day))
     rows = layers.curated.read("disruptions", day, day)
-    found = disruptions.compute(replace(made(day), disruptions=rows), {}).body
+    found = disruptions.compute(made(day).with_tables(disruptions=rows), {}).body
     told = {one["id"]: one for one in json.loads((REAL / "prim-disruptions.json").read_text())}
     minutes_of: dict[str, set[int]] = {}
     for line in json.loads((REAL / "prim-lines.json").read_text()):

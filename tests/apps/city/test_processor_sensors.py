@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -217,7 +216,7 @@ def test_a_closed_arc_is_listed_as_closed_and_not_as_silent() -> None:
         ],
         [arc(7), arc(8), arc(9), arc(10)],
     )
-    inputs = replace(inputs, roads=inputs.roads.unique(["arc", "at"], keep="last", maintain_order=True))
+    inputs = inputs.with_tables(roads=inputs.roads.unique(["arc", "at"], keep="last", maintain_order=True))
     body = sensors.compute(inputs, {"bikes": bikes.compute(inputs, {})}).body
     assert [one["id"] for one in body["closed"]] == [7, 8]
     assert body["closed_total"] == 2

@@ -22,7 +22,7 @@ def weather_of(day: date, **values: Any) -> dict[str, Any]:
 
 
 def inputs(*rows: dict[str, Any], **more: Any) -> Inputs:
-    return replace(made(TUESDAY, **more), weather=pl.DataFrame(list(rows), schema=tables.WEATHER))
+    return made(TUESDAY, **more).with_tables(weather=pl.DataFrame(list(rows), schema=tables.WEATHER))
 
 
 def body(**values: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from ecluse.apps.city.calendar import days_between
-from ecluse.apps.city.sources import weather
+from ecluse.apps.city.sources import weather, weather_values
 from ecluse.errors import BadRaw
 from tests.apps.city.layers import SAMPLES, Layers, make_layers
 from tests.conftest import SHARED
@@ -219,7 +219,7 @@ def test_a_file_that_says_no_units_and_is_too_warm_for_its_place_is_refused_whol
     put(layers, "dt=2024-07-18/hour=00/a.json", {"latitude": 48.86} | crossing(**told))
     assert curate(layers, DAY).is_empty()
     (part,) = layers.curated.parts("weather", DAY)
-    assert part.rejected == {weather.NO_UNIT: 1}
+    assert part.rejected == {weather_values.NO_UNIT: 1}
 
 
 def test_a_column_without_a_unit_that_cannot_be_in_the_usual_one_is_refused_whole(layers: Layers) -> None:
@@ -229,7 +229,7 @@ def test_a_column_without_a_unit_that_cannot_be_in_the_usual_one_is_refused_whol
     row = one(layers)
     assert (row["temperature"], row["precipitation"]) == (None, 6.0)
     (part,) = layers.curated.parts("weather", DAY)
-    assert part.rejected == {weather.NO_UNIT: 24}
+    assert part.rejected == {weather_values.NO_UNIT: 24}
 
 
 def test_units_in_other_spellings_are_converted(layers: Layers) -> None:
@@ -264,10 +264,10 @@ def test_bad_values_and_files_are_set_aside_and_the_day_stays(layers: Layers) ->
     assert row["wind"] == 18.0
     (part,) = layers.curated.parts("weather", DAY)
     assert part.rejected == {
-        weather.BAD_VALUE: 2,
+        weather_values.BAD_VALUE: 2,
         "the file holds no such records": 1,
         "the file is broken": 1,
-        weather.NO_DATE: 2,
+        weather_values.NO_DATE: 2,
     }
     assert {one["column"] for one in part.examples} >= {"days[0].temp", "days[0].tempmin", "days[1].datetime"}
 
@@ -276,7 +276,7 @@ def test_an_unknown_unit_is_set_aside_not_guessed(layers: Layers) -> None:
     put(layers, "dt=2024-07-18/hour=00/a.json", {"unitGroup": "martian", **crossing()})
     assert curate(layers).height == 0
     (part,) = layers.curated.parts("weather", DAY)
-    assert part.rejected == {weather.UNKNOWN_UNIT: 1}
+    assert part.rejected == {weather_values.UNKNOWN_UNIT: 1}
 
 
 def test_a_daily_and_an_hourly_export_make_one_row(layers: Layers) -> None:

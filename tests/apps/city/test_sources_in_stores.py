@@ -43,9 +43,9 @@ def fill(store: ObjectStore) -> None:
 
 def curated(layers: Layers) -> dict[str, pl.DataFrame]:
     work = replace(layers.work, first=DAY - timedelta(days=2), last=DAY + timedelta(days=1))
-    for name, curate in SOURCES.items():
+    for name, source in SOURCES.items():
         if name in (*TABLES, "zones"):
-            curate(layers.raw, work)
+            source.curate(layers.raw, work)
     return {name: layers.curated.read(name, work.first, work.last) for name in TABLES}
 
 

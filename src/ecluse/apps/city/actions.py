@@ -23,9 +23,9 @@ from ecluse.apps.city.curated import Curated, Part
 from ecluse.apps.city.days import MARK, latest_day
 from ecluse.apps.city.doubts import doubts_of, said_of
 from ecluse.apps.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
-from ecluse.apps.city.printed import LANGUAGES, print_report
-from ecluse.apps.city.processors import PROCESSORS, compute_all
-from ecluse.apps.city.progress import Report, named, part_of, unheard
+from ecluse.apps.city.printed import file_name, print_report
+from ecluse.apps.city.processors import PROCESSORS, QUALITY, compute_all, words_of
+from ecluse.apps.city.progress import Report, part_of, unheard
 from ecluse.apps.city.provenance import (
     NAME,
     expect_one_kind,
@@ -36,8 +36,7 @@ from ecluse.apps.city.provenance import (
 from ecluse.apps.city.raw import Raw
 from ecluse.apps.city.report import make_report, tidy_csv
 from ecluse.apps.city.settings import CitySettings
-from ecluse.apps.city.sources import Curating, curate_all
-from ecluse.apps.city.tables import DAILY, MEASURED, REACHING_BACK, WHOLE
+from ecluse.apps.city.sources import Curating, curate_all, curated_tables
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.documents import Body, Document, Documents
 from ecluse.errors import BadRaw, NoRawData
@@ -45,6 +44,7 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _, listing, num
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore, join_key
+from ecluse.web import i18n
 
 if TYPE_CHECKING:
     from ecluse.apps.city.forecast import Heard, Learned, Recall
@@ -132,7 +132,7 @@ def open_city(runtime: Runtime, raw: str | None = None) -> Iterator[City]:
             zone=ZoneInfo(settings.zone),
             thresholds=Thresholds.changed(settings.thresholds),
             raw=raw_layout,
-            curated=Curated(runtime.data.scoped(prefix), runtime.cache, scratch),
+            curated=Curated(runtime.data.scoped(prefix), runtime.cache, scratch, curated_tables()),
             documents=runtime.documents,
             reports=reports_of(runtime),
             scratch=scratch,
@@ -210,7 +210,7 @@ def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
     digest = inputs_digest(city, day)
     inputs = read_inputs(city.curated, local, city.thresholds)
     rows = {table: sum(part.rows for part in parts) for table, parts in inputs.parts.items()}
-    if not any(rows.get(table) for table in MEASURED):
+    if not any(rows.get(name) for name, table in city.curated.tables.items() if table.is_measured):
         if failures := city.curated.failures():
             raise BadRaw(listing(failures.values(), "\n"))
         raise NoRawData(_nothing_known(city, day))
@@ -224,12 +224,13 @@ def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
             )
         )
     computed = compute_all(inputs, part_of(report, 0.1, 1.0))
-    computed["quality"] = Metrics(_quality(city, inputs))
+    computed[QUALITY] = Metrics(_quality(city, inputs))
     of_city = _of_city(city)
-    named = {"date": day.isoformat(), **of_city, "zone": city.zone.key, "hours": list(local.labels)}
+    of_day = {"date": day.isoformat(), **of_city, "zone": city.zone.key, "hours": list(local.labels)}
     metrics = {
         kind: Metrics(
-            named | metrics_of_kind.body, {key: of_city | part for key, part in metrics_of_kind.parts.items()}
+            of_day | metrics_of_kind.body,
+            {key: of_city | part for key, part in metrics_of_kind.parts.items()},
         )
         for kind, metrics_of_kind in computed.items()
     }
@@ -256,7 +257,7 @@ def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = u
         documents.delete_kind(f"metrics/{kind}/{key}")
         documents.delete(f"metrics/{kind}", key)
     for n, (kind, metrics) in enumerate(computed.metrics.items()):
-        report(n / len(computed.metrics), _("writing %(what)s", what=named(kind)))
+        report(n / len(computed.metrics), _("writing %(what)s", what=words_of(kind)))
         _write_parts(documents, f"metrics/{kind}/{key}", metrics.parts)
     reference.write_reference(documents, city.curated)
     report(0.9, _("writing the report"))
@@ -278,9 +279,8 @@ def _write_report(city: City, computed: ComputedDay) -> None:
         "report.json": json.dumps(report, ensure_ascii=False, indent=1).encode(),
         "report.csv": tidy_csv(report).encode("utf-8-sig"),
     }
-    for language in LANGUAGES:
-        name = "report.html" if language == "en" else f"report.{language}.html"
-        files[name] = print_report(report, arcs, lost_of_arcs, language).encode()
+    for language in i18n.LANGUAGES:
+        files[file_name(language)] = print_report(report, arcs, lost_of_arcs, language).encode()
     for name, data in files.items():
         city.reports.put(join_key(key, name), data)
     city.documents.put("reports", key, report)
@@ -294,7 +294,7 @@ def remove_day(documents: Documents, reports: ObjectStore, day: date) -> None:
     """
     key = day.isoformat()
     documents.delete(MARK, key)
-    for kind in (*PROCESSORS, "quality"):
+    for kind in (*PROCESSORS, QUALITY):
         documents.delete_kind(f"metrics/{kind}/{key}")
         documents.delete(f"metrics/{kind}", key)
     reports.delete_prefix(key)
@@ -455,12 +455,15 @@ def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) ->
     """Return a digest of all that decides a day's metrics: the curated rows, the zone, the thresholds, the rules."""
     since = day - timedelta(days=history_days)
     content: list[list[Any]] = [
-        [table, "", part.sha256] for table in WHOLE if (part := city.curated.whole(table)) is not None
+        [name, "", part.sha256]
+        for name in city.curated.kept_whole()
+        if (part := city.curated.whole(name)) is not None
     ]
-    for table in DAILY:
-        parts_of = city.curated.parts_between(table, since if table in REACHING_BACK else day, day)
+    for name in city.curated.daily():
+        begin = since if city.curated.tables[name].has_history else day
+        parts_of = city.curated.parts_between(name, begin, day)
         content += [
-            [table, day_of_parts.isoformat(), [part.sha256 for part in parts]]
+            [name, day_of_parts.isoformat(), [part.sha256 for part in parts]]
             for day_of_parts, parts in parts_of.items()
         ]
     content.append(["failures", "", city.curated.failures()])
@@ -518,9 +521,9 @@ def _listed(days: Sequence[str]) -> str:
 def _quality(city: City, inputs: Inputs) -> Body:
     """Return what each table of the day was made from, and what was set aside."""
     parts: dict[str, Sequence[Part]] = dict(inputs.parts)
-    for table in WHOLE:
-        reference = city.curated.whole(table)
-        parts[table] = [] if reference is None else [reference]
+    for name in city.curated.kept_whole():
+        whole = city.curated.whole(name)
+        parts[name] = [] if whole is None else [whole]
     sources = {table: _source(table_parts) if table_parts else None for table, table_parts in parts.items()}
     return {
         "sources": sources,

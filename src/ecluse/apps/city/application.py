@@ -30,8 +30,12 @@ APPLICATION: Final = Application(
         )
     },
     filters={
-        "traffic_state": "ecluse.apps.city.pages.view:state_in",
-        "transit_mode": "ecluse.apps.city.transit:mode_in",
+        "traffic_state": "ecluse.apps.city.names:state_in",
+        "transit_mode": "ecluse.apps.city.names:mode_in",
+        "sensor_reason": "ecluse.apps.city.names:reason_in",
+        "alert_kind": "ecluse.apps.city.names:alert_in",
+        "alert_cause": "ecluse.apps.city.names:cause_in",
+        "source_title": "ecluse.apps.city.names:source_in",
     },
     hand_over="ecluse.apps.city.rows:hand_over",
     jobs=("ecluse.apps.city.jobs:KINDS", "ecluse.apps.city.sample:KINDS", "ecluse.apps.city.schedule:KINDS"),

@@ -2,7 +2,7 @@
 
 Each day of the last weeks is forecast from the days before it, 24 hours ahead: by the day a week before, by the
 typical day, by the recent level, by LightGBM (learned anew each week), and by the choice that a forecast makes. An
-error is told as MASE (Hyndman and Koehler, International Journal of Forecasting 22, 2006): the mean absolute error
+error is given as MASE (Hyndman and Koehler, International Journal of Forecasting 22, 2006): the mean absolute error
 over that of the value a week before (168 hours) on the days before the test; less than 1 is better than that.
 """
 
@@ -76,7 +76,7 @@ class Backtest:
     overall: Mapping[str, Overall]
 
 
-class _Told:
+class _Predictions:
     """Forecasts of the days of the test: (sensors, days, 24) each."""
 
     def __init__(self, sensors: int, days: int) -> None:
@@ -84,11 +84,11 @@ class _Told:
             np.full((sensors, days, 24), np.nan, np.float32) for _ in range(3)
         )
 
-    def put(self, at: int, forecast_: Forecast) -> None:
+    def put(self, at: int, forecast: Forecast) -> None:
         self.median[:, at], self.low[:, at], self.high[:, at] = (
-            forecast_.median,
-            forecast_.low,
-            forecast_.high,
+            forecast.median,
+            forecast.low,
+            forecast.high,
         )
 
 
@@ -105,7 +105,7 @@ def backtest(
     """Forecast the last weeks of a panel day by day, and compare.
 
     `history_days`: how many days LightGBM learns from, None for all there are; the default is what a day's
-    forecast has. Hours count where every model told something.
+    forecast has. Hours count where every model has a forecast.
 
     Raises:
         InvalidInput: the panel is too short, and the message says how many weeks it needs; or too empty.
@@ -124,8 +124,8 @@ def backtest(
 
 def _forecast_days(
     past: Past, first: int, learns: bool, history: int | None, level: float, seed: int, report: Report
-) -> dict[str, _Told]:
-    predictions = {model: _Told(len(past.sensors), past.days - first) for model in MODELS}
+) -> dict[str, _Predictions]:
+    predictions = {model: _Predictions(len(past.sensors), past.days - first) for model in MODELS}
     if not learns:
         del predictions["LightGBM"]
     learned: Learned | None = None
@@ -151,7 +151,7 @@ def _forecast_days(
 # Scores
 
 
-def _scored(panel: Panel, first: int, level: float, predictions: Mapping[str, _Told]) -> Backtest:
+def _scored(panel: Panel, first: int, level: float, predictions: Mapping[str, _Predictions]) -> Backtest:
     truth = panel.values[:, first:]
     counted = np.isfinite(truth)
     for predictions_of_model in predictions.values():

@@ -26,10 +26,9 @@ from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.progress import Report, part_of, unheard
 from ecluse.apps.city.provenance import MARKER, is_invented
 from ecluse.apps.city.raw import RawFile
-from ecluse.apps.city.sources import FORMS, LOOKS, SOURCES
-from ecluse.apps.city.sources.curating import Curating, Look
+from ecluse.apps.city.sources import SOURCES, curated_tables, forms
+from ecluse.apps.city.sources.curating import Curating, FileContents
 from ecluse.apps.city.sources.forms import Form
-from ecluse.apps.city.tables import MEASURED
 from ecluse.errors import BadRaw
 from ecluse.storage import Cache, ObjectInfo, ObjectStore, open_store
 
@@ -39,20 +38,9 @@ _NOT_DATA: Final = ("fetch/", MARKER)
 _HEAD: Final = 64 * 1024
 _SEPARATORS: Final = (";", ",", "\t")
 _ENDINGS: Final = (".csv", ".csv.gz", ".parquet", ".json", ".json.gz", ".geojson", ".geojson.gz")
-_FEEDS: Final = frozenset(("bikes", "traffic", "weather"))
 _FEED: Final = re.compile(r"api/([^/]+)/dt=([^/]+)/")
 #: How many files without a place are looked into.
 LOOKED_INTO: Final = 200
-#: What a city lacks without a source.
-LACKS: Final[Mapping[str, str]] = {
-    "roads": "no flow, congestion, lost time or alerts",
-    "arcs": "roads are on the map only where the counts carry their shapes",
-    "zones": "no figures by zone",
-    "bikes": "no bikes",
-    "weather": "no weather, and no effect of it",
-    "disruptions": "no public transport",
-    "works": "no works, and no causes of congestion from them",
-}
 Outcome = Literal["readable", "unreadable", "not taken"]
 
 
@@ -63,7 +51,7 @@ class CheckedFile:
     key: str
     outcome: Outcome
     source: str | None = None
-    look: Look = field(default_factory=lambda: Look(0))
+    contents: FileContents = field(default_factory=lambda: FileContents(0))
     reason: str | None = None
     advice: str | None = None
 
@@ -96,7 +84,7 @@ class Checked:
     @property
     def is_usable(self) -> bool:
         """Whether a day can be computed of it: something was measured."""
-        return any(source.source in MEASURED and source.rows for source in self.sources)
+        return any(source.rows and SOURCES[source.source].table.is_measured for source in self.sources)
 
 
 def check_raw(store: ObjectStore, zone: ZoneInfo, scratch: Path, report: Report = unheard) -> Checked:
@@ -132,7 +120,7 @@ def form_of(key: str) -> Form | None:
     folder = _FEED.match(key)
     if folder is not None and not _is_date(folder[2]):
         return None
-    return next((form for form in FORMS if form.fits(key)), None)
+    return next((form for form in forms() if form.fits(key)), None)
 
 
 def why_not_taken(key: str) -> str:
@@ -143,8 +131,9 @@ def why_not_taken(key: str) -> str:
     if key.startswith("api/"):
         feed = _FEED.match(key)
         if feed is None or not _is_date(feed[2]):
-            return "Below api/ files lie in api/{bikes,traffic,weather}/dt=YYYY-MM-DD/hour=HH/."
-        return f"There is no feed {feed[1]!r}, or it has no such files: bikes, traffic and weather are JSON."
+            return f"Below api/ files lie in api/{{{','.join(sorted(_feeds()))}}}/dt=YYYY-MM-DD/hour=HH/."
+        feeds = ", ".join(sorted(_feeds()))
+        return f"There is no feed {feed[1]!r}, or it has no such files: {feeds} are JSON."
     if "/" not in key or not key.startswith("batch/"):
         return "It lies outside of batch/ and api/."
     if key.count("/") > 1:
@@ -159,9 +148,17 @@ def not_taken(store: ObjectStore) -> list[str]:
         keys = [info.key for info in islice(store.list(), LOOKED_INTO)]
     else:
         keys = [f"{name}/" for name in names - {"api", "batch", "fetch"} if not name.startswith(".")]
-        keys += [f"api/{name}/" for name in {name_.strip("/") for name_ in store.list_names("api")} - _FEEDS]
+        keys += [
+            f"api/{name}/" for name in {name_.strip("/") for name_ in store.list_names("api")} - _feeds()
+        ]
         keys += [info.key for info in store.list("batch") if form_of(info.key) is None]
     return sorted(key for key in keys if not key.startswith(_NOT_DATA))
+
+
+def _feeds() -> set[str]:
+    """Return the names of the feeds that are read: the folders of `api` in which a form lies."""
+    places = (place.split("/") for form in forms() for place in form.places)
+    return {folders[1] for folders in places if folders[0] == "api"}
 
 
 def _is_date(text: str) -> bool:
@@ -174,42 +171,42 @@ def _is_date(text: str) -> bool:
 
 def _curating(scratch: Path, zone: ZoneInfo, report: Report) -> Curating:
     """Return what sources are given to look at a file; nothing is curated."""
-    layer = Curated(open_store("memory://"), Cache(scratch / "cache", 1), scratch)
+    layer = Curated(open_store("memory://"), Cache(scratch / "cache", 1), scratch, curated_tables())
     return Curating(layer, date.min, date.min, zone, scratch, report)
 
 
 def _read(store: ObjectStore, info: ObjectInfo, form: Form, work: Curating) -> CheckedFile:
     file = RawFile(store, info)
     try:
-        look = LOOKS[form.source](file, work)
+        contents = SOURCES[form.source].inspect(file, work)
     except BadRaw as error:
         return CheckedFile(info.key, "unreadable", form.source, reason=str(error))
-    if not look.rows:
-        return CheckedFile(info.key, "unreadable", form.source, look, "No record of it is good.")
-    return CheckedFile(info.key, "readable", form.source, look)
+    if not contents.rows:
+        return CheckedFile(info.key, "unreadable", form.source, contents, "No record of it is good.")
+    return CheckedFile(info.key, "readable", form.source, contents)
 
 
 def _together(source: str, files: Iterable[CheckedFile]) -> CheckedSource:
-    mine = [file.look for file in files if file.source == source and file.outcome == "readable"]
+    mine = [file.contents for file in files if file.source == source and file.outcome == "readable"]
     rejected: Counter[str] = Counter()
-    for look in mine:
-        rejected.update(look.rejected)
-    days = [day for look in mine for day in (look.first, look.last) if day is not None]
+    for contents in mine:
+        rejected.update(contents.rejected)
+    days = [day for contents in mine for day in (contents.first, contents.last) if day is not None]
     return CheckedSource(
         source,
         len(mine),
-        sum(look.rows for look in mine),
+        sum(contents.rows for contents in mine),
         min(days, default=None),
         max(days, default=None),
         dict(rejected),
-        None if mine else LACKS[source],
+        None if mine else SOURCES[source].lacks,
     )
 
 
 def _not_taken(store: ObjectStore, info: ObjectInfo, scratch: Path, *, looks: bool) -> CheckedFile:
     """Return why a file is not read, and where it belongs if its columns tell what it is."""
     names = _columns(store, info, scratch) if looks and info.key.endswith(_ENDINGS) else []
-    form = next((form for form in FORMS if names and form.is_alike(names)), None)
+    form = next((form for form in forms() if names and form.is_alike(names)), None)
     reason = why_not_taken(info.key)
     if form is None:
         return CheckedFile(info.key, "not taken", reason=reason)

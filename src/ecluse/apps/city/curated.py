@@ -29,7 +29,7 @@ from typing import Any, Final, Required, TypedDict, Unpack
 
 import polars as pl
 
-from ecluse.apps.city.tables import DAILY, WHOLE
+from ecluse.apps.city.tables import Table
 from ecluse.errors import ObjectNotFound
 from ecluse.sentences import _, pack, unpack
 from ecluse.storage import Cache, ObjectInfo, ObjectStore, join_key
@@ -42,13 +42,13 @@ QUOTED: Final = 20
 #: A file that no JSON names is one that a writer is about to name, unless it is older than this.
 LEFT_BEHIND: Final = timedelta(hours=6)
 #: How often a reader looks again where writers replace what it reads.
-_LOOKS: Final = 5
+_ATTEMPTS: Final = 5
 _FAILURES: Final = "failures.json"
 _ORIGIN: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
 @dataclass(frozen=True)
-class SetAside:
+class RejectedRecord:
     """A record that was not taken: where it stood, and why."""
 
     file: str
@@ -107,13 +107,17 @@ class Made(TypedDict, total=False):
     files: Sequence[str]
     fallback: Sequence[str]
     rejected: Mapping[str, int]
-    examples: Iterable[SetAside]
+    examples: Iterable[RejectedRecord]
 
 
 class Curated:
-    """The curated layer in `store`; remote parts are read through `cache`, linked into `scratch`."""
+    """The curated layer in `store`; remote parts are read through `cache`, linked into `scratch`.
 
-    def __init__(self, store: ObjectStore, cache: Cache, scratch: Path) -> None:
+    `tables`: those that it has, by name.
+    """
+
+    def __init__(self, store: ObjectStore, cache: Cache, scratch: Path, tables: Mapping[str, Table]) -> None:
+        self.tables = tables
         self._store = store
         self._cache = cache
         self._scratch = scratch
@@ -137,7 +141,7 @@ class Curated:
         `fingerprint` says what they were made from, so that the same need not be read twice; `in_order`: the rows
         are in the order of the table's key already.
         """
-        schema, key = DAILY[table]
+        schema, key = self.tables[table].schema, self.tables[table].key
         typed = rows if rows.schema == schema else rows.select(schema.names()).cast(schema)
         return self._put(
             _folder(table, day), origin, typed if in_order else typed.sort(key), _facts_of(rows, facts)
@@ -150,7 +154,7 @@ class Curated:
         **facts: Unpack[Made],
     ) -> Part:
         """Replace a table that is kept once for all days; see `write`."""
-        schema, key = WHOLE[table]
+        schema, key = self.tables[table].schema, self.tables[table].key
         return self._put(
             "", table, rows.select(schema.names()).cast(schema).sort(key), _facts_of(rows, facts)
         )
@@ -173,18 +177,26 @@ class Curated:
                 _FAILURES, json.dumps(pack(dict(failures)), ensure_ascii=False, sort_keys=True).encode()
             )
 
-    # Look
+    # Inspect
 
     def failures(self) -> dict[str, str]:
-        """Source → why its raw files could not be read when they were last looked at; what was read before stays."""
+        """Return by source why its raw files could not be read at the last look; what was read before stays."""
         try:
             failures: dict[str, str] = unpack(json.loads(self._store.get(_FAILURES)))
         except ObjectNotFound:
             return {}
         return failures
 
+    def daily(self) -> list[str]:
+        """Return the names of the tables that are kept per day."""
+        return [name for name, table in self.tables.items() if not table.whole]
+
+    def kept_whole(self) -> list[str]:
+        """Return the names of the tables that are kept once for all days, in alphabetical order."""
+        return sorted(name for name, table in self.tables.items() if table.whole)
+
     def days(self, table: str) -> list[date]:
-        """The days that have rows of a table, or were found to have none, in order."""
+        """Return the days that have rows of a table, or were found to have none, in order."""
         names = (name.strip("/") for name in self._store.list_names(table))
         return sorted(date.fromisoformat(name[3:]) for name in names if name.startswith("dt="))
 
@@ -214,18 +226,20 @@ class Curated:
 
         Of records of the same key, that of the later part is taken.
         """
-        schema, _rest = DAILY[table]
+        schema = self.tables[table].schema
         days = list(self._listed(table, first, last).items())
         frames_of_days = transfer_all(lambda day_and_infos, _: self._read_day(table, *day_and_infos), days)
         frames = [frame for frame in frames_of_days if frame.height]
         return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
     def read_whole(self, table: str) -> pl.DataFrame:
-        """A table that is kept once for all days; empty where nothing is known."""
-        for _turn in range(_LOOKS):
+        """Read a table that is kept once for all days; empty where nothing is known."""
+        for _turn in range(_ATTEMPTS):
             part = self.whole(table)
             try:
-                return pl.DataFrame(schema=WHOLE[table][0]) if part is None else self._rows("", part)
+                return (
+                    pl.DataFrame(schema=self.tables[table].schema) if part is None else self._rows("", part)
+                )
             except ObjectNotFound as error:
                 first_error = error
         raise first_error
@@ -246,9 +260,9 @@ class Curated:
         return infos_of
 
     def _read_day(self, table: str, day: date, infos: Iterable[ObjectInfo]) -> pl.DataFrame:
-        schema, key = DAILY[table]
+        schema, key = self.tables[table].schema, self.tables[table].key
         folder = _folder(table, day)
-        for _turn in range(_LOOKS):
+        for _turn in range(_ATTEMPTS):
             try:
                 frames = [self._rows(folder, part) for part in self._parts(infos)]
                 break

@@ -63,7 +63,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Known:
+class Validators:
     """What a host said of a file when it came last, for asking whether it changed."""
 
     etag: str | None = None
@@ -78,7 +78,7 @@ class Download:
     path: Path
     size: int
     content_type: str
-    known: Known
+    validators: Validators
 
 
 class Downloads:
@@ -98,18 +98,19 @@ class Downloads:
         *,
         types: Iterable[str],
         largest: int,
-        validators: Known | None = None,
+        validators: Validators | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[Download | None]:
-        """Yield the file at `url`, there until the end of the `with`; None where it is the one that is `known`.
+        """Yield the file at `url`, there until the end of the `with`; None where it did not change since then.
 
-        `types`: the content types that it may have; `largest`: the most bytes it may have, unpacked.
+        `types`: the content types that it may have; `largest`: the most bytes it may have, unpacked; `validators`:
+        what the host said of it when it came last.
 
         Raises:
             FetchFailed: it did not come; the message says why and what to do.
         """
         host = checked_address(url).netloc
-        request = _FileRequest(url, tuple(types), largest, validators or Known(), dict(headers or {}))
+        request = _FileRequest(url, tuple(types), largest, validators or Validators(), dict(headers or {}))
         partial = _Partial(self._scratch / f"{uuid.uuid4().hex}.part")
         try:
             yield self._download(request, host, partial)
@@ -174,7 +175,7 @@ class Downloads:
             "Accept": ", ".join(types),
             "Accept-Encoding": "gzip",
         } | file_request.headers
-        request = Request(url, headers=headers | _conditions(file_request.known, partial))  # noqa: S310 (checked above)
+        request = Request(url, headers=headers | _conditions(file_request.validators, partial))  # noqa: S310 (checked above)
         try:
             with self._opener.open(request, timeout=self._pace.timeout) as response:
                 _expect_type(response.headers, types, url)
@@ -190,7 +191,7 @@ class Downloads:
             raise _broken(error, url) from error
         size = _unpack(partial, file_request, self._beat)
         answered = partial.headers
-        validators = Known(answered.get("ETag"), answered.get("Last-Modified"))
+        validators = Validators(answered.get("ETag"), answered.get("Last-Modified"))
         return Download(url, partial.unpacked, size, _type_of(answered), validators)
 
     def _receive(self, response: Any, partial: _Partial, request: _FileRequest) -> None:
@@ -256,7 +257,7 @@ class _FileRequest:
     url: str
     types: tuple[str, ...]
     largest: int
-    known: Known
+    validators: Validators
     headers: dict[str, str]
 
 
@@ -324,7 +325,7 @@ def _opener() -> OpenerDirector:
     return opener
 
 
-def _conditions(validators: Known, partial: _Partial) -> dict[str, str]:
+def _conditions(validators: Validators, partial: _Partial) -> dict[str, str]:
     if (validator := partial.validator) is not None:
         return {"Range": f"bytes={partial.size}-", "If-Range": validator}
     headers = {

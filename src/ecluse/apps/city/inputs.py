@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final
@@ -13,7 +13,6 @@ import polars as pl
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.curated import Curated, Part
 from ecluse.apps.city.road_hours import Network, RoadHours, network_of, possible_values, road_hours
-from ecluse.apps.city.tables import DAILY, REACHING_BACK
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.apps.city.typical import Panel, Usual, Verdict, panel_of, usual_days
 
@@ -23,23 +22,50 @@ HISTORY_DAYS: Final = 84
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tables of one day, those of `REACHING_BACK` with the `history_days` before it.
+    """The tables of one day, those that have a history with the `history_days` before it.
 
     Columns and units: `ecluse.apps.city.tables`. A processor computes from these and changes none of them.
     """
 
     day: LocalDay
     thresholds: Thresholds
-    roads: pl.DataFrame
-    bikes: pl.DataFrame
-    weather: pl.DataFrame
-    disruptions: pl.DataFrame
-    works: pl.DataFrame
-    arcs: pl.DataFrame
-    zones: pl.DataFrame
+    #: Source → its rows.
+    tables: Mapping[str, pl.DataFrame]
     #: Table → the parts that the day was made of.
     parts: Mapping[str, list[Part]] = field(default_factory=dict)
     history_days: int = HISTORY_DAYS
+
+    @property
+    def roads(self) -> pl.DataFrame:
+        return self.tables["roads"]
+
+    @property
+    def bikes(self) -> pl.DataFrame:
+        return self.tables["bikes"]
+
+    @property
+    def weather(self) -> pl.DataFrame:
+        return self.tables["weather"]
+
+    @property
+    def disruptions(self) -> pl.DataFrame:
+        return self.tables["disruptions"]
+
+    @property
+    def works(self) -> pl.DataFrame:
+        return self.tables["works"]
+
+    @property
+    def arcs(self) -> pl.DataFrame:
+        return self.tables["arcs"]
+
+    @property
+    def zones(self) -> pl.DataFrame:
+        return self.tables["zones"]
+
+    def with_tables(self, **tables: pl.DataFrame) -> Inputs:
+        """Return the same inputs with other rows of these tables."""
+        return replace(self, tables={**self.tables, **tables})
 
     @cached_property
     def roads_today(self) -> pl.DataFrame:
@@ -110,7 +136,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a processor found. `body` becomes `metrics/{kind}/{date}`; `parts` become `metrics/{kind}/{date}/{key}`.
+    """What a processor computed. `body` becomes `metrics/{kind}/{date}`; `parts` become `metrics/{kind}/{date}/{key}`.
 
     Both are plain JSON: no NaN, no dates, keys that are text.
     """
@@ -125,16 +151,17 @@ def read_inputs(
     """Read what a day's processors need; to learn a forecast, `history_days` may be more than that."""
     first = day.date - timedelta(days=history_days)
 
-    tables = {
-        table: curated.read(table, first if table in REACHING_BACK else day.date, day.date) for table in DAILY
-    }
+    def read(name: str) -> pl.DataFrame:
+        table = curated.tables[name]
+        if table.whole:
+            return curated.read_whole(name)
+        return curated.read(name, first if table.has_history else day.date, day.date)
+
     return Inputs(
         day=day,
         thresholds=thresholds,
-        **tables,
-        arcs=curated.read_whole("arcs"),
-        zones=curated.read_whole("zones"),
-        parts={table: curated.parts(table, day.date) for table in DAILY},
+        tables={name: read(name) for name in curated.tables},
+        parts={name: curated.parts(name, day.date) for name in curated.daily()},
         history_days=history_days,
     )
 

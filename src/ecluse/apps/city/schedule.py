@@ -233,17 +233,17 @@ def _fetch(runtime: Runtime, task: Task, day: date) -> None:
     Raises:
         FetchFailed: nothing came. Where a part came, the rest is asked for again with the next day.
     """
-    from ecluse.apps.city.fetch import fetch_data
+    from ecluse.apps.city.fetch import FetchPlace, fetch_data
 
     settings = runtime.settings.of(CitySettings)
     with runtime.scratch() as scratch:
+        place = FetchPlace(
+            runtime.stores.area("raw"), scratch, ZoneInfo(settings.zone), key=settings.idfm_api_key
+        )
         results = fetch_data(
-            runtime.stores.area("raw"),
+            place,
             day - SETTLES,
             day,
-            scratch,
-            zone=ZoneInfo(settings.zone),
-            key=settings.idfm_api_key,
             report=lambda fraction, message: task.report("fetch", min(fraction, 0.999), message),
         )
     failed = [result for result in results if result.outcome == "failed"]

@@ -1,10 +1,11 @@
-"""Name the curated tables, their columns, types and units.
+"""Name the columns of the curated tables, with types and units; a source says which of them it fills.
 
 Every moment is the start of an hour in UTC; the day and the hour people see follow from the city's time zone.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -116,20 +117,16 @@ ZONES: Final = pl.Schema(
     {"zone": pl.Int32(), "name": pl.String(), "area": pl.Float64(), "geometry": pl.String()}
 )
 
-#: The tables kept per day, and what makes a record of each one of a kind.
-DAILY: Final[dict[str, tuple[pl.Schema, tuple[str, ...]]]] = {
-    "roads": (ROADS, ("arc", "at")),
-    "bikes": (BIKES, ("counter", "at")),
-    "disruptions": (DISRUPTIONS, ("disruption", "line", "begin", "end")),
-    "weather": (WEATHER, ("date",)),
-    "works": (WORKS, ("site",)),
-}
-#: The tables whose past the processors read, to know what is usual; of the others, the day alone.
-REACHING_BACK: Final = ("roads", "bikes", "weather")
-#: The tables one of which a day must have rows of: sites of works are known long before and after their days.
-MEASURED: Final = ("roads", "bikes", "disruptions", "weather")
-#: The tables kept once for all days.
-WHOLE: Final[dict[str, tuple[pl.Schema, tuple[str, ...]]]] = {
-    "arcs": (ARCS, ("arc",)),
-    "zones": (ZONES, ("zone",)),
-}
+
+@dataclass(frozen=True)
+class Table:
+    """How a curated table is kept: its columns, and those that make a row one of its kind."""
+
+    schema: pl.Schema
+    key: tuple[str, ...]
+    #: Kept once for all days, not per day.
+    whole: bool = False
+    #: The processors read its past too, to know what is usual; of the others, the day alone.
+    has_history: bool = False
+    #: A day must have rows of one such table: sites of works, say, are known long before and after their days.
+    is_measured: bool = False

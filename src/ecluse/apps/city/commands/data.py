@@ -20,7 +20,7 @@ from ecluse.settings import store_or_folder
 
 if TYPE_CHECKING:
     from ecluse.apps.city.check import Checked, CheckedFile, CheckedSource, Outcome
-    from ecluse.apps.city.fetch import Fetched, Source
+    from ecluse.apps.city.fetch import Fetched
     from ecluse.runtime import Runtime
     from ecluse.storage import ObjectStore
 
@@ -28,6 +28,21 @@ if TYPE_CHECKING:
 SHOWN: Final = 20
 _day = click.DateTime(["%Y-%m-%d"])
 _raw = click.option("--raw", help="Store or folder of the raw data. Default: ECLUSE_RAW_URL.")
+
+
+class SourceName(click.Choice[str]):
+    """The name of a source that can be fetched."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def __getattribute__(self, name: str) -> Any:
+        """Look the sources up when they are needed: they are heavy to import."""
+        if name == "choices":
+            from ecluse.apps.city.fetch import fetched_sources
+
+            return fetched_sources()
+        return super().__getattribute__(name)
 
 
 @click.command("demo")
@@ -108,7 +123,7 @@ def _remove(raw: str | None, email: str | None, home: Path | None) -> Record:
     "--source",
     "sources",
     multiple=True,
-    type=click.Choice(["roads", "bikes", "disruptions", "weather", "works", "arcs", "zones"]),
+    type=SourceName(),
     help="Only this source; may be given several times.",
 )
 @click.option("--portal", help="Another portal of the same kind.  [default: https://opendata.paris.fr]")
@@ -120,7 +135,7 @@ def fetch(
     day: datetime | None,
     first: datetime | None,
     last: datetime | None,
-    sources: tuple[Source, ...],
+    sources: tuple[str, ...],
     portal: str | None,
     again: bool,
     raw: str | None,
@@ -150,19 +165,11 @@ def fetch(
         if portal is not None:
             checked_address(portal)
             portals = open_data.Portals(portal)
+        place = open_data.FetchPlace(
+            open_raw(runtime, raw), scratch, zone, portals, key=settings.idfm_api_key
+        )
         with progress("Fetching") as report:
-            results = open_data.fetch_data(
-                open_raw(runtime, raw),
-                begin,
-                end,
-                scratch,
-                sources=sources or open_data.SOURCES,
-                portals=portals,
-                zone=zone,
-                key=settings.idfm_api_key,
-                again=again,
-                report=report,
-            )
+            results = open_data.fetch_data(place, begin, end, sources=sources, again=again, report=report)
     return _fetched_record(results, run_command(begin, end, raw))
 
 
@@ -206,15 +213,15 @@ def _of_source(source: CheckedSource) -> dict[str, Any]:
 
 
 def _of_file(file: CheckedFile) -> dict[str, Any]:
-    look = file.look
+    contents = file.contents
     return {
         "file": file.key,
         "outcome": file.outcome,
         "source": file.source,
-        "rows": look.rows,
-        "first": look.first and look.first.isoformat(),
-        "last": look.last and look.last.isoformat(),
-        "rejected": dict(look.rejected),
+        "rows": contents.rows,
+        "first": contents.first and contents.first.isoformat(),
+        "last": contents.last and contents.last.isoformat(),
+        "rejected": dict(contents.rejected),
         "reason": file.reason,
         "advice": file.advice,
     }

@@ -422,7 +422,7 @@ HEADLINES: tuple[tuple[str, str, str, str], ...] = (
 
 
 def _day_text(day: date, bodies: Mapping[str, Mapping[str, Any]], address: str | None) -> str:
-    from ecluse.apps.city.report import rests_on_few
+    from ecluse.apps.city.coverage import rests_on_few
 
     any_body = next((body for body in bodies.values() if body.get("city_name")), {})
     city_name = f", {any_body['city_name']}" if any_body else ""

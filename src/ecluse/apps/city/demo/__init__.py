@@ -17,7 +17,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from ecluse.apps.city.calendar import days_between
-from ecluse.apps.city.demo.base_map import draw_ground, zone_features
+from ecluse.apps.city.demo.base_map import draw_base_map, zone_features
 from ecluse.apps.city.demo.bikes import COUNTERS, write_bikes
 from ecluse.apps.city.demo.days import Day, day_of
 from ecluse.apps.city.demo.disruptions import write_disruptions
@@ -89,12 +89,12 @@ def write_demo(
         report((1 - _ROADS_SHARE) * n / days, _("feeds of %(day)s", day=day.date))
         written.add(_write_feeds(raw, day))
     sizes = written.sizes
-    ground = draw_ground(arcs)
-    sites = sites_open(ground, seed, first, last)
+    base_map = draw_base_map(arcs)
+    sites = sites_open(base_map, seed, first, last)
     zones = json.dumps({"type": "FeatureCollection", "features": zone_features()}, ensure_ascii=False)
     for key, data in (
-        (_REFERENCE, write_reference(ground)),
-        (_WORKS, write_works(ground, sites, last)),
+        (_REFERENCE, write_reference(base_map)),
+        (_WORKS, write_works(base_map, sites, last)),
         (_ZONES, zones.encode()),
     ):
         sizes[key] = raw.put(key, data).size
@@ -105,7 +105,7 @@ def write_demo(
         rows += count
         report(1 - _ROADS_SHARE * (1 - (n + 1) / days), _("roads of %(day)s", day=kinds[n].date))
 
-    sizes[_ROADS] = raw.put_stream(_ROADS, write_roads(ground, kinds, sites, report_part)).size
+    sizes[_ROADS] = raw.put_stream(_ROADS, write_roads(base_map, kinds, sites, report_part)).size
     for key in earlier - sizes.keys():
         raw.delete(key)
     return DemoWritten(raw.url, first, last, arcs, COUNTERS, rows, len(sizes), sum(sizes.values()), seed)

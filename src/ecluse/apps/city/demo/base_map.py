@@ -1,7 +1,7 @@
 """Draw an invented city shaped like Paris: twenty zones in a spiral, a river, ring roads, avenues and streets.
 
 Nothing of it is measured or copied: zones are sectors of three rings, streets are curves between them, and the
-names are those that any French city could have. The same number of arcs gives the same ground.
+names are those that any French city could have. The same number of arcs gives the same map.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ STREET: Final = Kind(800.0, 0.68, 0.35)
 
 
 @dataclass(frozen=True)
-class Ground:
+class BaseMap:
     """The arcs of the city as columns of equal length, and where each is.
 
     `street`: number of its street, `place`: its number along it; `inward`: 1 where it leads to the centre, -1 where
@@ -128,9 +128,9 @@ class _Street:
 
 
 @lru_cache(maxsize=8)
-def draw_ground(arcs: int) -> Ground:
+def draw_base_map(arcs: int) -> BaseMap:
     """Return the first `arcs` arcs of the city, street by street."""
-    columns: dict[str, list[Any]] = {name: [] for name in Ground.__dataclass_fields__ if name != "arc"}
+    columns: dict[str, list[Any]] = {name: [] for name in BaseMap.__dataclass_fields__ if name != "arc"}
     node = 1
     for number, street in enumerate(_streets()):
         left = arcs - len(columns["label"])
@@ -143,7 +143,7 @@ def draw_ground(arcs: int) -> Ground:
         else values
         for name, values in columns.items()
     }
-    return Ground(arc=np.arange(arcs, dtype=np.int64) + 101, **arrays)  # type: ignore[arg-type]
+    return BaseMap(arc=np.arange(arcs, dtype=np.int64) + 101, **arrays)  # type: ignore[arg-type]
 
 
 def zone_features() -> list[dict[str, Any]]:

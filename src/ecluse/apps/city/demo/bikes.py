@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ecluse.apps.city.demo.base_map import Floats, degrees, draw_ground
+from ecluse.apps.city.demo.base_map import Floats, degrees, draw_base_map
 from ecluse.apps.city.demo.days import BLOCK, Day, Draw, bump
 from ecluse.apps.city.sources.bikes import STAMP
 from ecluse.apps.city.sources.stamps import HOUR
@@ -97,16 +97,16 @@ def _break_counters(day: Day, counted: Floats) -> None:
 
 @lru_cache(maxsize=8)
 def _counters(seed: int) -> tuple[Counter, ...]:
-    ground = draw_ground(400)
+    base_map = draw_base_map(400)
     rng = np.random.default_rng([seed, Draw.CITY, 40])
     # Not on the ring roads, where nobody rides.
-    places = [n for n in range(len(ground)) if ground.capacity[n] < 6000]
+    places = [n for n in range(len(base_map)) if base_map.capacity[n] < 6000]
     chosen = rng.choice(places, COUNTERS // 2, replace=False)
     counters = []
     for n, arc in enumerate(sorted(chosen.tolist())):
-        longitude, latitude = degrees(float(ground.x[arc]), float(ground.y[arc]))
+        longitude, latitude = degrees(float(base_map.x[arc]), float(base_map.y[arc]))
         level = float(np.exp(rng.normal(4.9, 0.6)))
-        street = ground.label[arc].replace("_", " ")
+        street = base_map.label[arc].replace("_", " ")
         for way in range(2):
             site = str(100_050_000 + n)
             counters.append(

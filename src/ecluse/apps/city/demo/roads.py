@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.city.demo.base_map import Floats, Ground, place
+from ecluse.apps.city.demo.base_map import BaseMap, Floats, place
 from ecluse.apps.city.demo.days import BLOCK, Day, Draw, bump
 from ecluse.apps.city.demo.works import DISTURBS, LEFT, Site
 from ecluse.apps.city.sources.road_records import STAMP
@@ -54,17 +54,17 @@ class Counted:
     closed: Flags  # (arcs,)
 
 
-def count_roads(ground: Ground, day: Day, sites: list[Site]) -> Counted:
-    """Return what the sensors of `ground` counted on a day; NaN where a sensor gave no value."""
+def count_roads(base_map: BaseMap, day: Day, sites: list[Site]) -> Counted:
+    """Return what the sensors of `base_map` counted on a day; NaN where a sensor gave no value."""
     rng = day.chance(Draw.ROADS)
-    arcs, hours = len(ground), day.local.hours
-    pressure = _demand(ground, day, rng)
-    room, demand_factor, closed = _works(ground, day, sites)
+    arcs, hours = len(base_map), day.local.hours
+    pressure = _demand(base_map, day, rng)
+    room, demand_factor, closed = _works(base_map, day, sites)
     pressure *= demand_factor[:, None]
-    capacity = ground.capacity * room
-    full = pressure / np.maximum(room, 0.05)[:, None] + _incidents(ground, day, rng)
+    capacity = base_map.capacity * room
+    full = pressure / np.maximum(room, 0.05)[:, None] + _incidents(base_map, day, rng)
     over = np.maximum(0.0, full - 0.92)
-    spread = _character(ground, day.seed).occupancy[:, None]
+    spread = _character(base_map, day.seed).occupancy[:, None]
     occupancy = _AT_CAPACITY * spread * full + 135.0 * over**1.35
     occupancy *= np.exp(rng.normal(0, 0.05, (arcs, hours)))
     flow = capacity[:, None] * np.minimum(full, 1.0 - 0.55 * np.minimum(over, 1.2))
@@ -73,21 +73,21 @@ def count_roads(ground: Ground, day: Day, sites: list[Site]) -> Counted:
     exists = rng.random((arcs, hours)) >= _LOST_ROWS
     flow[rng.random((arcs, hours)) < _LOST_VALUES] = np.nan
     occupancy[rng.random((arcs, hours)) < _LOST_VALUES] = np.nan
-    _break_sensors(ground, day, flow, occupancy, exists)
+    _break_sensors(base_map, day, flow, occupancy, exists)
     return Counted(flow, occupancy, exists, closed)
 
 
 def write_roads(
-    ground: Ground, days: list[Day], sites: list[Site], report: Callable[[int, int], None]
+    base_map: BaseMap, days: list[Day], sites: list[Site], report: Callable[[int, int], None]
 ) -> Iterator[bytes]:
     """Yield the file of the source, a day at a time; `told` after each with its number and its rows.
 
     About one row in a thousand is there twice; now and then a row has no arc or no readable time.
     """
     yield ("\ufeff" + ";".join(HEADER) + "\n").encode()
-    fixed = _fixed_columns(ground, days[0].seed)
+    fixed = _fixed_columns(base_map, days[0].seed)
     for n, day in enumerate(days):
-        frame = _rows(ground, day, count_roads(ground, day, sites), fixed)
+        frame = _rows(base_map, day, count_roads(base_map, day, sites), fixed)
         buffer = BytesIO()
         frame.write_csv(buffer, separator=";", include_header=False)
         data = buffer.getvalue()
@@ -95,9 +95,9 @@ def write_roads(
         report(n, frame.height)
 
 
-def write_reference(ground: Ground) -> bytes:
+def write_reference(base_map: BaseMap) -> bytes:
     """Return the reference of the arcs (`referentiel-geographique…`): several periods for some, one arc left out."""
-    rows = [n for n in range(len(ground)) if n != len(ground) // 3]
+    rows = [n for n in range(len(base_map)) if n != len(base_map) // 3]
     again = [n for n in rows if n % 9 == 4]
     order = rows + again
     old, new = (
@@ -106,16 +106,16 @@ def write_reference(ground: Ground) -> bytes:
     )
     periods = [old] * len(rows) + [new] * len(again)
     columns = {
-        "IU_AC": ground.arc[order],
+        "IU_AC": base_map.arc[order],
         "DATE_DEBUT": [begin for begin, _ in periods],
         "DATE_FIN": [end for _, end in periods],
-        "LIBELLE": [ground.label[n] for n in order],
-        "IU_ND_AVAL": ground.downstream[order],
-        "IU_ND_AMONT": ground.upstream[order],
-        "LIBELLE_ND_AMONT": [ground.upstream_name[n] for n in order],
-        "LIBELLE_ND_AVAL": [ground.downstream_name[n] for n in order],
-        "geo_point_2d": [_point(ground, n).replace(", ", ",") for n in order],
-        "geo_shape": [json.dumps({"type": "LineString", "coordinates": ground.shape[n]}) for n in order],
+        "LIBELLE": [base_map.label[n] for n in order],
+        "IU_ND_AVAL": base_map.downstream[order],
+        "IU_ND_AMONT": base_map.upstream[order],
+        "LIBELLE_ND_AMONT": [base_map.upstream_name[n] for n in order],
+        "LIBELLE_ND_AVAL": [base_map.downstream_name[n] for n in order],
+        "geo_point_2d": [_point(base_map, n).replace(", ", ",") for n in order],
+        "geo_shape": [json.dumps({"type": "LineString", "coordinates": base_map.shape[n]}) for n in order],
         "SHAPE.LEN": [0.0] * len(order),
     }
     buffer = BytesIO()
@@ -149,29 +149,29 @@ def _drawn(arcs: int, seed: int) -> tuple[Floats, ...]:
     return tuple(rng.normal(0, 1, arcs) for _ in range(5))
 
 
-def _character(ground: Ground, seed: int) -> _Character:
-    load, morning, evening, weekend, occupancy = _drawn(len(ground), seed)
-    of_street = np.random.default_rng([seed, Draw.CITY, 2]).uniform(0, 1, (2, int(ground.street.max()) + 1))
+def _character(base_map: BaseMap, seed: int) -> _Character:
+    load, morning, evening, weekend, occupancy = _drawn(len(base_map), seed)
+    of_street = np.random.default_rng([seed, Draw.CITY, 2]).uniform(0, 1, (2, int(base_map.street.max()) + 1))
     # Neighbours along a street are alike; from one to the next bottleneck the queue grows, and behind it is room.
     alike = np.convolve(load, np.ones(7) / np.sqrt(7), mode="same")
-    shift, share = of_street[0][ground.street], of_street[1][ground.street]
-    apart = ground.along / np.maximum(1, np.round(ground.along / _BOTTLENECKS))
-    before = (shift * apart - ground.place) % apart
+    shift, share = of_street[0][base_map.street], of_street[1][base_map.street]
+    apart = base_map.along / np.maximum(1, np.round(base_map.along / _BOTTLENECKS))
+    before = (shift * apart - base_map.place) % apart
     queue = 0.45 * share * np.exp(-before / _QUEUE)
     return _Character(
-        load=ground.load * np.exp(0.055 * alike + 0.02 * load) * (1.0 + queue),
-        morning=np.exp(0.06 * morning) * (1 + 0.12 * ground.inward),
-        evening=np.exp(0.06 * evening) * (1 - 0.10 * ground.inward),
+        load=base_map.load * np.exp(0.055 * alike + 0.02 * load) * (1.0 + queue),
+        morning=np.exp(0.06 * morning) * (1 + 0.12 * base_map.inward),
+        evening=np.exp(0.06 * evening) * (1 - 0.10 * base_map.inward),
         weekend=np.exp(0.12 * weekend),
         occupancy=np.exp(0.07 * occupancy),
         lag=np.where(before < 2 * _QUEUE, 0.13 * before, 0.0),
     )
 
 
-def _demand(ground: Ground, day: Day, rng: np.random.Generator) -> Floats:
+def _demand(base_map: BaseMap, day: Day, rng: np.random.Generator) -> Floats:
     """(arcs, hours) how full each arc would be with nothing in its way."""
     hours = np.asarray(day.local.clock_hours, dtype=float)
-    own = _character(ground, day.seed)
+    own = _character(base_map, day.seed)
     felt = hours - own.lag[:, None]
     if day.rest == 0:
         shape = (
@@ -188,33 +188,33 @@ def _demand(ground: Ground, day: Day, rng: np.random.Generator) -> Floats:
     levels = day.level * {4: 1.03, 0: 0.97}.get(day.date.weekday(), 1.0)
     levels *= 1.06 if day.strike else 1.0
     levels *= 0.985 if day.weather.rain >= 5 else 1.0
-    street = np.exp(rng.normal(0, 0.035, int(ground.street.max()) + 1))[ground.street]
-    arc = np.exp(rng.normal(0, 0.018, len(ground)))
+    street = np.exp(rng.normal(0, 0.035, int(base_map.street.max()) + 1))[base_map.street]
+    arc = np.exp(rng.normal(0, 0.018, len(base_map)))
     hourly = np.exp(rng.normal(0, 0.02, len(hours)))
     full: Floats = own.load[:, None] * shape * levels * (street * arc)[:, None] * hourly
-    full += _crowd(ground, day, hours)
+    full += _crowd(base_map, day, hours)
     full *= np.where(np.isin(hours, day.weather.rain_hours), 1.04, 1.0)
     return full
 
 
-def _crowd(ground: Ground, day: Day, hours: Floats) -> Floats:
+def _crowd(base_map: BaseMap, day: Day, hours: Floats) -> Floats:
     """Return what a match adds: those who come, and those who leave late in the evening, the fullest hours of the
     night.
     """
     if day.match is None:
-        return np.zeros((len(ground), len(hours)))
-    near = np.exp(-((ground.near(*STADIUM) / FELT) ** 2))
+        return np.zeros((len(base_map), len(hours)))
+    near = np.exp(-((base_map.near(*STADIUM) / FELT) ** 2))
     coming, leaving = 0.30 * bump(hours, day.match - 1.2, 0.9), 0.85 * bump(hours, 22.8, 0.8)
     return np.outer(near, coming + leaving)
 
 
-def _works(ground: Ground, day: Day, sites: list[Site]) -> tuple[Floats, Floats, Flags]:
-    room, demand_factor = np.ones(len(ground)), np.ones(len(ground))
-    closed = np.zeros(len(ground), dtype=bool)
+def _works(base_map: BaseMap, day: Day, sites: list[Site]) -> tuple[Floats, Floats, Flags]:
+    room, demand_factor = np.ones(len(base_map)), np.ones(len(base_map))
+    closed = np.zeros(len(base_map), dtype=bool)
     for site in sites:
         if not site.is_open(day.date):
             continue
-        near = ground.near(float(ground.x[site.arc]), float(ground.y[site.arc])) <= DISTURBS
+        near = base_map.near(float(base_map.x[site.arc]), float(base_map.y[site.arc])) <= DISTURBS
         left, come = LEFT[site.impact]
         room[near] = np.minimum(room[near], left)
         demand_factor[near] = np.minimum(demand_factor[near], come)
@@ -222,32 +222,32 @@ def _works(ground: Ground, day: Day, sites: list[Site]) -> tuple[Floats, Floats,
     return room, demand_factor, closed
 
 
-def _incidents(ground: Ground, day: Day, rng: np.random.Generator) -> Floats:
+def _incidents(base_map: BaseMap, day: Day, rng: np.random.Generator) -> Floats:
     """Return some incidents a day: an arc is blocked for one to four hours, and the arcs before it fill up after it."""
-    added = np.zeros((len(ground), day.local.hours))
-    for _ in range(1 + int(rng.poisson(len(ground) / 150))):
+    added = np.zeros((len(base_map), day.local.hours))
+    for _ in range(1 + int(rng.poisson(len(base_map) / 150))):
         arc, first, length = (
-            int(rng.integers(0, len(ground))),
+            int(rng.integers(0, len(base_map))),
             int(rng.integers(6, 21)),
             int(rng.integers(1, 5)),
         )
         for back in range(5):
             at = arc - back
-            if at < 0 or ground.street[at] != ground.street[arc]:
+            if at < 0 or base_map.street[at] != base_map.street[arc]:
                 break
             begin = first + back // 2
             added[at, begin : begin + length] += 0.55 * 0.72**back
     return added
 
 
-def _break_sensors(ground: Ground, day: Day, flow: Floats, occupancy: Floats, exists: Flags) -> None:
+def _break_sensors(base_map: BaseMap, day: Day, flow: Floats, occupancy: Floats, exists: Flags) -> None:
     """Some sensors fail for days: no rows, no values, the same value, zeros, or values that cannot be."""
     block, within = divmod(day.ordinal, BLOCK)
-    rng = np.random.default_rng([day.seed, Draw.FAULTS, block, len(ground)])
-    failures = max(5, len(ground) // 60)
+    rng = np.random.default_rng([day.seed, Draw.FAULTS, block, len(base_map)])
+    failures = max(5, len(base_map) // 60)
     for n in range(failures):
         arc, first, length = (
-            int(rng.integers(0, len(ground))),
+            int(rng.integers(0, len(base_map))),
             int(rng.integers(0, 20)),
             int(rng.integers(2, 14)),
         )
@@ -272,33 +272,35 @@ def _break_sensors(ground: Ground, day: Day, flow: Floats, occupancy: Floats, ex
 # How the source writes it
 
 
-def _fixed_columns(ground: Ground, seed: int) -> pl.DataFrame:
+def _fixed_columns(base_map: BaseMap, seed: int) -> pl.DataFrame:
     """Return what is the same in every row of an arc."""
-    arcs = len(ground)
+    arcs = len(base_map)
     invalid = np.random.default_rng([seed, Draw.CITY, arcs, 3]).random(arcs) < _INVALID
     return pl.DataFrame(
         {
-            HEADER[0]: ground.arc,
-            HEADER[1]: ground.label,
-            HEADER[6]: ground.upstream,
-            HEADER[7]: ground.upstream_name,
-            HEADER[8]: ground.downstream,
-            HEADER[9]: ground.downstream_name,
+            HEADER[0]: base_map.arc,
+            HEADER[1]: base_map.label,
+            HEADER[6]: base_map.upstream,
+            HEADER[7]: base_map.upstream_name,
+            HEADER[8]: base_map.downstream,
+            HEADER[9]: base_map.downstream_name,
             HEADER[10]: np.where(invalid, "Invalide", "Ouvert"),
             HEADER[11]: ["2005-01-01"] * arcs,
             HEADER[12]: np.where(invalid, "2019-06-01", "2030-12-31"),
-            HEADER[13]: [_point(ground, n) for n in range(arcs)],
-            HEADER[14]: [json.dumps({"coordinates": shape, "type": "LineString"}) for shape in ground.shape],
+            HEADER[13]: [_point(base_map, n) for n in range(arcs)],
+            HEADER[14]: [
+                json.dumps({"coordinates": shape, "type": "LineString"}) for shape in base_map.shape
+            ],
         }
     )
 
 
-def _point(ground: Ground, n: int) -> str:
-    (lon_a, lat_a), (lon_b, lat_b) = ground.shape[n][1], ground.shape[n][2]
+def _point(base_map: BaseMap, n: int) -> str:
+    (lon_a, lat_a), (lon_b, lat_b) = base_map.shape[n][1], base_map.shape[n][2]
     return f"{round((lat_a + lat_b) / 2, 10)}, {round((lon_a + lon_b) / 2, 10)}"
 
 
-def _rows(ground: Ground, day: Day, counted: Counted, fixed: pl.DataFrame) -> pl.DataFrame:
+def _rows(base_map: BaseMap, day: Day, counted: Counted, fixed: pl.DataFrame) -> pl.DataFrame:
     arcs, hours = counted.flow.shape
     stamps = np.array(
         [STAMP.stamp_of(start).astimezone(day.local.zone).isoformat() for start in day.local.starts]

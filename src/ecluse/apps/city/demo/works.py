@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from ecluse.apps.city.demo.base_map import Ground, degrees, zone_at
+from ecluse.apps.city.demo.base_map import BaseMap, degrees, zone_at
 from ecluse.apps.city.demo.days import BLOCK, Draw, block_of, block_start
 
 HEADER: Final = (
@@ -46,7 +46,7 @@ class Site:
     """One site: the arc it lies on, its first and last day, and what it does to traffic."""
 
     number: int
-    arc: int  # its index in the ground
+    arc: int  # its index in the base map
     begin: date
     end: date
     impact: str | None
@@ -61,19 +61,19 @@ class Site:
         return self.begin <= day <= self.end
 
 
-def sites_open(ground: Ground, seed: int, first: date, last: date) -> list[Site]:
+def sites_open(base_map: BaseMap, seed: int, first: date, last: date) -> list[Site]:
     """Return the sites open on some day of a period, in the order of their beginning."""
     blocks = range(block_of(first - timedelta(days=_LONGEST)), block_of(last) + 1)
-    sites = [site for block in blocks for site in _begun(len(ground), seed, block)]
+    sites = [site for block in blocks for site in _begun(len(base_map), seed, block)]
     return [site for site in sites if site.begin <= last and site.end >= first]
 
 
-def write_works(ground: Ground, sites: Iterable[Site], last: date) -> bytes:
+def write_works(base_map: BaseMap, sites: Iterable[Site], last: date) -> bytes:
     """Return the file of the source with these sites, some of their cells over several lines; UTF-8 with a BOM.
 
     Two records are bad: one has an end that is no date, one ends before it begins.
     """
-    records = [_record(ground, site, last) for site in sites]
+    records = [_record(base_map, site, last) for site in sites]
     if records:
         spoiled = dict(records[0], Identifiant="CP999901")
         records.append(spoiled | {"Date de fin": "fin 2025"})
@@ -116,9 +116,9 @@ def _begun(arcs: int, seed: int, block: int) -> tuple[Site, ...]:
     return tuple(sorted(sites, key=lambda site: (site.begin, site.number)))
 
 
-def _record(ground: Ground, site: Site, last: date) -> dict[str, str | None]:
-    x, y = float(ground.x[site.arc]), float(ground.y[site.arc])
-    street = ground.label[site.arc].replace("_", " ")
+def _record(base_map: BaseMap, site: Site, last: date) -> dict[str, str | None]:
+    x, y = float(base_map.x[site.arc]), float(base_map.y[site.arc])
+    street = base_map.label[site.arc].replace("_", " ")
     zone = zone_at(x, y)
     boxes = [_box(x, y, site.length, site.width)]
     if site.is_two:

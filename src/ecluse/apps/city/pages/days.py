@@ -12,12 +12,13 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.accounts import SignedIn
 from ecluse.apps.city import jobs as work
+from ecluse.apps.city.coverage import rests_on_few
 from ecluse.apps.city.days import known_days
+from ecluse.apps.city.names import state_in
 from ecluse.apps.city.pages import view as city
 from ecluse.apps.city.pages.charts import bikes_by_hour, saturation_by_hour
 from ecluse.apps.city.pages.map import THEMES, city_svg
 from ecluse.apps.city.pages.view import Day, MapOfDay
-from ecluse.apps.city.report import rests_on_few
 from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name
 from ecluse.documents import Body, Documents
@@ -212,7 +213,7 @@ def show_day(
     mapped = city.read_map(documents, bodies.date)
     context = {
         "letters": {
-            letter: city.state_in(say.language, state or "Inconnu") for letter, state in city.LETTERS.items()
+            letter: state_in(say.language, state or "Inconnu") for letter, state in city.LETTERS.items()
         },
         **city.naming(documents, settings.name, bodies),
         "day": bodies,

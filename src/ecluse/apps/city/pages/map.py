@@ -24,7 +24,7 @@ ORDER: Final = "-ifpsb"
 class Theme:
     """The colours of a drawing, those of `app.css` in sRGB."""
 
-    ground: str
+    background: str
     zone: str
     rule: str
     ink: str
@@ -33,7 +33,7 @@ class Theme:
 
 THEMES: Final = {
     "light": Theme(
-        ground="#f3f2ef",
+        background="#f3f2ef",
         zone="#ffffff",
         rule="#dddcd8",
         ink="#1a2329",
@@ -47,7 +47,7 @@ THEMES: Final = {
         },
     ),
     "dark": Theme(
-        ground="#1e262a",
+        background="#1e262a",
         zone="#151c20",
         rule="#2f373c",
         ink="#e9e8e3",
@@ -82,7 +82,7 @@ def city_svg(
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         f'width="{WIDTH}" height="{height}" font-family="system-ui, sans-serif">',
-        f'<rect width="{WIDTH}" height="{height}" fill="{theme.ground}"/>',
+        f'<rect width="{WIDTH}" height="{height}" fill="{theme.background}"/>',
         f'<g fill="{theme.zone}" stroke="{theme.rule}" stroke-width="1">',
         *(f'<path d="{_path(ring, project)}Z"/>' for ring in rings),
         "</g>",

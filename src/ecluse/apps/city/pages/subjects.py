@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ecluse.apps.city.calendar import place_of
+from ecluse.apps.city.coverage import FEW_ARCS, rests_on_few
 from ecluse.apps.city.days import no_such_day
+from ecluse.apps.city.names import mode_in
 from ecluse.apps.city.pages import view as city
 from ecluse.apps.city.pages.arcs import flow_chart, occupancy_chart
 from ecluse.apps.city.pages.charts import bars_across, bikes_by_hour
 from ecluse.apps.city.pages.days import alerts_of
-from ecluse.apps.city.printed import print_report
-from ecluse.apps.city.report import FEW_ARCS, rests_on_few, tidy_csv
 from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name
-from ecluse.apps.city.transit import mode_in
 from ecluse.documents import Body
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
@@ -29,6 +28,9 @@ from ecluse.web.charts import Chart
 from ecluse.web.i18n import ABSENT, Words
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
+
+if TYPE_CHECKING:
+    from ecluse.apps.city.sections import Cells
 
 router = APIRouter()
 #: Rows of a long table before the rest is folded away.
@@ -197,12 +199,28 @@ def show_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUs
         traffic=bodies["traffic"],
         few=rests_on_few(bodies["traffic"]),
         silent=silent_roads(bodies["sensors"] or {}),
+        more=_more_sections(runtime, report, words_of(request)) if report else [],
     )
+
+
+def _more_sections(runtime: Runtime, report: Body, say: Words) -> list[tuple[str, list[Cells]]]:
+    """Return the sections of the report that the page has no part of its own for: title and tables."""
+    from ecluse.apps.city.report import sections
+    from ecluse.apps.city.sections import cells_of
+
+    stretch = city.stretches(runtime.documents)
+    return [
+        (say._(section.title), [cells_of(table, report, say, stretch) for table in section.tables])
+        for section in sections()
+        if not section.has_own_part
+    ]
 
 
 @router.get("/city/{day}/report.html")
 def download_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The report as one file that needs nothing else; as a download, as its styles stand inside it."""
+    from ecluse.apps.city.printed import print_report
+
     documents, at = runtime.documents, city.date_of(day)
     report = _report(runtime, at)
     mapped = city.read_map(documents, at)
@@ -216,6 +234,8 @@ def download_report(request: Request, day: str, runtime: RuntimeDep, user: Curre
 @router.get("/city/{day}/report.csv")
 def download_rows(day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The report as a tidy table: section, rank, id, name, metric, value, unit."""
+    from ecluse.apps.city.report import tidy_csv
+
     at = city.date_of(day)
     return _download(tidy_csv(_report(runtime, at)), "text/csv; charset=utf-8", f"report-{at}.csv")
 
@@ -304,10 +324,10 @@ def _report(runtime: Runtime, day: date) -> Body:
     report = runtime.documents.get_many([key]).get(key)
     if report is None:
         raise no_such_day(runtime.documents, day, "reports")
-    named = city.naming(
+    names = city.naming(
         runtime.documents, runtime.settings.of(CitySettings).name, city.read_day(runtime.documents, day, ())
     )
-    return {**report, **named}
+    return {**report, **names}
 
 
 def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **context: Any) -> Response:

@@ -29,17 +29,6 @@ if TYPE_CHECKING:
 Date = date
 #: A letter for each state of traffic in `metrics/map`, from what is not known to the worst; - has no row at all.
 LETTERS: Final = {"-": None, "i": "Inconnu", "f": "Fluide", "p": "Pré-saturé", "s": "Saturé", "b": "Bloqué"}
-#: The states of traffic and of arcs, which the source writes in French, in English.
-ENGLISH_STATES: Final[Mapping[str, str]] = {
-    "Inconnu": "Unknown",
-    "Fluide": "Free-flowing",
-    "Pré-saturé": "Pre-saturated",
-    "Saturé": "Saturated",
-    "Bloqué": "Blocked",
-    "Ouvert": "Open",
-    "Barré": "Closed",
-    "Invalide": "Invalid",
-}
 WORST_FIRST: Final = "bspfi-"
 #: Days that one answer of a range may span.
 LONGEST_RANGE: Final = 366
@@ -95,11 +84,6 @@ class MapOfDay:
             candidates,
             key=lambda place: (WORST_FIRST.index(self.states[place][hour]), -(self.lost[place] or 0)),
         )[:count]
-
-
-def state_in(language: str, state: str) -> str:
-    """Return a state as a reader of that language calls it; a state that is not known, as it stands."""
-    return state if language == "fr" else ENGLISH_STATES.get(state, state)
 
 
 def date_of(text: str) -> date:

@@ -6,7 +6,7 @@ day is no alert. Worst first: by severity, then by the time lost beyond the usua
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -15,10 +15,15 @@ from ecluse.apps.city.bounded import first_that_fit
 from ecluse.apps.city.causes import Evidence
 from ecluse.apps.city.departures import LEVEL, Departure, Kind, departures, flow_hours_needed, judged
 from ecluse.apps.city.inputs import Inputs, Metrics
+from ecluse.apps.city.names import ALERTS, CAUSES
 from ecluse.apps.city.numbers import degrees, rounded, rounded_list
+from ecluse.apps.city.processors.processor import Processor, listed, some
 from ecluse.apps.city.road_hours import OUTSIDE, total
+from ecluse.apps.city.sections import Column, Figure, ReportTable, Section
 from ecluse.apps.city.speed import free_flow_speeds, lost_time
 from ecluse.apps.city.typical import FEWEST, Floats, Usual
+from ecluse.documents import Body
+from ecluse.sentences import N_, _, listing, num
 
 #: How many alerts are listed, the worst ones; `alerts_total` has all.
 LISTED: Final = 200
@@ -135,3 +140,72 @@ def _usual(usual: Usual, inputs: Inputs, departure: Departure) -> dict[str, Any]
     hours, at = list(inputs.day.clock_hours[departure.begin : departure.end]), usual.levels.index(LEVEL)
     band = {"median": usual.median, "low": usual.low[at], "high": usual.high[at]}
     return {name: rounded_list(values[departure.place, hours]) for name, values in band.items()}
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    alerts = listed(body, "alerts")
+    return {
+        "alerts": [_reported(alert) for alert in alerts][:LISTED_IN_REPORT],
+        "alerts_total": int((body or {}).get("alerts_total", len(alerts))),
+        "alerts_judged": some(body, ("arcs_reporting", "arcs_judged", "days_needed")),
+    }
+
+
+def _reported(alert: Body) -> Body:
+    why = alert.get("why") or {}
+    rule = {name: why.get(name) for name in ("rule", "threshold", "times", "similar_days", "compared_days")}
+    lists = {name: alert.get(name, []) for name in ("causes", "works")}
+    return {name: alert.get(name) for name in _REPORTED} | {"why": rule} | lists
+
+
+def _causes(row: Body) -> str:
+    kinds = dict.fromkeys(cause["kind"] for cause in row.get("causes") or ())
+    names = [_(CAUSES[kind]) if kind in CAUSES else kind for kind in kinds]
+    return listing(names) if names else _("none in the data")
+
+
+def _figures(table: ReportTable, n: int, row: Body) -> Iterator[Figure]:
+    yield table.figure(
+        n, row, f"{row['kind']} {row['from']} to {row['to']}", row["severity"], "severity 1 to 3"
+    )
+    yield table.figure(n, row, "against the usual", row["why"]["times"], "times the usual band")
+    yield table.figure(n, row, "lost beyond the usual", row["lost_time_more"], "vehicle-hours")
+    causes = ", ".join(dict.fromkeys(cause["kind"] for cause in row["causes"])) or "none in the data"
+    yield table.figure(n, row, "may be why", causes, "")
+
+
+#: How many alerts the report has, and what of each; pages and API have more.
+LISTED_IN_REPORT: Final = 20
+_REPORTED: Final = (
+    *("id", "kind", "severity", "arc", "label", "zone", "from", "to", "hours", "latitude", "longitude"),
+    *("lost_time", "lost_time_more"),
+)
+_TABLE: Final = ReportTable(
+    name="alerts",
+    caption=N_("Worst first, of %(count)s"),
+    values=lambda report: {"count": num(report["alerts_total"])},
+    rows=lambda report: report["alerts"],
+    id="arc",
+    is_ranked=True,
+    columns=(
+        Column(N_("Road"), "label", "street"),
+        Column(N_("Kind"), "kind", names=ALERTS),
+        Column(N_("Severity, 1 to 3"), "severity", "number"),
+        Column(N_("Zone"), "zone"),
+        Column(N_("Hours"), lambda row: (row.get("from"), row.get("to")), "hours"),
+        Column(N_("Times the usual band"), lambda row: row["why"].get("times"), "number", 1),
+        Column(N_("Lost beyond the usual, vehicle-hours"), "lost_time_more", "number", 1),
+        Column(N_("May be why"), _causes),
+    ),
+    figures=_figures,
+)
+PROCESSOR: Final = Processor(
+    name="alerts",
+    words=N_("alerts"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(N_("Alerts"), order=30, lead="_alerts.html", tables=(_TABLE,), has_own_part=True),
+)

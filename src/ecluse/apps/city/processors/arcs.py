@@ -10,10 +10,12 @@ import numpy as np
 from ecluse.apps.city.departures import departures, verdicts
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import degrees_list, rounded_list, whole_list
+from ecluse.apps.city.processors.processor import Processor
 from ecluse.apps.city.road_hours import NO_STATE, OUTSIDE, RoadHours, mean, total
 from ecluse.apps.city.streaks import longest_streaks
 from ecluse.apps.city.tables import ARC_STATES, STATES
 from ecluse.apps.city.typical import VERDICTS, Usual
+from ecluse.sentences import N_
 
 #: How many arcs a chunk of the map holds.
 CHUNK: Final = 400
@@ -124,3 +126,6 @@ def _bands(usual: Usual, inputs: Inputs) -> list[dict[str, Any] | None]:
         {"median": median[n], "low": low[n], "high": high[n]} if has_band else None
         for n, has_band in enumerate(is_known)
     ]
+
+
+PROCESSOR: Final = Processor("arcs", N_("arcs"), compute)

@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import degrees, ratio, rounded, rounded_int, rounded_list, whole_list
+from ecluse.apps.city.processors.processor import Processor, some
 from ecluse.apps.city.road_hours import mean, total
+from ecluse.apps.city.sections import Section
 from ecluse.apps.city.sensors import SensorDay, failing_sensors
 from ecluse.apps.city.sources.zones import locate
 from ecluse.apps.city.typical import Usual, totals, usual_of_total
+from ecluse.documents import Body
+from ecluse.sentences import N_
 
 #: So many counters, the busiest, have their hours listed; the others their totals alone.
 DETAILED: Final = 200
@@ -234,3 +238,21 @@ def _peak(values: NDArray[np.float64], day: LocalDay) -> str | None:
     return (
         day.stamp(int(values_or_zero.argmax())) if values_or_zero.size and values_or_zero.max() > 0 else None
     )
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    return {"bikes": some(body, REPORTED)}
+
+
+#: What the report keeps of these metrics.
+REPORTED: Final = ("total", "peak_at", "counters_known", "reporting", "by_hour", "usual")
+PROCESSOR: Final = Processor(
+    name="bikes",
+    words=N_("bikes"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(N_("Bikes"), order=50, lead="_bikes.html", has_own_part=True),
+)

@@ -10,9 +10,13 @@ import numpy as np
 from ecluse.apps.city.adjacent import Arc, arcs_of
 from ecluse.apps.city.bottlenecks import DAYS, Hours, Place, day_chunks, kind_of, rank_bottlenecks
 from ecluse.apps.city.inputs import Inputs, Metrics
+from ecluse.apps.city.processors.processor import Processor
 from ecluse.apps.city.road_hours import OUTSIDE
+from ecluse.apps.city.sections import Column, ReportTable, Section
 from ecluse.apps.city.speed import free_flow_speeds, lost_time
 from ecluse.apps.city.typical import WEEKS
+from ecluse.documents import Body
+from ecluse.sentences import N_
 
 #: How many bottlenecks of each kind of day the day's document lists.
 LISTED: Final = 20
@@ -68,3 +72,45 @@ def _places(inputs: Inputs) -> list[Place]:
         )
         for arc, label, zone, length, latitude, longitude in zip(*columns, strict=True)
     ]
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    """Keep the ranking of the weeks up to the day, over days of its kind."""
+    if body is None:
+        return {"bottlenecks": None}
+    kind = body["kind_of_day"]
+    ranking = body["rankings"][kind]
+    period = {"from": body["from"], "to": body["to"], "kind_of_day": kind, "days": ranking["days"]}
+    section = {"total": ranking["total"], "items": ranking["items"][:LISTED_IN_REPORT]}
+    return {"bottlenecks": period | section}
+
+
+#: How many bottlenecks the report has; pages and API have more.
+LISTED_IN_REPORT: Final = 10
+_TABLE: Final = ReportTable(
+    name="bottlenecks",
+    caption=N_("Where there is a queue again and again, the costliest first"),
+    rows=lambda report: (report.get("bottlenecks") or {}).get("items", ()),
+    id="arc",
+    is_ranked=True,
+    columns=(
+        Column("#", "rank", "number"),
+        Column(N_("Head of the queue"), "label", "street"),
+        Column(N_("Zone"), "zone"),
+        Column(N_("Days with a queue"), "recurrence", "share", unit="share of measured days"),
+        Column(N_("Hours a day"), "duration", "number", 1, unit="hours a day with a queue"),
+        Column(N_("Length, m"), "length", "number", unit="m"),
+        Column(N_("Lost, vehicle-hours"), "lost_time", "number", 1, unit="vehicle-hours"),
+        Column(N_("Lost a day, vehicle-hours"), "lost_time_a_day", "number", 1, unit="vehicle-hours a day"),
+    ),
+)
+PROCESSOR: Final = Processor(
+    name="bottlenecks",
+    words=N_("bottlenecks"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(N_("Bottlenecks"), order=40, lead="_bottlenecks.html", tables=(_TABLE,)),
+)

@@ -20,7 +20,12 @@ import polars as pl
 from ecluse.apps.city.bounded import first_that_fit
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.inputs import Inputs, Metrics
+from ecluse.apps.city.names import MODES
 from ecluse.apps.city.numbers import rounded
+from ecluse.apps.city.processors.processor import Processor, some
+from ecluse.apps.city.sections import Column, ReportTable, Section
+from ecluse.documents import Body
+from ecluse.sentences import N_
 
 #: How many disruptions are told in full, the worst ones; `items_total` has all.
 LISTED: Final = 200
@@ -191,3 +196,42 @@ def _local(moment: Any, day: LocalDay) -> str | None:
 
 def _short(text: str | None, most: int) -> str | None:
     return text if text is None or len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    if body is None:
+        return {"disruptions": None}
+    lines = body.get("most_affected", [])[:LISTED_IN_REPORT]
+    return {"disruptions": {**(some(body, _REPORTED) or {}), "most_affected": lines}}
+
+
+#: How many lines the report has, and what else of these metrics.
+LISTED_IN_REPORT: Final = 10
+_REPORTED: Final = ("active", "open", "reliability", "blocked_line_hours", "by_mode")
+_TABLE: Final = ReportTable(
+    name="disruptions",
+    caption=N_("Lines most affected"),
+    rows=lambda report: (report["disruptions"] or {}).get("most_affected", ()),
+    id="line",
+    label=lambda row: f"{row.get('mode') or ''} {row.get('name') or ''}".strip(),
+    is_ranked=True,
+    columns=(
+        Column(N_("Mode"), "mode", names=MODES),
+        Column(N_("Line"), "name"),
+        Column(N_("Hours blocked"), "blocked_hours", "number", 1, unit="hours", metric="blocked"),
+        Column(N_("Hours disturbed"), "disturbed_hours", "number", 1, unit="hours", metric="disturbed"),
+        Column(N_("Reliability"), "reliability", "share", 1, unit="share"),
+    ),
+)
+PROCESSOR: Final = Processor(
+    name="disruptions",
+    words=N_("disruptions"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(
+        N_("Transit disruptions"), order=60, lead="_disruptions.html", tables=(_TABLE,), has_own_part=True
+    ),
+)

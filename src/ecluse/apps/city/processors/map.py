@@ -8,6 +8,8 @@ from typing import Any, Final
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import rounded_int
 from ecluse.apps.city.processors.arcs import CHUNK
+from ecluse.apps.city.processors.processor import Processor
+from ecluse.sentences import N_
 
 #: State → its letter; None: nothing was published.
 LETTERS: Final = {
@@ -36,3 +38,6 @@ def _chunk(arcs: list[dict[str, Any]]) -> dict[str, Any]:
         "lost_time": [arc["lost_time"] for arc in arcs],
         "verdict": "".join(VERDICT_LETTERS[arc["verdict"]] for arc in arcs),
     }
+
+
+PROCESSOR: Final = Processor("map", N_("map"), compute)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -12,8 +12,12 @@ import polars as pl
 from ecluse.apps.city.calendar import LocalDay, days_between
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import rounded, rounded_int
+from ecluse.apps.city.processors.processor import Processor, listed
 from ecluse.apps.city.road_hours import OUTSIDE, Floats, grid, possible
+from ecluse.apps.city.sections import Column, Figure, ReportTable, Section
 from ecluse.apps.city.speed import free_flow_speeds, lost_time
+from ecluse.documents import Body
+from ecluse.sentences import N_
 
 TOP: Final = 10
 #: Over how many days, the day itself included, persistence counts.
@@ -130,3 +134,69 @@ def _ranked(values: Floats) -> list[tuple[int, dict[str, Any]]]:
         for rank, n in enumerate(order[:, -1].tolist(), start=1)
         if positive[n, -1] > 0
     ]
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    return {
+        "by_flow": listed(body, "by_flow"),
+        "by_lost_time": listed(body, "by_lost_time"),
+        "zones_by_lost_time": listed(body, "zones"),
+    }
+
+
+def _figures(table: ReportTable, n: int, row: Body) -> Iterator[Figure]:
+    yield table.figure(n, row, table.name.rpartition("by ")[2].replace(" ", "_"), row["value"], row["unit"])
+    if row.get("persistence") is not None:
+        yield table.figure(n, row, "persistence", row["persistence"], "days of the last 28")
+
+
+def _table(field: str, caption: str, heading: str, digits: int) -> ReportTable:
+    return ReportTable(
+        name=field.replace("_", " "),
+        caption=caption,
+        rows=lambda report: report[field],
+        id="arc",
+        is_ranked=True,
+        columns=(
+            Column("#", "rank", "number"),
+            Column(N_("Road"), "label", "street"),
+            Column(N_("Zone"), "zone"),
+            Column(heading, "value", "number", digits),
+            Column(N_("Hours observed"), "coverage", "share"),
+            Column(N_("Days of 28 in the top ten"), "persistence", "number"),
+        ),
+        figures=_figures,
+    )
+
+
+_OF_ZONES: Final = ReportTable(
+    name="zones by lost time",
+    caption=N_("Zones by time lost, vehicle-hours"),
+    rows=lambda report: report["zones_by_lost_time"],
+    id="zone",
+    label="name",
+    is_ranked=True,
+    columns=(),
+    figures=_figures,
+    is_printed=False,  # the table of the zones has it
+)
+PROCESSOR: Final = Processor(
+    name="ranking",
+    words=N_("ranking"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(
+        N_("Where time was lost"),
+        order=10,
+        lead="_ranking.html",
+        tables=(
+            _table("by_lost_time", N_("Roads by time lost, vehicle-hours"), N_("Time lost"), 1),
+            _table("by_flow", N_("Roads by vehicles counted"), N_("Vehicles"), 0),
+            _OF_ZONES,
+        ),
+        has_own_part=True,
+    ),
+)

@@ -11,10 +11,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.city.inputs import Inputs, Metrics
+from ecluse.apps.city.names import REASONS as REASON_NAMES
 from ecluse.apps.city.numbers import ratio, rounded
+from ecluse.apps.city.processors.processor import Processor, listed
 from ecluse.apps.city.road_hours import NO_STATE, OUTSIDE
+from ecluse.apps.city.sections import Column, ReportTable, Section
 from ecluse.apps.city.sensors import REASONS, SensorDay, failing_sensors
 from ecluse.apps.city.tables import ARC_STATES
+from ecluse.documents import Body
+from ecluse.sentences import N_, num
 
 #: How many failing sensors are listed; `failing_total` has all.
 LISTED: Final = 500
@@ -156,3 +161,40 @@ def _by_zone(sensors: Sensors) -> list[dict[str, Any]]:
         {"zone": zone, "known": len(reporting_of[zone]), "reporting": sum(reporting_of[zone])}
         for zone in ordered
     ]
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    failing = [{name: sensor.get(name) for name in _OF_SENSOR} for sensor in listed(body, "failing")]
+    return {
+        "failing": failing[:LISTED_IN_REPORT],
+        "failing_total": len(failing),
+        "availability": (body or {}).get("availability"),
+    }
+
+
+#: How many failing sensors the report has, and what of each.
+LISTED_IN_REPORT: Final = 30
+_OF_SENSOR: Final = ("sensor", "kind", "id", "label", "zone", "reason")
+_TABLE: Final = ReportTable(
+    name="failing sensors",
+    caption=N_("Of %(count)s"),
+    values=lambda report: {"count": num(report["failing_total"])},
+    rows=lambda report: report["failing"],
+    id="sensor",
+    columns=(
+        Column(N_("Sensor"), "sensor"),
+        Column(N_("Place"), "label"),
+        Column(N_("Zone"), "zone"),
+        Column(N_("Reason"), "reason", names=REASON_NAMES, unit=""),
+    ),
+)
+PROCESSOR: Final = Processor(
+    name="sensors",
+    words=N_("sensors"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(N_("Failing sensors"), order=90, tables=(_TABLE,), has_own_part=True),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.apps.city.calendar import LocalDay
+from ecluse.apps.city.coverage import rests_on_few
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import ratio, rounded, rounded_int, rounded_list, whole_list
+from ecluse.apps.city.processors.processor import Processor, some
 from ecluse.apps.city.road_hours import Floats, RoadHours, mean, road_hours, total
+from ecluse.apps.city.sections import Column, Figure, ReportTable, Section
 from ecluse.apps.city.tables import STATES
 from ecluse.apps.city.typical import REPORTING_SHARE, Panel, usual_days, usual_of_total
+from ecluse.documents import Body
+from ecluse.sentences import N_, _, num
 
 #: What `ecluse.apps.city.typical` calls the total of all arcs.
 CITY: Final = "all"
@@ -150,3 +155,71 @@ def _known_on_both(now: Floats, then: Floats, same: list[int]) -> tuple[Floats, 
     other = np.pad(then, ((0, 0), (0, 1)), constant_values=np.nan)[:, same]
     is_known = ~(np.isnan(now) | np.isnan(other))
     return now[is_known], other[is_known]
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    return {
+        "traffic": some(body, REPORTED),
+        "week_before": (body or {}).get("week_before"),
+        "rests_on_few": rests_on_few(body),
+    }
+
+
+def _against_the_week_before(report: Body) -> list[Body]:
+    """Return a row for each figure; one whose value is a share is given as one."""
+    before = report["week_before"] or {}
+    names = {"vehicles": _VEHICLES, "lost_time": _LOST_TIME, "saturation_share": _SATURATED}
+    return [
+        {"figure": name, "title": _(title), **before[name]}
+        for name, title in names.items()
+        if before.get(name)
+    ]
+
+
+def _value_a_week_ago(row: Body) -> str:
+    return num(row["value"], ".1%" if row["figure"] == "saturation_share" else ",.0f")
+
+
+def _figures(table: ReportTable, n: int, row: Body) -> Iterator[Figure]:
+    yield table.figure(n, row, "value a week ago", row["value"], "")
+    yield table.figure(n, row, "change", row["change"], "share")
+
+
+#: What the report keeps of these metrics.
+REPORTED: Final = (
+    "arcs_known",
+    "arcs_reporting",
+    "vehicles",
+    "lost_time",
+    "saturation_share",
+    "coverage",
+    "by_hour",
+    "usual",
+)
+_VEHICLES: Final = N_("Vehicle passages, summed over arcs")
+_LOST_TIME: Final = N_("Time lost, vehicle-hours")
+_SATURATED: Final = N_("Saturated")
+_WEEK: Final = ReportTable(
+    name="week on week",
+    caption=N_("Against %(day)s"),
+    values=lambda report: {"day": (report["week_before"] or {}).get("date", "")},
+    rows=_against_the_week_before,
+    id="figure",
+    label=lambda row: "",
+    columns=(
+        Column(N_("Figure"), "title"),
+        Column(N_("A week ago"), _value_a_week_ago),
+        Column(N_("Change"), "change", "share", 1),
+    ),
+    figures=_figures,
+)
+PROCESSOR: Final = Processor(
+    name="traffic",
+    words=N_("traffic"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(N_("Week on week"), order=100, tables=(_WEEK,), has_own_part=True),
+)

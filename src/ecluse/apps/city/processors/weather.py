@@ -8,7 +8,7 @@ known), minus 1; the median of these days is told, and of those without any cate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -17,8 +17,12 @@ import polars as pl
 
 from ecluse.apps.city.inputs import HISTORY_DAYS, Inputs, Metrics
 from ecluse.apps.city.numbers import rounded
+from ecluse.apps.city.processors.processor import Processor, some
+from ecluse.apps.city.sections import Figure, ReportTable, Section
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.apps.city.typical import Panel, panel_of, typical_days
+from ecluse.documents import Body
+from ecluse.sentences import N_
 
 BASE: Final = 50
 POINTS: Final = {"rain": -20, "cold": -10, "hot": 5}
@@ -126,3 +130,51 @@ def _by_category(
         if values:
             categories_[name] = {"deviation": rounded(float(np.median(values))), "days": len(values)}
     return categories_
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    return {"weather": some(body, (*_UNITS, "conditions", "provider", "categories", "effect"))}
+
+
+def _rows(report: Body) -> list[Body]:
+    """Return a row for each figure."""
+    weather = report["weather"] or {}
+    return [
+        {"figure": name, "provider": weather.get("provider"), "value": weather[name], "unit": unit}
+        for name, unit in _UNITS.items()
+        if name in weather
+    ]
+
+
+def _figures(table: ReportTable, n: int, row: Body) -> Iterator[Figure]:
+    yield table.figure(n, row, row["figure"], row["value"], row["unit"])
+
+
+_UNITS: Final = {
+    "temperature": "°C",
+    "temperature_min": "°C",
+    "temperature_max": "°C",
+    "precipitation": "mm",
+    "wind": "km/h",
+    "score": "0 to 100",
+}
+_TABLE: Final = ReportTable(
+    name="weather",
+    caption=N_("Weather"),
+    rows=_rows,
+    id="figure",
+    label="provider",
+    columns=(),
+    figures=_figures,
+    is_printed=False,  # a sentence says it
+)
+PROCESSOR: Final = Processor(
+    name="weather",
+    words=N_("weather"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(N_("Weather"), order=80, lead="_weather.html", tables=(_TABLE,), has_own_part=True),
+)

@@ -22,7 +22,11 @@ from ecluse.apps.city.bounded import first_that_fit
 from ecluse.apps.city.distance import pairs_within
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import degrees, rounded
+from ecluse.apps.city.processors.processor import Processor, some
+from ecluse.apps.city.sections import Column, ReportTable, Section
 from ecluse.apps.city.typical import FEWEST, WEEKS, Panel, counts_as_sunday
+from ecluse.documents import Body
+from ecluse.sentences import N_
 
 #: How many sites are told in full, the worst ones; `items_total` has all.
 LISTED: Final = 150
@@ -186,3 +190,40 @@ def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _days_known(values: NDArray[np.float32]) -> int:
     return int(np.isfinite(values).any(axis=(0, 2)).sum())
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    if body is None:
+        return {"works": None}
+    items = [{name: item.get(name) for name in _OF_SITE} for item in body.get("items", [])]
+    return {"works": {**(some(body, _REPORTED) or {}), "items": items[:LISTED_IN_REPORT]}}
+
+
+#: How many sites the report has, what of each, and what else of these metrics.
+LISTED_IN_REPORT: Final = 20
+_OF_SITE: Final = ("site", "title", "streets", "zone", "impact", "level", "begin", "end", "area")
+_REPORTED: Final = ("active", "area", "by_zone", "by_impact", "critical_zones")
+_TABLE: Final = ReportTable(
+    name="works",
+    caption=N_("Sites, worst first"),
+    rows=lambda report: (report["works"] or {}).get("items", ()),
+    id="site",
+    label="title",
+    columns=(
+        Column(N_("Site"), "title"),
+        Column(N_("Streets"), "streets"),
+        Column(N_("Zone"), "zone"),
+        Column(N_("Impact"), "impact", unit=""),
+        Column(N_("Dates"), lambda row: f"{row['begin']} – {row['end']}"),
+    ),
+)
+PROCESSOR: Final = Processor(
+    name="works",
+    words=N_("works"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(N_("Works"), order=70, lead="_works.html", tables=(_TABLE,), has_own_part=True),
+)

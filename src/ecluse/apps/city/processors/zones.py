@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import ratio, rounded, rounded_int
+from ecluse.apps.city.processors.processor import Processor, listed
 from ecluse.apps.city.road_hours import OUTSIDE, RoadHours, total
+from ecluse.apps.city.sections import Column, ReportTable, Section
+from ecluse.documents import Body
+from ecluse.sentences import N_
 
 #: How many of its worst arcs a zone names.
 WORST: Final = 5
@@ -64,3 +68,48 @@ def _worst(day: RoadHours, places: NDArray[np.int64]) -> list[dict[str, Any]]:
         for n in order.tolist()
         if lost_totals[n] > 0
     ]
+
+
+# The report
+
+
+def _summary(body: Body | None) -> Body:
+    return {
+        "zones": [{name: zone.get(name) for name in _REPORTED} for zone in listed(body, "zones")][:LISTED]
+    }
+
+
+#: How many zones the report has, and what of each; pages and API have them all.
+LISTED: Final = 20
+_REPORTED: Final = (
+    "zone",
+    "name",
+    "arcs",
+    "reporting",
+    "vehicles",
+    "lost_time",
+    "saturation_share",
+    "coverage",
+)
+_TABLE: Final = ReportTable(
+    name="zones",
+    caption=N_("All zones; figures of the roads that report"),
+    rows=lambda report: report["zones"],
+    id="zone",
+    label="name",
+    columns=(
+        Column("#", "zone"),
+        Column(N_("Zone"), "name"),
+        Column(N_("Vehicle passages"), "vehicles", "number", unit="vehicle passages"),
+        Column(N_("Time lost"), "lost_time", "number", 1, unit="vehicle-hours"),
+        Column(N_("Saturated"), "saturation_share", "share", 1, unit="share"),
+        Column(N_("Hours observed"), "coverage", "share", unit="share"),
+    ),
+)
+PROCESSOR: Final = Processor(
+    name="zones",
+    words=N_("zones"),
+    compute=compute,
+    summarise=_summary,
+    section=Section(N_("Zones"), order=20, tables=(_TABLE,), has_own_part=True),
+)

@@ -1,7 +1,8 @@
 """Bring the curated tables up to date from the raw files. One file per source, one line in `SOURCES`.
 
-`curate(raw, work)` reads what lies in the raw layout for the days of `work` and rewrites the curated parts whose
-raw files changed since; it returns nothing and may be run twice. A bad record is set aside with its reason; a
+The value `SOURCE` of a source's module says all of it: commands, checks, the report, pages, API and guide are loops
+over `SOURCES`. Its `curate` reads what lies in the raw layout for the days of `work` and rewrites the curated parts
+whose raw files changed since; it returns nothing and may be run twice. A bad record is set aside with its reason; a
 file that is not what its name says raises `BadRaw` with file, line and column.
 """
 
@@ -13,44 +14,38 @@ from typing import Final
 from ecluse.apps.city.progress import part_of
 from ecluse.apps.city.raw import Raw
 from ecluse.apps.city.sources import arcs, bikes, disruptions, roads, weather, works, zones
-from ecluse.apps.city.sources.curating import Curate, Curating, LookAt
+from ecluse.apps.city.sources.curating import Curating
 from ecluse.apps.city.sources.forms import Form
+from ecluse.apps.city.sources.source import Source
+from ecluse.apps.city.tables import Table
 from ecluse.errors import BadRaw
+from ecluse.sentences import _
 
-__all__ = ["FORMS", "LOOKS", "SOURCES", "Curate", "Curating", "curate_all"]
+__all__ = ["SOURCES", "Curating", "Source", "curate_all", "curated_tables", "forms"]
 
-#: Source → what brings its curated table up to date, in the order in which they run.
-SOURCES: Final[dict[str, Curate]] = {
-    "zones": zones.curate,
-    "roads": roads.curate,
-    "arcs": arcs.curate,
-    "bikes": bikes.curate,
-    "disruptions": disruptions.curate,
-    "weather": weather.curate,
-    "works": works.curate,
+#: Every source by its name, in the order in which they are curated: that of the zones first, as others need them.
+SOURCES: Final[dict[str, Source]] = {
+    source.name: source
+    for source in (
+        zones.SOURCE,
+        roads.SOURCE,
+        arcs.SOURCE,
+        bikes.SOURCE,
+        disruptions.SOURCE,
+        weather.SOURCE,
+        works.SOURCE,
+    )
 }
 
 
-#: Source → what says of one of its files what it holds.
-LOOKS: Final[dict[str, LookAt]] = {
-    "zones": zones.look,
-    "roads": roads.look,
-    "arcs": arcs.look,
-    "bikes": bikes.look,
-    "disruptions": disruptions.look,
-    "weather": weather.look,
-    "works": works.look,
-}
-#: The forms of raw files that are read.
-FORMS: Final[tuple[Form, ...]] = (
-    *roads.FORMS,
-    *arcs.FORMS,
-    *zones.FORMS,
-    *bikes.FORMS,
-    *weather.FORMS,
-    *disruptions.FORMS,
-    *works.FORMS,
-)
+def forms() -> tuple[Form, ...]:
+    """Return the forms of raw files that are read."""
+    return tuple(form for source in SOURCES.values() for form in source.forms)
+
+
+def curated_tables() -> dict[str, Table]:
+    """Return the tables of the curated layer, one per source."""
+    return {name: source.table for name, source in SOURCES.items()}
 
 
 def curate_all(raw: Raw, work: Curating) -> dict[str, str]:
@@ -59,11 +54,11 @@ def curate_all(raw: Raw, work: Curating) -> dict[str, str]:
     A source with a file that is not what its name says is set aside and named, and the others go on.
     """
     failures: dict[str, str] = {}
-    for n, (name, curate) in enumerate(SOURCES.items()):
+    for n, (name, source) in enumerate(SOURCES.items()):
         report = part_of(work.report, n / len(SOURCES), (n + 1) / len(SOURCES))
-        report(0.0, name)
+        report(0.0, _(source.words))
         try:
-            curate(raw, replace(work, report=report))
+            source.curate(raw, replace(work, report=report))
         except BadRaw as error:
             failures[name] = str(error)
     work.curated.note_failures(failures)

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -23,16 +24,18 @@ from numpy.typing import NDArray
 from ecluse.apps.city.curated import Batch
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.sources import roads
-from ecluse.apps.city.sources.curating import Curating, Look
-from ecluse.apps.city.sources.feed import Aside, newest, origin_of, text_of, whole_of
+from ecluse.apps.city.sources.curating import Curating, FileContents
+from ecluse.apps.city.sources.exports import WholeExport, fetch_whole
+from ecluse.apps.city.sources.feed import Rejections, newest, origin_of, text_of, whole_of
 from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.sources.road_files import rows_of_arcs
+from ecluse.apps.city.sources.source import Source
 from ecluse.apps.city.sources.stamps import Stamp
 from ecluse.apps.city.sources.text import opened, records
 from ecluse.apps.city.sources.zones import EARTH, is_on_earth, locate
-from ecluse.apps.city.tables import ARCS
+from ecluse.apps.city.tables import ARCS, Table
 from ecluse.errors import BadRaw
-from ecluse.sentences import _, num
+from ecluse.sentences import N_, _, num
 
 BATCHES: Final = (
     "referentiel-geographique-pour-les-donnees-trafic-issues-des-capteurs-permanents",
@@ -138,7 +141,7 @@ def curate(raw: Raw, work: Curating) -> None:
     stored = work.curated.whole("arcs")
     if not (files or counts) or (stored is not None and stored.fingerprint == fingerprint):
         return
-    rejected = Aside()
+    rejected = Rejections()
     arcs: dict[int, Arc] = {}
     records = 0
     for file in files:
@@ -172,11 +175,11 @@ def curate(raw: Raw, work: Curating) -> None:
     )
 
 
-def look(file: RawFile, work: Curating) -> Look:
+def inspect(file: RawFile, work: Curating) -> FileContents:
     """Return what a reference holds: how many arcs."""
-    rejected = Aside()
+    rejected = Rejections()
     _rest, arcs = _read_reference(file, work, rejected)
-    return Look(len(arcs), rejected=dict(rejected.counts))
+    return FileContents(len(arcs), rejected=dict(rejected.counts))
 
 
 def read_line(text: str) -> tuple[float, float, float, str] | None:
@@ -216,7 +219,7 @@ def _arcs_counted(counts: Iterable[tuple[RawFile, Batch | None]]) -> list[str]:
     return [",".join(map(str, sorted({arc for _, batch in counts if batch for arc in batch.arcs})))]
 
 
-def _read_reference(file: RawFile, work: Curating, rejected: Aside) -> tuple[int, dict[int, Arc]]:
+def _read_reference(file: RawFile, work: Curating, rejected: Rejections) -> tuple[int, dict[int, Arc]]:
     """Return how many records there are, and each arc with all pieces of its newest period."""
     versions_of: dict[int, tuple[tuple[str, str], list[Arc]]] = {}
     count = 0
@@ -284,7 +287,7 @@ def _places(header: Sequence[str], url: str) -> dict[str, int]:
     return places
 
 
-def _read_counts(file: RawFile, missing: set[int], work: Curating, rejected: Aside) -> dict[int, Arc]:
+def _read_counts(file: RawFile, missing: set[int], work: Curating, rejected: Rejections) -> dict[int, Arc]:
     """The arcs that are missing, from the first row of each in a file of road counts."""
     arcs: dict[int, Arc] = {}
     for row in rows_of_arcs(
@@ -332,3 +335,24 @@ def _table(arcs: Iterable[Arc], zones: pl.DataFrame) -> pl.DataFrame:
     schema = {name: kind for name, kind in ARCS.items() if name != "zone"}
     rows = pl.DataFrame([vars(arc) for arc in arcs], schema=schema)
     return rows.with_columns(zone=locate(zones, rows["longitude"].to_numpy(), rows["latitude"].to_numpy()))
+
+
+_EXPORT: Final = WholeExport(
+    source="arcs",
+    dataset="referentiel-comptages-routiers",
+    style="csv",
+    key=f"batch/{BATCHES[0]}.csv",
+    fresh=timedelta(days=7),
+    begins=("Identifiant arc", "iu_ac"),
+)
+SOURCE: Final = Source(
+    name="arcs",
+    title=N_("Arcs"),
+    words=N_("arcs"),
+    table=Table(ARCS, ("arc",), whole=True),
+    forms=FORMS,
+    curate=curate,
+    inspect=inspect,
+    lacks="roads are on the map only where the counts carry their shapes",
+    fetch=partial(fetch_whole, _EXPORT),
+)

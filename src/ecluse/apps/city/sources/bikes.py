@@ -8,9 +8,11 @@ clocks leave out in March is there. What the time of a record means: `STAMP`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +21,16 @@ from polars.exceptions import PolarsError
 
 from ecluse.apps.city.calendar import LocalDay, days_between
 from ecluse.apps.city.curated import Part
+from ecluse.apps.city.download import Download
+from ecluse.apps.city.fetching import FetchWork, Stored, read_json, without_query
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
-from ecluse.apps.city.sources.curating import Curating, Look, look_of
+from ecluse.apps.city.sources.curating import Curating, FileContents, contents_of
+from ecluse.apps.city.sources.exports import DailyExport, fetch_days
 from ecluse.apps.city.sources.feed import (
     NO_RECORDS,
-    Aside,
     Document,
     Feed,
+    Rejections,
     facts_of,
     is_among,
     number,
@@ -35,11 +40,12 @@ from ecluse.apps.city.sources.feed import (
     text_of,
 )
 from ecluse.apps.city.sources.forms import Column, Form
+from ecluse.apps.city.sources.source import Source
 from ecluse.apps.city.sources.stamps import HOUR, Stamp
 from ecluse.apps.city.sources.text import fault_of, first_line
-from ecluse.apps.city.tables import BIKES, LARGEST, MOMENT
-from ecluse.errors import BadRaw
-from ecluse.sentences import _
+from ecluse.apps.city.tables import BIKES, LARGEST, MOMENT, Table
+from ecluse.errors import BadRaw, FetchFailed
+from ecluse.sentences import N_, _
 
 FEED: Final = "bikes"
 BATCH: Final = ("comptage-velo-donnees-compteurs", "bike-counters")
@@ -162,29 +168,33 @@ def curate(raw: Raw, work: Curating) -> None:
     parts = parts_of(work.curated, "bikes", [day.date for day in days])
     feed = Feed(raw, FEED, days)
     for n, day in enumerate(days):
-        work.report(n / len(days), "bikes")
+        work.report(n / len(days), _(SOURCE.words))
         _curate_day(feed, day, parts[day.date], work)
     for file in raw.batch(*BATCH):
         _curate_batch(file, days, parts, work)
 
 
-def look(file: RawFile, work: Curating) -> Look:
+def inspect(file: RawFile, work: Curating) -> FileContents:
     """Return what a file of counts holds, of a feed or an export."""
     if file.key.startswith("batch/"):
         table = read_batch(file.local(work.scratch), file.url)
         good = table.filter(pl.col("reason").is_null())
         days = good.select(day=pl.col("at").dt.convert_time_zone(work.zone.key).dt.date())["day"].unique()
-        return look_of(good.height, days.to_list(), dict(table["reason"].drop_nulls().value_counts().rows()))
+        return contents_of(
+            good.height, days.to_list(), dict(table["reason"].drop_nulls().value_counts().rows())
+        )
     counts, rejected = read_document(read_file(file), None)
-    return look_of(len(counts), (count.at.astimezone(work.zone).date() for count in counts), rejected.counts)
+    return contents_of(
+        len(counts), (count.at.astimezone(work.zone).date() for count in counts), rejected.counts
+    )
 
 
-def read_document(document: Document, day: LocalDay | None) -> tuple[list[Count], Aside]:
+def read_document(document: Document, day: LocalDay | None) -> tuple[list[Count], Rejections]:
     """Return the good records of one day (None: of any) in a file of the feed, and those set aside, of that day or of
     none.
     """
-    rejected = Aside()
-    rejected.extend(document.aside)
+    rejected = Rejections()
+    rejected.extend(document.rejections)
     if document.content is None:
         return [], rejected
     url = document.file.raw.url
@@ -211,7 +221,7 @@ def _curate_day(feed: Feed, day: LocalDay, parts: Sequence[Part], work: Curating
     raws = [file.raw for file in files]
     if not files or is_among(parts, "feed", fingerprint_of(raws)):
         return
-    rejected_of_day = Aside()
+    rejected_of_day = Rejections()
     counts: dict[tuple[str, datetime], Count] = {}
     for document in feed.documents(files):
         counts_of_document, rejected = read_document(document, day)
@@ -310,7 +320,7 @@ def _curate_batch(
     # a record whose time cannot be read may be of any day, so each day tells of it
     timeless = _set_aside(table.filter(pl.col("at").is_null()), file.url)
     for day in stale:
-        work.report(1.0, "bikes")
+        work.report(1.0, _(SOURCE.words))
         of_day = table.filter(pl.col("at").is_between(day.begin, day.end, closed="left"))
         bad = of_day.filter(pl.col("reason").is_not_null())
         rejected = _set_aside(bad, file.url)
@@ -366,8 +376,8 @@ def read_batch(path: Path, url: str) -> pl.DataFrame:
     )
 
 
-def _set_aside(bad: pl.DataFrame, url: str) -> Aside:
-    rejected = Aside()
+def _set_aside(bad: pl.DataFrame, url: str) -> Rejections:
+    rejected = Rejections()
     for row in bad.iter_rows(named=True):
         rejected.add(url, row["reason"], line=row["line"], column=row["column"], value=row["value"])
     return rejected
@@ -452,3 +462,48 @@ def _moments(table: pl.DataFrame, column: str) -> pl.Expr:
     without = text.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
     moment = pl.coalesce(with_offset.dt.convert_time_zone("UTC"), without.dt.replace_time_zone("UTC"))
     return moment - STAMP.shift
+
+
+def _store_export(work: FetchWork, day: LocalDay, download: Download) -> Stored:
+    """Store the records by the hour in UTC in which they were counted, each hour a file."""
+    records = read_json(download)
+    if not isinstance(records, list):
+        raise FetchFailed(
+            _(
+                "%(file)s is no list of records; the portal may have changed its form.",
+                file=without_query(download.url),
+            )
+        )
+    hours: dict[str, list[Any]] = {}
+    for record in records:
+        at = _moment(record.get("date")) if isinstance(record, dict) else None
+        begin = None if at is None else STAMP.begin_of(at)
+        start = begin if begin is not None and day.begin <= begin < day.end else day.begin
+        hours.setdefault(f"dt={start:%Y-%m-%d}/hour={start:%H}", []).append(record)
+    keys = []
+    for hour, counted in sorted(hours.items()):
+        key = f"api/bikes/{hour}/comptage-velo-donnees-compteurs.json"
+        work.raw.put(key, json.dumps({"results": counted}, ensure_ascii=False).encode())
+        keys.append(key)
+    return len(records), tuple(keys)
+
+
+_EXPORT: Final = DailyExport(
+    source="bikes",
+    dataset="comptage-velo-donnees-compteurs",
+    style="json",
+    column="date",
+    stamp=STAMP,
+    store=_store_export,
+)
+SOURCE: Final = Source(
+    name="bikes",
+    title=N_("Bike counters"),
+    words=N_("bikes"),
+    table=Table(BIKES, ("counter", "at"), has_history=True, is_measured=True),
+    forms=FORMS,
+    curate=curate,
+    inspect=inspect,
+    lacks="no bikes",
+    fetch=partial(fetch_days, _EXPORT),
+)

@@ -1,8 +1,8 @@
-"""Hold what every source of the city needs to bring its curated table up to date, and what it says of a raw file."""
+"""Hold what every source needs to bring its curated table up to date, and what it can tell of a raw file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.progress import Report
-from ecluse.apps.city.raw import Raw, RawFile
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Curating:
 
 
 @dataclass(frozen=True)
-class Look:
+class FileContents:
     """What a raw file holds: how many good records, their first and last local day, and why others are set aside."""
 
     rows: int
@@ -35,12 +34,7 @@ class Look:
     rejected: Mapping[str, int] = field(default_factory=dict)
 
 
-def look_of(rows: int, days: Iterable[date], rejected: Mapping[str, int]) -> Look:
-    """Return the look at a file with so many good records, of these days."""
+def contents_of(rows: int, days: Iterable[date], rejected: Mapping[str, int]) -> FileContents:
+    """Return the contents of a file with so many good records, of these days."""
     sorted_days = set(days)
-    return Look(rows, min(sorted_days, default=None), max(sorted_days, default=None), dict(rejected))
-
-
-Curate = Callable[[Raw, Curating], None]
-#: Raises `BadRaw` where a file is not what its name says.
-LookAt = Callable[[RawFile, Curating], Look]
+    return FileContents(rows, min(sorted_days, default=None), max(sorted_days, default=None), dict(rejected))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -21,14 +21,24 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from ecluse.apps.city.calendar import LocalDay, days_between
+from ecluse.apps.city.download import Download
+from ecluse.apps.city.fetching import (
+    JSON_TYPES,
+    LARGEST_ANSWER,
+    Fetched,
+    FetchTask,
+    FetchWork,
+    read_json,
+    without_query,
+)
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
-from ecluse.apps.city.sources.curating import Curating, Look, look_of
+from ecluse.apps.city.sources.curating import Curating, FileContents, contents_of
 from ecluse.apps.city.sources.feed import (
     NO_RECORDS,
-    Aside,
     Document,
     Feed,
     FeedFile,
+    Rejections,
     facts_of,
     is_among,
     parts_of,
@@ -36,9 +46,11 @@ from ecluse.apps.city.sources.feed import (
     text_of,
 )
 from ecluse.apps.city.sources.forms import Column, Form
+from ecluse.apps.city.sources.source import Source
 from ecluse.apps.city.sources.stamps import Stamp
-from ecluse.apps.city.tables import DISRUPTIONS
-from ecluse.sentences import _
+from ecluse.apps.city.tables import DISRUPTIONS, Table
+from ecluse.errors import FetchFailed
+from ecluse.sentences import N_, _
 
 FEED: Final = "traffic"
 NO_ID: Final = _("no identifier")
@@ -179,12 +191,12 @@ def curate(raw: Raw, work: Curating) -> None:
     parts = parts_of(work.curated, "disruptions", [day.date for day in days])
     feed = Feed(raw, FEED, days)
     for n, day in enumerate(days):
-        work.report(n / len(days), "disruptions")
+        work.report(n / len(days), _(SOURCE.words))
         files = [file for file in feed.around(day) if _tells_of(file, day)]
         raws = [file.raw for file in files]
         if not files or is_among(parts[day.date], "feed", fingerprint_of(raws)):
             continue
-        rejected, snapshot = Aside(), Snapshot()
+        rejected, snapshot = Rejections(), Snapshot()
         for document in feed.documents(files):
             snapshot.update(read_document(document, work.zone, rejected))
         rows = pl.DataFrame(list(rows_of(snapshot, day)), schema=DISRUPTIONS)
@@ -192,16 +204,16 @@ def curate(raw: Raw, work: Curating) -> None:
         work.curated.write("disruptions", day.date, "feed", rows, **facts_of(raws, rejected, records))
 
 
-def look(file: RawFile, work: Curating) -> Look:
+def inspect(file: RawFile, work: Curating) -> FileContents:
     """Return what a snapshot holds; its day is that of its folder."""
-    document, rejected = read_file(file), Aside()
+    document, rejected = read_file(file), Rejections()
     snapshot = read_document(document, work.zone, rejected)
-    return look_of(len(snapshot.disruptions), [document.file.day], rejected.counts)
+    return contents_of(len(snapshot.disruptions), [document.file.day], rejected.counts)
 
 
-def read_document(document: Document, zone: ZoneInfo, rejected: Aside) -> Snapshot:
+def read_document(document: Document, zone: ZoneInfo, rejected: Rejections) -> Snapshot:
     """Return what one file of the feed tells; what cannot be read is added to `told`."""
-    rejected.extend(document.aside)
+    rejected.extend(document.rejections)
     snapshot, content, url = Snapshot(), document.content, document.file.raw.url
     if content is None:
         return snapshot
@@ -282,7 +294,7 @@ def _lists(content: Any) -> dict[str, list[tuple[str, Any]]] | None:
 
 
 def _disruption(
-    record: Any, where: str, zone: ZoneInfo, snapshot: Snapshot, url: str, rejected: Aside
+    record: Any, where: str, zone: ZoneInfo, snapshot: Snapshot, url: str, rejected: Rejections
 ) -> Disruption | None:
     if not isinstance(record, dict):
         rejected.add(url, _("the record is no object"), column=where, value=record)
@@ -302,7 +314,7 @@ def _disruption(
 
 
 def _periods(
-    told_periods: Any, where: str, zone: ZoneInfo, url: str, rejected: Aside
+    told_periods: Any, where: str, zone: ZoneInfo, url: str, rejected: Rejections
 ) -> Iterator[tuple[datetime, datetime | None]]:
     for n, period in enumerate(told_periods if isinstance(told_periods, list) else ()):
         period = period if isinstance(period, dict) else {}
@@ -346,7 +358,7 @@ def _prim(
     )
 
 
-def _prim_line(record: Any, where: str, snapshot: Snapshot, url: str, rejected: Aside) -> None:
+def _prim_line(record: Any, where: str, snapshot: Snapshot, url: str, rejected: Rejections) -> None:
     id_ = text_of(record.get("id")) if isinstance(record, dict) else None
     if id_ is None:
         rejected.add(url, NO_ID, column=f"{where}.id", value=record)
@@ -499,3 +511,51 @@ def _narrower(current: str | None, scope: str) -> str:
 
 def _name_of(record: Any) -> str | None:
     return text_of(record.get("name")) if isinstance(record, dict) else None
+
+
+# Fetch: what the portal knows now
+
+
+def _fetch(work: FetchWork, first: date, last: date) -> Iterator[FetchTask]:
+    url = f"{work.portals.prim}/marketplace/disruptions_bulk/disruptions/v2"
+
+    def run() -> Iterator[Fetched]:
+        if work.key is None:
+            reason = "It needs a key of the portal: set IDFM_API_KEY."
+            yield Fetched("disruptions", "now", "skipped", reason=reason)
+            return
+        headers = {"apikey": str(work.key)}
+        with work.downloads.get(url, types=JSON_TYPES, largest=LARGEST_ANSWER, headers=headers) as download:
+            assert download is not None  # noqa: S101 (no condition was set)
+            yield _store_answer(work, download)
+
+    yield FetchTask("disruptions", "now", url, run)
+
+
+def _store_answer(work: FetchWork, download: Download) -> Fetched:
+    content = read_json(download)
+    lists = [content.get(name) for name in ("disruptions", "lines")] if isinstance(content, dict) else [None]
+    if not all(isinstance(list_, list) for list_ in lists):
+        raise FetchFailed(
+            _(
+                "%(file)s lacks disruptions or lines; the portal may have changed its form.",
+                file=without_query(download.url),
+            )
+        )
+    now = work.now.astimezone(UTC)
+    key = f"api/{FEED}/dt={now:%Y-%m-%d}/hour={now:%H}/disruptions-bulk-{now:%H%M%S}.json"
+    work.raw.upload(download.path, key)
+    return Fetched("disruptions", "now", "fetched", (key,), download.size, len(content["disruptions"]))
+
+
+SOURCE: Final = Source(
+    name="disruptions",
+    title=N_("Disruptions"),
+    words=N_("disruptions"),
+    table=Table(DISRUPTIONS, ("disruption", "line", "begin", "end"), is_measured=True),
+    forms=FORMS,
+    curate=curate,
+    inspect=inspect,
+    lacks="no public transport",
+    fetch=_fetch,
+)

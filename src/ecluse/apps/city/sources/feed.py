@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from ecluse.apps.city.calendar import HOUR, LocalDay
-from ecluse.apps.city.curated import LAYOUT, QUOTED, Curated, Part, SetAside
+from ecluse.apps.city.curated import LAYOUT, QUOTED, Curated, Part, RejectedRecord
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.tables import LARGEST
 from ecluse.errors import BadRaw
@@ -52,11 +52,11 @@ class FeedFile:
 
 
 @dataclass
-class Aside:
+class Rejections:
     """The records that were not taken: how many for which reason, and the first of them in full."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    examples: list[SetAside] = field(default_factory=list)
+    examples: list[RejectedRecord] = field(default_factory=list)
 
     def add(
         self,
@@ -70,10 +70,10 @@ class Aside:
         self.counts[reason] += 1
         if len(self.examples) < QUOTED:
             self.examples.append(
-                SetAside(file, line, column, reason, text_of(str(value)[:_LONGEST_VALUE]) or "")
+                RejectedRecord(file, line, column, reason, text_of(str(value)[:_LONGEST_VALUE]) or "")
             )
 
-    def extend(self, other: Aside) -> None:
+    def extend(self, other: Rejections) -> None:
         self.counts.update(other.counts)
         self.examples.extend(other.examples[: QUOTED - len(self.examples)])
 
@@ -84,7 +84,7 @@ class Document:
 
     file: FeedFile
     content: Any
-    aside: Aside
+    rejections: Rejections
 
 
 class Feed:
@@ -174,7 +174,7 @@ def parts_of(curated: Curated, table: str, days: Sequence[date]) -> dict[date, l
     return dict(zip(days, transfer_all(lambda day, _: curated.parts(table, day), days), strict=True))
 
 
-def facts_of(files: Sequence[RawFile], rejected: Aside, records: int) -> dict[str, Any]:
+def facts_of(files: Sequence[RawFile], rejected: Rejections, records: int) -> dict[str, Any]:
     """Return what a part says of the files that it was made from: the arguments of `Curated.write`."""
     return {
         "fingerprint": fingerprint_of(files),
@@ -235,7 +235,7 @@ def _hour(key: str) -> int | None:
 
 
 def _document(file: FeedFile) -> Document:
-    rejected = Aside()
+    rejected = Rejections()
     content = None
     try:
         content = parsed(file.raw)

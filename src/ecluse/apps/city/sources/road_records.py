@@ -68,7 +68,7 @@ _TYPES: Final[dict[str, Any]] = {
     "occupancy": pl.Float64(),
     **_STATES,
 }
-#: Days outside do not fit the shelves, and no sensor tells of them.
+#: Days outside do not fit the sort buffers, and no sensor tells of them.
 _FIRST_YEAR, _LAST_YEAR = 1970, 2148
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: A record is a line of a street in text, some kilobytes at most.

@@ -1,7 +1,7 @@
 """Curate the hours of the road sensors: files of any size become rows per local day, read once, as a stream.
 
 Batch `comptages-routiers-permanents*` (and what else begins with `comptages`): CSV or Parquet with the columns of
-`COLUMNS` in any order, among others. Several threads parse blocks of lines. What was read waits in `Shelves` until
+`COLUMNS` in any order, among others. Several threads parse blocks of lines. What was read waits in `SortBuffers` until
 the file is through, for it tells of its days in any order. Of two rows of one arc and hour the later one is taken.
 """
 
@@ -14,24 +14,30 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.curated import Batch, Part
-from ecluse.apps.city.progress import named, part_of
+from ecluse.apps.city.download import Download
+from ecluse.apps.city.fetching import FetchWork, Stored
+from ecluse.apps.city.progress import part_of
 from ecluse.apps.city.raw import Raw, RawFile
-from ecluse.apps.city.sources.curating import Curating, Look
-from ecluse.apps.city.sources.feed import Aside, is_current, newest, origin_of
+from ecluse.apps.city.sources.curating import Curating, FileContents
+from ecluse.apps.city.sources.exports import DailyExport, count_lines, fetch_days
+from ecluse.apps.city.sources.feed import Rejections, is_current, newest, origin_of
 from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.sources.road_files import RoadSource, open_roads
 from ecluse.apps.city.sources.road_records import COLUMNS, STAMP, Block, Clock
-from ecluse.apps.city.sources.sort_buffers import HELD, MISSING, Shelves
-from ecluse.apps.city.tables import MOMENT, ROADS
+from ecluse.apps.city.sources.sort_buffers import HELD, MISSING, SortBuffers
+from ecluse.apps.city.sources.source import Source
+from ecluse.apps.city.tables import MOMENT, ROADS, Table
 from ecluse.errors import BadRaw
-from ecluse.sentences import _, listing
+from ecluse.sentences import N_, _, listing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -98,7 +104,9 @@ def curate(raw: Raw, work: Curating) -> None:
     files = raw.batch(BATCH)
     bad: list[str] = []
     for n, file in enumerate(files):
-        facts = _Told(file, hashlib.sha256(f"{file.fingerprint} {work.zone.key}".encode()).hexdigest()[:16])
+        facts = _FileFacts(
+            file, hashlib.sha256(f"{file.fingerprint} {work.zone.key}".encode()).hexdigest()[:16]
+        )
         batch = work.curated.batch("roads", facts.origin)
         if batch is None or batch.fingerprint != facts.fingerprint:
             report = part_of(work.report, n / len(files), (n + 1) / len(files))
@@ -110,7 +118,7 @@ def curate(raw: Raw, work: Curating) -> None:
         raise BadRaw(listing(bad, "\n"))
 
 
-def look(file: RawFile, work: Curating) -> Look:
+def inspect(file: RawFile, work: Curating) -> FileContents:
     """Read a file of road counts to its end and keep nothing of it."""
     rejected: Counter[str] = Counter()
     rows, first, last = 0, None, None
@@ -122,11 +130,11 @@ def look(file: RawFile, work: Curating) -> Look:
                 rows += len(days)
                 low, high = (_EPOCH + timedelta(days=int(day)) for day in (days.min(), days.max()))
                 first, last = min(first or low, low), max(last or high, high)
-    return Look(rows, first, last, dict(rejected))
+    return FileContents(rows, first, last, dict(rejected))
 
 
 @dataclass
-class _Told:
+class _FileFacts:
     """What a file turns out to say beside its good rows."""
 
     file: RawFile
@@ -136,7 +144,7 @@ class _Told:
     seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(_SMALL_ARC, np.bool_))
     others: set[int] = field(default_factory=set)
     #: By day since 1970; None: the day cannot be told.
-    aside: dict[int | None, Aside] = field(default_factory=dict)
+    rejections: dict[int | None, Rejections] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -155,7 +163,7 @@ class _Told:
             self.others.update(np.unique(arcs).tolist())
         self.records += len(block.rows["day"]) + len(block.rejected)
         for record in block.rejected:
-            self.aside.setdefault(record.day, Aside()).add(
+            self.rejections.setdefault(record.day, Rejections()).add(
                 self.file.url,
                 record.reason,
                 line=line + record.line,
@@ -163,26 +171,26 @@ class _Told:
                 value=record.value,
             )
 
-    def of_day(self, day: int) -> Aside:
+    def of_day(self, day: int) -> Rejections:
         """Return a record whose time cannot be read may be of any day, so each day tells of it."""
-        rejected = Aside()
+        rejected = Rejections()
         for key in (day, None):
-            if key in self.aside:
-                rejected.extend(self.aside[key])
+            if key in self.rejections:
+                rejected.extend(self.rejections[key])
         return rejected
 
-    def of_all(self) -> Aside:
-        rejected = Aside()
-        for rejected_of_day in self.aside.values():
+    def of_all(self) -> Rejections:
+        rejected = Rejections()
+        for rejected_of_day in self.rejections.values():
             rejected.extend(rejected_of_day)
         return rejected
 
 
-def _curate_file(facts: _Told, batch: Batch | None, work: Curating) -> None:
+def _curate_file(facts: _FileFacts, batch: Batch | None, work: Curating) -> None:
     name = facts.file.key.rpartition("/")[2]
-    with Shelves(work.scratch, HELD) as buffers:
+    with SortBuffers(work.scratch, HELD) as buffers:
         _read(facts, buffers, work, name)
-        days = sorted({*buffers.finish(), *(day for day in facts.aside if day is not None)})
+        days = sorted({*buffers.finish(), *(day for day in facts.rejections if day is not None)})
         dates = [_EPOCH + timedelta(days=day) for day in days]
         before = batch.days if batch else ()
         begun = Batch(facts.origin, facts.file.url, days=tuple(sorted({*before, *map(str, dates)})))
@@ -195,7 +203,7 @@ def _curate_file(facts: _Told, batch: Batch | None, work: Curating) -> None:
                 _write_day(facts, at, buffers.take(day), facts.of_day(day), work)
 
         def tell(done: int) -> None:
-            work.report(_READING + (1 - _READING) * done / len(days), _("writing %(what)s", what=named(name)))
+            work.report(_READING + (1 - _READING) * done / len(days), _("writing %(what)s", what=name))
 
         done = 0
         with closing(in_order(write, days, _WRITING, lambda: tell(done))) as written:
@@ -218,8 +226,8 @@ def _curate_file(facts: _Told, batch: Batch | None, work: Curating) -> None:
         )
 
 
-def _read(file_facts: _Told, buffers: Shelves, work: Curating, name: str) -> None:
-    """Put every good row of the file on the shelves.
+def _read(file_facts: _FileFacts, buffers: SortBuffers, work: Curating, name: str) -> None:
+    """Put every good row of the file into the sort buffers.
 
     Raises:
         BadRaw: it is no such table, or none of its records is good.
@@ -230,7 +238,7 @@ def _read(file_facts: _Told, buffers: Shelves, work: Curating, name: str) -> Non
         line = source.header_lines
 
         def tell() -> None:
-            work.report(_READING * min(1.0, source.done()), _("reading %(what)s", what=named(name)))
+            work.report(_READING * min(1.0, source.done()), _("reading %(what)s", what=name))
 
         for block in _whole_blocks(source, tell):
             file_facts.add(block, line)
@@ -274,7 +282,7 @@ def _whole_blocks(source: RoadSource, tell: Callable[[], None]) -> Iterator[Bloc
 
 
 def _write_day(
-    facts: _Told, day: date, rows: dict[str, NDArray[Any]], rejected: Aside, work: Curating
+    facts: _FileFacts, day: date, rows: dict[str, NDArray[Any]], rejected: Rejections, work: Curating
 ) -> Part:
     return work.curated.write(
         "roads",
@@ -347,3 +355,32 @@ def _result(future: Future[R], waiting: Callable[[], None]) -> R:
     while not wait([future], timeout=_SILENCE).done:
         waiting()
     return future.result()
+
+
+def _store_export(work: FetchWork, day: LocalDay, download: Download) -> Stored:
+    key = f"batch/comptages-routiers-permanents-{day.date.isoformat()}.csv"
+    records = count_lines(download, ("Identifiant arc", "iu_ac"))
+    if records:
+        work.raw.upload(download.path, key)
+    return records, (key,)
+
+
+_EXPORT: Final = DailyExport(
+    source="roads",
+    dataset="comptages-routiers-permanents",
+    style="csv",
+    column="t_1h",
+    stamp=STAMP,
+    store=_store_export,
+)
+SOURCE: Final = Source(
+    name="roads",
+    title=N_("Road sensors"),
+    words=N_("roads"),
+    table=Table(ROADS, ("arc", "at"), has_history=True, is_measured=True),
+    forms=FORMS,
+    curate=curate,
+    inspect=inspect,
+    lacks="no flow, congestion, lost time or alerts",
+    fetch=partial(fetch_days, _EXPORT),
+)

@@ -35,15 +35,15 @@ Rows = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class _Shelf:
+class _SortedFile:
     """A sorted file: row `starts[day]` is the first of a day, `starts[day + 1]` the first of the next."""
 
-    file: BinaryIO
+    handle: BinaryIO
     rows: int
     starts: NDArray[np.int64]
 
 
-class Shelves:
+class SortBuffers:
     """Rows by day, below `folder`; closed, nothing of them is left."""
 
     def __init__(self, folder: Path, memory: int = HELD) -> None:
@@ -53,7 +53,7 @@ class Shelves:
         self._count = 0
         self._sorted: Rows = {}
         self._starts = np.zeros(2**16 + 1, np.int64)
-        self._shelves: list[_Shelf] = []
+        self._files: list[_SortedFile] = []
 
     def __enter__(self) -> Self:
         return self
@@ -61,8 +61,8 @@ class Shelves:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for shelf in self._shelves:
-            shelf.file.close()
+        for file in self._files:
+            file.handle.close()
 
     def add(self, rows: Rows) -> None:
         """Put rows away, each column an array as `COLUMNS` names it; they come behind all before them."""
@@ -75,13 +75,13 @@ class Shelves:
         """End the adding: the days that there are rows of, in order."""
         self._sorted, self._starts = self._sort()
         filled = np.diff(self._starts) > 0
-        for shelf in self._shelves:
-            filled |= np.diff(shelf.starts) > 0
+        for file in self._files:
+            filled |= np.diff(file.starts) > 0
         return np.flatnonzero(filled).tolist()
 
     def take(self, day: int) -> dict[str, NDArray[Any]]:
         """Return the rows of a day, in the order in which they were added. From any thread, once it is finished."""
-        parts = [self._cut(shelf, day) for shelf in self._shelves]
+        parts = [self._cut(file, day) for file in self._files]
         here = slice(self._starts[day], self._starts[day + 1])
         parts.append({name: self._sorted[name][here] for name in _KEPT})
         return {name: np.concatenate([part[name] for part in parts]) for name in _KEPT}
@@ -102,19 +102,19 @@ class Shelves:
 
     def _spill(self) -> None:
         rows, starts = self._sort()
-        file = (self._folder / f"shelf-{id(self):x}-{len(self._shelves)}").open("w+b", buffering=0)
-        self._shelves.append(_Shelf(file, len(rows["arc"]), starts))
+        file = (self._folder / f"rows-{id(self):x}-{len(self._files)}").open("w+b", buffering=0)
+        self._files.append(_SortedFile(file, len(rows["arc"]), starts))
         Path(file.name).unlink()  # the disk has it back when the file is closed, or the process killed
         for name in _KEPT:
             _write_all(file, rows[name].view(np.uint8).data)
 
-    def _cut(self, shelf: _Shelf, day: int) -> dict[str, NDArray[Any]]:
-        first, count = int(shelf.starts[day]), int(shelf.starts[day + 1] - shelf.starts[day])
+    def _cut(self, file: _SortedFile, day: int) -> dict[str, NDArray[Any]]:
+        first, count = int(file.starts[day]), int(file.starts[day + 1] - file.starts[day])
         parts, begin = {}, 0
         for name in _KEPT:
             kind = COLUMNS[name]
-            parts[name] = _read_at(shelf.file, begin + first * kind.itemsize, count, kind)
-            begin += shelf.rows * kind.itemsize
+            parts[name] = _read_at(file.handle, begin + first * kind.itemsize, count, kind)
+            begin += file.rows * kind.itemsize
         return parts
 
 

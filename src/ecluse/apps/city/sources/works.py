@@ -12,7 +12,8 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from functools import partial
 from typing import Any, Final
 
 import polars as pl
@@ -20,15 +21,25 @@ import shapely
 
 from ecluse.apps.city.calendar import days_between
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
-from ecluse.apps.city.sources.curating import Curating, Look, look_of
-from ecluse.apps.city.sources.feed import LONGEST_TEXT, Aside, facts_of, is_among, number, parts_of, text_of
+from ecluse.apps.city.sources.curating import Curating, FileContents, contents_of
+from ecluse.apps.city.sources.exports import WholeExport, fetch_whole
+from ecluse.apps.city.sources.feed import (
+    LONGEST_TEXT,
+    Rejections,
+    facts_of,
+    is_among,
+    number,
+    parts_of,
+    text_of,
+)
 from ecluse.apps.city.sources.forms import Column, Form
+from ecluse.apps.city.sources.source import Source
 from ecluse.apps.city.sources.stamps import DAY, Stamp
 from ecluse.apps.city.sources.text import LONGEST_CELL, opened, records
 from ecluse.apps.city.sources.zones import area_of, is_on_earth, locate
-from ecluse.apps.city.tables import WORKS
+from ecluse.apps.city.tables import WORKS, Table
 from ecluse.errors import BadRaw
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 
 logger = logging.getLogger(__name__)
 BATCH: Final = "chantiers-perturbants"
@@ -99,7 +110,7 @@ class Sites:
     """The sites of one file or several; `records`: how many were read."""
 
     rows: Mapping[str, dict[str, Any]]
-    aside: Aside
+    rejections: Rejections
     records: int
 
 
@@ -122,17 +133,17 @@ def curate(raw: Raw, work: Curating) -> None:
     sites = _merged([read_sites(file, work) for file in files])
     table = _located(pl.DataFrame(list(sites.rows.values()), schema=_READ), work)
     for n, day in enumerate(stale):
-        work.report(n / len(stale), "works")
+        work.report(n / len(stale), _(SOURCE.words))
         active = table.filter((pl.col("begin") <= day) & (pl.col("end") >= day))
-        facts = facts_of(files, sites.aside, sites.records)
+        facts = facts_of(files, sites.rejections, sites.records)
         work.curated.write("works", day, "sites", active, **{**facts, "fingerprint": fingerprint})
 
 
-def look(file: RawFile, work: Curating) -> Look:
+def inspect(file: RawFile, work: Curating) -> FileContents:
     """Return what a table of sites holds: from the first day of one to the last day of one."""
     sites = read_sites(file, work)
     days = [site[name] for site in sites.rows.values() for name in ("begin", "end")]
-    return look_of(len(sites.rows), days, sites.aside.counts)
+    return contents_of(len(sites.rows), days, sites.rejections.counts)
 
 
 def read_sites(file: RawFile, work: Curating) -> Sites:
@@ -142,7 +153,7 @@ def read_sites(file: RawFile, work: Curating) -> Sites:
         BadRaw: it is no table of sites; the message names file, line and column.
     """
     sites: dict[str, dict[str, Any]] = {}
-    rejected = Aside()
+    rejected = Rejections()
     count = 0
     with opened(file.local(work.scratch), file.url) as text:
         rows = records(text, ";", file.url)
@@ -176,14 +187,14 @@ _READ: Final = pl.Schema({**WORKS, "postal_code": pl.String()})
 
 def _merged(several: list[Sites]) -> Sites:
     rows: dict[str, dict[str, Any]] = {}
-    rejected = Aside()
+    rejected = Rejections()
     for sites_ in several:
         rows.update(sites_.rows)
-        rejected.extend(sites_.aside)
+        rejected.extend(sites_.rejections)
     return Sites(rows, rejected, sum(sites_.records for sites_ in several))
 
 
-def _site(cells: Mapping[str, str], url: str, line: int, rejected: Aside) -> dict[str, Any] | None:
+def _site(cells: Mapping[str, str], url: str, line: int, rejected: Rejections) -> dict[str, Any] | None:
     texts = {name: text_of(text, _LONGEST.get(name, LONGEST_TEXT)) or "" for name, text in cells.items()}
     if not texts[ID]:
         rejected.add(url, NO_ID, line=line, column=ID)
@@ -216,7 +227,7 @@ def _site(cells: Mapping[str, str], url: str, line: int, rejected: Aside) -> dic
     }
 
 
-def _shape(texts: Mapping[str, str], url: str, line: int, rejected: Aside) -> dict[str, Any]:
+def _shape(texts: Mapping[str, str], url: str, line: int, rejected: Rejections) -> dict[str, Any]:
     """Area, a point within, and geometry. A site whose polygon cannot be read stays, with its point alone."""
     text = texts.get(SHAPE)
     if not text:
@@ -266,3 +277,24 @@ def _located(sites: pl.DataFrame, work: Curating) -> pl.DataFrame:
 def _whole(text: str | None) -> int | None:
     value = number(text)
     return int(value) if value is not None and value.is_integer() else None
+
+
+_EXPORT: Final = WholeExport(
+    source="works",
+    dataset=BATCH,
+    style="csv",
+    key="batch/chantiers-perturbants-la-circulation.csv",
+    fresh=timedelta(hours=6),
+    begins=(ID, "id"),
+)
+SOURCE: Final = Source(
+    name="works",
+    title=N_("Works"),
+    words=N_("works"),
+    table=Table(WORKS, ("site",)),
+    forms=FORMS,
+    curate=curate,
+    inspect=inspect,
+    lacks="no works, and no causes of congestion from them",
+    fetch=partial(fetch_whole, _EXPORT),
+)

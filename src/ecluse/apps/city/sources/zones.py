@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,14 +19,16 @@ import shapely
 from numpy.typing import ArrayLike
 from pyproj import Geod
 
-from ecluse.apps.city.curated import SetAside
+from ecluse.apps.city.curated import RejectedRecord
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
-from ecluse.apps.city.sources.curating import Curating, Look
+from ecluse.apps.city.sources.curating import Curating, FileContents
+from ecluse.apps.city.sources.exports import WholeExport, fetch_whole
 from ecluse.apps.city.sources.feed import parsed, text_of, whole_of
 from ecluse.apps.city.sources.forms import Column, Form
-from ecluse.apps.city.tables import ZONES
+from ecluse.apps.city.sources.source import Source
+from ecluse.apps.city.tables import ZONES, Table
 from ecluse.errors import BadRaw
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 
 BATCH: Final = "arrondissements"
 NO_NUMBER: Final = _("the number of the zone cannot be read")
@@ -68,14 +72,14 @@ def curate(raw: Raw, work: Curating) -> None:
     if not files or (stored is not None and stored.fingerprint == fingerprint):
         return
     zones: dict[int, dict[str, Any]] = {}
-    rejected: list[SetAside] = []
+    rejected: list[RejectedRecord] = []
     records = 0
     for file in files:
         for n, feature in enumerate(_features(file), start=1):
             records += 1
             zone = _zone(feature)
             if isinstance(zone, str):
-                rejected.append(SetAside(file.url, n, None, zone))
+                rejected.append(RejectedRecord(file.url, n, None, zone))
             else:
                 zones[zone["zone"]] = zone
     work.curated.write_whole(
@@ -91,11 +95,11 @@ def curate(raw: Raw, work: Curating) -> None:
     )
 
 
-def look(file: RawFile, work: Curating) -> Look:
+def inspect(file: RawFile, work: Curating) -> FileContents:
     """Return what a file of zones holds."""
     zones = [_zone(feature) for feature in _features(file)]
     rejected = Counter(outcome for outcome in zones if isinstance(outcome, str))
-    return Look(len(zones) - rejected.total(), rejected=dict(rejected))
+    return FileContents(len(zones) - rejected.total(), rejected=dict(rejected))
 
 
 def locate(zones: pl.DataFrame, longitudes: ArrayLike, latitudes: ArrayLike) -> pl.Series:
@@ -159,3 +163,23 @@ def _zone(feature: Any) -> dict[str, Any] | str:
         "area": area_of(geometry),
         "geometry": shapely.to_geojson(geometry),
     }
+
+
+_EXPORT: Final = WholeExport(
+    source="zones",
+    dataset="arrondissements",
+    style="geojson",
+    key="batch/arrondissements.geojson",
+    fresh=timedelta(days=30),
+)
+SOURCE: Final = Source(
+    name="zones",
+    title=N_("Zones"),
+    words=N_("zones"),
+    table=Table(ZONES, ("zone",), whole=True),
+    forms=FORMS,
+    curate=curate,
+    inspect=inspect,
+    lacks="no figures by zone",
+    fetch=partial(fetch_whole, _EXPORT),
+)
