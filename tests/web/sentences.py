@@ -33,8 +33,8 @@ CORE = (
 NAME, NUMBER = "C7", "7"
 #: The cards and the plots travel with the model's files and are English, as they are; migrations and SQL are for
 #: databases; the columns of simulated institutions are named as these name them. Of the city, a backtest, the look at
-#: raw data and what thresholds mean are told to a terminal alone, the parts of the demo invent raw data, the forms of raw files are for
-#: the guide, and the report brings its own languages.
+#: raw data and what thresholds mean are said to a terminal alone, the parts of the demo invent raw data, the forms of raw
+#: files are for the guide, and the tidy table of the report is English.
 DEMO = ("bikes", "days", "disruptions", "base_map", "roads", "weather", "works")
 LEFT_OUT = (
     "apps/fraud/training/request.py",  # help of the command and of the API, which are English
@@ -59,14 +59,14 @@ LEFT_OUT = (
     "apps/city/backtest.py",
     "apps/city/check.py",
     *(f"apps/city/demo/{part}.py" for part in DEMO),
-    "apps/city/printed.py",
     "apps/city/report.py",
     "apps/city/sources/forms.py",
     "apps/city/thresholds.py",
 )
 LOGGED = {"debug", "info", "warning", "error", "exception", "text", "exec_driver_sql", "compile"}
-#: What is declared of raw files is for the guide, which is English.
-DECLARED = {"Column", "Form", "Stamp"}
+#: What is declared of raw files is for the guide, and what a city lacks without a source for a terminal; the tidy table
+#: of the city's report has English names and units. All are English.
+DECLARED = {"Column", "Figure", "Form", "ReportTable", "Source", "Stamp", "figure"}
 #: What is marked for translation is checked with the messages of the pages.
 MARKED = {"N_", "ngettext"}
 

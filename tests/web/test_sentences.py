@@ -25,7 +25,6 @@ NOT_SHOWN = {
     "C7: the other order cannot read every value", "as in the table's other dates",
     "in which the rows are in order",
     "mean C7", "deviation C7", "Logistic regression", "lightgbm native=C7", "ecluse linear 1", "ecluse blend 1",
-    "Suburban train", "Train de banlieue", "Rail shuttle", "Navette ferroviaire",
     "Invented data: there is no such city.",  # each in its own language
     "sign-in link", "Round trip", "ecluse place", "Sheet C7 of C7 is read: C7. ",
     "C7The names of the columns stand in row C7.",

@@ -171,7 +171,7 @@ def test_a_bad_file_of_works_is_set_aside_and_named_and_the_roads_are_there(
     report = documents.get("reports", FIRST.isoformat())
     assert report["quality"]["doubts"] == [doubt]
     page = " ".join(city.reports.get(f"{FIRST}/report.fr.html").decode().split())
-    assert "Une source était illisible et a été mise de côté (" in page
+    assert "Une source était illisible et a été mise de côté" in page
     bad.unlink()
     assert not workflows.is_up_to_date(city, FIRST) or doubts_of(city) == []
     assert doubts_of(city) == []

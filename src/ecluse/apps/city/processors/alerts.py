@@ -173,8 +173,8 @@ def _figures(table: ReportTable, n: int, row: Body) -> Iterator[Figure]:
     )
     yield table.figure(n, row, "against the usual", row["why"]["times"], "times the usual band")
     yield table.figure(n, row, "lost beyond the usual", row["lost_time_more"], "vehicle-hours")
-    causes = ", ".join(dict.fromkeys(cause["kind"] for cause in row["causes"])) or "none in the data"
-    yield table.figure(n, row, "may be why", causes, "")
+    causes = ", ".join(dict.fromkeys(cause["kind"] for cause in row["causes"]))
+    yield table.figure(n, row, "may be why", causes or "none in the data", "")
 
 
 #: How many alerts the report has, and what of each; pages and API have more.
