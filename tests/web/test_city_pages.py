@@ -176,7 +176,7 @@ def test_the_drawing_has_the_colours_of_the_pages() -> None:
             "-": "t-inconnu",
         }
         assert theme.states == {letter: tokens[name] for letter, name in names.items()}
-        assert (theme.ground, theme.zone, theme.ink) == (tokens["sunk"], tokens["sheet"], tokens["ink"])
+        assert (theme.background, theme.zone, theme.ink) == (tokens["sunk"], tokens["sheet"], tokens["ink"])
 
 
 def in_srgb(colour: tuple[float, float, float]) -> str:
