@@ -123,7 +123,7 @@ LOUDEST = Processor(
         ),
     ),
 )
-#: Its French, as it would stand in `messages.po`.
+#: Its French, as it would stand in `city.po`.
 FRENCH = {
     "Noise meters": "Sonomètres",
     "noise": "bruit",

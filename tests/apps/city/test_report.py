@@ -19,7 +19,6 @@ from ecluse.apps.city.drawing import draw_hours, draw_map
 from ecluse.apps.city.printed import file_name, print_report
 from ecluse.apps.city.report import COLUMNS, make_report, tidy_csv, tidy_rows
 from ecluse.web import i18n
-from ecluse.web.i18n import LANGUAGES
 from tests.apps.city.languages import translated
 
 DAY = LocalDay(date(2022, 3, 27), ZoneInfo("Europe/Paris"))
@@ -201,11 +200,11 @@ def test_no_cell_of_the_tidy_table_begins_a_formula_within_it_either() -> None:
 def test_a_day_of_which_nothing_is_known_has_a_report_too() -> None:
     report = make_report("Paris", DAY, {})
     assert tidy_rows(report)
-    for language in LANGUAGES:
+    for language in i18n.languages():
         assert "Paris" in print_report(report, [], {}, language)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", i18n.languages())
 def test_the_printed_page_is_whole_needs_nothing_else_and_runs_no_text_of_the_data(language: Any) -> None:
     html = print_report(make_report("Paris", DAY, METRICS), ARCS, {4264: 12.5, 5671: 0.0}, language)
     read = _read(html)
@@ -233,7 +232,7 @@ def test_a_third_language_is_one_folder_and_the_report_is_printed_in_it(tmp_path
     report = make_report("Paris", DAY, {**METRICS, "disruptions": disruptions})
     assert file_name("de") == "report.de.html"
     with translated(tmp_path, "de", german):
-        assert i18n.LANGUAGES["de"] == "Deutsch"
+        assert i18n.languages()["de"] == "Deutsch"
         html = print_report(report, ARCS, {4264: 12.5}, "de")
     assert '<html lang="de">' in html
     assert "Sonntag, 27. März 2022" in html

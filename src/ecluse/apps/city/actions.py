@@ -279,7 +279,7 @@ def _write_report(city: City, computed: ComputedDay) -> None:
         "report.json": json.dumps(report, ensure_ascii=False, indent=1).encode(),
         "report.csv": tidy_csv(report).encode("utf-8-sig"),
     }
-    for language in i18n.LANGUAGES:
+    for language in i18n.languages():
         files[file_name(language)] = print_report(report, arcs, lost_of_arcs, language).encode()
     for name, data in files.items():
         city.reports.put(join_key(key, name), data)
