@@ -14,7 +14,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
 from ecluse.web.security import COOKIE
-from tests.web.city_documents import LAST, invented_city
+from tests.apps.city.invented_documents import LAST, invented_city
 
 #: 2 × 31 streets of 54 arcs: as many as Paris has.
 STREETS, BLOCKS = 31, 54

@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import httpx
 import psycopg
 import pytest
 from hypothesis import settings
@@ -19,6 +20,7 @@ from ecluse import accounts
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import ensure_bucket
+from tests.application import Application, running
 from tests.servers import (
     ObjectServer,
     ServerMissing,
@@ -30,6 +32,12 @@ from tests.servers import (
     seaweedfs,
     secantusdb,
 )
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from playwright.sync_api import Browser
+
+    from tests.web.within import Within
 
 # What a machine does beside the tests must not decide them.
 settings.register_profile("ecluse", deadline=None)
@@ -206,3 +214,47 @@ def fraud_tables() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real tables at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with running(tmp_path_factory.mktemp("application") / "home") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def client(application: Application) -> Iterator[httpx.Client]:
+    with application.client("owner@example.org") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def other(application: Application) -> Iterator[httpx.Client]:
+    with application.client("other@example.org") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def within_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    from ecluse.web.app import make_app
+
+    settings = Settings.from_environment({}, home=tmp_path_factory.mktemp("within"))
+    with Runtime.open(settings) as runtime:
+        yield make_app(runtime)
+
+
+@pytest.fixture
+def web(within_app: FastAPI, tmp_path: Path) -> Within:
+    """The application in this process, and a new person who asks it."""
+    from tests.web.within import Within
+
+    return Within.enter(within_app, tmp_path / "models")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for one module: its event loop stays in the way of other modules' own."""
+    from tests.journeys.browser import opened
+
+    with opened() as started:
+        yield started

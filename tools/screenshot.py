@@ -13,8 +13,8 @@ from pathlib import Path
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.application import running
+from tests.apps.fraud.journeys.test_main_job import Journey, score, sign_in_by_link, train, try_the_sample
 from tests.journeys.browser import executable, new_page, opened
-from tests.journeys.test_main_job import Journey, score, sign_in_by_link, train, try_the_sample
 
 TARGET = Path(__file__).parents[1] / "docs" / "images" / "scores.png"
 SIZE: ViewportSize = {"width": 1280, "height": 900}

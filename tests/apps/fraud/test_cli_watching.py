@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ecluse.apps.fraud.commands.monitoring import _monitor_text, _retrained
 from ecluse.catalog.tables import Inspection
-from tests.web.test_monitoring_pages import look_result
+from tests.apps.fraud.test_monitoring_pages import look_result
 
 
 def test_each_figure_of_a_look_is_printed_with_its_interval() -> None:

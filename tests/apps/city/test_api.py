@@ -15,7 +15,7 @@ from ecluse.apps.city.streets import stretch_of
 from ecluse.documents import Document
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from tests.web.city_documents import LAST, invented_city
+from tests.apps.city.invented_documents import LAST, invented_city
 from tests.web.test_pages import Browser, browser
 
 DAY = LAST.isoformat()

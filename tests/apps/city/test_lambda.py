@@ -32,7 +32,7 @@ from tests.servers import ObjectServer
 
 pytestmark = pytest.mark.long
 
-FOLDER = Path(__file__).parents[1] / "deploy" / "lambda"
+FOLDER = Path(__file__).parents[3] / "deploy" / "lambda"
 PARIS = ZoneInfo("Europe/Paris")
 CONTEXT = SimpleNamespace(aws_request_id="8476a536-e9f4-11e8-9739-2dfe598c3fcd", function_name="days")
 #: As EventBridge sends it for a rule with a schedule.

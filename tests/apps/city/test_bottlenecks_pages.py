@@ -18,7 +18,7 @@ from ecluse.apps.city.bottlenecks import Hours, day_chunks
 from ecluse.cli import cli
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from tests.web.city_documents import LAST, invented_city
+from tests.apps.city.invented_documents import LAST, invented_city
 from tests.web.test_pages import Browser, browser
 
 DAYS, DAY = 14, LAST.isoformat()

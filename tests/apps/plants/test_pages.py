@@ -20,7 +20,7 @@ from ecluse.catalog import runs
 from ecluse.catalog.tables import Image, ImageSet, Run, User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from tests.web import plants_invented as invented
+from tests.apps.plants import invented
 from tests.web.test_pages import Browser, browser
 
 SET = f"/plants/{invented.SET}"

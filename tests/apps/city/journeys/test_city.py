@@ -17,6 +17,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests import application
 from tests.application import Application
+from tests.apps.city.invented_documents import LAST, invented_city
 from tests.journeys.browser import (
     DESKTOP,
     PHONE,
@@ -27,7 +28,6 @@ from tests.journeys.browser import (
     overflow,
     picture,
 )
-from tests.web.city_documents import LAST, invented_city
 
 pytestmark = [
     pytest.mark.long,

@@ -16,8 +16,8 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.i18n import Words
 from ecluse.web.security import CONTENT_POLICY
+from tests.apps.city.invented_documents import LAST, day_documents, invented_arcs, invented_city
 from tests.web import test_templates
-from tests.web.city_documents import LAST, day_documents, invented_arcs, invented_city
 from tests.web.test_pages import Browser, browser
 
 DAY = LAST.isoformat()

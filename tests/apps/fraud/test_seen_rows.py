@@ -13,7 +13,7 @@ import pytest
 from ecluse.apps.fraud.actions.monitoring import is_poorer
 from ecluse.apps.fraud.sample import generate
 from tests.application import Application
-from tests.web.test_watching import done, upload
+from tests.apps.fraud.test_monitoring_api import done, upload
 
 Learned = dict[str, Any]
 
