@@ -13,6 +13,7 @@ from obstore import exceptions as obstore_errors
 from obstore.store import S3Store
 
 from ecluse.settings import Settings
+from ecluse.storage.s3 import S3Settings
 from tests.faults import UNSEEN, Fault, FaultProxy, fault_proxy, kind
 from tests.servers import ACCESS_KEY, BUCKET, SECRET_KEY, ObjectServer
 
@@ -195,4 +196,6 @@ def test_a_server_that_is_away_resets_and_comes_back_with_its_data(
             obstore.get(store, "a")
         restartable.start()
         assert bytes(obstore.get(store, "a").bytes()) == b"water"
-        assert Settings.from_environment(proxy.environment("x")).access.s3.endpoint == proxy.endpoint
+        assert (
+            Settings.from_environment(proxy.environment("x")).access.of(S3Settings).endpoint == proxy.endpoint
+        )

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.errors import InvalidInput
-from ecluse.settings import Access, S3Settings
+from ecluse.settings import Access
 from ecluse.storage.prices import Cost, load_prices, monthly_costs, offer_of
+from ecluse.storage.s3 import S3Settings
 
 GIB, GB = 2**30, 10**9
 AMOUNTS = st.integers(0, 10**13)
@@ -126,5 +127,5 @@ def test_nothing_costs_nothing_and_less_than_nothing_is_refused() -> None:
 def test_a_store_is_priced_by_its_provider_or_not_at_all(
     url: str, endpoint: str | None, offer: str | None
 ) -> None:
-    found = offer_of(url, Access(s3=S3Settings(endpoint=endpoint)))
+    found = offer_of(url, Access.having(S3Settings(endpoint=endpoint)))
     assert (found.id if found else None) == offer

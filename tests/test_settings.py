@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,14 @@ from ecluse.settings import (
     AREAS,
     VARIABLES,
     Settings,
-    sections,
+    schemes,
     shows_traces,
     store_or_folder,
     without_password,
 )
+from ecluse.settings.variables import sections
 from ecluse.storage import open_store
+from ecluse.storage.s3 import S3Settings
 
 HOME = Path("/somewhere")
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "very-secret"}
@@ -162,7 +165,7 @@ def test_a_second_s3_store_is_for_its_buckets_alone() -> None:
         ECLUSE_OTHER_S3_ENDPOINT="http://127.0.0.1:9000",
         ECLUSE_OTHER_S3_ACCESS_KEY="theirs",
         ECLUSE_OTHER_S3_SECRET_KEY="hidden",
-    ).access
+    ).access.of(S3Settings)
     assert (access.to_bucket("older").access_key, access.to_bucket("new").access_key) == (
         "theirs",
         "AKIAEXAMPLE",
@@ -174,15 +177,20 @@ def test_a_second_s3_store_is_for_its_buckets_alone() -> None:
 
 
 def test_keys_of_the_store_win_over_those_of_aws_and_leave_their_token() -> None:
-    aws = read(AWS_SESSION_TOKEN="of aws", **KEYS).access.s3
+    aws = read(AWS_SESSION_TOKEN="of aws", **KEYS).access.of(S3Settings)
     assert (aws.access_key, aws.session_token) == ("AKIAEXAMPLE", "of aws")
-    own = read(S3_ACCESS_KEY="mine", S3_SECRET_KEY="own", AWS_SESSION_TOKEN="of aws", **KEYS).access.s3
+    own = read(S3_ACCESS_KEY="mine", S3_SECRET_KEY="own", AWS_SESSION_TOKEN="of aws", **KEYS).access.of(
+        S3Settings
+    )
     assert (own.access_key, own.secret_key, own.session_token) == ("mine", "own", None)
 
 
 def test_the_newer_name_of_the_region_wins() -> None:
-    assert read(AWS_DEFAULT_REGION="eu-west-3").access.s3.region == "eu-west-3"
-    assert read(AWS_DEFAULT_REGION="eu-west-3", AWS_REGION="eu-west-1").access.s3.region == "eu-west-1"
+    assert read(AWS_DEFAULT_REGION="eu-west-3").access.of(S3Settings).region == "eu-west-3"
+    assert (
+        read(AWS_DEFAULT_REGION="eu-west-3", AWS_REGION="eu-west-1").access.of(S3Settings).region
+        == "eu-west-1"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
@@ -248,16 +256,51 @@ def test_traces_are_shown_only_when_they_are_asked_for(value: str, shown: bool) 
 
 
 def test_the_documented_variables_are_those_that_are_read() -> None:
-    declared = {Path("src/ecluse/settings.py"): VARIABLES}
+    core = sorted(Path("src/ecluse/settings").glob("*.py"))
+    reading = "".join(path.read_text() for path in core if path.name not in ("variables.py", "__init__.py"))
+    of_schemes = {name for scheme in schemes() if scheme.section for name in scheme.section.variables}
+    in_schemes = "".join(path.read_text() for path in Path("src/ecluse/storage/schemes").glob("*.py"))
+    assert _named(reading) - of_schemes <= VARIABLES.keys() <= _named(reading + in_schemes)
+    assert _named(in_schemes) <= VARIABLES.keys() | of_schemes
     for section in sections():
         module = sys.modules[section.read.__module__]
-        declared[Path(str(module.__file__))] = section.variables
-    for path, variables in declared.items():
-        source = path.read_text().split("\n}\n", 1)[1]
-        names = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', source))
-        assert names == variables.keys()
-    elsewhere = [path for path in Path("src/ecluse").rglob("*.py") if path.name != "settings.py"]
+        source = Path(str(module.__file__)).read_text().split("\n}\n", 1)[1]
+        assert _named(source) == section.variables.keys()
+    elsewhere = [path for path in Path("src/ecluse").rglob("*.py") if path not in core]
     assert not [path for path in elsewhere if re.search(r"os\.(environ|getenv)", path.read_text())]
+
+
+def _named(source: str) -> set[str]:
+    return set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', source))
+
+
+class _Recorder(dict[str, str]):
+    """An environment that notes which variables are asked for."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+
+@pytest.mark.parametrize("name", ["s3", "gs", "az"])
+def test_a_scheme_reads_what_it_declares(name: str) -> None:
+    section = next(scheme.section for scheme in schemes() if scheme.name == name)
+    assert section is not None
+    env = _Recorder({"ECLUSE_OTHER_S3_BUCKETS": "older"})
+    section.read(env)
+    assert section.variables.keys() <= env.asked <= section.variables.keys() | VARIABLES.keys()
 
 
 @pytest.mark.parametrize(

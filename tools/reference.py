@@ -20,7 +20,7 @@ from ecluse.apps.city.sources.forms import describe
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.cli import cli, commands
 from ecluse.runtime import Runtime
-from ecluse.settings import Settings, variables
+from ecluse.settings import Settings, schemes, variables
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference"
 #: A guide one section of which is written from the code; it stands between these marks.
@@ -52,7 +52,11 @@ def _settings() -> str:
         "Read from the environment when a process starts. `ecluse doctor` shows what was decided and why.",
         "",
     ]
-    lines += ["| variable | meaning |", "|---|---|"]
+    lines += ["| address of a store | where objects lie | signed addresses |", "|---|---|---|"]
+    lines += [
+        f"| `{scheme.form}` | {scheme.title} | {'yes' if scheme.signs else 'no'} |" for scheme in schemes()
+    ]
+    lines += ["", "| variable | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {meaning} |" for name, meaning in variables().items()]
     return "\n".join(lines) + "\n"
 

@@ -165,16 +165,16 @@ def test_a_store_that_falls_silent_is_told(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes connections and never answers. The line's silence is shortened, as waiting is all there is to see."""
-    from ecluse.storage import backends
+    from ecluse.storage import client
 
-    line = backends._line
+    line = client.client_options
 
     def short(endpoint: str | None, *patience: timedelta) -> dict[str, dict[str, object]]:
         found = line(endpoint, *patience)
         found["client_options"]["read_timeout"] = timedelta(milliseconds=300)
         return found
 
-    monkeypatch.setattr(backends, "_line", short)
+    monkeypatch.setattr(client, "client_options", short)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -6,13 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import click
 
 from ecluse.errors import ObjectNotFound
-from ecluse.settings import AREAS, Area, Settings
-from ecluse.storage import LONG_PATIENCE, ObjectInfo, ObjectStore, Stores, checked_key, join_key
+from ecluse.settings import AREAS, Area, Settings, local_folder, split_root
+from ecluse.storage import (
+    LONG_PATIENCE,
+    ObjectInfo,
+    ObjectStore,
+    Stores,
+    checked_key,
+    join_key,
+    lacks_folder,
+)
 
 
 @dataclass(frozen=True)
@@ -93,11 +100,10 @@ def read_address(text: str, stores: Stores, *, writing: bool = False) -> Address
             return _address(store, "")
         if (inside := store.key_of(text)) is not None:
             return _address(store, inside)
-    scheme, _, rest = text.partition("://")
-    root, _, key = rest.rpartition("/") if scheme == "file" else rest.partition("/")
-    if scheme == "file" and not writing and not Path(unquote(root) or "/").is_dir():
-        raise ObjectNotFound(f"Nothing is stored at {text}: there is no folder {unquote(root)}.")
-    place = f"{scheme}://{root or '/'}"
+    root, key = split_root(text)
+    place = root or f"{text.partition('://')[0]}:///"
+    if lacks_folder(place) and not writing:
+        raise ObjectNotFound(f"Nothing is stored at {text}: there is no folder {local_folder(place)}.")
     if writing:
         stores.make_folder(place)
     return _address(stores.open(place), key)

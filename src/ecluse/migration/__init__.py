@@ -40,7 +40,7 @@ from ecluse.migration.overlap import lies_in, share_a_part
 from ecluse.migration.survey import Ends, folder_url, names, survey
 from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, Manifest, is_version, manifest_bytes
 from ecluse.sentences import _, num
-from ecluse.settings import AREAS
+from ecluse.settings import AREAS, local_folder
 from ecluse.storage import ObjectStore, Stores, checked_key, is_within, join_key
 
 __all__ = [
@@ -261,7 +261,7 @@ def check_places(stores: Stores, source: str, destination: str, prefix: str = ""
     """
     ends = _chosen_ends(stores, source, destination, prefix)
     for store in (ends.source, ends.destination):
-        if store.url.startswith("file://") and not any(
+        if local_folder(store.url) is not None and not any(
             lies_in(store.url, area.url) for area in stores.areas().values()
         ):
             raise InvalidInput(
@@ -555,6 +555,7 @@ def _opened(stores: Stores, place: str) -> ObjectStore:
         if place == area:
             return stores.area(area)
     scheme, divider, rest = place.partition("://")
+    is_folder = local_folder(place) is not None
     if not divider:
         areas = ", ".join(AREAS)
         raise InvalidInput(
@@ -565,7 +566,7 @@ def _opened(stores: Stores, place: str) -> ObjectStore:
                 values=areas,
             )
         )
-    if any(mark in rest for mark in "?#") or (scheme != "file" and "@" in rest):
+    if any(mark in rest for mark in "?#") or ("@" in rest and not is_folder):
         raise InvalidInput(
             _(
                 "An address of a store carries no keys and no query. Put keys into the settings of "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from ecluse.catalog.tables import Migration
+from ecluse.settings import local_folder
 from ecluse.storage import is_within
 
 
@@ -32,7 +32,5 @@ def _places(migration: Migration) -> list[str]:
 
 def _canonical(url: str) -> str:
     """An address by which two that lead to one place are known, links of a folder followed."""
-    parts = urlsplit(url)
-    if parts.scheme != "file":
-        return url.rstrip("/")
-    return f"file://{quote(str(Path(unquote(parts.path)).resolve()))}"
+    folder = local_folder(url)
+    return url.rstrip("/") if folder is None else f"file://{quote(str(folder.resolve()))}"

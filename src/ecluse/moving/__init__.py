@@ -25,7 +25,7 @@ from ecluse.errors import MoveRefused, MoveStopped
 from ecluse.migration import Part
 from ecluse.moving.routes import BothStores, Route, described, is_described, routes
 from ecluse.runtime import Runtime
-from ecluse.settings import Settings
+from ecluse.settings import Settings, local_folder
 from ecluse.storage import LONG_PATIENCE
 
 __all__ = [
@@ -287,7 +287,7 @@ def _note_elsewhere(both: Homes, problems: list[str], notes: list[str]) -> None:
             for one in files.files(transaction)
             if not any(one.url == root or one.url.startswith(f"{root}/") for root in roots)
         ]
-    folders = [one for one in outside if one.url.startswith("file://")]
+    folders = [file for file in outside if local_folder(file.url) is not None]
     if folders:
         problems.append(
             f"{len(folders)} row(s), such as {folders[0].row}, point at {folders[0].url}, which is in no area of this "

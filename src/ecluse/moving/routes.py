@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
-from urllib.parse import urlsplit
 
 from ecluse.errors import MoveRefused
 from ecluse.migration.overlap import share_a_part
 from ecluse.runtime import Runtime
-from ecluse.settings import AREAS, Access, Area, Settings, without_password
+from ecluse.settings import AREAS, Access, Area, Settings, scheme_of, without_password
 from ecluse.storage import LONG_PATIENCE, ObjectStore, Stores, area_of, is_within
 
 
@@ -131,10 +130,8 @@ def _is_same_place(source: Runtime, destination: Runtime, here: str, there: str)
 
 def _server(settings: Settings, url: str) -> object:
     """The server behind an address, as far as the settings say which."""
-    parts, access = urlsplit(url), settings.access
-    if parts.scheme == "s3":
-        return access.to_bucket(parts.netloc).endpoint
-    return (access.azure.account, access.azure.endpoint) if parts.scheme == "az" else None
+    scheme = scheme_of(url)
+    return None if scheme is None else scheme.server(url, settings.access)
 
 
 def _area_url(settings: Settings, area: Area) -> str:

@@ -21,8 +21,9 @@ from ecluse.catalog.provision import make_database
 from ecluse.errors import CatalogUnavailable, ServersUnavailable, StoreUnavailable
 from ecluse.servers import postgresql, seaweedfs
 from ecluse.servers.process import ServerCommand, ServerProcess, wait_until_gone
-from ecluse.settings import Access, S3Settings, Secret, adopt
+from ecluse.settings import Access, Secret, adopt
 from ecluse.storage import ensure_bucket, open_store
+from ecluse.storage.s3 import S3Settings
 
 #: Area → its bucket.
 BUCKETS: Final = {"MODELS": "models", "IMAGES": "plants-images", "DATA": "data"}
@@ -180,7 +181,8 @@ class LocalServers:
             store.delete(".ready")
 
     def _access(self, key: str, secret: str) -> Access:
-        return Access(S3Settings(endpoint=self.endpoint, access_key=key, secret_key=Secret(secret)))
+        s3 = S3Settings(endpoint=self.endpoint, access_key=key, secret_key=Secret(secret))
+        return Access.having(s3)
 
     def _database_url(self, scheme: str, database: str, password: str) -> str:
         user = postgresql.ADMINISTRATOR if database == "postgres" else DATABASE

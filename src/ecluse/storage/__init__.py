@@ -2,9 +2,9 @@
 
 from ecluse.storage.areas import Located, Stores, area_of
 from ecluse.storage.backend import Capabilities, ObjectInfo
-from ecluse.storage.backends import LONG_PATIENCE, PATIENCE, ensure_bucket, lacks_folder, open_store
 from ecluse.storage.cache import Cache, Cleared, Entry, Fetched, Verified
 from ecluse.storage.keys import checked_key, is_within, join_key, safe_filename, timestamp
+from ecluse.storage.opening import LONG_PATIENCE, PATIENCE, ensure_bucket, lacks_folder, open_store
 from ecluse.storage.store import Digest, ObjectStore, Page, Progress, Stored, read_chunks
 
 __all__ = [

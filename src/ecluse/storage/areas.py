@@ -17,9 +17,9 @@ from typing import Final
 
 from ecluse.errors import InvalidKey
 from ecluse.sentences import _
-from ecluse.settings import AREAS, Access, Area
-from ecluse.storage.backends import PATIENCE, lacks_folder, open_store
+from ecluse.settings import AREAS, Access, Area, local_folder, split_root
 from ecluse.storage.keys import checked_key, is_within
+from ecluse.storage.opening import PATIENCE, lacks_folder, open_store
 from ecluse.storage.store import ObjectStore
 
 RAW: Final = "raw"
@@ -97,7 +97,7 @@ class Stores:
                 self.open(url).ensure_bucket()
 
     def make_folder(self, url: str) -> None:
-        """Make the folder at `url`, to write there, unless it is in an area or in no `file://` store."""
+        """Make the folder at `url`, to write there, unless it is in an area or in no store of folders."""
         if lacks_folder(url) and not any(
             is_within(url, own.rstrip("/")) for own in self._urls.values() if own
         ):
@@ -111,11 +111,11 @@ class Stores:
                 return store
             if (key := store.key_of(target)) is not None:
                 return store.scoped(key)
-        scheme, _rest, rest = url.partition("://")
-        root, _rest, key = rest.rstrip("/").partition("/")  # s3:///bucket is no second name of s3://bucket
-        if scheme == "file" or not key:
+        root, key = split_root(target)
+        if local_folder(url) is not None or not root or not key:
+            scheme, _divider, rest = url.partition("://")
             return self.open(f"{scheme}://{rest.rstrip('/') or rest[:1]}")
-        return self.open(f"{scheme}://{root}").scoped(key)
+        return self.open(root).scoped(key)
 
     def locate(self, url: str) -> Located:
         """Return where the object at the full address `url`, taken from a row of the catalog, lies.
@@ -126,8 +126,7 @@ class Stores:
         for store in self.areas().values():
             if (key := store.key_of(url)) is not None:
                 return Located(store, key)
-        scheme, _rest, rest = url.partition("://")
-        root, _rest, key = rest.rpartition("/") if scheme == "file" else rest.partition("/")
-        if not scheme or not root or not key:
+        root, key = split_root(url)
+        if not root or not key:
             raise InvalidKey(_("%(url)s is not the address of an object.", url=repr(url)))
-        return Located(self.open(f"{scheme}://{root}"), checked_key(key))
+        return Located(self.open(root), checked_key(key))

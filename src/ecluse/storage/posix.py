@@ -37,6 +37,7 @@ from ecluse.errors import (
     StoreUnwritable,
 )
 from ecluse.sentences import _
+from ecluse.settings.schemes import signing_forms
 from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo, StaleUploads
 
 #: How the hidden file of a write begins and ends; no key may look like one.
@@ -191,8 +192,9 @@ class PosixBackend:
         raise CannotSign(
             _(
                 "%(store)s is a folder, and a folder has no signed addresses. Download through "
-                "Écluse, or keep the objects in an object store (s3://, gs:// or az://).",
+                "Écluse, or keep the objects in an object store (%(values)s).",
                 store=self.url,
+                values=signing_forms(),
             )
         )
 

@@ -7,27 +7,19 @@ discounts and what a contract says; each provider's free share is taken off as i
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 from ecluse.errors import InvalidInput
 from ecluse.sentences import Sentence, _
-from ecluse.settings import Access
+from ecluse.settings import Access, scheme_of
 
 #: What is rented: an object store, a disk of one service, a database's storage, a registry of images.
 Kind = Literal["objects", "volume", "database", "registry"]
 SOURCE: Final = Path(__file__).with_name("prices.json")
-#: Endpoints of S3-compatible providers with a list price, by the end of their host name.
-_ENDPOINTS: Final = {
-    ".r2.cloudflarestorage.com": "cloudflare-r2",
-    ".backblazeb2.com": "backblaze-b2",
-    ".amazonaws.com": "s3-standard",
-}
-_SCHEMES: Final = {"gs": "gcs-standard", "az": "azure-hot"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +78,18 @@ class Prices:
     currency: str
     about: str
     offers: tuple[Offer, ...]
+
+
+@dataclass(frozen=True)
+class _Month:
+    """What is stored and done in a month: bytes and objects that lie there, requests, bytes sent out and read."""
+
+    stored_bytes: int
+    objects: int
+    gets: int
+    puts: int
+    egress_bytes: int
+    read_bytes: int
 
 
 @dataclass(frozen=True)
@@ -151,43 +155,35 @@ def monthly_costs(
         InvalidInput: a quantity is negative.
     """
     read = egress_bytes if read_bytes is None else read_bytes
-    if (least := min(stored_bytes, objects, gets, puts, egress_bytes, read)) < 0:
+    month = _Month(stored_bytes, objects, gets, puts, egress_bytes, read)
+    if (least := min(astuple(month))) < 0:
         raise InvalidInput(
             _("A quantity to estimate the cost of was %(number)s; use 0 or more.", number=least)
         )
     table = prices or load_prices()
-    costs = [
-        _cost(offer, table.currency, stored_bytes, objects, gets, puts, egress_bytes, read)
-        for offer in table.offers
-    ]
+    costs = [_cost(offer, table.currency, month) for offer in table.offers]
     return sorted(costs, key=lambda cost: (cost.monthly, cost.offer.title))
 
 
 def offer_of(url: str, access: Access) -> Offer | None:
     """Return the offer whose list price applies to the store at `url`; None if there is none, as for a disk."""
-    parts = urlsplit(url)
-    name = _SCHEMES.get(parts.scheme)
-    if parts.scheme == "s3":
-        endpoint = access.to_bucket(parts.netloc).endpoint
-        host = "s3.amazonaws.com" if endpoint is None else f".{urlsplit(endpoint).hostname or ''}"
-        name = next((offer for end, offer in _ENDPOINTS.items() if host.endswith(end)), None)
+    scheme = scheme_of(url)
+    name = None if scheme is None else scheme.offer(url, access)
     return next((offer for offer in load_prices().offers if offer.id == name), None)
 
 
-def _cost(
-    offer: Offer, currency: str, stored: int, objects: int, gets: int, puts: int, egress: int, read: int
-) -> Cost:
-    gigabytes = max(stored, objects * offer.smallest_object) / offer.gigabyte
+def _cost(offer: Offer, currency: str, month: _Month) -> Cost:
+    gigabytes = max(month.stored_bytes, month.objects * offer.smallest_object) / offer.gigabyte
     free = offer.free
     free_egress = max(free.egress_gb, free.egress_times_stored * gigabytes)
-    requests = _above(puts, free.puts) * offer.puts_per_1000 + _above(gets, free.gets) * offer.gets_per_1000
+    puts, gets = _above(month.puts, free.puts), _above(month.gets, free.gets)
     return Cost(
         offer=offer,
         currency=currency,
         storage=_above(gigabytes, free.storage_gb) * offer.storage_per_gb,
-        requests=requests / 1000,
-        egress=_above(egress / offer.gigabyte, free_egress) * offer.egress_per_gb,
-        retrieval=read / offer.gigabyte * offer.retrieval_per_gb,
+        requests=(puts * offer.puts_per_1000 + gets * offer.gets_per_1000) / 1000,
+        egress=_above(month.egress_bytes / offer.gigabyte, free_egress) * offer.egress_per_gb,
+        retrieval=month.read_bytes / offer.gigabyte * offer.retrieval_per_gb,
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import itertools
-import random
 import threading
 import time
 import uuid
@@ -25,7 +24,6 @@ import obstore
 from obstore import exceptions as obstore_errors
 
 from ecluse.errors import (
-    BucketNotFound,
     CannotSign,
     ObjectChanged,
     ObjectExists,
@@ -33,9 +31,12 @@ from ecluse.errors import (
     StorageError,
     StoreUnavailable,
 )
+from ecluse.pauses import growing_pauses
 from ecluse.sentences import _, num
-from ecluse.storage.administration import Administration
 from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo, StaleUploads
+from ecluse.storage.bucket import Bucket
+from ecluse.storage.chunks import ArrivingChunks, CountedChunks
+from ecluse.storage.explaining import Attempt, explain
 from ecluse.storage.failures import ANSWERS, Failure, read_failure
 
 T = TypeVar("T")
@@ -56,33 +57,15 @@ _LARGEST_COPY: Final = 5 * 1024**3
 class RemoteBackend:
     """A bucket, a container, or memory, behind an obstore store.
 
-    `place` is where it is, as messages say it; `patience` how long a store that is away is tried again;
-    `unsigned` why it has no signed addresses, where it has none. `from_start`: it may list from the start
-    whatever it is asked, in the order of the keys. `sending`: the same store, for bodies that may take their time.
+    `sending` is the same store, for bodies that may take their time.
     """
 
-    def __init__(
-        self,
-        store: Any,
-        url: str,
-        *,
-        place: str,
-        patience: timedelta,
-        unsigned: str | None = None,
-        administration: Administration | None = None,
-        from_start: bool = False,
-        deleted_at_once: int = 1000,
-        sending: Any | None = None,
-    ) -> None:
+    def __init__(self, store: Any, sending: Any, bucket: Bucket) -> None:
+        self.url = bucket.url
+        self._bucket = bucket
         self._store = store
-        self._sending = sending or store
-        self.url = url
-        self._place = place
-        self._patience = patience.total_seconds()
-        self._unsigned = unsigned
-        self._administration = administration
-        self._from_start = from_start
-        self._deleted_at_once = deleted_at_once
+        self._sending = sending
+        self._patience = bucket.patience.total_seconds()
         self._uploads = 0
         self._lock = threading.Lock()
         #: Whether the bucket has answered: until then, what is not there may be the bucket.
@@ -115,7 +98,7 @@ class RemoteBackend:
         nonce = uuid.uuid4().hex
         begun = time.monotonic()
         for pause in _pauses():
-            chunks = _Chunks(source())
+            chunks = CountedChunks(source())
             first = chunks.take(CHUNK)
             if chunks.ended:  # one request instead of three, and it can be repeated
                 self.put(path, first, create_only=False, attributes=attributes)
@@ -136,7 +119,7 @@ class RemoteBackend:
         self, path: str, chunks: AsyncIterator[bytes], *, attributes: Mapping[str, str]
     ) -> None:
         nonce = uuid.uuid4().hex
-        arriving = _ArrivingChunks(chunks)
+        arriving = ArrivingChunks(chunks)
         first = await arriving.take(CHUNK)
         if arriving.ended and len(first) <= _QUICK:
             await asyncio.to_thread(self.put, path, first, create_only=False, attributes=attributes)
@@ -202,15 +185,15 @@ class RemoteBackend:
             )
 
     def delete(self, paths: Sequence[str]) -> None:
-        for some in _batched(paths, self._deleted_at_once):
+        for some in _batched(paths, self._bucket.deleted_at_once):
             with suppress(ObjectNotFound):
                 self._insist("DELETE", some[0], partial(obstore.delete, self._store, some))
 
     def stale_uploads(self, prefix: str, older_than: timedelta, *, remove: bool) -> StaleUploads:
         """Uploads in parts whose writer is gone. Nothing of them was ever visible."""
-        if self._administration is None:
+        if self._bucket.administration is None:
             return StaleUploads(0, 0)
-        return self._administration.unfinished(prefix, datetime.now(UTC) - older_than, remove=remove)
+        return self._bucket.administration.unfinished(prefix, datetime.now(UTC) - older_than, remove=remove)
 
     # Read
 
@@ -238,7 +221,7 @@ class RemoteBackend:
                 for page in obstore.list(self._store, prefix or None, offset=after):
                     begun, pauses, self._met = time.monotonic(), _pauses(), True
                     for meta in page:
-                        if self._from_start and after is not None and meta["path"] <= after:
+                        if self._bucket.from_start and after is not None and meta["path"] <= after:
                             continue
                         after = meta["path"]
                         yield _info(meta)
@@ -259,15 +242,15 @@ class RemoteBackend:
     # The place itself
 
     def sign(self, path: str, method: Method, expires: timedelta) -> str:
-        if self._unsigned is not None:
-            raise CannotSign(self._unsigned)
-        signed = self._administration and self._administration.sign(path, method, expires)
+        if self._bucket.unsigned is not None:
+            raise CannotSign(self._bucket.unsigned)
+        signed = self._bucket.administration and self._bucket.administration.sign(path, method, expires)
         return signed or self._insist("SIGN", path, lambda: obstore.sign(self._store, method, path, expires))
 
     def ensure_bucket(self) -> bool:
-        if self._administration is None or self._is_there():
+        if self._bucket.administration is None or self._is_there():
             return False
-        return self._administration.make_bucket()
+        return self._bucket.administration.make_bucket()
 
     def probe(self, staging: str) -> Capabilities:
         path = f"{staging}/probe-{uuid.uuid4().hex}"
@@ -279,7 +262,7 @@ class RemoteBackend:
         else:
             holds = False
         self.delete([path])
-        return Capabilities(conditional_writes=holds, signed_urls=self._unsigned is None)
+        return Capabilities(conditional_writes=holds, signed_urls=self._bucket.unsigned is None)
 
     # Writing
 
@@ -456,70 +439,8 @@ class RemoteBackend:
         time.sleep(pause)
 
     def _explained(self, verb: str, path: str, failure: Failure, begun: float) -> StorageError:
-        where = f"{self.url} at {self._place}"
-        if failure.no_bucket or (failure.missing and self._bucket_is_missing()):
-            return BucketNotFound(
-                _("The store %(store)s has no such bucket. Make it: ecluse servers prepare", store=where)
-            )
-        if failure.missing and verb != "PUT":
-            return ObjectNotFound(
-                _("Nothing is stored at %(key)s in %(store)s.", key=repr(path), store=self.url)
-            )
-        if failure.no_keys:
-            return StoreUnavailable(
-                _(
-                    "No keys are set for the store %(store)s, and this machine has none of its own. Set "
-                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or S3_ANONYMOUS=true where no keys are "
-                    "needed.",
-                    store=self.url,
-                )
-            )
-        if failure.wrong_keys:
-            return StoreUnavailable(
-                _(
-                    "The store %(store)s does not accept the keys: %(value)s. Check the access key and "
-                    "the secret key: ecluse doctor",
-                    store=where,
-                    value=failure.code,
-                )
-            )
-        if failure.wrong_clock:
-            return StoreUnavailable(
-                _(
-                    "The store %(store)s says the clock of this machine is wrong: %(value)s. Set the "
-                    "clock, then try again.",
-                    store=where,
-                    value=failure.code,
-                )
-            )
-        if failure.forbidden:
-            if not path:
-                return StoreUnavailable(
-                    _(
-                        "The store %(store)s refused access. Check that its bucket exists, and the keys and "
-                        "their rights: ecluse doctor",
-                        store=where,
-                    )
-                )
-            return StoreUnavailable(
-                _(
-                    "The store %(store)s refused access to %(key)s. Check keys and rights: ecluse doctor",
-                    store=self.url,
-                    key=repr(path),
-                )
-            )
-        seconds = max(round(time.monotonic() - begun), 1)
-        return StoreUnavailable(
-            _(
-                "The store %(store)s does not answer: %(word)s of %(key)s was tried for %(time)s, and "
-                "%(error)s. Check that it runs and can be reached: ecluse doctor",
-                store=where,
-                word=verb,
-                key=repr(path),
-                time=f"{seconds} s",
-                error=failure.reason,
-            )
-        )
+        no_bucket = failure.no_bucket or (failure.missing and self._bucket_is_missing())
+        return explain(self._bucket, failure, Attempt(verb, path, begun), no_bucket=no_bucket)
 
     def _is_there(self) -> bool:
         """Return whether the bucket can be listed."""
@@ -544,91 +465,13 @@ class RemoteBackend:
         return False
 
 
-class _Chunks:
-    """A caller's chunks on their way into obstore: counted, and an error of their own kept apart."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._error: BaseException | None = None
-        self.size = 0
-        self.ended = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            chunk = next(self._chunks)
-        except StopIteration:
-            self.ended = True
-            raise
-        except BaseException as error:
-            self._error = error
-            raise
-        self.size += len(chunk)
-        return chunk
-
-    def take(self, size: int) -> bytes:
-        """Return the first chunks, at least `size` bytes unless they end before."""
-        pieces: list[bytes] = []
-        while self.size < size and (piece := next(self, None)) is not None:
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    def raise_own(self) -> None:
-        """Raise what the caller's chunks raised, if that is what stopped them."""
-        if self._error is not None:
-            raise self._error
-
-
-class _ArrivingChunks:
-    """`_Chunks` for chunks that arrive asynchronously."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
-        self._error: BaseException | None = None
-        self.size = 0
-        self.ended = False
-
-    async def take(self, size: int) -> bytes:
-        pieces: list[bytes] = []
-        while self.size < size and (piece := await self._next()) is not None:
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    async def after(self, first: bytes) -> AsyncIterator[bytes]:
-        yield first
-        while (chunk := await self._next()) is not None:
-            yield chunk
-
-    def raise_own(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    async def _next(self) -> bytes | None:
-        try:
-            chunk = await anext(self._chunks, None)
-        except BaseException as error:
-            self._error = error
-            raise
-        if chunk is None:
-            self.ended = True
-        else:
-            self.size += len(chunk)
-        return chunk
-
-
 def _batched(paths: Sequence[str], size: int) -> Iterator[list[str]]:
     for at in range(0, len(paths), size):
         yield list(paths[at : at + size])
 
 
 def _pauses() -> Iterator[float]:
-    """Yield the seconds between attempts: longer each time, with jitter so that clients do not retry together."""
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
-        pause = min(pause * 2, _LONGEST_PAUSE)
+    return growing_pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
 
 
 def _info(meta: Any) -> ObjectInfo:

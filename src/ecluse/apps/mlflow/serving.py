@@ -22,8 +22,9 @@ from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog.provision import make_schema
 from ecluse.errors import EcluseError, MlflowError, SettingsError
 from ecluse.runtime import Runtime
-from ecluse.settings import S3Settings, Settings, replace_variables
+from ecluse.settings import Settings, replace_variables
 from ecluse.storage import join_key
+from ecluse.storage.s3 import S3Settings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -124,7 +125,8 @@ def _files(settings: Settings) -> dict[str, str | None]:
             "itself, and name it in ECLUSE_MLFLOW_URL."
         )
     place = f"s3://{parts.netloc}/{join_key(unquote(parts.path).strip('/'), FOLDER)}"
-    return {"_MLFLOW_SERVER_ARTIFACT_DESTINATION": place} | _keys(settings.access.to_bucket(parts.netloc))
+    s3 = settings.access.of(S3Settings).to_bucket(parts.netloc)
+    return {"_MLFLOW_SERVER_ARTIFACT_DESTINATION": place} | _keys(s3)
 
 
 def _keys(s3: S3Settings) -> dict[str, str | None]:

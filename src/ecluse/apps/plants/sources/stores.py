@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from ecluse.apps.plants.formats import MAX_BYTES
 from ecluse.apps.plants.sources import MOST_FILES, File, folder_label, is_hidden, too_large
@@ -16,7 +16,7 @@ from ecluse.catalog import users
 from ecluse.errors import InvalidInput, ObjectChanged, ObjectNotFound, SettingsError, UnreadableImage
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
-from ecluse.settings import store_or_folder
+from ecluse.settings import local_folder, scheme_of, store_or_folder
 from ecluse.storage import ObjectInfo, ObjectStore, checked_key, is_within
 
 #: The folders of an area that hold what users have, one folder for each of them.
@@ -106,11 +106,11 @@ def _place(url: str) -> str:
     """
     try:
         place = store_or_folder("The address", url)
-        scheme, _rest, rest = place.partition("://")
-        if scheme == "file" and rest.startswith("/"):
+        scheme, (_address, _divider, rest) = scheme_of(place), place.partition("://")
+        if local_folder(place) is not None and rest.startswith("/"):
             return f"file://{quote(str(_real(place)))}"
         bucket, _rest, key = rest.partition("/")
-        if scheme != "memory" and not _BUCKET.fullmatch(bucket):
+        if (scheme is None or scheme.has_buckets) and not _BUCKET.fullmatch(bucket):
             raise InvalidInput(
                 _("%(store)s names no bucket and no folder. Write it as s3://bucket/prefix.", store=url)
             )
@@ -138,7 +138,7 @@ def _expect_open_to_those_who_run_it(
                 store=url,
             )
         )
-    if at_terminal or not place.startswith("file:") or any(_lies_in(place, area) for area in areas):
+    if at_terminal or local_folder(place) is None or any(_lies_in(place, area) for area in areas):
         return
     if not _is_listed(runtime, place, owned):
         raise InvalidInput(
@@ -167,7 +167,7 @@ def _lies_in(place: str, folder: str) -> bool:
     """Return whether a place is a folder or below it. Folders of this machine are compared as they are, not as
     written.
     """
-    if not (place.startswith("file:") and folder.startswith("file:")):
+    if local_folder(place) is None or local_folder(folder) is None:
         return place == folder or is_within(place, folder)
     inner, outer = _real(place), _real(folder)
     if inner.is_relative_to(outer):
@@ -176,5 +176,5 @@ def _lies_in(place: str, folder: str) -> bool:
 
 
 def _real(url: str) -> Path:
-    """Return the folder of a `file://` address, with no link in it."""
-    return Path(os.path.realpath(unquote(urlsplit(url).path)))
+    """Return the folder of this machine that an address leads to, with no link in it."""
+    return Path(os.path.realpath(local_folder(url) or ""))

@@ -1,0 +1,66 @@
+"""Read the environment once, at the edge, into a frozen `Settings` that says where each value came from."""
+
+from ecluse.settings.documents import (
+    DATABASE_TYPES,
+    DatabaseType,
+    DocumentsSettings,
+    DynamoDBSettings,
+    MongoDBSettings,
+)
+from ecluse.settings.environment import (
+    adopt,
+    inherited,
+    read_variables,
+    replace_variables,
+    shows_traces,
+    surrounding,
+)
+from ecluse.settings.schemes import SCHEMES, Access, Scheme, local_folder, scheme_of, schemes, split_root
+from ecluse.settings.settings import Settings
+from ecluse.settings.stores import AREAS, Area, store_or_folder
+from ecluse.settings.values import (
+    GIB,
+    Detected,
+    Secret,
+    Section,
+    fits_a_header,
+    flag,
+    web_address,
+    without_password,
+)
+from ecluse.settings.variables import VARIABLES, variables
+
+__all__ = [
+    "AREAS",
+    "DATABASE_TYPES",
+    "GIB",
+    "SCHEMES",
+    "VARIABLES",
+    "Access",
+    "Area",
+    "DatabaseType",
+    "Detected",
+    "DocumentsSettings",
+    "DynamoDBSettings",
+    "MongoDBSettings",
+    "Scheme",
+    "Secret",
+    "Section",
+    "Settings",
+    "adopt",
+    "fits_a_header",
+    "flag",
+    "inherited",
+    "local_folder",
+    "read_variables",
+    "replace_variables",
+    "scheme_of",
+    "schemes",
+    "shows_traces",
+    "split_root",
+    "store_or_folder",
+    "surrounding",
+    "variables",
+    "web_address",
+    "without_password",
+]
