@@ -20,7 +20,7 @@ PARTS = (
     "people.py",
     "registry.py",
     "runtime.py",
-    "settings.py",
+    "settings",
     "upkeep.py",
     "apps/city",
     "apps/plants",

@@ -116,7 +116,7 @@ def signing_forms() -> str:
 def key_variables(url: str) -> str:
     """Return the variables that hold the keys for an address: those of its scheme, or of any where it has none."""
     scheme = scheme_of(url)
-    return scheme.keys if scheme is not None else " or ".join(one.keys for one in schemes() if one.keys)
+    return scheme.keys if scheme is not None else " or ".join(other.keys for other in schemes() if other.keys)
 
 
 def read_access(env: Mapping[str, str]) -> Access:
