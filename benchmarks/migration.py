@@ -83,7 +83,9 @@ def move(
 ) -> None:
     """One direction: from the plan to everything read again."""
     plan = migration.plan(
-        runtime.catalog, runtime.stores, source=source, destination=destination, switch_rows=True
+        runtime.catalog,
+        runtime.stores,
+        migration.Request(source=source, destination=destination, switch_rows=True),
     )
     migration_id, kills = str(plan.id), 0
     with reading(runtime) as reader:

@@ -67,13 +67,15 @@ def test_planning_a_migration_makes_no_folder_and_running_it_makes_that_of_the_d
         published(runtime, tmp_path)
         there = f"file://{tmp_path}/there/deep"
         ends = {"source": "data", "destination": there}
-        dry = migration.plan(runtime.catalog, runtime.stores, **ends, dry_run=True)
-        plan = migration.plan(runtime.catalog, runtime.stores, **ends)
+        dry = migration.plan(runtime.catalog, runtime.stores, migration.Request(**ends, dry_run=True))
+        plan = migration.plan(runtime.catalog, runtime.stores, migration.Request(**ends))
         assert dry.to_copy == plan.to_copy
         assert not (tmp_path / "there").exists()
         with pytest.raises(StoreUnavailable, match="Mount its disk again"):
             migration.plan(
-                runtime.catalog, runtime.stores, source=f"file://{tmp_path}/typo/a", destination=there
+                runtime.catalog,
+                runtime.stores,
+                migration.Request(source=f"file://{tmp_path}/typo/a", destination=there),
             )
         assert not (tmp_path / "typo").exists()
         migration.run(runtime.catalog, runtime.stores, str(plan.id))

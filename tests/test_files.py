@@ -107,7 +107,9 @@ def test_they_are_verified(settings: Settings, runtime: Runtime, writer: User) -
 def test_they_migrate_and_go_back(runtime: Runtime, writer: User, tmp_path: Path) -> None:
     before, elsewhere = addresses(runtime), f"file://{tmp_path}/elsewhere"
     plan = migration.plan(
-        runtime.catalog, runtime.stores, source="data", destination=elsewhere, switch_rows=True
+        runtime.catalog,
+        runtime.stores,
+        migration.Request(source="data", destination=elsewhere, switch_rows=True),
     )
     assert plan.id is not None
     done = migration.run(runtime.catalog, runtime.stores, plan.id)

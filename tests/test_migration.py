@@ -43,10 +43,7 @@ def planned(runtime: Runtime, destination: str, prefix: str = "") -> str:
     plan = migration.plan(
         runtime.catalog,
         runtime.stores,
-        source="data",
-        destination=destination,
-        prefix=prefix,
-        switch_rows=True,
+        migration.Request(source="data", destination=destination, prefix=prefix, switch_rows=True),
     )
     assert plan.id
     return plan.id
@@ -101,7 +98,9 @@ def test_a_plan_copies_nothing_and_says_what_would_be(runtime: Runtime, user_id:
     there = runtime.stores.open(elsewhere)
     there.put(same, runtime.data.get(same))
     there.put(other, b"another")
-    plan = migration.plan(runtime.catalog, runtime.stores, source="data", destination=elsewhere, dry_run=True)
+    plan = migration.plan(
+        runtime.catalog, runtime.stores, migration.Request(source="data", destination=elsewhere, dry_run=True)
+    )
     assert (plan.id, plan.everything.objects) == (None, len(before))
     assert (plan.same.objects, plan.conflicting.objects, plan.conflicts) == (1, 1, (other,))
     assert plan.to_copy.objects == len(before) - 2
@@ -204,8 +203,9 @@ def test_an_object_that_the_destination_would_clean_away_is_a_conflict(
     plan = migration.plan(
         runtime.catalog,
         runtime.stores,
-        source=f"{runtime.data.url.rstrip('/')}/a",
-        destination=f"file://{tmp_path}/elsewhere",
+        migration.Request(
+            source=f"{runtime.data.url.rstrip('/')}/a", destination=f"file://{tmp_path}/elsewhere"
+        ),
     )
     assert plan.conflicts == (".staging/b",)
 
@@ -280,7 +280,9 @@ def test_a_source_and_a_destination_that_share_a_part_are_refused(
     link.symlink_to(runtime.settings.home / "store")
     named = [place.format(home=runtime.settings.home, link=link) for place in (source, destination)]
     with pytest.raises(InvalidInput, match="share a part"):
-        migration.plan(runtime.catalog, runtime.stores, source=named[0], destination=named[1])
+        migration.plan(
+            runtime.catalog, runtime.stores, migration.Request(source=named[0], destination=named[1])
+        )
 
 
 @pytest.mark.parametrize(
@@ -288,7 +290,7 @@ def test_a_source_and_a_destination_that_share_a_part_are_refused(
 )
 def test_what_is_no_address_is_refused_without_showing_a_secret(runtime: Runtime, place: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        migration.plan(runtime.catalog, runtime.stores, source="data", destination=place)
+        migration.plan(runtime.catalog, runtime.stores, migration.Request(source="data", destination=place))
     assert "secret" not in str(caught.value)
 
 
@@ -331,7 +333,9 @@ def test_two_migrations_over_the_same_objects_do_not_work_at_once(
     runtime.stores.open(elsewhere).put("user_data/x", b"x")
     first = planned(runtime, elsewhere)
     plan = migration.plan(
-        runtime.catalog, runtime.stores, source=elsewhere, destination=f"{elsewhere}-2", prefix="user_data"
+        runtime.catalog,
+        runtime.stores,
+        migration.Request(source=elsewhere, destination=f"{elsewhere}-2", prefix="user_data"),
     )
     second = plan.id or ""
     for held, refused in ((first, second), (second, first)):
@@ -437,9 +441,7 @@ def test_a_row_that_was_moved_on_is_not_put_back(
     plan = migration.plan(
         runtime.catalog,
         runtime.stores,
-        source=elsewhere,
-        destination=f"file://{tmp_path}/third",
-        switch_rows=True,
+        migration.Request(source=elsewhere, destination=f"file://{tmp_path}/third", switch_rows=True),
     )
     run(runtime, plan.id or "")
     rows = all_pointers(runtime)
@@ -500,9 +502,7 @@ def test_a_folder_moves_to_a_server_and_back(remote: Callable[[str], Settings], 
         back = migration.plan(
             runtime.catalog,
             runtime.stores,
-            source=there,
-            destination=f"file://{tmp_path}/again",
-            switch_rows=True,
+            migration.Request(source=there, destination=f"file://{tmp_path}/again", switch_rows=True),
         )
         assert run(runtime, back.id or "").rows_switched == rows
         assert check_rows(runtime) == {"file": rows}
@@ -706,10 +706,12 @@ def test_a_rollback_keeps_what_another_migration_led_rows_to(
     first = migration.plan(
         runtime.catalog,
         runtime.stores,
-        source=at if as_source else "data",
-        destination=there if as_source else elsewhere,
-        prefix="" if as_source else folder,
-        switch_rows=bool(part),
+        migration.Request(
+            source=at if as_source else "data",
+            destination=there if as_source else elsewhere,
+            prefix="" if as_source else folder,
+            switch_rows=bool(part),
+        ),
     )
     outcome = run(runtime, first.id or "")
     assert (outcome.rows_switched, len(outcome.rows_left)) == (0, 2 if part else 0)
@@ -728,9 +730,7 @@ def test_a_version_is_not_switched_to_where_its_folder_has_another_name(
     plan = migration.plan(
         runtime.catalog,
         runtime.stores,
-        source=runtime.data.url_of(model),
-        destination=elsewhere,
-        switch_rows=True,
+        migration.Request(source=runtime.data.url_of(model), destination=elsewhere, switch_rows=True),
     )
     outcome = run(runtime, plan.id or "")
     assert (outcome.rows_switched, len(outcome.rows_left)) == (0, 2)
@@ -942,7 +942,9 @@ def test_a_pause_between_two_runs_is_no_part_of_the_measured_rate(
         row = journal.migration_of(transaction, migration_id)
         row.started_at = row.created_at - timedelta(days=3)
     plan = migration.plan(
-        runtime.catalog, runtime.stores, source="data", destination=f"{elsewhere}2", dry_run=True
+        runtime.catalog,
+        runtime.stores,
+        migration.Request(source="data", destination=f"{elsewhere}2", dry_run=True),
     )
     found = migration.estimate(runtime.catalog, plan)
     assert found.measured

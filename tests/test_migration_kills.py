@@ -92,7 +92,9 @@ def open_home(object_server: ObjectServer, tmp_path: Path) -> Iterator[Runtime]:
 
 def planned(runtime: Runtime, source: str, destination: str) -> str:
     plan = migration.plan(
-        runtime.catalog, runtime.stores, source=source, destination=destination, switch_rows=True
+        runtime.catalog,
+        runtime.stores,
+        migration.Request(source=source, destination=destination, switch_rows=True),
     )
     return plan.id or ""
 

@@ -111,7 +111,9 @@ def test_its_objects_verify_migrate_and_go_back(runtime: Runtime, tmp_path: Path
     with runtime.catalog.read() as transaction:
         before = {files.key_of(file): file.url for file in files.files(transaction)}
     plan = migration.plan(
-        runtime.catalog, runtime.stores, source="data", destination=f"file://{tmp_path}/new", switch_rows=True
+        runtime.catalog,
+        runtime.stores,
+        migration.Request(source="data", destination=f"file://{tmp_path}/new", switch_rows=True),
     )
     assert plan.id is not None
     migration.run(runtime.catalog, runtime.stores, plan.id)

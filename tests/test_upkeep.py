@@ -63,10 +63,7 @@ def planned(runtime: Runtime, user_id: str, destination: str) -> str:
     plan = migration.plan(
         runtime.catalog,
         runtime.stores,
-        source="data",
-        destination=destination,
-        switch_rows=True,
-        user_id=user_id,
+        migration.Request(source="data", destination=destination, switch_rows=True, user_id=user_id),
     )
     return plan.id or ""
 

@@ -25,6 +25,7 @@ PARTS = (
     "apps/city",
     "apps/plants",
     "documents",
+    "migration",
     "models",
     "servers",
     "serving",

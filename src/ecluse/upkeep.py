@@ -157,12 +157,14 @@ def _plan(
     migration.plan(
         runtime.catalog,
         runtime.stores,
-        source=source,
-        destination=destination,
-        prefix=prefix,
-        switch_rows=switch_rows,
-        user_id=task.user_id,
-        job_id=task.job_id,
+        migration.Request(
+            source=source,
+            destination=destination,
+            prefix=prefix,
+            switch_rows=switch_rows,
+            user_id=task.user_id,
+            job_id=task.job_id,
+        ),
         progress=_progress_of(task, "plan_migration"),
     )
 

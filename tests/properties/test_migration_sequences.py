@@ -108,7 +108,9 @@ def test_any_sequence_of_runs_kills_and_rollbacks_keeps_the_law(
 
 def plan(runtime: Runtime, destination: str) -> str:
     made = migration.plan(
-        runtime.catalog, runtime.stores, source="data", destination=destination, switch_rows=True
+        runtime.catalog,
+        runtime.stores,
+        migration.Request(source="data", destination=destination, switch_rows=True),
     )
     return made.id or ""
 

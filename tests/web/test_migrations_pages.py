@@ -64,10 +64,7 @@ def planned(runtime: Runtime, admin: User, elsewhere: str) -> str:
     made = migration.plan(
         runtime.catalog,
         runtime.stores,
-        source="data",
-        destination=elsewhere,
-        switch_rows=True,
-        user_id=admin.id,
+        migration.Request(source="data", destination=elsewhere, switch_rows=True, user_id=admin.id),
     )
     return str(made.id)
 
@@ -171,7 +168,9 @@ def test_a_plan_says_what_is_copied_what_is_there_and_what_is_in_the_way(
     there.put(keys[0], runtime.data.get(keys[0]))
     there.put(keys[1], b"another content <b>")
     made = migration.plan(
-        runtime.catalog, runtime.stores, source="data", destination=elsewhere, user_id=admin.id
+        runtime.catalog,
+        runtime.stores,
+        migration.Request(source="data", destination=elsewhere, user_id=admin.id),
     )
     page = client.get(f"/migrations/{made.id}").text
     for shown in ("There already, the same", "In conflict", keys[1], "Look again, and run", "no list price"):

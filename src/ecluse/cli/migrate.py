@@ -185,12 +185,14 @@ def _planned(
         return migration.plan(
             runtime.catalog,
             runtime.stores,
-            source=source,
-            destination=destination,
-            prefix=prefix,
-            switch_rows=switch_rows,
-            user_id=user.id,
-            dry_run=dry_run,
+            migration.Request(
+                source=source,
+                destination=destination,
+                prefix=prefix,
+                switch_rows=switch_rows,
+                user_id=user.id,
+                dry_run=dry_run,
+            ),
             progress=progress,
         )
 

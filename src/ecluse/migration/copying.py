@@ -53,7 +53,7 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """0 to 1, by bytes where there are any."""
+        """Return how much is done, from 0 to 1, by bytes where there are any."""
         done, total = (self.size, self.size_total) if self.size_total else (self.objects, self.objects_total)
         return min(done / total, 1.0) if total else 0.0
 
@@ -80,7 +80,7 @@ class Watch:
             self._now = replace(self._now, objects=self._now.objects + objects, size=self._now.size + size)
 
     def look(self) -> None:
-        """Tell how far it is; called from the thread that the work was asked for in.
+        """Report how far it is; called from the thread that the work was asked for in.
 
         Raises:
             MigrationStopped: it is to stop. What `progress` raises passes as well.
@@ -125,7 +125,7 @@ def in_parallel(
 
 
 def digest_of(store: ObjectStore, key: str, watch: Watch, *, counted: bool = True) -> str:
-    """SHA-256 of an object, read whole; its bytes are part of the stage's unless it says otherwise.
+    """Return the SHA-256 of an object, read whole; its bytes are part of the stage's unless it says otherwise.
 
     Raises:
         ObjectNotFound: there is none.
@@ -172,7 +172,7 @@ class Copier:
                 journal.withdraw_copies(transaction, self._hold.migration_id, waiting)
 
     def _bring(self, entry: Entry) -> Entry:
-        """The entry as it stands after its object was copied, or could not be."""
+        """Copy one object, again where that failed, and return its entry as it stands then."""
         damaged, written, turn = 0, False, 0
         while True:
             try:
@@ -190,18 +190,18 @@ class Copier:
                 turn, written = turn + 1, True  # perhaps: an acknowledgement may have been lost
 
     def _settled(self, entry: Entry, written: bool) -> Entry | None:
-        """The entry, where the destination holds something already that is not to be replaced."""
+        """Return the entry of an object that the destination has and that is not to be replaced; else None."""
         there = self._found(self._destination, entry.key)
         if there is None or (entry.times_copied and entry.e_tag and there.e_tag == entry.e_tag):
             return None
         try:
-            wanted = entry.sha256 or self._digest(self._source, entry.key)
+            expected = entry.sha256 or self._digest(self._source, entry.key)
         except ObjectNotFound:
             return replace(entry, state="gone")
-        if there.size != entry.size or self._digest(self._destination, entry.key) != wanted:
+        if there.size != entry.size or self._digest(self._destination, entry.key) != expected:
             return replace(entry, state="conflict")
         state = "verified" if written else "same"
-        return replace(entry, state=state, sha256=wanted, e_tag=there.e_tag)
+        return replace(entry, state=state, sha256=expected, e_tag=there.e_tag)
 
     def _copied(self, entry: Entry) -> Entry:
         """Copy one object and read it again."""
@@ -230,7 +230,7 @@ class Copier:
         return replace(entry, state="verified", size=stored.size, sha256=stored.sha256, e_tag=there.e_tag)
 
     def _expected(self, chunks: Iterable[bytes], entry: Entry) -> Iterator[bytes]:
-        """The chunks; where they are not what was recorded, an error before the last write is complete."""
+        """Yield the chunks; where they are not what was recorded, raise before the last write is complete."""
         if entry.sha256 is None:
             yield from chunks
             return
@@ -268,7 +268,7 @@ class _Counted:
 
 
 def _groups(read: Callable[[str], list[Entry]]) -> Iterator[list[Entry]]:
-    """Large objects each for itself, small ones together."""
+    """Yield large objects each for itself, small ones together."""
     group: list[Entry] = []
     after, size = "", 0
     while page := read(after):

@@ -40,7 +40,7 @@ class Hold:
         self._beating = threading.Thread(target=keep_fence(self._beat), daemon=True)
 
     def take(self, state: str) -> Self:
-        """Begin.
+        """Begin to hold it.
 
         Raises:
             MigrationHeld: another process is at work on it, or on a migration that shares a place with it.
@@ -55,7 +55,7 @@ class Hold:
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """A transaction of whoever holds the migration.
+        """Yield a transaction of whoever holds the migration.
 
         Raises:
             MigrationHeld: another process took it over, because this one was silent for long.
@@ -65,7 +65,7 @@ class Hold:
             yield transaction
 
     def release(self, state: str, error: str | None) -> None:
-        """End. Where the catalog is away, the next to come finds out by the silence."""
+        """Let go. Where the catalog is away, the next to come finds out by the silence."""
         self._ended.set()
         self._beating.join()
         try:
@@ -75,7 +75,7 @@ class Hold:
             logger.warning("The end of migration %s was not recorded: %s", self.migration_id, unavailable)
 
     def _seconds(self) -> float:
-        """Those since it was last asked."""
+        """Return the seconds since this was last asked."""
         with self._lock:
             before, self._counted = self._counted, time.monotonic()
             return self._counted - before

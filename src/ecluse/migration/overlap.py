@@ -9,20 +9,20 @@ from ecluse.settings import local_folder
 from ecluse.storage import is_within
 
 
-def share_a_part(one: str, other: str) -> bool:
-    """Whether two addresses lead to one place, or one into the other; by whole segments, links followed."""
-    return lies_in(one, other) or lies_in(other, one)
+def share_a_part(first: str, second: str) -> bool:
+    """Return whether two addresses lead to one place, or one into the other; by whole segments, links followed."""
+    return lies_in(first, second) or lies_in(second, first)
 
 
-def lies_in(one: str, other: str) -> bool:
-    """Whether an address leads to the same place as another or into it; by whole segments, links followed."""
-    first, second = _canonical(one), _canonical(other)
-    return first == second or is_within(first, second)
+def lies_in(place: str, container: str) -> bool:
+    """Return whether an address leads to the same place as another or into it; by whole segments, links followed."""
+    inner, outer = _canonical(place), _canonical(container)
+    return inner == outer or is_within(inner, outer)
 
 
-def meet(one: Migration, other: Migration) -> bool:
-    """Whether an end of one migration shares a part with an end of the other."""
-    return any(share_a_part(first, second) for first in _places(one) for second in _places(other))
+def meet(first: Migration, second: Migration) -> bool:
+    """Return whether an end of one migration shares a part with an end of the other."""
+    return any(share_a_part(a, b) for a in _places(first) for b in _places(second))
 
 
 def _places(migration: Migration) -> list[str]:
@@ -31,6 +31,6 @@ def _places(migration: Migration) -> list[str]:
 
 
 def _canonical(url: str) -> str:
-    """An address by which two that lead to one place are known, links of a folder followed."""
+    """Return the address by which two that lead to one place are equal, links of a folder followed."""
     folder = local_folder(url)
     return url.rstrip("/") if folder is None else f"file://{quote(str(folder.resolve()))}"

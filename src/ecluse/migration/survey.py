@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
-from ecluse.catalog import Catalog, files
+from ecluse.catalog import Catalog
 from ecluse.catalog.journal import SETTLED, Entry
-from ecluse.catalog.tables import File
 from ecluse.errors import InvalidKey, ManifestInvalid, ObjectNotFound
 from ecluse.migration.copying import Watch, digest_of, in_parallel
+from ecluse.migration.ends import Ends
 from ecluse.registry import MANIFEST, Manifest, manifest_bytes
 from ecluse.storage import ObjectInfo, ObjectStore, checked_key, join_key, lacks_folder
 
 #: What is known of an object that has to be looked at again.
 _OPEN: Final = ("planned", "copying", "conflict", "damaged", "removed")
-
-
-def everything(_: str) -> bool:
-    """Every key is a part of the migration."""
-    return True
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The two roots of a migration; keys under `prefix` are the same below both. It is about those it `takes`."""
-
-    source: ObjectStore
-    destination: ObjectStore
-    prefix: str = ""
-    takes: Callable[[str], bool] = everything
-
-    def files(self, catalog: Catalog, store: ObjectStore) -> list[File]:
-        """The files that need something of the part of this store that the migration is about.
-
-        They lie in it, are it, or are a folder that it is a part of.
-        """
-        with catalog.read() as transaction:
-            near = list(files.files_near(transaction, folder_url(store, self.prefix)))
-        return [file for file in near if (key := store.key_of(file.url)) is None or self.takes(key)]
-
-    def listed(self, store: ObjectStore) -> Iterator[ObjectInfo]:
-        """What lies in the part of this store that the migration is about."""
-        return (info for info in store.list(self.prefix) if self.takes(info.key))
-
-
-def folder_url(store: ObjectStore, prefix: str) -> str:
-    """The address of a folder, with a slash at its end."""
-    return f"{store.url_of(prefix) if prefix else store.url.rstrip('/')}/"
 
 
 def survey(
@@ -61,7 +28,7 @@ def survey(
     again: bool = True,
     is_released: Callable[[str], bool] = lambda _: False,
 ) -> list[Entry]:
-    """The entries that are new or stand differently by now; objects that are as the journal says are left out.
+    """Return the entries that are new or stand differently by now, without those that are as the journal says.
 
     What is at the destination already is read and hashed, never judged by its name, size or tag alone. With
     `again`, what was found damaged is planned anew. What was settled and `is_released` since is left alone: its
@@ -77,17 +44,17 @@ def survey(
         if not _is_as_known(journal.get(key), info, there, again)
         and not (key in journal and journal[key].state in SETTLED and is_released(key))
     }
-    known = _known_digests(catalog, ends, _manifests(changed, at_source), watch)
-    entries = [_entry(info, journal.get(key), known.get(key)) for key, info in changed.items()]
+    digests = _known_digests(catalog, ends, _manifests(changed, at_source), watch)
+    entries = [_entry(info, journal.get(key), digests.get(key)) for key, info in changed.items()]
     doubtful = [entry for entry in entries if entry.key in there and _can_be_kept(entry.key)]
     size = sum(entry.size for entry in doubtful if there[entry.key].size == entry.size)
     watch.begin("compare", len(doubtful), size)
     compared: dict[str, Entry] = {}
 
     def compare(entry: Entry) -> Entry:
-        found = _compared(ends, entry, journal.get(entry.key), there[entry.key], watch)
+        entry_now = _compared(ends, entry, journal.get(entry.key), there[entry.key], watch)
         watch.passed(0, objects=1)
-        return found
+        return entry_now
 
     in_parallel(watch, doubtful, compare, lambda entry: compared.update({entry.key: entry}))
     result = [compared.get(entry.key, entry) for entry in entries]
@@ -101,7 +68,7 @@ def survey(
 
 
 def manifest_digests(store: ObjectStore, key: str) -> tuple[str, dict[str, str]] | None:
-    """The digest of a version's manifest and, by key, those of its files; None where it is no such manifest."""
+    """Return the digest of a version's manifest and, by key, those of its files; None where it is no such manifest."""
     try:
         data = manifest_bytes(store, key)
         manifest = Manifest.from_json(data)
@@ -115,16 +82,16 @@ def manifest_digests(store: ObjectStore, key: str) -> tuple[str, dict[str, str]]
 
 
 def _listed(ends: Ends, store: ObjectStore, watch: Watch) -> dict[str, ObjectInfo]:
-    found = {}
+    listed = {}
     for info in ends.listed(store):
-        found[info.key] = info
-        if len(found) % 1000 == 0:
+        listed[info.key] = info
+        if len(listed) % 1000 == 0:
             watch.look()
-    return found
+    return listed
 
 
 def _is_as_known(entry: Entry | None, info: ObjectInfo, there: Mapping[str, ObjectInfo], again: bool) -> bool:
-    """Whether an object of the source needs no look: it was dealt with, and nothing has changed since."""
+    """Return whether an object of the source can be passed over: it was dealt with, and nothing has changed since."""
     if entry is None or entry.size != info.size or _differ(entry.source_tag, info.e_tag):
         return False
     if entry.state == "damaged" and not again:
@@ -139,42 +106,42 @@ def _is_as_known(entry: Entry | None, info: ObjectInfo, there: Mapping[str, Obje
     )
 
 
-def _differ(one: str | None, other: str | None) -> bool:
-    return one is not None and other is not None and one != other
+def _differ(tag: str | None, other_tag: str | None) -> bool:
+    return tag is not None and other_tag is not None and tag != other_tag
 
 
-def _entry(info: ObjectInfo, known: Entry | None, sha256: str | None) -> Entry:
-    """An object as it is planned. Its digest is what rows and manifests say, else found on the way."""
-    times, e_tag = (known.times_copied, known.e_tag) if known else (0, None)
+def _entry(info: ObjectInfo, before: Entry | None, sha256: str | None) -> Entry:
+    """Plan an object. Its digest is what rows and manifests say, else that of the bytes on their way."""
+    times, e_tag = (before.times_copied, before.e_tag) if before else (0, None)
     return Entry(info.key, info.size, "planned", sha256, info.e_tag, e_tag, times)
 
 
-def _compared(ends: Ends, entry: Entry, known: Entry | None, there: ObjectInfo, watch: Watch) -> Entry:
-    """A planned object that the destination has already, or another of its name."""
+def _compared(ends: Ends, entry: Entry, before: Entry | None, there: ObjectInfo, watch: Watch) -> Entry:
+    """Compare a planned object with what the destination has under its key; return its entry."""
     same = False
     if there.size == entry.size:
         try:
-            wanted = entry.sha256 or digest_of(ends.source, entry.key, watch, counted=False)
-            same = digest_of(ends.destination, entry.key, watch) == wanted
+            expected = entry.sha256 or digest_of(ends.source, entry.key, watch, counted=False)
+            same = digest_of(ends.destination, entry.key, watch) == expected
         except ObjectNotFound:
             return entry  # it went meanwhile, here or there
         if same:
-            state = "verified" if _is_own(known, there) else "same"
-            return replace(entry, state=state, sha256=wanted, e_tag=there.e_tag)
-    if known is not None and known.e_tag and known.times_copied and there.e_tag == known.e_tag:
+            state = "verified" if _is_own(before, there) else "same"
+            return replace(entry, state=state, sha256=expected, e_tag=there.e_tag)
+    if before is not None and before.e_tag and before.times_copied and there.e_tag == before.e_tag:
         return entry  # the copy of an older content, made by this migration
     return replace(entry, state="conflict", e_tag=None)
 
 
-def _is_own(known: Entry | None, there: ObjectInfo) -> bool:
-    """Whether this migration wrote what is there: it had begun to, or wrote just this."""
-    if known is None or not known.times_copied:
+def _is_own(before: Entry | None, there: ObjectInfo) -> bool:
+    """Return whether this migration wrote what is there: it had begun to, or wrote just this."""
+    if before is None or not before.times_copied:
         return False
-    return known.state == "copying" or not _differ(known.e_tag, there.e_tag)
+    return before.state == "copying" or not _differ(before.e_tag, there.e_tag)
 
 
 def _is_open(entry: Entry, there: Mapping[str, ObjectInfo]) -> bool:
-    """Whether an object that the source no longer has is not settled, or not any more."""
+    """Return whether an object that the source no longer has is not settled, or not any more."""
     if entry.state not in SETTLED:
         return entry.state in _OPEN
     at_destination = there.get(entry.key)
@@ -182,7 +149,7 @@ def _is_open(entry: Entry, there: Mapping[str, ObjectInfo]) -> bool:
 
 
 def _missing(ends: Ends, entry: Entry, there: Mapping[str, ObjectInfo], watch: Watch) -> Entry:
-    """An object that the source no longer has: arrived before, or gone."""
+    """Return the entry of an object that the source no longer has: arrived before, or gone."""
     if entry.state in ("copying", *SETTLED) and entry.sha256 and entry.key in there:
         try:
             arrived = digest_of(ends.destination, entry.key, watch, counted=False) == entry.sha256
@@ -195,31 +162,31 @@ def _missing(ends: Ends, entry: Entry, there: Mapping[str, ObjectInfo], watch: W
 
 
 def _manifests(changed: Iterable[str], at_source: Mapping[str, ObjectInfo]) -> list[str]:
-    """The manifests of the folders that these objects lie in."""
-    found = set()
+    """Return the manifests of the folders that these objects lie in."""
+    manifests = set()
     for key in filter(_can_be_kept, changed):
         folder = key
         while folder := folder.rpartition("/")[0]:
             if (manifest := f"{folder}/{MANIFEST}") in at_source:
-                found.add(manifest)
-    return sorted(found)
+                manifests.add(manifest)
+    return sorted(manifests)
 
 
 def _known_digests(catalog: Catalog, ends: Ends, manifests: list[str], watch: Watch) -> dict[str, str]:
-    """Key → the SHA-256 that a row or a manifest has for it. A manifest that its row disowns says nothing."""
-    known: dict[str, str] = {}
+    """Return the SHA-256 that a row or a manifest has, by key. A manifest that its row disowns says nothing."""
+    of_rows: dict[str, str] = {}
     for file in ends.files(catalog, ends.source):
         key = ends.source.key_of(file.url)
         if key is not None and file.sha256 is not None:
-            known[join_key(key, MANIFEST) if file.is_version else key] = file.sha256
+            of_rows[join_key(key, MANIFEST) if file.is_version else key] = file.sha256
 
     def read(key: str) -> dict[str, str]:
-        found = manifest_digests(ends.source, key)
-        return found[1] if found and known.get(key, found[0]) == found[0] else {}
+        digests = manifest_digests(ends.source, key)
+        return digests[1] if digests and of_rows.get(key, digests[0]) == digests[0] else {}
 
     listed: dict[str, str] = {}
     in_parallel(watch, manifests, read, listed.update)
-    return listed | known
+    return listed | of_rows
 
 
 def _can_be_kept(key: str) -> bool:
@@ -231,6 +198,6 @@ def _can_be_kept(key: str) -> bool:
 
 
 def names(entries: Iterable[str], limit: int = 3) -> str:
-    """Some of many names, for a sentence."""
+    """Return the first of many names, for a sentence."""
     listed = list(entries)
     return ", ".join(listed[:limit]) + (", …" if len(listed) > limit else "")

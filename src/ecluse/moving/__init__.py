@@ -309,10 +309,12 @@ def _planned(both: Homes, route: Route, number: int, report: Report) -> migratio
     return migration.plan(
         both.source.catalog,
         both.stores,
-        source=route.source.url,
-        destination=route.destination.url,
-        part=Part(f"plan-{number}", "plan", route.takes),
-        dry_run=True,
+        migration.Request(
+            source=route.source.url,
+            destination=route.destination.url,
+            part=Part(f"plan-{number}", "plan", route.takes),
+            dry_run=True,
+        ),
         progress=lambda now: report(now.fraction, "comparing objects"),
     )
 
@@ -527,10 +529,9 @@ def _bring_objects(both: Homes, move: HomeMove, report: Report) -> tuple[int, in
             migration.plan(
                 there,
                 stores,
-                source=route.source.url,
-                destination=route.destination.url,
-                switch_rows=True,
-                part=part,
+                migration.Request(
+                    source=route.source.url, destination=route.destination.url, switch_rows=True, part=part
+                ),
                 progress=told,
             )
         found = migration.summary(there, part.id)

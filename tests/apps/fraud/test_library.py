@@ -492,7 +492,9 @@ def test_a_library_that_moved_to_another_store_is_matched_and_fetched_as_before(
     before = {row.name: row.manifest_digest for row in library.find_all(filled)}
     with Runtime.open(Settings.from_environment(keys, home=home)) as moving:
         plan = migration.plan(
-            moving.catalog, moving.stores, source="models", destination=destination, switch_rows=True
+            moving.catalog,
+            moving.stores,
+            migration.Request(source="models", destination=destination, switch_rows=True),
         )
         migration.run(moving.catalog, moving.stores, plan.id or "")
         shutil.rmtree(home / "store" / REFERENCES)

@@ -217,7 +217,9 @@ def test_a_migration_moves_images_and_splits_with_their_rows(
         )  # fmt: skip
     destination = f"file://{tmp_path}/elsewhere"
     plan = migration.plan(
-        runtime.catalog, runtime.stores, source="images", destination=destination, switch_rows=True
+        runtime.catalog,
+        runtime.stores,
+        migration.Request(source="images", destination=destination, switch_rows=True),
     )
     assert plan.id
     assert plan.rows == 4
