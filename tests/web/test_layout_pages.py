@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
 
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.rows import labels
+from ecluse.apps.fraud.rows import datasets, labels
 from ecluse.apps.fraud.tables.layout import Layout
+from ecluse.catalog import work
 from ecluse.catalog.tables import Dataset, User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime, Worker
@@ -123,6 +126,39 @@ def test_what_was_used_is_not_read_otherwise(
     assert "Something was made from payments.xlsx as it is read now" in answer.json()["error"]["message"]
     with pytest.raises(InvalidInput):
         workflows.read_again(runtime, owner.id, table.id, Layout(header_row=0))
+
+
+def test_of_two_who_choose_at_the_same_moment_one_is_heard(
+    opened: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen a table that is at rest before either writes; no worker runs, so that none has ended by then."""
+    user = opened.accounts.sign_up("ines@example.org", "a long password")
+    table = workflows.add_table(opened, user.id, "payments.csv", [b"a,b\n1,2\n"])
+    with opened.catalog.write() as transaction:
+        work.finish(transaction, table.id)
+        datasets.dataset_of(transaction, user.id, table.id).layout = {"preview": [["a", "b"]]}
+    find, both_have_looked = workflows.find_dataset, threading.Barrier(2)
+
+    def look(*asked: Any) -> Dataset:
+        row = find(*asked)
+        both_have_looked.wait(30)
+        return row
+
+    monkeypatch.setattr(workflows, "find_dataset", look)
+    answers = list[str]()
+
+    def choose() -> None:
+        try:
+            workflows.read_again(opened, user.id, table.id, Layout(header_row=0))
+        except InvalidInput as refused:
+            answers.append(str(refused))
+
+    threads = [threading.Thread(target=choose) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert answers == ["payments.csv is being read. Wait for the end, then choose."]
 
 
 def test_another_persons_table_is_not_there(

@@ -35,10 +35,11 @@ def ids_of_job(job_id: str, *conditions: ColumnElement[bool]) -> Select[str]:
     return select(Work.id).where(Work.job_id == job_id, *conditions)
 
 
-def queue_again(transaction: Transaction, work_id: str, job_id: str) -> None:
-    """Queue work that has ended once more, for another job."""
+def queue_again(transaction: Transaction, work_id: str, job_id: str) -> bool:
+    """Queue work that has ended once more, for another job; false where it is queued or running already."""
     values = {"status": "queued", "job_id": job_id, "final": False, "error": None}
-    _set(transaction, (Work.id == work_id,), values | {"started_at": None, "finished_at": None})
+    ended = (Work.id == work_id, Work.status.not_in(ACTIVE))
+    return _set(transaction, ended, values | {"started_at": None, "finished_at": None})
 
 
 def start(transaction: Transaction, work_id: str) -> None:

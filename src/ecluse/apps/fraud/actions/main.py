@@ -121,17 +121,21 @@ def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) 
         InvalidInput: it has neither, is being read, or something was made from it as it is read now.
     """
     dataset = find_dataset(runtime, user_id, dataset_id)
-    if dataset.state == "profiling":
-        raise InvalidInput(_("%(file)s is being read. Wait for the end, then choose.", file=dataset.filename))
-    if not dataset.layout or not dataset.layout.get("preview"):
-        raise InvalidInput(
-            _(
-                "%(file)s is read in one way only. Upload it again to read it otherwise.",
-                file=dataset.filename,
-            )
-        )
     job_id = f"profile-{dataset.id}-{new_id()}"
     with runtime.catalog.write() as transaction:
+        # Of two that ask at the same moment the row of work lets one through; what was read before that may be old.
+        if not work.queue_again(transaction, dataset.id, job_id):
+            raise InvalidInput(
+                _("%(file)s is being read. Wait for the end, then choose.", file=dataset.filename)
+            )
+        dataset = datasets.dataset_of(transaction, user_id, dataset.id)
+        if not dataset.layout or not dataset.layout.get("preview"):
+            raise InvalidInput(
+                _(
+                    "%(file)s is read in one way only. Upload it again to read it otherwise.",
+                    file=dataset.filename,
+                )
+            )
         if datasets.is_used(transaction, dataset.id):
             raise InvalidInput(
                 _(
@@ -140,12 +144,11 @@ def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) 
                     file=dataset.filename,
                 )
             )
-        work.queue_again(transaction, dataset.id, job_id)
         subject = {"dataset_id": dataset.id, "layout": layout.to_dict() | {"asked": layout.asked}}
         runtime.jobs.enqueue(
             "profile", "profile", user_id, dataset.filename, subject, job_id=job_id, transaction=transaction
         )
-    return find_dataset(runtime, user_id, dataset.id)
+    return dataset
 
 
 def find_same_table(
