@@ -17,6 +17,7 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from ecluse import accounts
+from ecluse.catalog import Catalog
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import ensure_bucket
@@ -158,6 +159,40 @@ def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
 
 
 @pytest.fixture(scope="session")
+def new_migrated_url(postgresql_server: str, new_postgresql_url: Callable[[], str]) -> Callable[[], str]:
+    """Makes a PostgreSQL database with the tables of the catalog, empty; its address.
+
+    The migrations run once: the others are copies.
+    """
+    template = new_postgresql_url()
+    catalog = Catalog(Settings.from_environment({"DATABASE_URL": template}).database_url)
+    catalog.migrate()
+    catalog.close()
+    name = template.rpartition("?")[0].rpartition("/")[2]
+
+    def make() -> str:
+        copy = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(postgresql_server, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{name}"')
+        return template.replace(f"/{name}?", f"/{copy}?")
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+    """An empty catalog: on SQLite, then on PostgreSQL."""
+    if request.param == "sqlite":
+        empty: Path = request.getfixturevalue("empty_home")
+        url = f"sqlite:///{shutil.copy(empty / 'catalog.db', tmp_path)}"
+    else:
+        url = request.getfixturevalue("new_migrated_url")()
+    opened = Catalog(Settings.from_environment({"DATABASE_URL": url}).database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
 def secantus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with secantusdb(tmp_path_factory.mktemp("secantusdb")) as url:
         yield url
@@ -193,10 +228,11 @@ def runtime(tmp_path: Path, empty_home: Path) -> Iterator[Runtime]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def environ(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """The environment of an installation: on SQLite, then on PostgreSQL."""
+    """The environment of an installation in which nothing is yet: on SQLite, then on PostgreSQL."""
     base = {"ECLUSE_HOME": str(tmp_path / "home")}
     if request.param == "postgresql":
-        base["DATABASE_URL"] = request.getfixturevalue("postgresql_url")
+        return base | {"DATABASE_URL": request.getfixturevalue("new_migrated_url")()}
+    shutil.copytree(request.getfixturevalue("empty_home"), tmp_path / "home")
     return base
 
 

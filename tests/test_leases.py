@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,20 +25,15 @@ from ecluse.errors import CatalogTooSlow, InvalidInput, JobTaken
 from ecluse.jobs import JobKind, JobRunner
 from ecluse.processes import Process, is_gone
 from ecluse.runtime import Runtime, Worker, living_workers
-from ecluse.settings import Settings
 
 USER = "user-1"
 #: A machine that cannot be seen from here, of the same name and with a process of the same number.
 ELSEWHERE = replace(Process.current(), boot="another boot")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
-    base = {"ECLUSE_HOME": str(tmp_path / "home")}
-    if request.param == "postgresql":
-        base["DATABASE_URL"] = request.getfixturevalue("postgresql_url")
-    with Runtime.open(Settings.from_environment(base)) as opened:
-        yield opened
+@pytest.fixture
+def runtime(opened: Runtime) -> Runtime:
+    return opened
 
 
 def enqueue(runtime: Runtime, kind: str = "work", queue: str = "train", **subject: Any) -> str:

@@ -21,7 +21,6 @@ from ecluse.errors import (
     NotFound,
 )
 from ecluse.runtime import Runtime, models_prefix, uploads_prefix
-from ecluse.settings import Settings
 
 PASSWORD = "a long password"
 ADMIN, MEMBER = "admin@example.org", "member@example.org"
@@ -101,32 +100,27 @@ def test_the_last_administrator_stays(runtime: Runtime, accounts: Accounts) -> N
     assert accounts.local_administrator().email == ADMIN
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_of_administrators_who_disable_each_other_at_once_one_stays(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    environ = {"DATABASE_URL": request.getfixturevalue("postgresql_url")} if kind == "postgresql" else {}
-    with Runtime.open(Settings.from_environment(environ, home=tmp_path / "home")) as runtime:
-        emails = [f"{n}@example.org" for n in range(5)]
-        for email in emails:
-            runtime.accounts.add(email, admin=True)
-        together = threading.Barrier(len(emails))
-        refused: list[type[EcluseError]] = []
+def test_of_administrators_who_disable_each_other_at_once_one_stays(opened: Runtime) -> None:
+    emails = [f"{n}@example.org" for n in range(5)]
+    for email in emails:
+        opened.accounts.add(email, admin=True)
+    together = threading.Barrier(len(emails))
+    refused: list[type[EcluseError]] = []
 
-        def end(email: str) -> None:
-            together.wait()
-            try:
-                runtime.accounts.disable(email)
-            except EcluseError as error:
-                refused.append(type(error))
+    def end(email: str) -> None:
+        together.wait()
+        try:
+            opened.accounts.disable(email)
+        except EcluseError as error:
+            refused.append(type(error))
 
-        threads = [threading.Thread(target=end, args=(email,)) for email in emails]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert refused == [LastAdministrator]
-        assert sum(user.disabled_at is None for user in runtime.accounts.everyone()) == 1
+    threads = [threading.Thread(target=end, args=(email,)) for email in emails]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == [LastAdministrator]
+    assert sum(user.disabled_at is None for user in opened.accounts.everyone()) == 1
 
 
 def test_an_account_with_something_is_not_removed_by_mistake(runtime: Runtime, accounts: Accounts) -> None:

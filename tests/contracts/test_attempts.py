@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text, update
@@ -18,23 +17,15 @@ from ecluse.errors import InvalidCredentials, TooManyAttempts
 PASSWORD = "correct horse battery"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalogs(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Catalog, Catalog]]:
+@pytest.fixture
+def catalogs(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Catalog, Catalog]]:
     """One catalog, as two processes have it open."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    else:
-        url = request.getfixturevalue("postgresql_url").replace("postgresql://", "postgresql+psycopg://")
-    opened = Catalog(url), Catalog(url)
-    opened[0].migrate()
+    opened = catalog, Catalog(catalog.engine.url.render_as_string(hide_password=False))
     for name in ("ACCOUNT_HERE", "ACCOUNT", "ADDRESS", "EVERYONE", "BROWSER"):
         # Fewer at once, in the same order; and so slow that it does not matter how long a test takes.
         monkeypatch.setattr(attempts, name, Limit(4 + getattr(attempts, name).at_once // 10, 3600))
     yield opened
-    for catalog in opened:
-        catalog.close()
+    opened[1].close()
 
 
 def tries(catalog: Catalog, subjects: Sequence[Subject], times: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,20 +31,7 @@ from ecluse.errors import (
 )
 from ecluse.migration.hold import Hold
 from ecluse.sentences import Sentence, _, num
-from ecluse.settings import Settings
 from tests.servers import free_port
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    else:
-        url = request.getfixturevalue("postgresql_url")
-    opened = Catalog(Settings.from_environment({"DATABASE_URL": url}).database_url)
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def add_user(catalog: Catalog, email: str) -> User:

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from ecluse.catalog import Catalog, files, users
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, Run
-from ecluse.settings import Settings
 
 VERSION = "s3://b/user_models/u/cards/v20251121_041000"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    else:
-        url = request.getfixturevalue("postgresql_url")
-    opened = Catalog(Settings.from_environment({"DATABASE_URL": url}).database_url)
-    opened.migrate()
-    fill(opened)
-    yield opened
-    opened.close()
+@pytest.fixture(autouse=True)
+def filled(catalog: Catalog) -> None:
+    fill(catalog)
 
 
 def fill(catalog: Catalog) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,19 +9,6 @@ import pytest
 from ecluse.catalog import Catalog, references
 from ecluse.catalog.tables import ReferenceModel
 from ecluse.errors import NotFound
-from ecluse.settings import Settings
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    else:
-        url = request.getfixturevalue("postgresql_url")
-    opened = Catalog(Settings.from_environment({"DATABASE_URL": url}).database_url)
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def reference(name: str, version: str = "v20251121_000000", **values: Any) -> ReferenceModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,6 @@ from ecluse.catalog import Catalog, runs, users, work
 from ecluse.catalog.runs import Wanted
 from ecluse.catalog.tables import Inspection, Run, User, now
 from ecluse.errors import InvalidInput, NotFound
-from ecluse.settings import Settings
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    else:
-        url = request.getfixturevalue("postgresql_url")
-    opened = Catalog(Settings.from_environment({"DATABASE_URL": url}).database_url)
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def add_user(catalog: Catalog, email: str = "a@b.c") -> User:

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-
-import pytest
 
 from ecluse.catalog import Catalog, usage, users
 from ecluse.catalog.tables import Dataset, Image, ImageSet, ModelVersion, Prediction, User
-from ecluse.settings import Settings
 
 FIRST = datetime(2025, 11, 20, 23, 30, tzinfo=UTC)
 NUMBER = itertools.count()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    else:
-        url = request.getfixturevalue("postgresql_url")
-    opened = Catalog(Settings.from_environment({"DATABASE_URL": url}).database_url)
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def add_user(catalog: Catalog, email: str) -> User:
