@@ -16,7 +16,7 @@ from hypothesis import settings
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from ecluse import accounts
+from ecluse import hashing
 from ecluse.catalog import Catalog
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
@@ -45,7 +45,7 @@ settings.register_profile("ecluse", deadline=None)
 settings.load_profile("ecluse")
 
 # As strong as it is, a hash takes a quarter of a second, and the suite signs up hundreds of people.
-accounts._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
+hashing._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,7 +13,8 @@ import ecluse
 SOURCE = Path(ecluse.__file__).parent
 #: The parts whose names have been gone through; add a part here once its names have been.
 PARTS = (
-    "accounts.py",
+    "accounts",
+    "application.py",
     "checkpoints.py",
     "confined.py",
     "disks.py",
@@ -21,7 +22,9 @@ PARTS = (
     "registry.py",
     "runtime.py",
     "settings",
+    "shapes.py",
     "upkeep.py",
+    "work.py",
     "apps/city",
     "apps/plants",
     "documents",

@@ -309,7 +309,7 @@ def test_who_was_invited_sets_the_first_password_within_the_hour(
     stolen = accounts.open_session(invited.id)
     away = {"client": "192.0.2.7"}
     assert first_password(door, stolen, **away) == 403
-    monkeypatch.setattr("ecluse.accounts.now", lambda: now() + 2 * LINK_PROVES)
+    monkeypatch.setattr("ecluse.accounts.proofs.now", lambda: now() + 2 * LINK_PROVES)
     assert first_password(door, by_link[0], **away) == 403
     monkeypatch.undo()
     assert first_password(door, by_link[1], **away) == 200

@@ -141,13 +141,13 @@ def count_owned(transaction: Transaction, user_id: str) -> dict[str, int]:
 def owned_kinds() -> Iterator[tuple[str, type[Any]]]:
     """List what a user may have, by its name: of the core, then of each application, ours first."""
     yield from OWNED.items()
-    taken = set(OWNED)
+    named = set(OWNED)
     for application in ours_first():
         for name, reference in application.owned.items():
-            if name in taken:
+            if name in named:
                 leave_out(application, f"owned {name}", f'"{name}" is counted already. Call it otherwise.')
             elif (kind := part(application, "owned", reference)) is not None:
-                taken.add(name)
+                named.add(name)
                 yield name, kind
 
 

@@ -26,9 +26,9 @@ def include_parts(router: APIRouter, name: str, *, ours: bool) -> None:
 
 def _clash(router: APIRouter, brought: APIRouter) -> str:
     """Say which address of a router another one has, or keeps from others; nothing where there is none."""
-    taken = set(_addresses(router))
+    answered = set(_addresses(router))
     for method, address in _addresses(brought):
-        if (method, router.prefix + address) in taken:
+        if (method, router.prefix + address) in answered:
             return f"There is {method} {router.prefix}{address} already."
         if not re.match(r"/[^/{]+", address):
             return (

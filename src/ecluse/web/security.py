@@ -26,6 +26,7 @@ from ecluse.accounts import (
     Admission,
     SignedIn,
     comes_from_elsewhere,
+    ways,
 )
 from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN
 from ecluse.application import applications
@@ -70,32 +71,17 @@ RuntimeDep = Annotated[Runtime, Depends(runtime_of)]
 
 
 def signed_in_or_none(request: Request, runtime: RuntimeDep) -> SignedIn | None:
-    """Who is asking: by token if one is given, else by session; None for a visitor.
-
-    Another kind of `Authorization` is not meant for us: a proxy with a password of its own sends it along.
-    """
-    found = _who_asks(request, runtime)
-    if found is not None:
-        request.scope.setdefault("state", {})[SENDER_IS_KNOWN] = True
-    return found
-
-
-def _who_asks(request: Request, runtime: Runtime) -> SignedIn | None:
-    secret = _token(request)
-    if secret is not None:
-        found = runtime.accounts.who_has_token(secret)
-        if found is None:
-            raise NotSignedIn(
-                "This API token is not known. Make one on your account page, or remove the header."
-            )
-        return found
-    cookie = request.cookies.get(COOKIE)
-    return runtime.accounts.who_has_session(cookie) if cookie else None
+    """Return who is asking, by the first way in `accounts.ways` that knows it; None for a visitor."""
+    sender = ways.who_asks(runtime.accounts, _credentials(request))
+    if sender is None:
+        return None
+    request.scope.setdefault("state", {})[SENDER_IS_KNOWN] = True
+    return sender[0]
 
 
 def sessions_alone(request: Request) -> None:
     """Keep pages to people: a token is for programs, which have the API."""
-    if _token(request) is not None:
+    if any(way.is_for_programs and way.reads(_credentials(request)) is not None for way in ways.WAYS):
         raise Forbidden(
             _(
                 "Pages are for people who signed in, and take no API token. A program asks the API: "
@@ -105,9 +91,8 @@ def sessions_alone(request: Request) -> None:
         )
 
 
-def _token(request: Request) -> str | None:
-    scheme, _rest, secret = request.headers.get("authorization", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else None
+def _credentials(request: Request) -> ways.Credentials:
+    return ways.Credentials(request.headers, request.cookies)
 
 
 Visitor = Annotated[SignedIn | None, Depends(signed_in_or_none)]

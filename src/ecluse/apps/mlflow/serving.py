@@ -16,7 +16,8 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from ecluse import serving as http
-from ecluse.accounts import SESSION_COOKIE, Accounts, SignedIn, comes_from_elsewhere
+from ecluse.accounts import Accounts, comes_from_elsewhere
+from ecluse.accounts.ways import Credentials, who_asks
 from ecluse.apps.mlflow.exporting import STEERING, check_installed
 from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog.provision import make_schema
@@ -194,29 +195,26 @@ class SignedInAlone:
     def _refusal(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
         """Status and message for who is not let in."""
         try:
-            who, by_session = self._who(headers)
+            sender = who_asks(self._accounts, Credentials(headers, _cookies(headers.get("cookie", ""))))
         except EcluseError as error:
             return error.status, str(error)
-        if who is None:
+        if sender is None:
             return 401, (
                 "Sign in to Écluse in this browser, at the same host name, and come back. A program sends an API "
                 "token: MLFLOW_TRACKING_TOKEN=ecluse_…"
             )
+        who, way = sender
         if who.user.role != "admin" and not self._members:
             return 403, "Only administrators may use this MLflow server, as it shows the runs of all."
-        if by_session and method not in _SAFE and comes_from_elsewhere(headers, {headers.get("host")}):
+        if (
+            not way.is_for_programs
+            and method not in _SAFE
+            and comes_from_elsewhere(headers, {headers.get("host")})
+        ):
             return 403, "Another site sent this request."
         if any(path == closed or path.startswith(f"{closed}/") for closed in CLOSED):
             return 404, "This part of MLflow is not served here."
         return None
-
-    def _who(self, headers: Mapping[str, str]) -> tuple[SignedIn | None, bool]:
-        """Who is asking, and whether by a session."""
-        scheme, _, secret = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self._accounts.who_has_token(secret.strip()), False
-        session = _session(headers.get("cookie", ""))
-        return (self._accounts.who_has_session(session) if session else None), True
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -261,15 +259,17 @@ def _refused_place(body: bytes | None) -> tuple[int, str] | None:
     return None
 
 
-def _session(cookies: str) -> str | None:
-    for part in cookies.split(";"):  # one that another application wrote wrongly must not hide ours
+def _cookies(header: str) -> dict[str, str]:
+    """Read cookies by their names, the first of a name; one that is written wrongly hides no other."""
+    values: dict[str, str] = {}
+    for part in header.split(";"):
         try:
-            found = SimpleCookie(part.strip()).get(SESSION_COOKIE)
+            cookie = SimpleCookie(part.strip())
         except CookieError:
             continue
-        if found is not None:
-            return found.value
-    return None
+        for name, morsel in cookie.items():
+            values.setdefault(name, morsel.value)
+    return values
 
 
 def _without_secrets(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.accounts import BROWSER_COOKIE, TOKEN_DAYS, SignedIn
-from ecluse.errors import AccountError, InvalidInput, TooManyAttempts
+from ecluse.accounts import BROWSER_COOKIE, TOKEN_DAYS, SignedIn, ways
+from ecluse.errors import AccountError, InvalidInput, NotFound, TooManyAttempts
 from ecluse.passwords import MIN_PASSWORD
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
@@ -36,16 +37,28 @@ def show_sign_in(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Res
     return _sign_in_page(request, runtime)
 
 
+async def form_values(request: Request) -> dict[str, str]:
+    """Read the texts of a form, by the names of its fields."""
+    form = await request.form()
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+FormValues = Annotated[dict[str, str], Depends(form_values)]
+
+
 @router.post("/sign-in")
-def sign_in(request: Request, runtime: RuntimeDep, email: Field = "", password: Field = "") -> Response:
-    """Start a session; the form again when the address or the password is not right."""
-    try:
-        user, secret = runtime.accounts.sign_in(
-            email, password, _browser(request), client_of(request), request.cookies.get(BROWSER_COOKIE)
-        )
-    except AccountError as error:
-        return _sign_in_page(request, runtime, email, error)
-    return _enter(request, runtime, user.id, secret)
+def sign_in(request: Request, runtime: RuntimeDep, values: FormValues) -> Response:
+    """Start a session by a password."""
+    return _sign_in(request, runtime, ways.PASSWORD, values)
+
+
+@router.post("/sign-in/{name}")
+def sign_in_by(request: Request, name: str, runtime: RuntimeDep, values: FormValues) -> Response:
+    """Start a session by any way that has a form on the page."""
+    way = next((way for way in ways.WAYS if way.name == name and way.fields), None)
+    if way is None:
+        raise NotFound(_("Nobody signs in by %(name)s here.", name=name))
+    return _sign_in(request, runtime, way, values)
 
 
 @router.get("/sign-up")
@@ -83,11 +96,7 @@ def show_link(request: Request, secret: str) -> Response:
 @router.post("/sign-in/link/{secret}")
 def use_link(request: Request, secret: str, runtime: RuntimeDep) -> Response:
     """Sign in by a link that works once."""
-    try:
-        user, session = runtime.accounts.redeem_link(secret, _browser(request), client_of(request))
-    except AccountError as error:
-        return _sign_in_page(request, runtime, "", error)
-    return _enter(request, runtime, user.id, session)
+    return _sign_in(request, runtime, ways.LINK, {"secret": secret})
 
 
 @router.post("/sign-out")
@@ -199,11 +208,31 @@ def end_other_sessions(runtime: RuntimeDep, user: CurrentUser) -> Response:
     return RedirectResponse("/account", 303)
 
 
+def _sign_in(request: Request, runtime: Runtime, way: ways.Way, values: Mapping[str, str]) -> Response:
+    """Let someone in by a way; the page again, with the reason, where that fails."""
+    entry = ways.Entry(
+        values, client_of(request), _browser(request), browser=request.cookies.get(BROWSER_COOKIE)
+    )
+    if way.enter is None:
+        raise NotFound(_("Nobody signs in by %(name)s here.", name=way.name))
+    try:
+        user, secret = way.enter(runtime.accounts, entry)
+    except AccountError as error:
+        return _sign_in_page(request, runtime, way, values, error)
+    return _enter(request, runtime, user.id, secret)
+
+
 def _sign_in_page(
-    request: Request, runtime: Runtime, email: str = "", error: AccountError | None = None
+    request: Request,
+    runtime: Runtime,
+    tried: ways.Way | None = None,
+    values: Mapping[str, str] | None = None,
+    error: AccountError | None = None,
 ) -> Response:
     context = {
-        "email": email,
+        "ways": [way for way in ways.WAYS if way.fields],
+        "tried": tried,
+        "values": values or {},
         "error": str(error) if error else None,
         "open_sign_up": runtime.accounts.admits(admission(request)) is not None,
     }

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from ecluse import people
-from ecluse.accounts import SignedIn
+from ecluse.accounts import SignedIn, ways
 from ecluse.catalog.tables import User
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.runtime import Runtime
@@ -102,6 +102,7 @@ def _page(
     context = {
         "users": runtime.accounts.everyone(),
         "log": runtime.accounts.log(limit=LOGGED),
+        "entered": {way.action: words_of(request)._(way.logged) for way in ways.WAYS if way.action},
         "link": link,
         "changed": changed,
         "error": str(error) if error else None,

@@ -1,0 +1,48 @@
+"""Make accounts, sign people and programs in and out, and say who a secret belongs to.
+
+Secrets (session, token, sign-in link, first account) are random; the catalog keeps only their SHA-256, so a
+copy of the database signs no one in. Passwords are hashed with Argon2id, a few at a time (`ecluse.hashing`), and who
+guesses is held back (`ecluse.catalog.attempts`).
+
+A session is a person, a token a program: what changes who may enter (address, password, tokens) is done in a session
+alone, and by who proves to be the owner, see `Accounts.prove`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
+
+from ecluse.accounts.accounts import Accounts
+from ecluse.accounts.base import SESSION_LIFETIME, SignedIn
+from ecluse.accounts.links import LINK_LIFETIME, LOCAL_EMAIL
+from ecluse.accounts.people import Admission, checked_email
+from ecluse.accounts.proofs import LINK_PROVES
+from ecluse.accounts.sessions import BROWSER_COOKIE, SESSION_COOKIE
+from ecluse.accounts.tokens import TOKEN_DAYS
+
+__all__ = [
+    "BROWSER_COOKIE",
+    "LINK_LIFETIME",
+    "LINK_PROVES",
+    "LOCAL_EMAIL",
+    "SESSION_COOKIE",
+    "SESSION_LIFETIME",
+    "TOKEN_DAYS",
+    "Accounts",
+    "Admission",
+    "SignedIn",
+    "checked_email",
+    "comes_from_elsewhere",
+]
+
+
+def comes_from_elsewhere(headers: Mapping[str, str], hosts: Collection[str | None]) -> bool:
+    """True if the headers say that a page of an origin other than `hosts` sent the request; programs send none."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    try:
+        return origin is not None and urlsplit(origin).netloc not in hosts
+    except ValueError:  # it is no address at all
+        return True

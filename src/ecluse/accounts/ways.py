@@ -1,0 +1,142 @@
+"""List the ways to sign in: what each asks of a person, and by what of a request it knows who sends it.
+
+A way is one value and its line in `WAYS`. The sign-in page, the pages and the API, the MLflow server and the log of
+accounts are loops over these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ecluse.accounts.accounts import Accounts
+from ecluse.accounts.base import SignedIn
+from ecluse.accounts.sessions import SESSION_COOKIE
+from ecluse.catalog.tables import User
+from ecluse.errors import NotSignedIn
+from ecluse.sentences import N_
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a request says of its sender: headers, whose names are small letters, and cookies."""
+
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a person gives to sign in, by the names of the fields, and from where.
+
+    `browser` is the secret of `BROWSER_COOKIE`.
+    """
+
+    values: Mapping[str, str]
+    client: str = ""
+    user_agent: str = ""
+    browser: str | None = None
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the sign-in page; `type` and `autocomplete` are those of HTML."""
+
+    name: str
+    label: str
+    type: str = "text"
+    autocomplete: str = "off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way to sign in: by a form, by what every request brings, or by both."""
+
+    name: str
+    #: What the page asks for; without any it has no form there.
+    fields: tuple[Field, ...] = ()
+    #: Check what was given: the user, and the secret of a new session. It raises an AccountError.
+    enter: Callable[[Accounts, Entry], tuple[User, str]] | None = None
+    #: The action in the log of accounts when someone entered so, and what the page calls it.
+    action: str = ""
+    logged: str = ""
+    #: What a request brings by which its sender is known, None where it does not; and whose that is.
+    credential: Callable[[Credentials], str | None] | None = None
+    owner: Callable[[Accounts, str], SignedIn | None] | None = None
+    #: What to answer where the credential is nobody's; empty: the next way is tried.
+    unknown: str = ""
+    #: It is for programs: pages, which are for people, refuse it.
+    is_for_programs: bool = False
+
+    @property
+    def address(self) -> str:
+        """Return where its form is sent to."""
+        return "/sign-in" if self.name == "password" else f"/sign-in/{self.name}"
+
+    def reads(self, credentials: Credentials) -> str | None:
+        """Return the credential of this way that a request brings; None where there is none."""
+        return None if self.credential is None else self.credential(credentials)
+
+
+def who_asks(accounts: Accounts, credentials: Credentials) -> tuple[SignedIn, Way] | None:
+    """Find who sends a request, and by which way they are known; None of a visitor.
+
+    Raises:
+        NotSignedIn: the request brings a credential that is nobody's.
+    """
+    for way in WAYS:
+        given = way.reads(credentials)
+        if given is None or way.owner is None:
+            continue
+        signed_in = way.owner(accounts, given)
+        if signed_in is not None:
+            return signed_in, way
+        if way.unknown:
+            raise NotSignedIn(way.unknown)
+    return None
+
+
+def _bearer(credentials: Credentials) -> str | None:
+    """Return the token of a header. Another kind of `Authorization` is meant for a proxy with a password of its own."""
+    scheme, _rest, secret = credentials.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def _enter_by_password(accounts: Accounts, entry: Entry) -> tuple[User, str]:
+    email, password = entry.values.get("email", ""), entry.values.get("password", "")
+    return accounts.sign_in(email, password, entry.user_agent, entry.client, entry.browser)
+
+
+def _enter_by_link(accounts: Accounts, entry: Entry) -> tuple[User, str]:
+    return accounts.redeem_link(entry.values.get("secret", ""), entry.user_agent, entry.client)
+
+
+TOKEN: Final = Way(
+    name="token",
+    credential=_bearer,
+    owner=Accounts.who_has_token,
+    unknown="This API token is not known. Make one on your account page, or remove the header.",
+    is_for_programs=True,
+)
+SESSION: Final = Way(
+    name="session",
+    credential=lambda credentials: credentials.cookies.get(SESSION_COOKIE) or None,
+    owner=Accounts.who_has_session,
+)
+PASSWORD: Final = Way(
+    name="password",
+    fields=(
+        Field("email", N_("Email"), "email", "username"),
+        Field("password", N_("Password"), "password", "current-password"),
+    ),
+    enter=_enter_by_password,
+    action="user.sign_in",
+    logged=N_("signed in"),
+)
+#: The page of a link is its own: it asks before the link is used up.
+LINK: Final = Way(
+    name="link", enter=_enter_by_link, action="user.sign_in_by_link", logged=N_("signed in by link")
+)
+#: The first by which a request is known counts.
+WAYS: tuple[Way, ...] = (TOKEN, SESSION, PASSWORD, LINK)
