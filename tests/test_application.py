@@ -123,7 +123,6 @@ NAMES_ONE = {
     "models/references.py": "the same",
     "errors.py": "errors of ours still stand in the one tree",
     "servers/local.py": "a bucket that has this name where it was made",
-    "web/errors.py": "a day that is not there has a page of its own",
 }
 
 

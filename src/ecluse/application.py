@@ -151,6 +151,8 @@ class Application:
     sources: str = ""
     #: Filters of its templates: `(language, value) -> text`.
     filters: Mapping[str, str] = field(default_factory=dict)
+    #: How errors of its own are shown, by their code: `(error) -> web.errors.ErrorPage`.
+    errors: Mapping[str, str] = field(default_factory=dict)
     #: Modules of its tables (`catalog.tables.Base`), whose names begin with its own. A folder `migrations` of its
     #: package makes them, see `catalog.migrations_of_applications`.
     rows: tuple[str, ...] = ()
@@ -272,6 +274,7 @@ TYPES: Final[Mapping[str, Any]] = {
     "model_comparison": Callable[..., Any],
     "sources": Callable[..., Any],
     "filters": Callable[..., Any],
+    "errors": Callable[..., Any],
     "rows": ModuleType,
     "owned": Annotated[Any, _is_row],
     "settings": "ecluse.settings:Section",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from datetime import date
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -14,12 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Match, Mount
 
+from ecluse.application import guarded, ours_first, part
 from ecluse.disks import what_is_wrong
 from ecluse.errors import (
     DiskUnusable,
     EcluseError,
     HomeClosed,
-    NoSuchDay,
     NotSignedIn,
     Overloaded,
     TooManyAttempts,
@@ -40,6 +41,15 @@ class ErrorDetail(BaseModel):
     message: str
     reference: str | None = None
     nearest: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class ErrorPage:
+    """How an application shows an error of its own: a template with its context, and what the JSON says beside it."""
+
+    template: str
+    context: Mapping[str, Any]
+    detail: Mapping[str, Any]
 
 
 class ErrorBody(BaseModel):
@@ -120,8 +130,8 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EcluseError)  # noqa: S101 (registered for this class)
     if isinstance(error, NotSignedIn) and not _wants_json(request):
         return _to_sign_in(request)
-    if isinstance(error, NoSuchDay):
-        return _answer_with_days(request, error)
+    if (page := _page_of(error)) is not None:
+        return _answer_with_page(request, error, page)
     if isinstance(error, Overloaded | TooManyAttempts):
         answer = _answer(request, error.status, error.code, str(error))
         answer.headers["retry-after"] = str(error.seconds)
@@ -197,13 +207,23 @@ def _answer(request: Request, status: int, code: str, message: str, reference: s
     )
 
 
-def _answer_with_days(request: Request, error: NoSuchDay) -> Response:
-    nearest = list(error.nearest)
+def _page_of(error: EcluseError) -> ErrorPage | None:
+    """Return how the application that an error belongs to shows it; None where none says so."""
+    for application in ours_first():
+        reference = application.errors.get(error.code, "")
+        show = part(application, "errors", reference) if reference else None
+        if show is not None:
+            with guarded(application, f"errors: {reference}"):
+                page: ErrorPage = show(error)
+                return page
+    return None
+
+
+def _answer_with_page(request: Request, error: EcluseError, page: ErrorPage) -> Response:
     if _wants_json(request):
-        detail = {"code": error.code, "message": str(error), "nearest": nearest}
+        detail = {"code": error.code, "message": str(error), **page.detail}
         return JSONResponse({"error": detail}, error.status)
-    days = [date.fromisoformat(day) for day in nearest]
-    return render(request, "city/no_day.html", {"days": days}, status=error.status)
+    return render(request, page.template, dict(page.context), status=error.status)
 
 
 def _wants_json(request: Request) -> bool:

@@ -120,7 +120,7 @@ def test_other_data_fails_the_job_with_the_way_out(idle: Application, owner: htt
     body = idle.wait_for_job(owner, job)
     assert body["status"] == "failed"
     page = owner.get(f"/jobs/{job}", headers={"Accept-Language": "fr"}).text
-    assert "Écrivez l&#39;exemple ailleurs" in page
+    assert "Écrivez l’exemple ailleurs" in page
 
 
 def test_the_home_page_is_there_while_the_database_of_the_city_is_away(tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def remove_sample(runtime: Runtime, store: ObjectStore, report: Report = unheard
     for n, day in enumerate(days):
         report(0.8 * n / len(days), day.isoformat())
         remove_day(documents, reports_of(runtime), day)
-    report(0.8, "raw")
+    report(0.8, _("raw data"))
     usual = runtime.stores.area("raw")
     runtime.data.delete_prefix(curated_prefix(store, usual, invented=True))
     if latest_day(documents) is None:

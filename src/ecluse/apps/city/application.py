@@ -37,6 +37,7 @@ APPLICATION: Final = Application(
         "alert_cause": "ecluse.apps.city.names:cause_in",
         "source_title": "ecluse.apps.city.names:source_in",
     },
+    errors={"no_such_day": "ecluse.apps.city.pages.errors:no_such_day"},
     hand_over="ecluse.apps.city.rows:hand_over",
     jobs=("ecluse.apps.city.jobs:KINDS", "ecluse.apps.city.sample:KINDS", "ecluse.apps.city.schedule:KINDS"),
     due=("ecluse.apps.city.schedule:queue_due",),

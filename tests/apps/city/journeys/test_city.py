@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
@@ -239,6 +239,37 @@ def test_tiles_of_the_settings_come_from_their_host_and_lie_behind_the_streets(
 
 
 PAGES = ["/city", PLACE, *(f"{PLACE}/{subject}" for subject in SUBJECTS), "/city/arcs/101", "/city/compare"]
+
+
+#: Pairs of cells of a row that lie on one another, and the table itself where a part of it is cut off.
+CUT_OR_COVERED = """
+    table => {
+        const found = table.scrollWidth > table.clientWidth + 1 ? ["cut off"] : [];
+        for (const row of table.querySelectorAll("tbody tr")) {
+            const boxes = [...row.cells].map(cell => {
+                const range = document.createRange();
+                range.selectNodeContents(cell);
+                return range.getBoundingClientRect();
+            });
+            boxes.forEach((a, i) => boxes.slice(i + 1).forEach(b => {
+                if (a.right > b.left && b.right > a.left && a.bottom > b.top + 1 && b.bottom > a.top + 1)
+                    found.push(row.innerText);
+            }));
+        }
+        return found;
+    }
+"""
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
+def test_the_latest_days_are_whole_and_cover_nothing(
+    app: Application, browser: Browser, viewport: ViewportSize
+) -> None:
+    context = browser.new_context(viewport=viewport, locale="fr-FR", timezone_id="Europe/Paris")
+    page = signed_in(context, app, [])
+    page.goto(address(app, "/city?lang=fr"))
+    assert page.locator('.table[aria-label="Derniers jours"]').evaluate(CUT_OR_COVERED) == []
+    context.close()
 
 
 @pytest.mark.thorough("dark-viewport1")

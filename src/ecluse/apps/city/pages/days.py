@@ -458,7 +458,15 @@ def _bikes_kpi(day: Day, say: Words) -> Kpi:
         notes.append(say._("rain %(amount)s", amount=say.qty(rain, "mm", 1)))
     if not notes:
         notes.append(say.ngettext("%(count)s counter", "%(count)s counters", bikes.get("reporting") or 0))
-    return Kpi(term, say.num(total), "", "; ".join(notes))
+    return Kpi(term, say.num(total), "", _joined(notes, say))
+
+
+def _joined(notes: Sequence[str], say: Words) -> str:
+    """Join notes by semicolons, with the blanks that the language has around them."""
+    first, *others = notes
+    for note in others:
+        first = say._("%(first)s; %(second)s", first=first, second=note)
+    return first
 
 
 def _disruptions_kpi(day: Day, say: Words) -> Kpi:
