@@ -113,7 +113,8 @@ def test_every_static_file_is_asked_for_by_its_digest() -> None:
 
 def test_the_stylesheet_styles_no_class_that_no_page_has() -> None:
     css = re.sub(r"/\*.*?\*/|\{[^{}]*\}", " ", (STATIC / "app.css").read_text(), flags=re.DOTALL)
-    pages = " ".join(path.read_text() for path in (*TEMPLATES, *STATIC.glob("*.js")))
+    scripts = [script for folder in (STATIC, *folders("static").values()) for script in folder.glob("*.js")]
+    pages = " ".join(path.read_text() for path in (*TEMPLATES, *scripts))
     pages += " r-low r-medium r-high"  # made by the macro `level`
     styled = set(re.findall(r"\.([a-z][\w-]*)", css))
     assert {name for name in styled if not re.search(rf"(?<![\w-]){name}(?![\w-])", pages)} - {"css"} == set()
