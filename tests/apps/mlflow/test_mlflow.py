@@ -25,7 +25,7 @@ from ecluse import models, tracking
 from ecluse.accounts import SESSION_COOKIE
 from ecluse.apps.mlflow import jobs as work
 from ecluse.apps.mlflow.exporting import MLFLOW, export_run
-from ecluse.apps.mlflow.serving import SignedInAlone, server_environment
+from ecluse.apps.mlflow.serving import SignedInAlone, _refused_place, server_environment
 from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Run, User, now
@@ -33,6 +33,7 @@ from ecluse.errors import MlflowUnavailable, SettingsError
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Secret, Settings
+from ecluse.web.i18n import Words
 from ecluse.work import followed
 from tests.application import KEPT, run_ecluse
 from tests.servers import ObjectServer, free_port
@@ -314,9 +315,56 @@ def test_only_administrators_are_let_in(served: Served) -> None:
         "/ajax-api/3.0/jobs/x",
     ):
         assert served.ask(closed, Authorization=f"Bearer {served.token}")[0] == 404
-    status, page = served.ask("/", Accept="text/html")
-    assert status == 401
-    assert "Connectez-vous" in page
+    for language, said in {"": "Sign in", "fr": "Connectez-vous", "fr-CA,en;q=0.5": "Connectez-vous"}.items():
+        status, page = served.ask("/", Accept="text/html", Accept_Language=language)
+        assert (status, said in page, page.count("<p>")) == (401, True, 1)
+
+
+def test_a_refusal_says_its_own_reason_in_the_language_of_the_pages(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin = runtime.accounts.add("admin@example.org")
+    session = runtime.accounts.open_session(admin.id)
+
+    def ask(method: str = "GET", **headers: str) -> tuple[int, str]:
+        sent: list[Any] = []
+
+        async def inner(scope: Any, receive: Any, send: Any) -> None:
+            sent.append({"status": 200})
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            raise AssertionError
+
+        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": "/",
+            "headers": [(b"accept", b"text/html"), *named],
+        }
+        asyncio.run(SignedInAlone(inner, runtime.accounts, members=False)(scope, receive, send))
+        return sent[0]["status"], sent[-1].get("body", b"").decode()
+
+    cookie = f'broken[]=@"; lang=fr; {SESSION_COOKIE}={session}'
+    assert ask(cookie=cookie)[0] == 200
+    status, page = ask("POST", cookie=cookie, host="here", origin="http://elsewhere")
+    assert (status, "Un autre site a envoyé cette requête." in page, 'lang="fr"' in page) == (403, True, True)
+    runtime.catalog.close()
+    (runtime.settings.home / "catalog.db").write_bytes(b"no database" * 1000)
+    status, page = ask(cookie=cookie)
+    assert status == 503
+    assert "cannot be looked up" in caplog.text
+
+
+@pytest.mark.parametrize("body", [None, b"{", b"[]"])
+def test_what_describes_no_experiment_is_refused_with_its_reason(body: bytes | None) -> None:
+    refusal = _refused_place(body)
+    assert refusal is not None
+    assert (refusal.status, "experiment" in refusal.message) == (400, True)
+    assert Words("fr").phrase(refusal.message) != refusal.message
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from http.cookies import CookieError, SimpleCookie
+from dataclasses import dataclass
+from html import escape
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -23,9 +25,13 @@ from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog.provision import make_schema
 from ecluse.errors import EcluseError, MlflowError, SettingsError
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.settings import Settings, replace_variables
 from ecluse.storage import join_key
 from ecluse.storage.s3 import S3Settings
+from ecluse.web.i18n import Words, choose_language
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -46,9 +52,17 @@ _EXPERIMENTS: Final = "/mlflow/experiments/create"
 _MOST_ASKED: Final = 1_000_000
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
-_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>
-<p>{message}</p><p lang="fr">{french}</p>
+_PAGE: Final = """<!doctype html><html lang="{language}"><meta charset="utf-8"><title>MLflow · Écluse</title>
+<p>{message}</p>
 """
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not handed on: a status of HTTP and a sentence."""
+
+    status: int
+    message: str
 
 
 def serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], None]) -> None:
@@ -64,7 +78,7 @@ def serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], None
 
 
 def make_app(runtime: Runtime, host: str, port: int) -> Application:
-    """MLflow's application with our sign-in before it; the environment of this process is MLflow's from now on.
+    """Make MLflow's application with our sign-in before it; the environment of this process is MLflow's from now on.
 
     Raises: as `serve`.
     """
@@ -79,12 +93,13 @@ def make_app(runtime: Runtime, host: str, port: int) -> Application:
     try:
         initialize_backend_stores(tables, tables, ARTIFACTS)
     except MlflowException as error:
-        raise MlflowError(f"MLflow cannot open its tables: {str(error).splitlines()[0][:300]}") from error
+        reason = str(error).splitlines()[0][:300]
+        raise MlflowError(_("MLflow cannot open its tables: %(reason)s", reason=reason)) from error
     return SignedInAlone(app, runtime.accounts, members=runtime.settings.of(MlflowSettings).members)
 
 
 def server_environment(settings: Settings, tables: str, host: str, port: int) -> dict[str, str | None]:
-    """What MLflow is told: its tables, its files with their keys, the hosts it answers to. None is to be unset.
+    """Return the environment of MLflow: its tables, its files with their keys, the hosts it answers to; None unsets.
 
     Raises:
         SettingsError: the store is neither a folder nor on S3, or cannot be written to.
@@ -105,7 +120,7 @@ def server_environment(settings: Settings, tables: str, host: str, port: int) ->
 
 
 def tables_url(settings: Settings) -> str:
-    """The address of MLflow's tables: a schema of the catalog's PostgreSQL, or a file beside its SQLite.
+    """Return the address of MLflow's tables: a schema of the catalog's PostgreSQL, or a file beside its SQLite.
 
     Raises:
         CatalogUnavailable: the database does not answer, or lets no schema be made.
@@ -116,14 +131,17 @@ def tables_url(settings: Settings) -> str:
 
 
 def _files(settings: Settings) -> dict[str, str | None]:
-    """Where MLflow keeps files, and with which keys."""
+    """Return where MLflow keeps files, and with which keys."""
     parts = urlsplit(settings.store_url)
     if parts.scheme == "file":
         return {"_MLFLOW_SERVER_ARTIFACT_DESTINATION": f"{settings.store_url.rstrip('/')}/{FOLDER}"}
     if parts.scheme != "s3":
         raise SettingsError(
-            f"MLflow is served from a store that is a folder or on S3, not from {settings.store_url}. Serve MLflow by "
-            "itself, and name it in ECLUSE_MLFLOW_URL."
+            _(
+                "MLflow is served from a store that is a folder or on S3, not from %(url)s. Serve MLflow by itself, "
+                "and name it in ECLUSE_MLFLOW_URL.",
+                url=settings.store_url,
+            )
         )
     place = f"s3://{parts.netloc}/{join_key(unquote(parts.path).strip('/'), FOLDER)}"
     s3 = settings.access.of(S3Settings).to_bucket(parts.netloc)
@@ -131,19 +149,19 @@ def _files(settings: Settings) -> dict[str, str | None]:
 
 
 def _keys(s3: S3Settings) -> dict[str, str | None]:
-    """The keys of the store under the names that MLflow's library for S3 reads; without keys, the ambient ones."""
+    """Return the keys of the store under the names that MLflow's library for S3 reads; without keys the ambient."""
     if s3.anonymous:
         raise SettingsError(
-            "MLflow writes into the store, which S3_ANONYMOUS forbids. Set keys, and unset it."
+            _("MLflow writes into the store, which S3_ANONYMOUS forbids. Set keys, and unset it.")
         )
-    told: dict[str, str | None] = {
+    keys: dict[str, str | None] = {
         "AWS_DEFAULT_REGION": s3.region,
         "AWS_REGION": s3.region,
         "MLFLOW_S3_ENDPOINT_URL": s3.endpoint,
     }
     if s3.access_key is None or s3.secret_key is None:
-        return told
-    return told | {
+        return keys
+    return keys | {
         "AWS_ACCESS_KEY_ID": s3.access_key,
         "AWS_SECRET_ACCESS_KEY": str(s3.secret_key),
         "AWS_SESSION_TOKEN": None if s3.session_token is None else str(s3.session_token),
@@ -151,7 +169,7 @@ def _keys(s3: S3Settings) -> dict[str, str | None]:
 
 
 def _hosts(settings: Settings, host: str, port: int) -> tuple[list[str], list[str]]:
-    """The hosts that MLflow answers to, and the origins whose pages may change something."""
+    """Return the hosts that MLflow answers to, and the origins whose pages may change something."""
     named = {*_LOOPBACK, f"[{host}]" if ":" in host else host}
     hosts = [form for name in sorted(named) for form in (name, f"{name}:{port}")]
     origins = [f"http://{name}" for name in hosts]
@@ -190,35 +208,39 @@ class SignedInAlone:
             scope["headers"] = list(_without_secrets(scope["headers"]))
             await self._app(scope, receive, send)
             return
-        await _answer(send, headers, *refusal)
+        await _answer(send, headers, refusal)
 
-    def _refusal(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        """Status and message for who is not let in."""
+    def _refusal(self, method: str, path: str, headers: Mapping[str, str]) -> Refusal | None:
+        """Say why someone is not let in; None for whom is."""
         try:
-            sender = who_asks(self._accounts, Credentials(headers, _cookies(headers.get("cookie", ""))))
+            sender = who_asks(self._accounts, Credentials(headers, _cookies(headers)))
         except EcluseError as error:
-            return error.status, str(error)
+            if error.status >= 500:
+                logger.warning("Who asks MLflow for %s cannot be looked up: %s", path, error)
+            return Refusal(error.status, str(error))
         if sender is None:
-            return 401, (
-                "Sign in to Écluse in this browser, at the same host name, and come back. A program sends an API "
-                "token: MLFLOW_TRACKING_TOKEN=ecluse_…"
+            return Refusal(
+                401,
+                _(
+                    "Sign in to Écluse in this browser, at the same host name, and come back. A program sends an API "
+                    "token: MLFLOW_TRACKING_TOKEN=ecluse_…"
+                ),
             )
         who, way = sender
         if who.user.role != "admin" and not self._members:
-            return 403, "Only administrators may use this MLflow server, as it shows the runs of all."
-        if (
-            not way.is_for_programs
-            and method not in _SAFE
-            and comes_from_elsewhere(headers, {headers.get("host")})
-        ):
-            return 403, "Another site sent this request."
+            return Refusal(
+                403, _("Only administrators may use this MLflow server, as it shows the runs of all.")
+            )
+        is_a_page = not way.is_for_programs
+        if is_a_page and method not in _SAFE and comes_from_elsewhere(headers, {headers.get("host")}):
+            return Refusal(403, _("Another site sent this request."))
         if any(path == closed or path.startswith(f"{closed}/") for closed in CLOSED):
-            return 404, "This part of MLflow is not served here."
+            return Refusal(404, _("This part of MLflow is not served here."))
         return None
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """A whole body; None of one that is too large, or that its sender broke off."""
+    """Read a whole body; None of one that is too large, or that its sender broke off."""
     body: bytes = b""
     while len(body) <= _MOST_ASKED:
         message = await receive()
@@ -231,7 +253,7 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 def _again(body: bytes | None, receive: Receive) -> Receive:
-    """What gives a body that was read once more."""
+    """Return what gives a body once more that was read."""
     waiting = [{"type": "http.request", "body": body or b"", "more_body": False}]
 
     async def once_more() -> Message:
@@ -240,55 +262,60 @@ def _again(body: bytes | None, receive: Receive) -> Receive:
     return once_more
 
 
-def _refused_place(body: bytes | None) -> tuple[int, str] | None:
-    """Why an experiment is not made: MLflow would write files of its runs wherever this machine may, at any address."""
+def _refused_place(body: bytes | None) -> Refusal | None:
+    """Say why an experiment is not made: MLflow would write files of its runs wherever this machine may."""
+    if body is None:
+        return Refusal(400, _("The description of an experiment is cut off, or larger than 1 MB."))
     try:
-        told = json.loads(body or b"{}") if body is not None else None
-    except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
-        return 400, "This is no description of an experiment, in JSON and of at most 1 MB."
-    places = [told[name] for name in ("artifact_location", "artifactLocation") if told.get(name)]
-    if any(
-        not str(place).startswith(ARTIFACTS) or str(place).startswith(f"{ARTIFACTS}/") for place in places
-    ):
-        return (
-            400,
-            f"Files of runs are kept in the store of this server. Leave the place out, or begin it with {ARTIFACTS}",
+        described = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        return Refusal(
+            400, _("This is no description of an experiment in JSON: %(reason)s", reason=str(error))
         )
-    return None
+    if not isinstance(described, dict):
+        return Refusal(400, _("The description of an experiment is an object of JSON; this is none."))
+    places = [described[name] for name in ("artifact_location", "artifactLocation") if described.get(name)]
+    if all(
+        str(place).startswith(ARTIFACTS) and not str(place).startswith(f"{ARTIFACTS}/") for place in places
+    ):
+        return None
+    return Refusal(
+        400,
+        _(
+            "Files of runs are kept in the store of this server. Leave the place out, or begin it with %(place)s",
+            place=ARTIFACTS,
+        ),
+    )
 
 
-def _cookies(header: str) -> dict[str, str]:
+def _cookies(headers: Mapping[str, str]) -> dict[str, str]:
     """Read cookies by their names, the first of a name; one that is written wrongly hides no other."""
     values: dict[str, str] = {}
-    for part in header.split(";"):
-        try:
-            cookie = SimpleCookie(part.strip())
-        except CookieError:
-            continue
-        for name, morsel in cookie.items():
-            values.setdefault(name, morsel.value)
+    for part in headers.get("cookie", "").split(";"):
+        name, _equals, value = part.strip().partition("=")
+        values.setdefault(name, value.strip('"'))
     return values
 
 
 def _without_secrets(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
-    """MLflow gets neither the token nor the session: it has no use for them, and may note what it gets."""
+    """Leave out the token and the session: MLflow has no use for them, and may note what it gets."""
     return ((name, value) for name, value in headers if name not in (b"authorization", b"cookie"))
 
 
-async def _answer(send: Send, headers: Mapping[str, str], status: int, message: str) -> None:
-    """A page for a browser; else JSON in MLflow's form, which its clients show."""
+async def _answer(send: Send, headers: Mapping[str, str], refusal: Refusal) -> None:
+    """Send a page to a browser, in its language; else JSON in MLflow's form, which its clients show."""
     if "text/html" in headers.get("accept", ""):
+        language = choose_language(None, _cookies(headers).get("lang"), headers.get("accept-language", ""))
         kind = b"text/html; charset=utf-8"
-        body = _PAGE.format(message=message, french=_FRENCH.get(status, message))
+        body = _PAGE.format(language=language, message=escape(Words(language).phrase(refusal.message)))
     else:
         kind = b"application/json"
-        body = json.dumps({"error_code": _CODES.get(status, "INTERNAL_ERROR"), "message": message})
-    said = [(b"content-type", kind), (b"cache-control", b"no-store")]
-    if status == 401:
-        said.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": said})
+        code = _CODES.get(refusal.status, "INTERNAL_ERROR")
+        body = json.dumps({"error_code": code, "message": refusal.message})
+    about = [(b"content-type", kind), (b"cache-control", b"no-store")]
+    if refusal.status == 401:
+        about.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": about})
     await send({"type": "http.response.body", "body": body.encode()})
 
 
@@ -297,9 +324,4 @@ _CODES: Final = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "ENDPOINT_NOT_FOUND",
-}
-_FRENCH: Final = {
-    401: "Connectez-vous à Écluse dans ce navigateur, sous le même nom d’hôte, puis revenez.",
-    403: "Seuls les administrateurs peuvent utiliser ce serveur MLflow, car il montre les exécutions de tous.",
-    404: "Cette partie de MLflow n’est pas servie ici.",
 }
