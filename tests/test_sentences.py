@@ -28,6 +28,7 @@ from ecluse.sentences import (
     _,
     from_json,
     listing,
+    ngettext,
     num,
     pack,
     to_json,
@@ -148,6 +149,27 @@ def test_a_document_of_a_stranger_that_was_not_packed_is_refused(beside: object)
 @dataclass(frozen=True)
 class Column:
     reason: str
+
+
+def test_a_sentence_with_a_count_takes_the_form_of_each_language() -> None:
+    forms = ("%(count)s row", "%(count)s rows")
+    for count, english, french in (
+        (0, "0 rows", "0 ligne"),
+        (1, "1 row", "1 ligne"),
+        (1204, "1,204 rows", "1\u00a0204 lignes"),
+    ):
+        made = ngettext(*forms, count)
+        for sentence in (
+            made,
+            from_json(json.loads(json.dumps(to_json(made)))),
+            pickle.loads(pickle.dumps(made)),  # noqa: S301 (our own)
+            copy.copy(made),
+        ):
+            assert (sentence, FRENCH.phrase(sentence)) == (english, french)
+    with pytest.raises(ValueError, match="not a sentence"):
+        from_json({"message": "a", "plural": 3, "values": {}, "count": 2})
+    with pytest.raises(ValueError, match="no count"):
+        from_json({"message": "a", "plural": "b", "values": {}, "count": "2"})
 
 
 def test_a_record_as_a_dict_keeps_the_sentence() -> None:

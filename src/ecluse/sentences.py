@@ -2,6 +2,7 @@
 
     raise ModelNotFound(_("No model %(name)s. See: ecluse models list", name=name))
     report(0.2, _("Reading line %(line)s of %(count)s", line=num(line), count=num(count)))
+    warnings.append(ngettext("%(count)s row is empty.", "%(count)s rows are empty.", empty))
 
 A `Sentence` is a `str`, its English, so it can be printed, compared, logged and sent like any text. A page says it in
 the reader's language with `Words.phrase` (`|phrase` in a template): the French of its message, its numbers with French
@@ -30,26 +31,33 @@ Value = str | int | float
 
 
 class Sentence(str):
-    """A message with values, as English text. `message` is what the translations are listed by."""
+    """A message with values, as English text. `message` is what the translations are listed by.
 
-    __slots__ = ("message", "values")
+    One that depends on a count has the message for several as `plural`, and the count as `number`.
+    """
+
+    __slots__ = ("message", "number", "plural", "values")
 
     message: str
     values: Mapping[str, Value]
+    plural: str
+    number: int
 
-    def __new__(cls, message: str, values: Mapping[str, object]) -> Self:
+    def __new__(cls, message: str, values: Mapping[str, object], plural: str = "", count: int = 1) -> Self:
         """Fill the places of an English message. Raises KeyError where a place has no value."""
         kept = {name: _kept(value) for name, value in values.items()}
-        sentence = super().__new__(cls, fill(message, kept))
+        sentence = super().__new__(cls, fill(plural if plural and count != 1 else message, kept))
         sentence.message = message
         sentence.values = kept
+        sentence.plural = plural
+        sentence.number = count
         return sentence
 
     def __str__(self) -> str:
         return self  # so that the text of an error is still its sentence
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Sentence, (self.message, dict(self.values))
+        return Sentence, (self.message, dict(self.values), self.plural, self.number)
 
 
 class Number(str):
@@ -107,6 +115,11 @@ def _(message: str, /, **values: object) -> str:
     return Sentence(message, values)
 
 
+def ngettext(one: str, many: str, count: int, /, **values: object) -> str:
+    """Make a sentence for a count of which each language has its own forms; `%(count)s` is the count, grouped."""
+    return Sentence(one, {"count": num(int(count)), **values}, many, int(count))
+
+
 def N_(message: str) -> str:  # noqa: N802 (the name gettext tools look for)
     """Mark a message for translation without making a sentence of it yet."""
     return message
@@ -131,10 +144,9 @@ def fill(message: str, values: Mapping[str, object]) -> str:
 def to_json(text: str) -> Any:
     """Return a text as JSON: what it is made of for a sentence, the text itself for any other."""
     if isinstance(text, Sentence):
-        return {
-            "message": text.message,
-            "values": {name: _value_to_json(value) for name, value in text.values.items()},
-        }
+        values = {name: _value_to_json(value) for name, value in text.values.items()}
+        forms = {"plural": text.plural, "count": text.number} if text.plural else {}
+        return {"message": text.message, "values": values, **forms}
     if isinstance(text, Number):
         return {"number": text.value, "form": text.form}
     if isinstance(text, Listing):
@@ -211,7 +223,10 @@ def _text_from_json(value: Any) -> str:
         return value
     if "message" in value:
         values = {str(name): _value_from_json(part) for name, part in value["values"].items()}
-        return Sentence(_checked(value["message"]), values)
+        plural, count = _checked(value.get("plural", "")), value.get("count", 1)
+        if not isinstance(count, int):
+            raise TypeError(f"{count!r} is no count")
+        return Sentence(_checked(value["message"]), values, plural, count)
     if "number" in value:
         return _number_from_json(value["number"], _checked(value["form"]))
     return Listing([_value_from_json(part) for part in value["parts"]], _checked(value["between"]))

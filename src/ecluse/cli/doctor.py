@@ -19,6 +19,7 @@ from ecluse.documents import open_documents
 from ecluse.errors import ApplicationBroken, DiskUnusable, DocumentError, EcluseError, StorageError
 from ecluse.jobs import Jobs
 from ecluse.runtime import Runtime, living_workers, make_home
+from ecluse.sentences import ngettext
 from ecluse.settings import Settings
 from ecluse.storage import open_store
 
@@ -92,7 +93,8 @@ def _check_catalog(settings: Settings) -> Proof:
     try:
         catalog.migrate()
         with catalog.read() as transaction:
-            return Proof(f"version {catalog.version()}, {users.count_users(transaction)} accounts")
+            accounts = ngettext("%(count)s account", "%(count)s accounts", users.count_users(transaction))
+            return Proof(f"version {catalog.version()}, {accounts}")
     finally:
         catalog.close()
 

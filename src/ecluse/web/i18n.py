@@ -147,7 +147,12 @@ class Words:
         if self.language == ENGLISH:
             return str(text)
         if isinstance(text, Sentence):
-            message = _catalogue(self.language).gettext(text.message)
+            catalogue = _catalogue(self.language)
+            message = (
+                catalogue.ngettext(text.message, text.plural, text.number)
+                if text.plural
+                else catalogue.gettext(text.message)
+            )
             values = {name: self._value(value) for name, value in text.values.items()}
             return message % _isolated(values) if message else str(text)
         if isinstance(text, Number | Listing):
@@ -165,7 +170,7 @@ class Words:
 
     def ngettext(self, one: str, many: str, count: int, **values: object) -> str:
         """The sentence for this count; `%(count)s` is the count, grouped."""
-        chosen = _catalogue(self.language).ngettext(one, many, count)
+        chosen = _catalogue(self.language).ngettext(one, many, count) or (one if count == 1 else many)
         return chosen % {"count": self.num(count), **_isolated(values)}
 
     def num(self, value: float | None, digits: int = 0) -> str:
@@ -356,6 +361,9 @@ class _Untranslated(gettext.NullTranslations):
     """Says nothing of a message that the language lacks, which then is English as a whole."""
 
     def gettext(self, message: str) -> str:
+        return ""
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
         return ""
 
 

@@ -11,7 +11,7 @@ from ecluse.apps.city.check import not_taken
 from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.inputs import Inputs
 from ecluse.apps.city.raw import Raw
-from ecluse.sentences import Listing, _, num
+from ecluse.sentences import Listing, _, ngettext, num
 
 Kind = Literal["set_aside", "zones", "not_taken"]
 #: Of the arcs with a position, so many may lie outside every zone. In Paris 36 of 3,348 do (1 %); with the zones of
@@ -66,9 +66,10 @@ def said_of(files: list[str], place: str) -> str:
     if not files:
         return ""
     named = ", ".join(files[:NAMED])
-    return _(
+    return ngettext(
+        "%(count)s file or folder was seen and not taken: %(values)s. See: ecluse city check %(key)s",
         "%(count)s files or folders were seen and not taken: %(values)s. See: ecluse city check %(key)s",
-        count=num(len(files), ","),
+        len(files),
         values=named,
         key=place,
     )

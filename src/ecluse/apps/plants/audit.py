@@ -16,7 +16,7 @@ from ecluse.catalog import audit as record
 from ecluse.catalog.tables import ImageSet, new_id
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
-from ecluse.sentences import _
+from ecluse.sentences import _, ngettext
 
 AUDIT: Final = "plants_audit"
 #: A label with fewer images than this is learned badly, whatever the others have.
@@ -110,10 +110,11 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
             ),
         )
     warnings = [
-        _(
+        ngettext(
+            "Label %(name)s has only %(count)s image; from fewer than %(total)s little is learned.",
             "Label %(name)s has only %(count)s images; from fewer than %(total)s little is learned.",
+            count,
             name=label,
-            count=count,
             total=FEW,
         )
         for label, count in sorted(counts.items())

@@ -16,7 +16,7 @@ from ecluse.catalog.tables import Image, ImageSplit
 from ecluse.errors import DigestMismatch, ObjectNotFound, UnusableImages
 from ecluse.registry import side_by_side
 from ecluse.runtime import Runtime
-from ecluse.sentences import _, num
+from ecluse.sentences import _, ngettext
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ def read_training_data(
         rows_by_digest = images.images_by_digest(transaction, split.set_id, parts)
     if missing := sorted(parts.keys() - rows_by_digest.keys()):
         raise UnusableImages(
-            _(
+            ngettext(
+                "%(count)s image of the split was removed while the training began. Train again.",
                 "%(count)s images of the split were removed while the training began. Train again.",
-                count=num(len(missing), ","),
+                len(missing),
             )
         )
     labels = tuple(manifest["labels"])

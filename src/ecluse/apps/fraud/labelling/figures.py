@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.fraud.labelling.questions import QuestionSet
 from ecluse.intervals import exact, is_telling
-from ecluse.sentences import _
+from ecluse.sentences import _, ngettext
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -118,9 +118,10 @@ def _told(answered: Answered, labels: Mapping[int, int], seed: int) -> LabelFigu
     others = len(labels) - len(answered.labels)
     if not others:
         return found
-    note = _(
+    note = ngettext(
+        "%(count)s label is of a row that was not asked about; these figures do not count it.",
         "%(count)s labels are of rows that were not asked about; these figures do not count them.",
-        count=others,
+        others,
     )
     return LabelFigures(**{**found.__dict__, "notes": (*found.notes, note)})
 

@@ -19,7 +19,7 @@ from ecluse.apps.fraud.performance import (
     read_report,
 )
 from ecluse.apps.fraud.scoring.columns import PROBABILITY, names_of_version
-from ecluse.sentences import _
+from ecluse.sentences import ngettext
 from ecluse.typed_json import read
 
 if TYPE_CHECKING:
@@ -135,5 +135,9 @@ def _warnings(before: AnyReport, labels: int) -> tuple[str, ...]:
         return before.warnings
     return (
         *(warning for warning in before.warnings if not warning.startswith(ROUGH)),
-        _("Measured on %(count)s labels only: figures are rough, and lists show none.", count=labels),
+        ngettext(
+            "Measured on %(count)s label only: figures are rough, and lists show none.",
+            "Measured on %(count)s labels only: figures are rough, and lists show none.",
+            labels,
+        ),
     )

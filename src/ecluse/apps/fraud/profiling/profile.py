@@ -29,7 +29,7 @@ from ecluse.apps.fraud.tables.description import (
 )
 from ecluse.apps.fraud.tables.guesses import Guess, Guesses, guess_roles, guesses_from_dict, with_roles
 from ecluse.apps.fraud.tables.sketches import ColumnSketch, sketch_columns
-from ecluse.sentences import _, num
+from ecluse.sentences import _, ngettext, num
 
 __all__ = ["ColumnProfile", "Guess", "Guesses", "Progress", "Role", "TableProfile", "profile_table"]
 
@@ -80,7 +80,7 @@ def profile_table(
     report = progress or (lambda fraction, message: None)
     report(0.0, _("Counting rows"))
     rows = table.row_count()
-    report(0.1, _("%(count)s rows", count=num(rows, ",")))
+    report(0.1, ngettext("%(count)s row", "%(count)s rows", rows))
     raw = table.sample(sample_rows)
     specs = infer_columns(raw, decimal_comma=table.format.decimal_comma)
     if rows <= WHOLE_ROWS and rows * len(specs) <= WHOLE_CELLS:

@@ -28,7 +28,7 @@ from ecluse.apps.fraud.scoring.reasons import reason_columns
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
-from ecluse.sentences import N_, _, listing, num
+from ecluse.sentences import N_, _, listing, ngettext, num
 
 ReasonsFor = Literal["risky", "all"]
 
@@ -398,7 +398,7 @@ def _say_each(model: FraudModel, feature: Feature, raw: pl.Series, values: list[
     for cell, value in zip(raw.to_list(), values, strict=True):
         gone, text = cell is None, _shown(cell)
         if kind == "missing":
-            said.append(_("%(count)s values missing", count=num(value, ".0f")))
+            said.append(ngettext("%(count)s value missing", "%(count)s values missing", int(value)))
         elif kind in ("sum", "ratio"):
             name = feature.name
             said.append(_("%(name)s missing", name=name) if np.isnan(value) else _amount(name, float(value)))
@@ -432,7 +432,12 @@ def _say_each(model: FraudModel, feature: Feature, raw: pl.Series, values: list[
             said.append(
                 _("%(name)s not seen in training", name=name)
                 if value == 0
-                else _("%(name)s seen %(count)s times in training", name=name, count=num(value, ".0f"))
+                else ngettext(
+                    "%(name)s seen %(count)s time in training",
+                    "%(name)s seen %(count)s times in training",
+                    int(value),
+                    name=name,
+                )
             )
         elif kind == "date":
             said.append(_date_words(name, feature.detail, value))
@@ -480,7 +485,12 @@ def _history_words(kind: str, name: str, customer: str, text: str, value: float)
         return (
             _("%(name)s not seen in training", name=customer)
             if value == 0
-            else _("%(name)s has %(count)s rows in training", name=customer, count=num(value, ".0f"))
+            else ngettext(
+                "%(name)s has %(count)s row in training",
+                "%(name)s has %(count)s rows in training",
+                int(value),
+                name=customer,
+            )
         )
     if kind == "history_since":
         return _(

@@ -21,7 +21,7 @@ from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.meaning import MOST_FRAUD, Meaning, meaning_of, require_meaning, spelled_alike
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import InvalidInput, UnusableTarget
-from ecluse.sentences import N_, _, listing, num
+from ecluse.sentences import N_, _, listing, ngettext, num
 
 BATCH_ROWS = 50_000
 REPEATING = 0.8
@@ -92,7 +92,7 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
     for batch in table.batches(max(1, min(BATCH_ROWS, BATCH_VALUES // len(table.columns)))):
         parts.append(parse_columns(batch, wanted))
         done += batch.height
-        clock.say("read", 0.02, _("%(count)s rows read", count=num(done, ",")), always=False)
+        clock.say("read", 0.02, ngettext("%(count)s row read", "%(count)s rows read", done), always=False)
     frame = pl.concat(parts)
     del parts
     frame, labels, meaning, warnings = _labelled(frame, plan)
@@ -131,9 +131,10 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
     untimed = 0 if times is None else int(np.isnan(times).sum())
     if untimed:
         warnings.append(
-            _(
+            ngettext(
+                '%(count)s row has no readable "%(column)s" and counts as the earliest.',
                 '%(count)s rows have no readable "%(column)s" and count as the earliest.',
-                count=num(untimed, ","),
+                untimed,
                 column=plan.time_column,
             )
         )
@@ -306,9 +307,10 @@ def _labelled(
     warnings = []
     if unlabelled:
         warnings.append(
-            _(
+            ngettext(
+                "%(count)s row without a value of %(column)s was left out.",
                 "%(count)s rows without a value of %(column)s were left out.",
-                count=num(unlabelled, ","),
+                unlabelled,
                 column=plan.target,
             )
         )
@@ -333,9 +335,10 @@ def _labelled(
         )
     if labels.sum() < FEW_POSITIVES:
         warnings.append(
-            _(
+            ngettext(
+                "Only %(count)s row is fraud: every figure is uncertain, see the intervals.",
                 "Only %(count)s rows are fraud: every figure is uncertain, see the intervals.",
-                count=labels.sum(),
+                int(labels.sum()),
             )
         )
     return known.drop(plan.target), labels, meaning, tuple(warnings)

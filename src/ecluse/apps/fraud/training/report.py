@@ -62,7 +62,7 @@ from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.preparation import Prepared
 from ecluse.apps.fraud.training.record import library_versions
 from ecluse.apps.fraud.training.search import Blend, SearchResult
-from ecluse.sentences import _, num
+from ecluse.sentences import _, ngettext, num
 
 MOST_DRIFTS = 20
 # Alerts come in bursts: so many times the number asked for is more than a burst.
@@ -366,7 +366,11 @@ def _warnings(measured: MeasuredRows, baseline: Baseline, warned: Sequence[str])
         )
     if measured.part == "test" and int(labels.sum()) < FEW_POSITIVES:
         warnings.append(
-            _("The test part holds only %(count)s frauds; see the intervals.", count=int(labels.sum()))
+            ngettext(
+                "The test part holds only %(count)s fraud; see the intervals.",
+                "The test part holds only %(count)s frauds; see the intervals.",
+                int(labels.sum()),
+            )
         )
     return warnings
 
