@@ -207,7 +207,7 @@ def test_a_flat_folder_without_any_day_says_which_files_were_seen(runtime: Runti
     flat.mkdir()
     (flat / "counts.csv").write_text("a;b\n1;2\n")
     with workflows.open_city(runtime, str(flat)) as city:
-        with pytest.raises(NoRawData, match=r"1 files or folders were seen and not taken: counts\.csv"):
+        with pytest.raises(NoRawData, match=r"1 file or folder was seen and not taken: counts\.csv"):
             workflows.run_day(city, FIRST, run="test")
         (flat / "batch").mkdir()
         (flat / "batch/comptages.csv").write_text("a;b\n1;2\n")
