@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ecluse.application import guarded, parts
-from ecluse.catalog import files, users
+from ecluse.catalog import files, jobs, users
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.storage import ObjectStore, is_within
-from ecluse.work import cancel_job, kind_of
+from ecluse.work import cancel_job, kind_of, kinds
 
 #: Folders of each store in which what a user has lies, below the user's id.
 OWNED: Final = ("user_data", "user_models")
@@ -147,6 +147,8 @@ def _hand_over(runtime: Runtime, user: User) -> None:
     with runtime.catalog.write() as transaction:
         heir = users.first_administrator(transaction)
         if heir is not None and heir.id != user.id:
+            of_installation = [name for name, kind in kinds().items() if kind.is_of_installation]
+            jobs.give_to(transaction, user.id, heir.id, of_installation)
             for application, hand_over in parts("hand_over"):
                 with guarded(application, "hand_over"), transaction.begin_nested():
                     hand_over(transaction, user.id, heir.id)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from ecluse.accounts.base import AccountsBase, digest, end_everything, locked_user
 from ecluse.accounts.sessions import MAX_EMAIL
-from ecluse.catalog import Transaction, attempts, audit, users
+from ecluse.catalog import Transaction, attempts, audit, jobs, users
 from ecluse.catalog.tables import AuditEntry, User, now
 from ecluse.errors import Forbidden, InvalidCredentials, InvalidInput
 from ecluse.hashing import hash_password
@@ -218,6 +218,7 @@ class People(AccountsBase):
             user = locked_user(transaction, email)
             users.expect_another_administrator(transaction, user)
             audit.record(transaction, by, "user.remove", user.email, id=user.id)
+            jobs.forget_ended_of(transaction, user.id)
             users.remove_user(transaction, user.id)
 
     def _add(self, new: _NewAccount, *, admission: Admission = "open", secret: str = "") -> User:

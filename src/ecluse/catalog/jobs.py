@@ -162,6 +162,17 @@ def forget(transaction: Transaction, job_ids: Collection[str]) -> None:
     transaction.execute(delete(JobRow).where(JobRow.id.in_(job_ids)))
 
 
+def forget_ended_of(transaction: Transaction, user_id: str) -> None:
+    """Remove the records of a user's jobs that have ended: their titles are names of files and models."""
+    transaction.execute(delete(JobRow).where(JobRow.user_id == user_id, JobRow.status.not_in(ACTIVE)))
+
+
+def give_to(transaction: Transaction, user_id: str, heir_id: str, kinds: Collection[str]) -> None:
+    """Let jobs of these kinds that wait or run go on in the name of another user."""
+    mine = (JobRow.user_id == user_id, JobRow.kind.in_(kinds), JobRow.status.in_(ACTIVE))
+    transaction.execute(update(JobRow).where(*mine).values(user_id=heir_id))
+
+
 def forget_ended(transaction: Transaction, age: timedelta) -> int:
     """Remove the records of jobs that ended longer ago than this; how many."""
     limit = moment(-int(age.total_seconds()))

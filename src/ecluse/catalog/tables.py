@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    Connection,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -21,17 +21,14 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    and_,
     case,
-    event,
     literal,
     null,
     select,
     text,
 )
-from sqlalchemy import inspect as state_of
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Mapped, Mapper, column_property, mapped_column, relationship
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
 from ecluse.catalog.base import Base as Base
 from ecluse.catalog.base import SentenceText as SentenceText
@@ -41,6 +38,9 @@ from ecluse.catalog.base import new_id as new_id
 from ecluse.catalog.base import now as now
 from ecluse.catalog.filed import LONGEST_NAME, FileKind, HasFile, of_file
 from ecluse.catalog.filed import File as File
+from ecluse.catalog.of_work import ERROR, HAS_WORK, STATUS
+from ecluse.catalog.of_work import OfWork as OfWork
+from ecluse.catalog.of_work import Work as Work
 from ecluse.sentences import _
 
 #: What a row without a file says of its address and its bytes.
@@ -120,45 +120,8 @@ class Attempt(Base):
     free_at: Mapped[float] = mapped_column(Float(53), index=True)
 
 
-class Work(Base):
-    """A piece of work that a person asked for. It has the id of the row it serves, or of the rows.
-
-    `status`: queued, running, done, failed, cancelled. `job_id` is the job that does it; none where a program at a
-    terminal does. `final`: what it makes is being published, or is: it can no longer be cancelled. `catalog.work`
-    alone writes it.
-    """
-
-    __tablename__ = "work"
-    __table_args__ = (
-        Index(
-            "ix_work_active",
-            "status",
-            sqlite_where=text("status IN ('queued', 'running')"),
-            postgresql_where=text("status IN ('queued', 'running')"),
-        ),
-    )
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    status: Mapped[str] = mapped_column(String(16), default="queued")
-    job_id: Mapped[str | None] = mapped_column(String(100), index=True)
-    final: Mapped[bool] = mapped_column(default=False)
-    error: Mapped[str | None] = mapped_column(SentenceText)
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-
-
-class OfWork:
-    """A row that was made for a piece of work; how that stands is read from the row of `work` with the same id.
-
-    What a constructor is given of it is how the work begins. From then on `catalog.work` changes it.
-    """
-
-    if TYPE_CHECKING:
-        status: Mapped[str]
-        job_id: Mapped[str | None]
-        error: Mapped[str | None]
-        started_at: Mapped[datetime | None]
-        finished_at: Mapped[datetime | None]
+#: What is said of a table whose reading a person stopped.
+READING_STOPPED: Final = _("Reading it was stopped on request. Upload it again.")
 
 
 class Dataset(OfWork, HasFile, Base):
@@ -180,11 +143,29 @@ class Dataset(OfWork, HasFile, Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_used_at: Mapped[datetime] = mapped_column(default=now)
 
+    STATE = "state", {"profiling": "queued", "ready": "done", "failed": "failed"}
     FILE = FileKind("datasets", kind="uploads", application="fraud", counted=True, place=1)
     key = of_file("key", "")
     url = of_file("url", "")
     size_bytes = of_file("size_bytes", 0)
     sha256 = of_file("sha256", "")
+
+    @classmethod
+    def work_values(cls) -> dict[str, ColumnElement[Any]]:
+        """Say of a table that was read that it is ready, whatever became of reading it once more."""
+        was_read = cls.rows.is_not(None)
+        state = case(
+            (STATUS.in_(("queued", "running")), "profiling"),
+            (STATUS == "done", "ready"),
+            (was_read, "ready"),
+            else_="failed",
+        )
+        error = case(
+            (STATUS == "cancelled", literal(READING_STOPPED, Work.error.type)),
+            (and_(~HAS_WORK, was_read), None),
+            else_=ERROR,
+        )
+        return {**super().work_values(), "state": state, "error": error}
 
     @classmethod
     def names(cls) -> Select[*tuple[Any, ...]]:
@@ -749,70 +730,3 @@ class RunMetric(Base):
     step: Mapped[int] = mapped_column(primary_key=True)
     value: Mapped[float]
     at: Mapped[datetime] = mapped_column(default=now)
-
-
-# How the work of a row stands
-
-
-#: What a row says of its work, and how that begins.
-_BEGINNING: Final[dict[str, Any]] = {
-    "status": "queued",
-    "job_id": None,
-    "error": None,
-    "started_at": None,
-    "finished_at": None,
-}
-_STATUS_OF_STATE: Final = {"profiling": "queued", "ready": "done", "failed": "failed"}
-#: What is said of a table whose reading a person stopped.
-READING_STOPPED: Final = _("Reading it was stopped on request. Upload it again.")
-
-
-def _read_from_work(kind: Any, name: str, value: Any) -> None:
-    """Let rows of a class read `value` of their work under this name; a stored row does not take another."""
-    found = select(value).where(Work.id == kind.id).correlate_except(Work).scalar_subquery()
-    setattr(kind, name, column_property(found, expire_on_flush=False))
-
-    @event.listens_for(getattr(kind, name), "set")
-    def refuse(row: Any, *_: Any) -> None:
-        if state_of(row).persistent:
-            raise TypeError(f"{kind.__name__}.{name} is that of its work; use catalog.work")
-
-
-def _begin_work(mapper: Mapper[Any], connection: Connection, row: Any) -> None:
-    """Give a row that is inserted its row of work, as its constructor was told."""
-    if isinstance(row, Dataset):
-        if "state" in row.__dict__:
-            set_committed_value(row, "status", _STATUS_OF_STATE[row.state])
-        else:
-            set_committed_value(row, "state", "profiling")
-    for name, value in _BEGINNING.items():
-        if name not in row.__dict__:
-            set_committed_value(row, name, value)
-    values = {name: getattr(row, name) for name in ("id", "user_id", *_BEGINNING)}
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    # Several rows may be made for one piece of work, such as a run and what was learned in it.
-    connection.execute(
-        dialect.insert(Work).values(**values, final=False).on_conflict_do_nothing(index_elements=["id"])
-    )
-
-
-for _kind in (Dataset, Prediction, Inspection, Run):
-    for _name in _BEGINNING:
-        if _name != "error" or _kind is not Dataset:
-            _read_from_work(_kind, _name, getattr(Work, _name))
-    event.listen(_kind, "after_insert", _begin_work)
-_read_from_work(
-    Dataset,
-    "state",
-    case(
-        (Work.status.in_(("queued", "running")), "profiling"),
-        (Work.status == "done", "ready"),
-        (Dataset.rows.is_not(None), "ready"),
-        else_="failed",
-    ),
-)
-_read_from_work(
-    Dataset,
-    "error",
-    case((Work.status == "cancelled", literal(READING_STOPPED, Work.error.type)), else_=Work.error),
-)

@@ -1,6 +1,6 @@
 """Record how the work that people asked for stands: queued, running, done, failed or cancelled.
 
-A row of work is made with the row it serves (`tables.OfWork`), in the transaction that queues its job. A job that is
+A row of work is made with the row it serves (`of_work.OfWork`), in the transaction that queues its job. A job that is
 claimed sets its work running, and a job that ends ends it, in the same transaction (`catalog.jobs`); what an
 application makes is recorded in the transaction that calls `finish`. So nothing is left to be reconciled, but for work
 whose job vanished, and for versions that were being published when their job ended (`models.settle_ended`).
@@ -15,13 +15,12 @@ from sqlalchemy import ColumnElement, Select, case, delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.clock import moment
-from ecluse.catalog.tables import JobRow, Work
+from ecluse.catalog.of_work import JOB_GONE, Work
+from ecluse.catalog.tables import JobRow
 from ecluse.sentences import _
 
 ACTIVE: Final = ("queued", "running")
 STATUSES: Final = (*ACTIVE, "done", "failed", "cancelled")
-#: What is said of work whose job has no record any more.
-JOB_GONE: Final = _("Its job is gone. Ask for it again.")
 Row = TypeVar("Row")
 
 
