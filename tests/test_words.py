@@ -30,6 +30,7 @@ PARTS = (
     "documents",
     "migration",
     "models",
+    "moving",
     "servers",
     "serving",
     "storage",

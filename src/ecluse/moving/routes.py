@@ -16,7 +16,7 @@ from ecluse.storage import LONG_PATIENCE, ObjectStore, Stores, area_of, is_withi
 
 
 def described(settings: Settings) -> dict[str, Any]:
-    """Where each part of a home is, as it may be shown and kept: no password and no key."""
+    """Say where each part of a home is, as it may be shown and kept: no password and no key."""
     return {
         "database": without_password(settings.database_url),
         "documents": settings.documents.place,
@@ -26,10 +26,10 @@ def described(settings: Settings) -> dict[str, Any]:
     }
 
 
-def is_described(settings: Settings, told: dict[str, Any]) -> bool:
-    """Whether these are the settings of the home that was described; from which machine does not matter."""
+def is_described(settings: Settings, description: dict[str, Any]) -> bool:
+    """Return whether these are the settings of the home that was described; from which machine does not matter."""
     mine = described(settings)
-    return all(mine[name] == told.get(name) for name in ("database", "documents", "stores"))
+    return all(mine[name] == description.get(name) for name in ("database", "documents", "stores"))
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Route:
     takes: Callable[[str], bool]
 
     def moved(self, url: str) -> str | None:
-        """The address at the destination of what is at this one at the source; None for what goes another way."""
+        """Return the address at the destination of what is at this one; None for what goes another way."""
         key = self.source.key_of(url)
         return self.destination.url_of(key) if key is not None and self.takes(key) else None
 
 
 def routes(source: Runtime, destination: Runtime) -> list[Route]:
-    """The ways of all objects. What both homes keep in the same place stays there, and has none.
+    """Return the ways of all objects. What both homes keep in the same place stays there, and has none.
 
     Raises:
         MoveRefused: two stores share a part, or have one address at two servers.
@@ -89,18 +89,18 @@ class BothStores(Stores):
         self._of(url).make_folder(url)
 
     def _of(self, url: str) -> Stores:
-        wanted = url.rstrip("/")
+        target = url.rstrip("/")
         roots = [store.url.rstrip("/") for store in self._destination.areas().values()]
-        is_there = any(wanted == root or is_within(wanted, root) for root in roots)
+        is_there = any(target == root or is_within(target, root) for root in roots)
         return self._destination if is_there else self._source
 
 
 def _taking(ours: dict[Area, ObjectStore], areas: list[Area], *, raw_follows: bool) -> Callable[[str], bool]:
-    """Which keys of a store go a way: those of its areas, where others that share the store go elsewhere."""
+    """Tell which keys of a store go a way: those of its areas, where others that share the store go elsewhere."""
     store = ours[areas[0]]
     root = store.url.rstrip("/")
     sharing = [area for area in AREAS if ours[area].url.rstrip("/") == root]
-    nested = [one.url.rstrip("/") for one in ours.values() if is_within(one.url.rstrip("/"), root)]
+    nested = [other.url.rstrip("/") for other in ours.values() if is_within(other.url.rstrip("/"), root)]
     elsewhere = [area for area in sharing if area not in areas]
     keeps_unknown = not elsewhere or "data" in areas or ("data" not in sharing and areas[0] == sharing[0])
 
@@ -117,7 +117,7 @@ def _taking(ours: dict[Area, ObjectStore], areas: list[Area], *, raw_follows: bo
 
 
 def _follows_data(ours: dict[Area, ObjectStore], theirs: dict[Area, ObjectStore]) -> bool:
-    """Whether raw data lies in its folder of the data on both sides, and so goes the way of the data."""
+    """Return whether raw data lies in its folder of the data on both sides, and so goes the way of the data."""
     return all(
         stores["raw"].url.rstrip("/") == f"{stores['data'].url.rstrip('/')}/raw" for stores in (ours, theirs)
     )
@@ -129,11 +129,11 @@ def _is_same_place(source: Runtime, destination: Runtime, here: str, there: str)
 
 
 def _server(settings: Settings, url: str) -> object:
-    """The server behind an address, as far as the settings say which."""
+    """Return the server behind an address, as far as the settings say which."""
     scheme = scheme_of(url)
     return None if scheme is None else scheme.server(url, settings.access)
 
 
 def _area_url(settings: Settings, area: Area) -> str:
-    found = settings.area_url(area)
-    return found if found is not None else f"{settings.area_url('data')}/raw"
+    url = settings.area_url(area)
+    return url if url is not None else f"{settings.area_url('data')}/raw"
