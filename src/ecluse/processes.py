@@ -67,7 +67,8 @@ def is_gone(label: str) -> bool | None:
 
 
 @functools.cache
-def _boot() -> str:
+def boot_id() -> str:
+    """Return the id of this machine's boot; empty where the system has none."""
     try:
         return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -80,7 +81,7 @@ def _place() -> tuple[str, str]:
         pids, times = ((_PROC / "self/ns" / name).readlink() for name in ("pid", "time"))
     except OSError:
         return "", ""
-    return _boot(), f"{pids} {times}"
+    return boot_id(), f"{pids} {times}"
 
 
 def _has_started(pid: int, started: int) -> bool | None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ecluse.errors import EcluseError
-from ecluse.storage import Cache, ObjectStore, cache, open_store
+from ecluse.storage import Cache, ObjectStore, open_store
+from ecluse.storage.cache.cache import PATIENCE
 
 
 class WatchedStore:
@@ -44,20 +45,19 @@ class WatchedStore:
 
 
 def main() -> None:
-    told: dict[str, Any] = json.loads(sys.stdin.readline())
-    if "patience" in told:
-        cache.PATIENCE = timedelta(seconds=told["patience"])
-    store = WatchedStore(open_store(told["store"]), Path(told["log"]), told.get("delay", 0.0))
-    kept = Cache(Path(told["cache"]), told["bound"])
+    order: dict[str, Any] = json.loads(sys.stdin.readline())
+    store = WatchedStore(open_store(order["store"]), Path(order["log"]), order.get("delay", 0.0))
+    patience = timedelta(seconds=order["patience"]) if "patience" in order else PATIENCE
+    kept = Cache(Path(order["cache"]), order["bound"], patience)
     print("ready", flush=True)
     sys.stdin.readline()
-    for verb, key, sha256, size, destination in told["tasks"]:
+    for verb, key, sha256, size, destination in order["tasks"]:
         try:
             fetched = getattr(kept, verb)(store, key, sha256, size, Path(destination))
             print(json.dumps({"from_cache": fetched.from_cache, "replaced": fetched.replaced}), flush=True)
         except EcluseError as error:
             print(json.dumps({"error": error.code, "message": str(error)}), flush=True)
-        if told.get("forget"):
+        if order.get("forget"):
             os.unlink(destination)
 
 

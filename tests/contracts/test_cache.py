@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -25,6 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecluse import processes
 from ecluse.errors import DigestMismatch, DiskFull, InvalidInput, ObjectNotFound
 from ecluse.settings import Settings
 from ecluse.storage import Cache, Fetched, ObjectStore, Stored, open_store
@@ -441,6 +443,21 @@ def test_what_others_left_unfinished_is_removed_once_it_is_old(
     assert fetch(cache, memory, stored, tmp_path / "out") == MISS
     assert [path.name for path in folder.glob(".*.part")] == [new.name]
     assert cache.used_bytes == 2500
+
+
+def test_what_a_process_left_is_removed_though_another_has_its_number_by_now(
+    memory: ObjectStore, cache: Cache, tmp_path: Path
+) -> None:
+    """Numbers of processes are given out again: the moment it was started tells them apart."""
+    folder = tmp_path / "cache" / "sha256" / "ab"
+    folder.mkdir(parents=True)
+    this = processes.Process.current()
+    labels = {"gone": dataclasses.replace(this, started=this.started - 1).label, "running": this.label}
+    parts = {name: folder / f".{'a' * 16}.{label}.{'c' * 32}.part" for name, label in labels.items()}
+    for path in parts.values():
+        path.write_bytes(b"x" * 1000)
+    assert fetch(cache, memory, memory.put("m", b"x" * 1500), tmp_path / "out") == MISS
+    assert {name: path.exists() for name, path in parts.items()} == {"gone": False, "running": True}
 
 
 def test_what_was_removed_by_hand_does_no_harm(memory: ObjectStore, cache: Cache, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Lock files between processes, for as long as the process that holds them lives."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+#: Seconds between two attempts to take a lock.
+LOOK: Final = 0.02
+NO_LOCK: Final = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK}
+
+
+def lock_file(path: Path, wait: Callable[[], bool]) -> int | None:
+    """Wait in short looks: a signal, or what `wait` raises, ends the wait in any thread."""
+    while True:
+        lock, is_locked = os.open(path, os.O_RDWR | os.O_CREAT, 0o600), False
+        try:
+            while not is_won(lock):
+                if not wait():
+                    return None
+                time.sleep(LOOK)
+            # Who held it before has removed it under this process's hands; then another one counts.
+            is_locked = is_file(path, lock)
+            if is_locked:
+                return lock
+        finally:
+            if not is_locked:
+                os.close(lock)
+
+
+def is_won(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def remove_unheld(path: Path) -> None:
+    """Remove the lock of a process that was killed."""
+    try:
+        lock = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        if is_won(lock) and is_file(path, lock):
+            path.unlink()
+    except OSError as error:
+        if error.errno not in NO_LOCK:
+            raise
+    finally:
+        os.close(lock)
+
+
+def is_file(path: Path, opened: int) -> bool:
+    """True if the name still points at the open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(opened))
+    except FileNotFoundError:
+        return False
