@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ecluse.errors import InvalidKey, KeyConflict, ObjectNotFound, StoreUnavailable
-from ecluse.storage import ObjectStore, open_store, posix
+from ecluse.storage import ObjectStore, folders, open_store, posix
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_a_disk_without_room_says_so(tmp_path: Path) -> None:
         Path("/dev/full").open("wb", buffering=0) as full,
         pytest.raises(OSError, match="No space") as caught,
     ):
-        posix._write(full.fileno(), b"x")
+        folders.write_all(full.fileno(), b"x")
     backend = posix.PosixBackend(tmp_path, "file:///x/")
     with pytest.raises(StoreUnavailable, match="full"), backend._reported("a"):
         raise caught.value
@@ -302,3 +302,12 @@ def test_a_slow_writer_is_not_cleaned_away(store: ObjectStore) -> None:
     go_on.set()
     writer.join()
     assert store.get("slow") == b"ab"
+
+
+def test_a_lock_that_fails_is_not_taken_for_a_file_system_without_locks(tmp_path: Path) -> None:
+    """Only what says that there are no locks is passed over; here the descriptor is none any more."""
+    with (tmp_path / "a").open("wb") as file:
+        closed = file.fileno()
+        assert folders.lock(closed)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        folders.lock(closed)

@@ -12,7 +12,6 @@ import asyncio
 import builtins
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import stat
@@ -20,7 +19,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -39,15 +38,27 @@ from ecluse.errors import (
 from ecluse.sentences import _
 from ecluse.settings.schemes import signing_forms
 from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo, StaleUploads
+from ecluse.storage.folders import (
+    ATTRIBUTES,
+    FILE,
+    FOLDER,
+    NO_LINKS,
+    PARTIAL,
+    SUFFIX,
+    batches,
+    begin_flushing,
+    entries_of,
+    identity,
+    info_of,
+    is_hidden,
+    left_behind,
+    lock,
+    make_folder,
+    status_of,
+    walk,
+    write_all,
+)
 
-#: How the hidden file of a write begins and ends; no key may look like one.
-_PARTIAL: Final = ".ecluse-"
-_SUFFIX: Final = ".part"
-_ATTRIBUTES: Final = ".attributes"
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-#: Bytes that are gathered before they are written.
-_BATCH: Final = 1024 * 1024
 #: How often a folder is made again that is deleted while a write needs it.
 _TURNS: Final = 100
 
@@ -66,7 +77,7 @@ class PosixBackend:
             self._writing(path, create_only=create_only, attributes=attributes) as file,
             self._reported(path),
         ):
-            _write(file, data)
+            write_all(file, data)
 
     def put_stream(
         self,
@@ -80,8 +91,8 @@ class PosixBackend:
         with self._writing(path, attributes=attributes) as file:
             for chunk in source():
                 with self._reported(path):
-                    _write(file, chunk)
-                    _begin_flushing(file, at, len(chunk))
+                    write_all(file, chunk)
+                    begin_flushing(file, at, len(chunk))
                 at += len(chunk)
 
     async def put_stream_async(
@@ -90,9 +101,9 @@ class PosixBackend:
         writing = self._writing(path, attributes=attributes)
         file = await asyncio.to_thread(writing.__enter__)
         try:
-            async for batch in _batches(chunks):
+            async for batch in batches(chunks):
                 with self._reported(path):
-                    await asyncio.to_thread(_write, file, batch)
+                    await asyncio.to_thread(write_all, file, batch)
         except BaseException as error:
             writing.__exit__(type(error), error, error.__traceback__)
             raise
@@ -116,9 +127,7 @@ class PosixBackend:
         limit, total = time.time() - older_than.total_seconds(), StaleUploads(0, 0)
         with self._reported(prefix or "/"):
             for path, _rest, names, folder in os.fwalk(self._root / prefix):
-                sizes = [
-                    _left_behind(folder, name, limit, remove=remove) for name in names if _is_hidden(name)
-                ]
+                sizes = [left_behind(folder, name, limit, remove=remove) for name in names if is_hidden(name)]
                 stale_sizes = [size for size in sizes if size is not None]
                 total += StaleUploads(len(stale_sizes), sum(stale_sizes))
                 if stale_sizes and remove:
@@ -139,11 +148,11 @@ class PosixBackend:
 
     def head(self, path: str) -> ObjectInfo:
         with self._opened(path) as file:
-            return _info(path, os.fstat(file))
+            return info_of(path, os.fstat(file))
 
     def attributes(self, path: str) -> dict[str, str]:
         with self._opened(path) as file:
-            recorded = self._root / _ATTRIBUTES / _identity(os.fstat(file))
+            recorded = self._root / ATTRIBUTES / identity(os.fstat(file))
         with self._reported(path):
             try:
                 record = json.loads(recorded.read_bytes())
@@ -165,7 +174,7 @@ class PosixBackend:
                 folder = self._folder(prefix)
             except (FileNotFoundError, NotADirectoryError):
                 return
-            yield from _walk(folder, f"{prefix}/" if prefix else "", after)
+            yield from walk(folder, f"{prefix}/" if prefix else "", after)
 
     def local_path(self, path: str) -> Path | None:
         with self._opened(path):
@@ -179,7 +188,7 @@ class PosixBackend:
                 return []
             try:
                 names = [
-                    name for name, entry in _entries(folder, prefix) if entry.is_dir(follow_symlinks=False)
+                    name for name, entry in entries_of(folder, prefix) if entry.is_dir(follow_symlinks=False)
                 ]
             finally:
                 os.close(folder)
@@ -224,11 +233,11 @@ class PosixBackend:
     ) -> Iterator[int]:
         """Yield a hidden file open for writing, which becomes `path` when the block ends without an error."""
         *folders, name = path.split("/")
-        if folders[:1] == [_ATTRIBUTES] or any(map(_is_hidden, path.split("/"))):
+        if folders[:1] == [ATTRIBUTES] or any(map(is_hidden, path.split("/"))):
             raise InvalidKey(
                 _("Key %(key)s is one that a folder keeps for itself. Choose another name.", key=repr(path))
             )
-        hidden = f"{_PARTIAL}{os.getpid()}-{uuid.uuid4().hex}{_SUFFIX}"
+        hidden = f"{PARTIAL}{os.getpid()}-{uuid.uuid4().hex}{SUFFIX}"
         with self._reported(path):
             folder, file = self._create_hidden(folders, hidden)
         published = False
@@ -236,18 +245,19 @@ class PosixBackend:
             yield file
             with self._reported(path):
                 os.fsync(file)
-                identity = _identity(os.fstat(file))
+                attributes_name = identity(os.fstat(file))
                 if attributes:
-                    self._record(identity, path, attributes)
+                    self._record(attributes_name, path, attributes)
                 try:
                     self._publish(folder, hidden, name, path, create_only=create_only)
                     published = True
                 finally:
                     if attributes and not published:
-                        self._forget(identity)
+                        self._forget(attributes_name)
                 os.fsync(folder)
         finally:
             if create_only or not published:
+                # What cannot be removed now, a clean-up removes: it is hidden, and its writer is gone.
                 with contextlib.suppress(OSError):
                     os.unlink(hidden, dir_fd=folder)
             os.close(file)
@@ -270,20 +280,19 @@ class PosixBackend:
                 if not isinstance(error, FileNotFoundError) or turn == _TURNS - 1:
                     raise
             else:
-                with contextlib.suppress(OSError):  # a file system without locks: a clean-up goes by time
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file)
                 return folder, file
         raise AssertionError("the last turn returns or raises")
 
     def _publish(self, folder: int, hidden: str, name: str, path: str, *, create_only: bool) -> None:
         """Give the hidden file its name."""
-        existing = _stat(folder, name)
+        existing = status_of(folder, name)
         if existing is not None and stat.S_ISDIR(existing.st_mode):
             raise self._conflict(path)
         if not create_only:
             os.replace(hidden, name, src_dir_fd=folder, dst_dir_fd=folder)
             if existing is not None:
-                self._forget(_identity(existing))
+                self._forget(identity(existing))
             return
         try:
             os.link(hidden, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
@@ -292,7 +301,7 @@ class PosixBackend:
                 _("%(key)s is already stored in %(store)s.", key=repr(path), store=self.url)
             ) from error
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             raise ConditionalWritesMissing(
                 _(
@@ -302,33 +311,33 @@ class PosixBackend:
                 )
             ) from error
 
-    def _record(self, identity: str, path: str, attributes: Mapping[str, str]) -> None:
+    def _record(self, name: str, path: str, attributes: Mapping[str, str]) -> None:
         """Write attributes under the name of the file that is about to appear."""
-        folder = self._root / _ATTRIBUTES
+        folder = self._root / ATTRIBUTES
         folder.mkdir(exist_ok=True)
-        partial = folder / f"{_PARTIAL}{os.getpid()}-{uuid.uuid4().hex}{_SUFFIX}"
+        partial = folder / f"{PARTIAL}{os.getpid()}-{uuid.uuid4().hex}{SUFFIX}"
         try:
             with partial.open("x", encoding="utf-8") as file:
                 json.dump({"path": path, "attributes": dict(attributes)}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(folder / identity)
+            partial.replace(folder / name)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _forget(self, identity: str) -> None:
-        (self._root / _ATTRIBUTES / identity).unlink(missing_ok=True)
+    def _forget(self, name: str) -> None:
+        (self._root / ATTRIBUTES / name).unlink(missing_ok=True)
 
     def _remove_orphaned_attributes(self, limit: float) -> None:
         """Remove attributes whose object never appeared, or was changed or removed by another tool."""
-        for recorded in (self._root / _ATTRIBUTES).glob("*"):
+        for recorded in (self._root / ATTRIBUTES).glob("*"):
             if recorded.stat().st_mtime < limit and not self._is_in_use(recorded):
                 recorded.unlink(missing_ok=True)
 
     def _is_in_use(self, recorded: Path) -> bool:
         try:
             with self._opened(str(json.loads(recorded.read_bytes())["path"])) as file:
-                return _identity(os.fstat(file)) == recorded.name
+                return identity(os.fstat(file)) == recorded.name
         except (ObjectNotFound, ValueError, KeyError, TypeError):
             return False
 
@@ -339,12 +348,12 @@ class PosixBackend:
             return
         try:
             for name in names:
-                existing = _stat(folder, name)
+                existing = status_of(folder, name)
                 if existing is None or stat.S_ISDIR(existing.st_mode):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
-                self._forget(_identity(existing))
+                self._forget(identity(existing))
             os.fsync(folder)
         finally:
             os.close(folder)
@@ -360,7 +369,7 @@ class PosixBackend:
                 finally:
                     os.close(above)
             except (OSError, StorageError):
-                return
+                return  # it holds something, or cannot be removed: an empty folder is no object, and is not listed
 
     # Paths
 
@@ -380,8 +389,8 @@ class PosixBackend:
         for segment in path.split("/") if path else ():
             try:
                 if make:
-                    _make(folder, segment)
-                deeper = os.open(segment, _FOLDER, dir_fd=folder)
+                    make_folder(folder, segment)
+                deeper = os.open(segment, FOLDER, dir_fd=folder)
             except NotADirectoryError as error:
                 if make:
                     raise self._conflict(path) from error
@@ -397,7 +406,7 @@ class PosixBackend:
             try:
                 folder = self._folder(above)
                 try:
-                    file = os.open(name, _FILE, dir_fd=folder)
+                    file = os.open(name, FILE, dir_fd=folder)
                 finally:
                     os.close(folder)
             except NotADirectoryError as error:
@@ -497,129 +506,3 @@ class PosixBackend:
                     error=reason,
                 )
             ) from error
-
-
-_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-
-
-def _make(folder: int, segment: str) -> None:
-    """Make a folder that lasts, unless it is there."""
-    try:
-        os.mkdir(segment, dir_fd=folder)
-    except FileExistsError:
-        return
-    os.fsync(folder)
-
-
-def _write(file: int, data: bytes) -> None:
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(file, remaining) :]
-
-
-def _begin_flushing(file: int, start: int, length: int) -> None:
-    """Have the disk write these bytes while more come, so that the fsync at the end waits for few."""
-    if length >= _BATCH and hasattr(os, "posix_fadvise"):
-        # Linux begins to write what is not on the disk yet, and keeps it in memory until then.
-        os.posix_fadvise(file, start, length, os.POSIX_FADV_DONTNEED)
-
-
-async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield what arrives in small pieces, in pieces worth a change of thread."""
-    batch = bytearray()
-    async for chunk in chunks:
-        batch += chunk
-        if len(batch) >= _BATCH:
-            yield bytes(batch)
-            batch.clear()
-    yield bytes(batch)
-
-
-def _walk(folder: int, inside: str, after: str | None) -> Iterator[ObjectInfo]:
-    """Yield the files below an open folder in the order of their whole keys; closes the folder."""
-    try:
-        entries = _entries(folder, inside)
-        for name, entry in sorted(entries, key=lambda item: _sorted_as(*item)):
-            key = f"{inside}{name}"
-            if entry.is_dir(follow_symlinks=False):
-                below = f"{key}/"
-                if after is not None and below <= after and not after.startswith(below):
-                    continue
-                try:
-                    deeper = os.open(name, _FOLDER, dir_fd=folder)
-                except (FileNotFoundError, NotADirectoryError):  # deleted meanwhile
-                    continue
-                yield from _walk(deeper, below, after)
-            elif entry.is_file(follow_symlinks=False) and (after is None or key > after):
-                status = _stat(folder, name)
-                if status is not None:
-                    yield _info(key, status)
-    finally:
-        os.close(folder)
-
-
-def _entries(folder: int, inside: str) -> list[tuple[str, os.DirEntry[str]]]:
-    """Return what lies in an open folder, but for what this store keeps for itself and names that are no text."""
-    reserved = _ATTRIBUTES if not inside else None
-    with os.scandir(folder) as scanned:
-        return [
-            (entry.name, entry)
-            for entry in scanned
-            if entry.name != reserved and not _is_hidden(entry.name) and _is_text(entry.name)
-        ]
-
-
-def _sorted_as(name: str, entry: os.DirEntry[str]) -> str:
-    return f"{name}/" if entry.is_dir(follow_symlinks=False) else name
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(_PARTIAL) and name.endswith(_SUFFIX)
-
-
-def _is_text(name: str) -> bool:
-    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
-
-
-def _stat(folder: int, name: str) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
-def _info(path: str, status: os.stat_result) -> ObjectInfo:
-    modified = datetime.fromtimestamp(status.st_mtime, UTC)
-    return ObjectInfo(path, status.st_size, modified, _identity(status))
-
-
-def _identity(status: os.stat_result) -> str:
-    """Changes whenever another file takes the name: every write makes a new one."""
-    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
-
-
-def _left_behind(folder: int, name: str, limit: float, *, remove: bool) -> int | None:
-    """Return the bytes of a hidden file whose writer is gone, untouched since `limit`; None where it is not such a
-    file.
-    """
-    try:
-        file = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    try:
-        status = os.fstat(file)
-        if status.st_mtime >= limit:
-            return None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return None
-        except OSError:  # a file system without locks: the time decides
-            pass
-        if remove:
-            os.unlink(name, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    finally:
-        os.close(file)
-    return status.st_size

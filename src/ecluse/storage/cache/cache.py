@@ -45,8 +45,9 @@ from ecluse.storage.cache.files import (
     reporting_full_disk,
     unfinished_name,
 )
-from ecluse.storage.cache.locks import NO_LOCK, is_file, lock_file, remove_unheld
+from ecluse.storage.cache.locks import is_file, lock_file, remove_unheld
 from ecluse.storage.cache.records import facts, hash_file, mark_used, read_record, record_of, write_record
+from ecluse.storage.folders import NO_LOCKS
 from ecluse.storage.store import ObjectStore
 
 #: How long to wait for another process that downloads the same object while its file does not grow; then download
@@ -470,9 +471,9 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             return lock_file(path, wait)
         except OSError as error:
-            if error.errno not in NO_LOCK | READ_ONLY | FULL:
+            if error.errno not in NO_LOCKS | READ_ONLY | FULL:
                 raise
-            if error.errno in NO_LOCK:
+            if error.errno in NO_LOCKS:
                 path.unlink(missing_ok=True)
             if not self._has_warned:
                 self._has_warned = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
@@ -10,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from ecluse.storage.folders import NO_LOCKS
+
 #: Seconds between two attempts to take a lock.
 LOOK: Final = 0.02
-NO_LOCK: Final = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK}
 
 
 def lock_file(path: Path, wait: Callable[[], bool]) -> int | None:
@@ -51,7 +51,7 @@ def remove_unheld(path: Path) -> None:
         if is_won(lock) and is_file(path, lock):
             path.unlink()
     except OSError as error:
-        if error.errno not in NO_LOCK:
+        if error.errno not in NO_LOCKS:
             raise
     finally:
         os.close(lock)
