@@ -17,15 +17,13 @@ import math
 import mimetypes
 import random
 import re
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from ecluse.errors import (
     DigestMismatch,
@@ -48,6 +46,7 @@ from ecluse.storage import (
     join_key,
     timestamp,
 )
+from ecluse.storage.side_by_side import side_by_side
 
 MANIFEST: Final = "manifest.json"
 #: The file by which a publisher claims a version name; it stays after a delete, so that no name is used twice.
@@ -60,12 +59,8 @@ LARGEST_MANIFEST: Final = 16 * 1024 * 1024
 #: Limits of metadata: bytes as JSON, levels of nesting, values in objects (a plain list counts as one value),
 #: characters of a key.
 METADATA_BYTES, LEVELS, VALUES, KEY = 64 * 1024, 20, 1_000, 200
-#: Files that are uploaded, downloaded or verified at once.
-ABREAST: Final = 8
 #: A publisher whose version name was taken tries the next free one after a random time of at most this (s).
 JITTER: Final = 0.1
-T = TypeVar("T")
-R = TypeVar("R")
 #: Called with the number of bytes since the last call, from any thread; negative if a file starts over.
 Progress = Callable[[int], None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -591,40 +586,6 @@ def files_below(folder: Path) -> dict[str, Path]:
                 )
             )
     return files
-
-
-def side_by_side(
-    work: Callable[[T, Progress], R], items: Iterable[T], progress: Progress | None = None
-) -> list[R]:
-    """Return the results of `work` in the order of the items, 8 at a time; the first failure stops the rest.
-
-    `work` is to call what it is given with the bytes done: it raises once the rest is stopped.
-    """
-    stopped = threading.Event()
-
-    def tick(size: int) -> None:
-        if stopped.is_set():
-            raise _Stopped
-        if progress is not None:
-            progress(size)
-
-    with ThreadPoolExecutor(ABREAST) as pool:
-        futures = [pool.submit(work, item, tick) for item in items]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            if any(not future.done() or future.exception() for future in futures):
-                stopped.set()
-            for future in futures:
-                future.cancel()
-    for future in futures:
-        if not future.cancelled() and (error := future.exception()) and not isinstance(error, _Stopped):
-            raise error
-    return [future.result() for future in futures]
-
-
-class _Stopped(Exception):
-    """Another of the things done at once has failed."""
 
 
 def _checked_files(files: Mapping[str, Path]) -> Mapping[str, Path]:

@@ -11,8 +11,8 @@ import click
 
 from ecluse.cli.addresses import Address, below, is_local, read_address
 from ecluse.errors import DigestMismatch, EcluseError, InvalidInput, ObjectExists, ObjectNotFound
-from ecluse.registry import side_by_side
 from ecluse.storage import Digest, ObjectStore, Stores, read_chunks
+from ecluse.storage.side_by_side import side_by_side
 
 #: new: nothing is there. same: this content is there. other: another one is.
 State = Literal["new", "same", "other"]

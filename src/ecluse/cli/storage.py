@@ -31,11 +31,12 @@ from ecluse.errors import (
     ObjectNotFound,
     VersionNotFound,
 )
-from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, side_by_side
+from ecluse.registry import CLAIM, MANIFEST, SIGNATURE
 from ecluse.runtime import Runtime
 from ecluse.settings import AREAS, Area
 from ecluse.storage import LONG_PATIENCE, Digest, ObjectInfo, is_within
 from ecluse.storage.prices import load_prices, monthly_costs
+from ecluse.storage.side_by_side import side_by_side
 
 Tick = copies.Tick
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")

@@ -5,7 +5,6 @@ Reads are consistent and by key; only `kinds`, which copies ask for, reads a who
 
 from __future__ import annotations
 
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from ecluse.documents.backend import Document, Range, is_report
 from ecluse.documents.canonical import LARGEST_INT, Body, Entry
 from ecluse.errors import DocumentsMissing, DocumentsUnavailable
 from ecluse.limits import WORKING, Limits
+from ecluse.pauses import growing_pauses
 from ecluse.sentences import _
 from ecluse.settings import DynamoDBSettings
 
@@ -31,6 +31,7 @@ READS: Final = 100
 #: How often the items that DynamoDB left undone are sent again without any progress; about 20 s in all.
 TURNS: Final = 12
 LONGEST_PAUSE: Final = 3.0
+_FIRST_PAUSE: Final = 0.05
 READY_SECONDS: Final = 120.0
 #: The partition key and the sort key, as expressions call them: "key" is a word of theirs.
 _NAMES: Final = {"#p": "kind", "#s": "key"}
@@ -162,13 +163,16 @@ class DynamoDocuments:
     ) -> list[Item]:
         """Send a batch, and again what was left undone, more slowly while nothing of it is done."""
         items: list[Item] = []
-        turns = 0
+        turns, pauses = 0, growing_pauses(_FIRST_PAUSE, LONGEST_PAUSE)
         while pending:
             before = sum(map(count, pending.values()))
             with self._reported():
                 some, pending = send(pending)
             items += some
-            turns = 0 if sum(map(count, pending.values())) < before else turns + 1
+            if sum(map(count, pending.values())) < before:
+                turns, pauses = 0, growing_pauses(_FIRST_PAUSE, LONGEST_PAUSE)
+            else:
+                turns += 1
             if turns == TURNS:
                 raise DocumentsUnavailable(
                     _(
@@ -178,7 +182,7 @@ class DynamoDocuments:
                     )
                 )
             if pending:
-                time.sleep(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.05 * 2**turns))  # noqa: S311
+                time.sleep(next(pauses))
         return items
 
     def _make(self, table: str) -> bool:

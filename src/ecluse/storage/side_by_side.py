@@ -1,9 +1,9 @@
-"""Run transfers side by side; the first that fails, or an interruption, stops the others at their next chunk."""
+"""Do the same to several things at once; the first that fails, or an interruption, stops the others."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
@@ -13,15 +13,17 @@ R = TypeVar("R")
 AT_ONCE: Final = 8
 
 
-def transfer_all(
-    transfer: Callable[[T, Callable[[int], None]], R],
-    items: Sequence[T],
+def side_by_side(
+    work: Callable[[T, Callable[[int], None]], R],
+    items: Iterable[T],
     progress: Callable[[int], None] | None = None,
 ) -> list[R]:
-    """Call `transfer(item, progress)` for each item, several at a time, and return the results in order.
+    """Call `work(item, progress)` for each item, 8 at a time, and return the results in the order of the items.
+
+    `work` is to call what it is given with the bytes done: it raises there once the rest is stopped.
 
     Raises:
-        Exception: whatever the first transfer that failed raised.
+        Exception: whatever the first that failed raised.
     """
     stop = threading.Event()
 
@@ -34,10 +36,11 @@ def transfer_all(
     def run(item: T) -> R:
         if stop.is_set():
             raise _Stopped
-        return transfer(item, count_bytes)
+        return work(item, count_bytes)
 
-    with ThreadPoolExecutor(min(AT_ONCE, len(items)) or 1, thread_name_prefix="transfer") as pool:
-        running = [pool.submit(run, item) for item in items]
+    listed = list(items)
+    with ThreadPoolExecutor(min(AT_ONCE, len(listed)) or 1, thread_name_prefix="side-by-side") as pool:
+        running = [pool.submit(run, item) for item in listed]
         try:
             wait(running, return_when=FIRST_EXCEPTION)
         finally:  # after an interruption too, or the pool would wait for all that was asked of it
@@ -50,4 +53,4 @@ def transfer_all(
 
 
 class _Stopped(Exception):
-    """Another transfer failed, so this one ends."""
+    """Another of the things done at once has failed, so this one ends."""

@@ -38,7 +38,7 @@ from ecluse.storage.backend import (
     StaleUploads,
 )
 from ecluse.storage.keys import checked_key, is_within, join_key
-from ecluse.storage.side_by_side import transfer_all
+from ecluse.storage.side_by_side import side_by_side
 
 #: Called with the number of bytes since the last call, from any thread; negative if a transfer starts over.
 Progress = Callable[[int], None]
@@ -180,7 +180,7 @@ class ObjectStore:
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-        return transfer_all(
+        return side_by_side(
             lambda key, progress_of_file: self.upload(files[key], key, progress=progress_of_file),
             sorted(files),
             progress,
@@ -299,7 +299,7 @@ class ObjectStore:
             key = join_key(prefix, path)
             return self.download(key, destination / path, sha256=digests.get(path), progress=progress_of_file)
 
-        return transfer_all(fetch, paths, progress)
+        return side_by_side(fetch, paths, progress)
 
     def head(self, key: str) -> ObjectInfo:
         """Size, time and ETag of one object."""

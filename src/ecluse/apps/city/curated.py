@@ -33,7 +33,7 @@ from ecluse.apps.city.tables import Table
 from ecluse.errors import ObjectNotFound
 from ecluse.sentences import _, pack, unpack
 from ecluse.storage import Cache, ObjectInfo, ObjectStore, join_key
-from ecluse.storage.side_by_side import transfer_all
+from ecluse.storage.side_by_side import side_by_side
 
 #: Changes with the meaning of a curated table; what was written under another is written anew.
 LAYOUT: Final = 4
@@ -207,7 +207,7 @@ class Curated:
     def parts_between(self, table: str, first: date, last: date) -> dict[date, list[Part]]:
         """Return the same for each day from `first` to `last` that has any, by one listing."""
         days = list(self._listed(table, first, last).items())
-        parts = transfer_all(lambda day_and_infos, _: self._parts(day_and_infos[1]), days)
+        parts = side_by_side(lambda day_and_infos, _: self._parts(day_and_infos[1]), days)
         return {day: parts for (day, _), parts in zip(days, parts, strict=True)}
 
     def whole(self, table: str) -> Part | None:
@@ -228,7 +228,7 @@ class Curated:
         """
         schema = self.tables[table].schema
         days = list(self._listed(table, first, last).items())
-        frames_of_days = transfer_all(lambda day_and_infos, _: self._read_day(table, *day_and_infos), days)
+        frames_of_days = side_by_side(lambda day_and_infos, _: self._read_day(table, *day_and_infos), days)
         frames = [frame for frame in frames_of_days if frame.height]
         return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 

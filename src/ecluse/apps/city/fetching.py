@@ -20,7 +20,7 @@ from ecluse.errors import FetchFailed, ObjectNotFound
 from ecluse.sentences import _
 from ecluse.settings import Secret
 from ecluse.storage import ObjectStore, read_chunks
-from ecluse.storage.side_by_side import transfer_all
+from ecluse.storage.side_by_side import side_by_side
 
 #: fetched: new or changed. unchanged: asked for, and as it was. kept: whole already, not asked for. empty: the portal
 #: has nothing for it. failed, skipped: the reason is given.
@@ -178,7 +178,7 @@ def _note_key(source: str, what: str) -> str:
 
 def is_there(work: FetchWork, note: Note) -> bool:
     """Return whether every file of a note is still there."""
-    return all(transfer_all(lambda key, _: work.raw.exists(key), note.keys))
+    return all(side_by_side(lambda key, _: work.raw.exists(key), note.keys))
 
 
 def kept(source: str, what: str, note: Note) -> Fetched:

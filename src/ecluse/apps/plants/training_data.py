@@ -14,9 +14,9 @@ from ecluse.apps.plants.recipe import Example, TrainingData
 from ecluse.apps.plants.splits import PARTS, Part, manifest_of
 from ecluse.catalog.tables import Image, ImageSplit
 from ecluse.errors import DigestMismatch, ObjectNotFound, UnusableImages
-from ecluse.registry import side_by_side
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, ngettext
+from ecluse.storage.side_by_side import side_by_side
 
 
 @dataclass(frozen=True)

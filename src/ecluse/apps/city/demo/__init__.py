@@ -30,7 +30,7 @@ from ecluse.checkpoints import Checkpoints
 from ecluse.errors import InvalidInput, KeyConflict
 from ecluse.sentences import _
 from ecluse.storage import ObjectStore
-from ecluse.storage.side_by_side import transfer_all
+from ecluse.storage.side_by_side import side_by_side
 
 MOST_DAYS, MOST_ARCS, FEWEST_ARCS = 800, 3348, 12
 _ROADS: Final = "batch/comptages-routiers-permanents-demo.csv"
@@ -118,7 +118,7 @@ def remove_demo(raw: ObjectStore) -> int:
     keys = [
         info.key for info in raw.list() if info.key.startswith(("api/", "batch/")) and is_of_sample(info.key)
     ]
-    transfer_all(lambda key, _: raw.delete(key), keys)
+    side_by_side(lambda key, _: raw.delete(key), keys)
     raw.delete(MARKER)
     return len(keys) + 1
 
@@ -179,7 +179,7 @@ class _Written:
 
 def _write_feeds(raw: ObjectStore, day: Day) -> dict[str, int]:
     files = list(_feeds(day))
-    stored = transfer_all(lambda file, _: raw.put(*file), files)
+    stored = side_by_side(lambda file, _: raw.put(*file), files)
     return {file.key: file.size for file in stored}
 
 

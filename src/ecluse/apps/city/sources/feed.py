@@ -17,7 +17,7 @@ from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.tables import LARGEST
 from ecluse.errors import BadRaw
 from ecluse.sentences import _
-from ecluse.storage.side_by_side import transfer_all
+from ecluse.storage.side_by_side import side_by_side
 
 BROKEN_FILE: Final = _("the file is broken")
 NO_RECORDS: Final = _("the file holds no such records")
@@ -93,7 +93,7 @@ class Feed:
     def __init__(self, raw: Raw, name: str, days: Sequence[LocalDay]) -> None:
         dates = {day.date + timedelta(days=n) for day in days for n in (-1, 0, 1)}
         available = [day for day in raw.days(name) if day in dates]
-        files_of_days = transfer_all(lambda day, _: _in_order(day, raw.partition(name, day)), available)
+        files_of_days = side_by_side(lambda day, _: _in_order(day, raw.partition(name, day)), available)
         self._listed: dict[date, list[FeedFile]] = dict(zip(available, files_of_days, strict=True))
         self._read: dict[str, Document] = {}
 
@@ -111,7 +111,7 @@ class Feed:
     def documents(self, files: Sequence[FeedFile]) -> list[Document]:
         """Return what `files` say, in their order. A file that is broken is set aside whole, with its reason."""
         missing = [file for file in files if file.raw.url not in self._read]
-        for document in transfer_all(lambda file, _: _document(file), missing):
+        for document in side_by_side(lambda file, _: _document(file), missing):
             self._read[document.file.raw.url] = document
         return [self._read[file.raw.url] for file in files]
 
@@ -171,7 +171,7 @@ def is_among(parts: Iterable[Part], origin: str, fingerprint: str) -> bool:
 
 def parts_of(curated: Curated, table: str, days: Sequence[date]) -> dict[date, list[Part]]:
     """Return what each day of a table was made of, asked side by side."""
-    return dict(zip(days, transfer_all(lambda day, _: curated.parts(table, day), days), strict=True))
+    return dict(zip(days, side_by_side(lambda day, _: curated.parts(table, day), days), strict=True))
 
 
 def facts_of(files: Sequence[RawFile], rejected: Rejections, records: int) -> dict[str, Any]:
