@@ -40,7 +40,7 @@ def test_a_model_of_the_sample_says_that_its_data_is_simulated(tmp_path: Path) -
     assert json.loads((tmp_path / "model" / "model.json").read_text())["simulated"] is True
     assert "**Simulated data.**" in (tmp_path / "model" / "model_card.md").read_text()
     assert "Simulated" not in model_card(replace(report, simulated=False, warnings=()))
-    assert Words("fr").phrase(SIMULATED).startswith("Cette table est l'exemple")
+    assert Words("fr").phrase(SIMULATED).startswith("Cette table est l’exemple")
 
 
 def test_drawn_leaves_are_known_and_photographs_are_not() -> None:

@@ -12,7 +12,7 @@ import ecluse
 
 ROOT = Path(ecluse.__file__).parent
 CORE = (
-    "accounts.py",
+    "accounts",
     "catalog",
     "apps/city",
     "documents",

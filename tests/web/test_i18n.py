@@ -77,6 +77,11 @@ def test_french_leaves_no_breakable_space_before_its_double_signs() -> None:
     assert broken == []
 
 
+def test_french_has_its_own_apostrophe_and_quotation_marks() -> None:
+    elision = re.compile(r"\b(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|aujourd)'\w|« |[^\u00a0]»", re.IGNORECASE)
+    assert [m for m, t in translations("fr").items() if elision.search(str(t.string).replace("%%", ""))] == []
+
+
 def test_numbers_follow_the_language() -> None:
     assert ENGLISH.num(4920.5, 2) == "4\u00a0920.50"
     assert FRENCH.num(4920.5, 2) == "4\u00a0920,50"

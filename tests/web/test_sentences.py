@@ -35,7 +35,7 @@ NOT_SHOWN = {
     "ecluse models alias C7 C7 --remove",
     'C7, as served: 7 wrong, 7 answered "none of these"',
     "A step returned C7, which cannot be remembered as JSON.",
-    "The folder C7 cannot be made: C7.", "the account C7", "Wanted range starting at",
+    "The folder C7 cannot be made: C7.", "Wanted range starting at",
     "the last turn returns or raises", "pauses never end", "closed before its end",
     "bytes C7 to C7: a range counts from the start of the object",
     "no such table", "limit=C7: a page holds one document at least",

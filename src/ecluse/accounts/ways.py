@@ -15,7 +15,7 @@ from ecluse.accounts.base import SignedIn
 from ecluse.accounts.sessions import SESSION_COOKIE
 from ecluse.catalog.tables import User
 from ecluse.errors import NotSignedIn
-from ecluse.sentences import N_
+from ecluse.sentences import N_, _
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def who_asks(accounts: Accounts, credentials: Credentials) -> tuple[SignedIn, Wa
         if signed_in is not None:
             return signed_in, way
         if way.unknown:
-            raise NotSignedIn(way.unknown)
+            raise NotSignedIn(_(way.unknown))
     return None
 
 
@@ -116,7 +116,7 @@ TOKEN: Final = Way(
     name="token",
     credential=_bearer,
     owner=Accounts.who_has_token,
-    unknown="This API token is not known. Make one on your account page, or remove the header.",
+    unknown=N_("This API token is not known. Make one on your account page, or remove the header."),
     is_for_programs=True,
 )
 SESSION: Final = Way(

@@ -198,7 +198,7 @@ def test_a_scoring_from_before_says_that_its_figures_are_of_a_step(
     ("language", "amount", "shop"),
     [
         ("en", "usually 12.5 to 85", "usually web (61\u00a0%)"),
-        ("fr", "d'habitude de 12,5 à 85", "d'habitude web (61\u00a0%)"),
+        ("fr", "d’habitude de 12,5 à 85", "d’habitude web (61\u00a0%)"),
     ],
 )
 def test_a_row_shows_its_own_values_beside_what_is_usual(

@@ -183,7 +183,7 @@ def test_pages_speak_french_when_asked_and_stay_french(journey: Journey) -> None
     expect(page.get_by_text("Précision moyenne").first).to_be_visible()
     picture(page, "fr-model")
     page.goto(journey.addresses["scores"])
-    expect(page.get_by_role("heading", name="Budget d'alertes")).to_be_visible()
+    expect(page.get_by_role("heading", name="Budget d’alertes")).to_be_visible()
     picture(page, "fr-scores")
     page.goto(journey.addresses["table"])
     picture(page, "fr-table")

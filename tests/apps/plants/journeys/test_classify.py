@@ -135,7 +135,7 @@ def test_several_images_and_one_like_none_are_read_on_a_phone_and_in_french(
     ]
     classify(page, app, *several, language="fr")
     expect(page.locator("tbody tr").first).to_be_visible()
-    expect(page.get_by_text("Le fichier n'est pas une image JPEG, PNG ou WebP.")).to_be_visible()
+    expect(page.get_by_text("Le fichier n’est pas une image JPEG, PNG ou WebP.")).to_be_visible()
     assert overflow(page) == 0
     picture(page, "classify-several-phone")
     classify(page, app, file("grey.jpg", photo(NEITHER, (640, 480))), language="fr")
