@@ -22,6 +22,8 @@ def test_every_place_is_there(guide: Path) -> None:
     places = [place for place in places if not any(mark in place for mark in OWN)]
     assert places
     assert [place for place in places if not found(place)] == []
+    templates = {path.name for path in (ROOT / "src").rglob("*.html")}
+    assert {text for text in quoted if re.fullmatch(r"\w+\.html", text)} <= templates
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
