@@ -79,7 +79,8 @@ def test_french_leaves_no_breakable_space_before_its_double_signs() -> None:
 
 def test_french_has_its_own_apostrophe_and_quotation_marks() -> None:
     elision = re.compile(r"\b(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|aujourd)'\w|« |[^\u00a0]»", re.IGNORECASE)
-    assert [m for m, t in translations("fr").items() if elision.search(str(t.string).replace("%%", ""))] == []
+    said = {m: t.string if isinstance(m, str) else "\n".join(t.string) for m, t in translations("fr").items()}
+    assert [message for message, text in said.items() if elision.search(text)] == []
 
 
 def test_numbers_follow_the_language() -> None:
