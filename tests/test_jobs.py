@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ecluse import jobs as jobs_module
 from ecluse.errors import JobNotFound
-from ecluse.jobs import Job
+from ecluse.jobs import Job, queue
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import inherited
 
@@ -237,6 +236,6 @@ def test_the_record_of_an_old_job_is_removed_and_that_of_a_new_one_kept(
     job_id = opened.jobs.enqueue("work", "train", "user-1", "t", {})
     opened.jobs.cancel("user-1", job_id)
     assert opened.jobs.forget_old() == 0
-    monkeypatch.setattr(jobs_module, "KEPT_FOR", timedelta(seconds=-5))
+    monkeypatch.setattr(queue, "KEPT_FOR", timedelta(seconds=-5))
     assert opened.jobs.forget_old() == 1
     assert opened.jobs.list("user-1") == []

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from ecluse import jobs as jobs_module
 from ecluse.catalog import Catalog, Transaction, jobs, workers
 from ecluse.catalog.bell import Bell
 from ecluse.catalog.clock import moment
@@ -440,7 +439,7 @@ def test_a_job_that_is_in_a_workers_name_and_runs_nowhere_is_handed_back(
 def test_a_full_disk_puts_a_job_off_until_there_is_room(
     runtime: Runtime, runners: Runners, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "SHORTEST_WAIT", 0)
+    monkeypatch.setattr("ecluse.jobs.runner.SHORTEST_WAIT", 0)
     full = iter([True, True, False])
     failures: list[str] = []
 

@@ -34,7 +34,7 @@ PLACES: Final = {
         "importlib.import_module",
     ): "a name that an installed application declares in its code",
     (
-        "confined.py",
+        "confined/__init__.py",
         "importlib.import_module",
     ): "the reader that the parent process names over its pipe, never a file",
     ("apps/fraud/tables/formats.py", "importlib.import_module"): "a name of FORMATS, which is in the code",

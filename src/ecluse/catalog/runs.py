@@ -32,6 +32,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog import work
+from ecluse.catalog.run_values import checked_name, checked_values
 from ecluse.catalog.tables import ModelAlias, Run, RunMetric, Work, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
@@ -46,9 +47,7 @@ MOST_COMPARED: Final = 5
 NOT_FINITE: Final = "not_finite"
 #: The tag that names what a run goes on from when its worker dies.
 CHECKPOINT: Final = "checkpoint"
-_NAME: Final = re.compile(r"\w[\w.\- ]{0,79}")
 _APPLICATION: Final = re.compile(r"\w[\w.\-]{0,15}")
-_LONGEST_VALUE: Final = 500
 #: What a column of whole numbers holds.
 _LAST_STEP: Final = 2**31 - 1
 #: Characters of a text that may be meant as a number.
@@ -461,60 +460,6 @@ def curves_of_all(
     for run_id, name, step, value, at in transaction.execute(wanted.order_by(RunMetric.name, RunMetric.step)):
         curves[run_id].setdefault(name, []).append(Point(step, value, at))
     return curves
-
-
-def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values with flat names: {"goal": {"kind": "f1"}} is {"goal.kind": "f1"}.
-
-    A list is its words; what is empty or None is left out.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flat_values(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple | set | frozenset):
-            flat |= {f"{prefix}{name}": ", ".join(map(str, value))[:_LONGEST_VALUE]} if value else {}
-        elif value is not None:
-            flat[f"{prefix}{name}"] = value[:_LONGEST_VALUE] if isinstance(value, str) else value
-    return flat
-
-
-def checked_name(name: str) -> str:
-    """The name of a parameter, tag or metric.
-
-    Raises:
-        InvalidInput: it has other characters than letters, digits, `_`, `-`, `.` and spaces, or more than 80.
-    """
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise InvalidInput(
-            _(
-                "%(name)s cannot name a parameter, tag or metric. Use up to 80 letters, digits, dots, "
-                "hyphens and underscores.",
-                name=repr(name),
-            )
-        )
-    return name
-
-
-def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters or tags: text, numbers and truth values by flat names; a number that is not finite is its word.
-
-    Raises:
-        InvalidInput: a name or a value is not flat.
-    """
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if value is not None and not isinstance(value, str | int | float):
-            raise InvalidInput(
-                _(
-                    "%(name)s is %(what)s; a parameter or tag is text, a number or a truth value.",
-                    name=name,
-                    what=type(value).__name__,
-                )
-            )
-        finite = not isinstance(value, float) or math.isfinite(value)
-        checked[checked_name(name)] = value if finite else str(value)
-    return checked
 
 
 def _title(name: str, version: str | None) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from ecluse.application import known_metrics
 from ecluse.catalog import Catalog, Transaction, runs
 from ecluse.catalog import aliases as alias_rows
+from ecluse.catalog.run_values import flat_values
 from ecluse.catalog.runs import Curves, Point
 from ecluse.catalog.tables import Run
 from ecluse.errors import EcluseError, InvalidInput, JobCancelled
@@ -61,7 +62,7 @@ class Tracker:
     def parameters(self, **parameters: Any) -> None:
         """Note what the training was told; nested values get flat names, as `goal.kind`."""
         with self.catalog.write() as transaction:
-            runs.set_parameters(transaction, self.id, runs.flat_values(parameters))
+            runs.set_parameters(transaction, self.id, flat_values(parameters))
 
     def tags(self, **tags: Any) -> None:
         """Note words about the training; None takes one away."""
@@ -120,7 +121,7 @@ def start(
                     application=application,
                     kind=kind,
                     name=name,
-                    parameters=runs.flat_values(parameters or {}),
+                    parameters=flat_values(parameters or {}),
                     tags=dict(tags or {}),
                     subject=dict(subject or {}),
                     job_id=job_id,

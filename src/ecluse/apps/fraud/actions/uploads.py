@@ -18,7 +18,8 @@ from ecluse.apps.fraud.profiling.profile import TableProfile
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.source import Scratch, Source, TableFormat
-from ecluse.confined import Answer, Heard, Limits, run, usual_memory
+from ecluse.confined import Answer, Heard, Limits, run
+from ecluse.confined.limits import usual_memory
 from ecluse.errors import EcluseError, Overloaded, ReaderStopped, UnreadableTable
 from ecluse.sentences import _, num
 

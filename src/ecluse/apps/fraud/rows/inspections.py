@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog import runs, work
+from ecluse.catalog.run_values import flat_values
 from ecluse.catalog.tables import Inspection, Run
 from ecluse.errors import NotFound
 from ecluse.sentences import _
@@ -28,7 +29,7 @@ def add_inspection(transaction: Transaction, inspection: Inspection) -> Inspecti
             application="fraud",
             kind=LEARNING,
             name=inspection.model_name,
-            parameters=runs.flat_values(inspection.request),
+            parameters=flat_values(inspection.request),
             subject={"dataset_id": inspection.dataset_id},
             job_id=inspection.job_id,
             parent_version=f"{inspection.model_name}@{inspection.version}",

@@ -11,6 +11,7 @@ from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog import runs
+from ecluse.catalog.run_values import flat_values
 from ecluse.catalog.tables import FraudTraining, Run, Work, new_id
 from ecluse.errors import NotFound
 from ecluse.sentences import _
@@ -185,4 +186,4 @@ def _training(run: Run, kept: FraudTraining) -> TrainingRun:
 
 def _parameters(plan: Mapping[str, Any]) -> dict[str, Any]:
     """A plan as parameters; one that waits for its table's profile is what was asked for so far."""
-    return runs.flat_values(plan.get("request") or plan)
+    return flat_values(plan.get("request") or plan)

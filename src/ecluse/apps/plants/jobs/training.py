@@ -20,6 +20,7 @@ from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.callbacks import METRICS, RunCallbacks, log_epoch, remove_checkpoint
 from ecluse.apps.plants.training import APPLICATION, KIND, OTHER_FILES, QUEUE, request_of, same_files
 from ecluse.catalog import Transaction, runs
+from ecluse.catalog.run_values import flat_values
 from ecluse.catalog.tables import Publication, Run
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import (
@@ -141,7 +142,7 @@ def how_made(report: dict[str, Any], device: str) -> dict[str, Any]:
     """
     chosen = {
         f"made.{name}": value
-        for name, value in runs.flat_values(report["details"]).items()
+        for name, value in flat_values(report["details"]).items()
         if isinstance(value, str | int | float | bool) and len(str(value)) <= SHORT
     }
     return chosen | {

@@ -40,12 +40,12 @@ from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 from ecluse import errors
+from ecluse.confined.limits import GIB, apply_limits, set_limit, set_oom_score
 from ecluse.errors import EcluseError, ReaderStopped
 from ecluse.sentences import from_json, pack, to_json, unpack
-from ecluse.settings import inherited, replace_variables
+from ecluse.settings import inherited
 
 MIB: Final = 1 << 20
-GIB: Final = 1 << 30
 #: Environment variables that a reader inherits.
 KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 #: Threads of one reader: each takes memory, and a machine with many cores has other work.
@@ -99,20 +99,6 @@ class Beside:
 
     value: Any
     data: bytes
-
-
-def usual_memory() -> int:
-    """Return the default memory limit of a reader (bytes): half of this machine's memory, 1 to 8 GiB."""
-    return max(GIB, min(8 * GIB, machine_memory() // 2))
-
-
-def machine_memory() -> int:
-    """Return the bytes of memory of this machine, or of the container it is in."""
-    pages: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):
-            pages = min(pages, int(Path(file).read_text(encoding="ascii")))
-    return pages
 
 
 def run(
@@ -462,7 +448,7 @@ def nurse() -> NoReturn:
         end.setblocking(False)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    _set_oom_score(500)
+    set_oom_score(500)
     running: dict[int, socket.socket] = {}
     with selectors.PollSelector() as waiting:
         waiting.register(control, selectors.EVENT_READ)
@@ -558,7 +544,7 @@ def _serve(job: socket.socket) -> NoReturn:
         say({"progress": [fraction, to_json(message)]})
 
     try:
-        _apply_limits(request)
+        apply_limits(request)
         module, _, name = request["function"].partition(":")
         result = getattr(importlib.import_module(module), name)(tell, data, **request["arguments"])
         answer = result if isinstance(result, Beside) else Beside(result, b"")
@@ -593,38 +579,5 @@ def _isolate(nursery: int) -> None:
         libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     if os.getppid() != nursery:
         os._exit(1)
-    _set_limit(resource.RLIMIT_CORE, 0)
-    _set_oom_score(1000)
-
-
-def _set_oom_score(score: int) -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
-
-
-def _apply_limits(request: Mapping[str, Any]) -> None:
-    if request["folder"] is not None:
-        tempfile.tempdir = request["folder"]
-        replace_variables({"TMPDIR": request["folder"]}, without=())
-    used = time.process_time()
-    _set_limit(resource.RLIMIT_CPU, int(used + request["work"]) + 1, then=5)
-    _set_limit(resource.RLIMIT_FSIZE, int(request["written"]))
-    _set_limit(resource.RLIMIT_DATA, int(request["memory"]) + _data_now())
-
-
-def _data_now() -> int:
-    """Return the bytes that this process holds already, for the nursery's modules."""
-    try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[5]
-    except OSError:
-        return 0
-    return int(pages) * resource.getpagesize()
-
-
-def _set_limit(limit: int, most: int, *, then: int = 0) -> None:
-    """Set a limit of this process. `then`: how far above it the hard limit lies, at which the process is killed."""
-    _, hard = resource.getrlimit(limit)
-    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    last = most + then if hard == resource.RLIM_INFINITY else min(most + then, hard)
-    with contextlib.suppress(OSError, ValueError):  # a system that knows no such limit
-        resource.setrlimit(limit, (allowed, last))
+    set_limit(resource.RLIMIT_CORE, 0)
+    set_oom_score(1000)

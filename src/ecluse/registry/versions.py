@@ -1,26 +1,15 @@
-"""Publish, find, verify and download model versions.
-
-A version is a folder `{name}/v{YYYYMMDD_HHMMSS}/` of files under the names a person expects, and
-`manifest.json` with the SHA-256 of each. The manifest is written last, by one create-only write: what
-has no manifest does not exist, and two publishers never take the same version.
-
-A publisher holds its version by a claim. Who deletes or cleans up a version first overwrites the claim,
-and then looks for the manifest; who commits first writes the manifest, and then looks at the claim. So of
-the two at least one knows of the other, and what is committed keeps its files.
-"""
+"""Claim, upload, commit, read, verify, delete and clean up versions of models."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import mimetypes
 import random
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -35,104 +24,36 @@ from ecluse.errors import (
     StoreUnavailable,
     VersionNotFound,
 )
-from ecluse.sentences import _, num
+from ecluse.registry.files import checked_files, files_below
+from ecluse.registry.manifest import (
+    CLAIM,
+    MANIFEST,
+    SIGNATURE,
+    Manifest,
+    ManifestFile,
+    file_of,
+    manifest_bytes,
+)
+from ecluse.registry.metadata import checked_metadata, plain_metadata
+from ecluse.registry.names import NAME, checked_name, checked_version, is_version, order_of
+from ecluse.sentences import _
 from ecluse.storage import (
     Cache,
     Digest,
     Fetched,
     ObjectInfo,
     ObjectStore,
-    checked_key,
     join_key,
     timestamp,
 )
 from ecluse.storage.side_by_side import side_by_side
 
-MANIFEST: Final = "manifest.json"
-#: The file by which a publisher claims a version name; it stays after a delete, so that no name is used twice.
-CLAIM: Final = ".claim"
-#: A signature of the files, made after the version was committed; no part of the manifest.
-SIGNATURE: Final = "model.sig"
-FORMAT_VERSION: Final = 1
-#: A larger file (bytes) is not read as a manifest.
-LARGEST_MANIFEST: Final = 16 * 1024 * 1024
-#: Limits of metadata: bytes as JSON, levels of nesting, values in objects (a plain list counts as one value),
-#: characters of a key.
-METADATA_BYTES, LEVELS, VALUES, KEY = 64 * 1024, 20, 1_000, 200
 #: A publisher whose version name was taken tries the next free one after a random time of at most this (s).
 JITTER: Final = 0.1
+
+
 #: Called with the number of bytes since the last call, from any thread; negative if a file starts over.
 Progress = Callable[[int], None]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_VERSION = re.compile(r"v(\d{8}_\d{6})(?:_(\d+))?")
-
-
-@dataclass(frozen=True)
-class ManifestFile:
-    """One file of a version: relative path, size in bytes, SHA-256 in hexadecimal."""
-
-    path: str
-    size: int
-    sha256: str
-    media_type: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a version holds. `nonce` names the publication, so that repeating it changes nothing."""
-
-    name: str
-    version: str
-    created_at: str
-    created_by: str
-    nonce: str
-    files: tuple[ManifestFile, ...]
-    metadata: dict[str, Any] = field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files together."""
-        return sum(file.size for file in self.files)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the manifest as it is stored, in hexadecimal."""
-        return hashlib.sha256(self.to_json()).hexdigest()
-
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Manifest:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ManifestInvalid: it is not a manifest, or names a file outside its version.
-        """
-        try:
-            raw = json.loads(data)
-            files = tuple(
-                ManifestFile(
-                    checked_key(str(f["path"])), _size(f["size"]), str(f["sha256"]), str(f["media_type"])
-                )
-                for f in raw.pop("files")
-            )
-            manifest = cls(files=files, **raw)
-            _expect_whole(manifest)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ManifestInvalid(
-                _("This manifest cannot be read: %(error)s. Publish the version again.", error=error)
-            ) from error
-        if manifest.format_version != FORMAT_VERSION:
-            raise ManifestInvalid(
-                _(
-                    "This manifest has format %(value)s; this Écluse reads format %(word)s.",
-                    value=manifest.format_version,
-                    word=FORMAT_VERSION,
-                )
-            )
-        return manifest
 
 
 @dataclass(frozen=True)
@@ -206,7 +127,7 @@ class Registry:
         Raises:
             InvalidInput: there is no file, or one bears a name of the registry's own.
         """
-        sources = _checked_files(files_below(files) if isinstance(files, Path) else files)
+        sources = checked_files(files_below(files) if isinstance(files, Path) else files)
 
         def store(item: tuple[str, Path], tick: Progress) -> ManifestFile:
             path, source = item
@@ -250,7 +171,7 @@ class Registry:
             created_by=created_by,
             nonce=nonce,
             files=files,
-            metadata=_plain(metadata),
+            metadata=plain_metadata(metadata),
         )
         try:
             existing = self.manifest(name, version)
@@ -289,12 +210,12 @@ class Registry:
 
     def names(self) -> list[str]:
         """Models with at least one committed version."""
-        return [name for name in self._store.list_names() if _NAME.fullmatch(name) and self.versions(name)]
+        return [name for name in self._store.list_names() if NAME.fullmatch(name) and self.versions(name)]
 
     def versions(self, name: str) -> list[str]:
         """Committed versions of a model, oldest first; empty when there is none."""
         names = self._store.list_names(checked_name(name))
-        named = sorted((v for v in names if is_version(v)), key=_order)
+        named = sorted((v for v in names if is_version(v)), key=order_of)
         committed = side_by_side(lambda v, _: self._store.exists(f"{name}/{v}/{MANIFEST}"), named)
         return [version for version, is_committed in zip(named, committed, strict=True) if is_committed]
 
@@ -372,7 +293,7 @@ class Registry:
             DigestMismatch: the stored file is not what the manifest says, or is gone.
             VersionNotFound: the version has no such file.
         """
-        file = _file_of(manifest, path)
+        file = file_of(manifest, path)
         key = self._key(manifest, file)
         take = self._cache.link if link else self._cache.copy
         try:
@@ -457,7 +378,7 @@ class Registry:
         for info in self._store.list():
             name, _rest, rest = info.key.partition("/")
             version, _rest, path = rest.partition("/")
-            if path and _NAME.fullmatch(name) and is_version(version):
+            if path and NAME.fullmatch(name) and is_version(version):
                 folders[name, version].append(info)
         open_ = [item for item in folders.items() if not _has(item[1], MANIFEST)]
         candidates = side_by_side(lambda item, _: self._leftover(*item[0], item[1]), open_)
@@ -521,7 +442,7 @@ class Registry:
 
     def _next(self, name: str, base: str, lost_version: str) -> str:
         """Return the next version name of this second above all taken ones, and above `lost_version`."""
-        taken_numbers = [_order(v) for v in [*self._store.list_names(name), lost_version] if is_version(v)]
+        taken_numbers = [order_of(v) for v in [*self._store.list_names(name), lost_version] if is_version(v)]
         number = max(number for second, number in taken_numbers if f"v{second}" == base)
         return f"{base}_{number + 1}"
 
@@ -558,47 +479,6 @@ class Registry:
         return nonce if isinstance(nonce, str) else None
 
 
-def files_below(folder: Path) -> dict[str, Path]:
-    """Return every file below a folder, by its path within it.
-
-    Raises:
-        InvalidInput: it holds what is neither a file nor a folder, such as a link that leads nowhere, or a link
-            to what lies outside it.
-    """
-    files, inside = {}, folder.resolve()
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(inside):
-            raise InvalidInput(
-                _(
-                    "%(value)s is a link that leads out of %(file)s. Remove it, or put a copy of the file "
-                    "there.",
-                    value=path,
-                    file=folder,
-                )
-            )
-        if path.is_file():
-            files[path.relative_to(folder).as_posix()] = path
-        elif path.is_symlink() or not path.is_dir():
-            raise InvalidInput(
-                _(
-                    "%(file)s is neither a file nor a folder of its own. Remove it, or put the file there.",
-                    file=path,
-                )
-            )
-    return files
-
-
-def _checked_files(files: Mapping[str, Path]) -> Mapping[str, Path]:
-    if not files:
-        raise InvalidInput(_("There is no file to publish. Name at least one."))
-    for path in files:
-        if checked_key(path) in (CLAIM, MANIFEST, SIGNATURE):
-            raise InvalidInput(
-                _("%(file)s is a name of the registry's own. Rename the file.", file=repr(path))
-            )
-    return files
-
-
 def _has(objects: Iterable[ObjectInfo], name: str) -> bool:
     """Return whether an object of this name lies in the version's folder itself."""
     return any(info.key.count("/") == 2 and info.key.endswith(f"/{name}") for info in objects)
@@ -622,156 +502,3 @@ def _taken(name: str, version: str) -> ObjectExists:
             name=f"{name} {version}",
         )
     )
-
-
-def _file_of(manifest: Manifest, path: str) -> ManifestFile:
-    for file in manifest.files:
-        if file.path == path:
-            return file
-    names = ", ".join(file.path for file in manifest.files)
-    raise VersionNotFound(
-        _(
-            "%(name)s %(value)s has no file %(file)s; it has: %(values)s.",
-            name=manifest.name,
-            value=manifest.version,
-            file=repr(path),
-            values=names,
-        )
-    )
-
-
-def checked_name(name: str) -> str:
-    """Return a model name that can stand in a key, a URL and a file name; `InvalidInput` otherwise."""
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(
-            _(
-                "%(name)s cannot be a model name: use 1 to 64 letters, digits, dots, hyphens or "
-                "underscores, beginning with a letter or digit.",
-                name=repr(name),
-            )
-        )
-    return name
-
-
-def checked_version(version: str) -> str:
-    """Return a version name such as v20251028_181858; `VersionNotFound` otherwise."""
-    if not is_version(version):
-        raise VersionNotFound(
-            _(
-                "%(value)s is not a version; one looks like %(word)s.",
-                value=repr(version),
-                word="v20251028_181858",
-            )
-        )
-    return version
-
-
-def is_version(text: str) -> bool:
-    return _VERSION.fullmatch(text) is not None
-
-
-def manifest_bytes(store: ObjectStore, key: str) -> bytes:
-    """Return a manifest or claim as it is stored.
-
-    Raises:
-        ManifestInvalid: it has more than `LARGEST_MANIFEST` bytes; the rest is not read.
-        ObjectNotFound: there is none.
-    """
-    data = bytearray()
-    for chunk in store.stream(key):
-        data += chunk
-        if len(data) > LARGEST_MANIFEST:
-            raise ManifestInvalid(
-                _("%(key)s is larger than any manifest. Publish the version again.", key=key)
-            )
-    return bytes(data)
-
-
-def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata that a person gives, as they come back from a manifest.
-
-    Raises:
-        InvalidInput: they are not plain JSON, or more than a page can show.
-    """
-    _expect_shown(metadata)
-    plain = _plain(metadata)
-    if len(json.dumps(plain, ensure_ascii=False).encode()) > METADATA_BYTES:
-        raise _not_kept(_("they are larger than %(count)s KiB", count=METADATA_BYTES // 1024))
-    return plain
-
-
-def _expect_shown(metadata: Mapping[str, Any]) -> None:
-    count = 0
-    open_: list[tuple[Any, int]] = [(metadata, 1)]
-    while open_:
-        item, level = open_.pop()
-        if level > LEVELS:
-            raise _not_kept(_("they are nested more than %(count)s levels deep", count=LEVELS))
-        if isinstance(item, Mapping):
-            if any(not isinstance(key, str) or len(key) > KEY for key in item):
-                raise _not_kept(_("a key is no text, or longer than %(count)s characters", count=KEY))
-            inner = list(item.values())
-            count += len(inner)
-        else:
-            inner = list(item)
-            count += 1
-        for value in inner:
-            if isinstance(value, Mapping | list | tuple):
-                open_.append((value, level + 1))
-            elif isinstance(value, int | float) and not fits_float(value):
-                raise _not_kept(_("a number is not finite, or too large"))
-        if count > VALUES:
-            raise _not_kept(_("they hold more than %(count)s values", count=num(VALUES, ",")))
-
-
-def fits_float(value: float) -> bool:
-    """Return whether a number, such as an integer of any length, is a finite float too."""
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        text = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False)
-        text.encode()
-        return dict(json.loads(text))
-    except UnicodeEncodeError as error:
-        raise _not_kept(_("a text holds half a character")) from error
-    except (TypeError, ValueError) as error:
-        raise _not_kept(str(error)) from error
-
-
-def _not_kept(error: str) -> InvalidInput:
-    return InvalidInput(
-        _(
-            "These metadata cannot be kept: %(error)s. Use texts, finite numbers, lists and objects.",
-            error=error,
-        )
-    )
-
-
-def _size(size: Any) -> int:
-    if type(size) is not int or not 0 <= size < 2**63:
-        raise ValueError(_("a size is no number of bytes"))
-    return size
-
-
-def _expect_whole(manifest: Manifest) -> None:
-    """`ValueError` or `TypeError` for what could not be written again, or not all be stored below one folder."""
-    texts = (manifest.name, manifest.version, manifest.created_at, manifest.created_by, manifest.nonce)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(manifest.metadata, dict):
-        raise TypeError(_("a part of it is of another kind"))
-    json.dumps(manifest.metadata, allow_nan=False)
-    manifest.to_json()
-    paths = {file.path for file in manifest.files}
-    folders = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
-    if len(paths) < len(manifest.files) or paths & folders:
-        raise ValueError(_("two files have one name"))
-
-
-def _order(version: str) -> tuple[str, int]:
-    match = _VERSION.fullmatch(version)
-    assert match  # noqa: S101 (the callers have matched it)
-    return match[1], int(match[2] or 1)

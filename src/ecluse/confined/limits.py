@@ -1,0 +1,63 @@
+"""Know the memory of this machine, and limit what this process may use of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ecluse.settings import replace_variables
+
+GIB: Final = 1 << 30
+
+
+def usual_memory() -> int:
+    """Return the default memory limit of a reader (bytes): half of this machine's memory, 1 to 8 GiB."""
+    return max(GIB, min(8 * GIB, machine_memory() // 2))
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory of this machine, or of the container it is in."""
+    pages: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            pages = min(pages, int(Path(file).read_text(encoding="ascii")))
+    return pages
+
+
+def set_oom_score(score: int) -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
+
+
+def apply_limits(request: Mapping[str, Any]) -> None:
+    if request["folder"] is not None:
+        tempfile.tempdir = request["folder"]
+        replace_variables({"TMPDIR": request["folder"]}, without=())
+    used = time.process_time()
+    set_limit(resource.RLIMIT_CPU, int(used + request["work"]) + 1, then=5)
+    set_limit(resource.RLIMIT_FSIZE, int(request["written"]))
+    set_limit(resource.RLIMIT_DATA, int(request["memory"]) + _data_now())
+
+
+def _data_now() -> int:
+    """Return the bytes that this process holds already, for the nursery's modules."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[5]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
+
+
+def set_limit(limit: int, most: int, *, then: int = 0) -> None:
+    """Set a limit of this process. `then`: how far above it the hard limit lies, at which the process is killed."""
+    _, hard = resource.getrlimit(limit)
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    last = most + then if hard == resource.RLIM_INFINITY else min(most + then, hard)
+    with contextlib.suppress(OSError, ValueError):  # a system that knows no such limit
+        resource.setrlimit(limit, (allowed, last))

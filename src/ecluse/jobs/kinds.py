@@ -1,0 +1,110 @@
+"""Describe jobs, and kinds of jobs: all that a worker, the pages, the API and the commands need to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from ecluse.catalog import Transaction, jobs
+from ecluse.shapes import CountMessage, Message
+
+JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as its owner sees it. `fraction` is 0 to 1; `position` counts from 1 within its queue."""
+
+    id: str
+    kind: str
+    user_id: str
+    status: JobStatus
+    title: str
+    subject: dict[str, Any]
+    stage: str | None
+    fraction: float
+    message: str
+    error: str | None
+    position: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def active(self) -> bool:
+        return self.status in jobs.ACTIVE
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page, and the English of what to call the way there, marked by `N_`."""
+
+    href: str
+    words: Message
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that come by the dozen and are shown together: what a page says of those that wait or run."""
+
+    name: str
+    title: Message
+    icon: str
+    #: "%(count)s day is left." and its plural.
+    left: tuple[CountMessage, CountMessage]
+    link: Link
+
+
+def _no_result(transaction: Transaction, job: Job) -> Link | None:
+    return None
+
+
+def _no_ways(transaction: Transaction, job: Job) -> tuple[Link, ...]:
+    return ()
+
+
+def _at_least_one(number: int) -> str:
+    return "" if number >= 1 else f"{number} jobs at once: they would never run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobKind:
+    """One kind of job: everything that a worker, the pages, the API and the commands need to know of it.
+
+    `context` is what the worker was started with.
+    """
+
+    #: `run(context, task, **subject)` does the work. How the job and its work end is recorded by the worker.
+    run: Callable[..., None]
+    #: `failed(context, task, message, **subject)` tidies up besides when it fails, before that is recorded: files that
+    #: nothing needs, an entry in the audit log.
+    failed: Callable[..., None] | None = None
+    queue: str
+    #: How many jobs of its queue a worker runs at a time; the most that a kind of this queue says counts.
+    at_once: Annotated[int, _at_least_one] = 1
+    #: What it does, in a word: its title is "Train · NAME".
+    verb: Message = ""
+    #: What stands in place of the job's own title.
+    title: Message = ""
+    #: The stages it passes, in order, and what to call each.
+    stages: Mapping[str, Message] = field(default_factory=dict)
+    #: Whether what a cancelled job has done so far stays.
+    keeps_what_is_done: bool = False
+    #: Record that it is to end now and to keep the best so far; false once it publishes or has ended.
+    finish: Callable[[Transaction, str], bool] | None = None
+    #: Where the result of a job that is done is, and where to go on from one that came to nothing.
+    result: Callable[[Transaction, Job], Link | None] = _no_result
+    ways: Callable[[Transaction, Job], tuple[Link, ...]] = _no_ways
+    #: What the API answers as the result of one that is done, where that is more than its subject: reference of a
+    #: function `(runtime, transaction, job) -> dict | None`.
+    answer: str = ""
+    #: Shown together with its like.
+    group: Group | None = None
+    #: Whether it goes on when the account in whose name it runs is closed.
+    is_of_installation: bool = False
+
+
+#: What an application names in its field `jobs`.
+JobKinds = Mapping[str, JobKind]

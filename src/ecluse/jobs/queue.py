@@ -1,0 +1,150 @@
+"""Enqueue jobs, read them and cancel them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, cast
+
+from ecluse.catalog import Catalog, Transaction, jobs
+from ecluse.catalog.tables import JobRow
+from ecluse.errors import (
+    JobNotFound,
+    JobsUnavailable,
+)
+from ecluse.jobs.kinds import Job, JobStatus
+from ecluse.sentences import _
+
+#: How long the record of an ended job is kept.
+KEPT_FOR = timedelta(days=90)
+
+
+class Jobs:
+    """The jobs of a catalog: enqueue, find, cancel."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def enqueue(
+        self,
+        kind: str,
+        queue: str,
+        user_id: str,
+        title: str,
+        subject: Mapping[str, Any],
+        *,
+        job_id: str | None = None,
+        transaction: Transaction | None = None,
+    ) -> str:
+        """Queue a job; its id. Its function gets `subject` as keyword arguments. The same id is queued once.
+
+        `transaction`: the one that writes the rows which the job is for, so that neither is there without the other.
+        """
+        chosen = job_id or uuid.uuid4().hex
+        with self._within(transaction) as writing:
+            jobs.add(writing, chosen, kind, queue, user_id, title, subject)
+        return chosen
+
+    def get(self, user_id: str, job_id: str) -> Job:
+        """One job of this user.
+
+        Raises:
+            JobNotFound: there is none of this id, or it is someone else's.
+        """
+        if not _may_be_id(job_id):
+            raise JobNotFound(_("No job has such an id. See: ecluse jobs list"))
+        job = self.get_many(user_id, [job_id]).get(job_id)
+        if job is None:
+            raise JobNotFound(_("No job %(value)s. See: ecluse jobs list", value=job_id))
+        return job
+
+    def goes_on(self, job_id: str | None) -> bool:
+        """Whether a job waits or runs; one whose record is gone does not."""
+        if job_id is None:
+            return False
+        with self._catalog.read() as transaction:
+            return jobs.status_of(transaction, job_id) in jobs.ACTIVE
+
+    def get_many(self, user_id: str | None, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of these jobs that are there and this user's (None: anyone's), by their ids."""
+        with self._catalog.read() as transaction:
+            return {row.id: _job(row, place) for row, place in jobs.by_ids(transaction, user_id, job_ids)}
+
+    def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:
+        """The user's jobs, newest first."""
+        with self._catalog.read() as transaction:
+            rows = jobs.of_user(transaction, user_id, limit=limit, active=active)
+            return [_job(row, place) for row, place in rows]
+
+    def active(self, *, limit: int = 100) -> Sequence[Job]:
+        """The jobs of everyone that wait or run, the oldest first."""
+        with self._catalog.read() as transaction:
+            return [_job(row, place) for row, place in jobs.active(transaction, limit=limit)]
+
+    def cancel(self, user_id: str, job_id: str) -> Job:
+        """Stop a job: at once while it waits, at its next report while it runs.
+
+        One that has ended, or publishes what it made, stays as it is.
+        """
+        job = self.get(user_id, job_id)
+        if job.active:
+            with self._catalog.write() as transaction:
+                jobs.cancel(transaction, job_id)
+        return self.get(user_id, job_id)
+
+    def is_cancelled(self, job_id: str) -> bool:
+        with self._catalog.read() as transaction:
+            return jobs.status_of(transaction, job_id) == "cancelled"
+
+    def forget_old(self) -> int:
+        """Remove the records of jobs that ended long ago; how many. What they made stays."""
+        with self._catalog.write() as transaction:
+            return jobs.forget_ended(transaction, KEPT_FOR)
+
+    def prove(self) -> None:
+        """Queue a job that no worker takes, read it back and remove it, in one transaction: nobody sees it.
+
+        Raises:
+            JobsUnavailable: the catalog did not do as asked.
+        """
+        job_id = uuid.uuid4().hex
+        with self._catalog.write() as transaction:
+            jobs.add(transaction, job_id, "doctor", "doctor", "doctor", "Round trip", {})
+            status = jobs.status_of(transaction, job_id)
+            jobs.forget(transaction, [job_id])
+        if status != "queued":
+            raise JobsUnavailable(_("Job %(id)s was queued but reads as something else.", id=job_id))
+
+    @contextmanager
+    def _within(self, transaction: Transaction | None) -> Iterator[Transaction]:
+        if transaction is not None:
+            yield transaction
+            return
+        with self._catalog.write() as own:
+            yield own
+
+
+def _may_be_id(job_id: str) -> bool:
+    return 0 < len(job_id) <= 100 and job_id.isascii() and job_id.isprintable()
+
+
+def _job(row: JobRow, place: int) -> Job:
+    status = cast(JobStatus, row.status)
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        user_id=row.user_id,
+        status=status,
+        title=row.title,
+        subject=dict(row.subject),
+        stage=row.stage,
+        fraction=1.0 if status == "done" else row.fraction,
+        message=row.message,
+        error=row.error,
+        position=place or None,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )

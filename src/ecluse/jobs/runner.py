@@ -1,0 +1,349 @@
+"""Claim jobs and run each in a thread of a worker."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from ecluse.catalog import Catalog, Transaction, jobs
+from ecluse.catalog.bell import Bell
+from ecluse.catalog.database import fenced
+from ecluse.catalog.jobs import Claim
+from ecluse.errors import (
+    CatalogError,
+    EcluseError,
+    JobCancelled,
+    JobTaken,
+)
+from ecluse.jobs.kinds import JobKind, JobStatus
+from ecluse.jobs.outcome import Done, Failed, Left, Outcome, PutOff, Stopped, Taken, why
+from ecluse.jobs.task import FIRST_PAUSE, Task
+
+logger = logging.getLogger(__name__)
+
+
+#: A worker looks for jobs at least this often (s), whether it heard of one or not.
+LOOK_SECONDS: Final = 5.0
+
+
+#: A job that waits for room on a disk, or for the catalog, is tried again after 10 s, and later once a minute, for
+#: about a day.
+SHORTEST_WAIT: Final = 10
+
+
+LONGEST_WAIT: Final = 60
+
+
+MOST_WAITS: Final = 1440
+
+
+@dataclass
+class _Running:
+    """A job that this worker holds; `outcome` once it has ended and that could not be recorded yet."""
+
+    claim: Claim
+    outcome: Outcome | None = None
+    is_said: bool = False
+
+
+class Apart(Protocol):
+    """A process that runs one job and ends with it."""
+
+    def is_over(self) -> bool: ...
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Away:
+    """A job that has a process for itself."""
+
+    queue: str
+    process: Apart
+
+
+@dataclass(frozen=True)
+class _LastApart:
+    """The process that was started last, when, and how many before it ended without claiming the same job."""
+
+    job_id: str
+    fence: int
+    tries: int
+    at: float
+
+
+class JobRunner:
+    """Claims jobs and runs each in a thread of this process, until it is closed."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        worker: str,
+        kinds: Mapping[str, JobKind],
+        context: Any,
+        *,
+        only: str | None = None,
+        apart: Callable[[str], Apart] | None = None,
+    ) -> None:
+        """`worker` names this process in the catalog. `only`: the one job that it takes.
+
+        `apart(job_id)` starts a process that runs one job. Without it, a job that is to run alone runs here when
+        nothing else does.
+        """
+        self._catalog = catalog
+        self._worker = worker
+        self._kinds = dict(kinds)
+        self._at_once = _rooms(kinds)
+        self._context = context
+        self._only = only
+        self._apart = apart
+        self._away: _Away | None = None
+        self._last_apart: _LastApart | None = None
+        self._alone = False
+        self._has_looked = threading.Event()
+        self._running: dict[str, _Running] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._bell = Bell(catalog.engine)
+        self._said: str | None = None
+        self._looking = threading.Thread(target=self._look, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._looking.start()
+
+    def close(self) -> None:
+        """Take no more jobs, and give those that run here to others; what they still do is refused."""
+        self._closing.set()
+        self._bell.ring()
+        if self._looking.is_alive():
+            self._looking.join()
+        self._bell.close()
+        if self._away is not None:
+            self._away.process.stop()
+        with self._catalog.write(closed=True) as transaction:
+            jobs.hand_back(transaction, self._worker)
+
+    def is_over(self) -> bool:
+        """Whether the only job that was to be taken has ended, or was not there to be taken."""
+        with self._lock:
+            return self._has_looked.is_set() and not self._running
+
+    def running(self) -> Sequence[tuple[str, int]]:
+        """Id and fence of the jobs that run here. Ask before a transaction is begun: claims hold the lock in one."""
+        with self._lock:
+            return [(entry.claim.job_id, entry.claim.fence) for entry in self._running.values()]
+
+    def settle(self) -> None:
+        """Record what could not be recorded before; hand back what is in this worker's name and does not run here."""
+        with self._lock:
+            ended = [entry for entry in self._running.values() if entry.outcome is not None]
+        for entry in ended:
+            self._conclude(entry)
+        with self._lock:
+            with self._catalog.read() as transaction:
+                held = jobs.held(transaction, self._worker)
+            here = {(entry.claim.job_id, entry.claim.fence) for entry in self._running.values()}
+            astray = [entry for entry in held if entry not in here]
+            if astray:
+                with self._catalog.write(closed=True) as transaction:
+                    jobs.hand_back(transaction, self._worker, astray)
+
+    def give_up(self, given_up: Sequence[Claim]) -> None:
+        """Let the application record that these jobs were given up."""
+        for claim in given_up:
+            if claim.kind in self._kinds:
+                self._let_fail(claim, jobs.given_up_words())
+
+    # Look for work
+
+    def _look(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._take()
+                self._said = None
+            except Exception as error:
+                if not isinstance(error, EcluseError):  # a fault of ours stops no worker
+                    logger.exception("Looking for jobs failed")
+                elif str(error) != self._said:
+                    self._said = str(error)
+                    logger.warning("No jobs are taken for now: %s", error)
+                self._closing.wait(1.0)
+            self._pause()
+
+    def _pause(self) -> None:
+        try:
+            self._bell.wait(LOOK_SECONDS)
+        except Exception:  # a worker that hears nothing still looks
+            logger.exception("Waiting for jobs failed")
+            self._closing.wait(LOOK_SECONDS)
+
+    def _take(self) -> None:
+        """Claim what there is room for, and start it."""
+        if self._has_looked.is_set():
+            return
+        if (only := self._only) is not None:
+            self._start_claimed(
+                lambda writing: jobs.claim_one(writing, self._worker, list(self._kinds), only)
+            )
+            self._has_looked.set()
+            return
+        room = self._room()
+        if not room:
+            return
+        kinds = list(self._kinds)
+        with self._catalog.read() as transaction:
+            waiting = jobs.waiting_queues(transaction, kinds, room)
+            alone = jobs.waits_alone(transaction, kinds, room)
+        for queue in sorted(waiting):
+            self._start_claimed(
+                functools.partial(jobs.claim, worker=self._worker, kinds=kinds, queue=queue, most=room[queue])
+            )
+        if alone is not None and alone.queue in self._room():  # what was claimed above may fill it
+            self._run_alone(alone)
+
+    def _room(self) -> dict[str, int]:
+        """Queue → how many more of its jobs may run here."""
+        if self._apart_over():
+            self._away = None
+        with self._lock:
+            if self._alone and self._running:
+                return {}
+            self._alone = False
+            busy = [entry.claim.queue for entry in self._running.values()]
+        if self._away is not None:
+            busy.append(self._away.queue)
+        room = {queue: most - busy.count(queue) for queue, most in self._at_once.items()}
+        return {queue: number for queue, number in room.items() if number > 0}
+
+    def _apart_over(self) -> bool:
+        return self._away is not None and self._away.process.is_over()
+
+    def _run_alone(self, waiting: jobs.Waiting) -> None:
+        """Run a job whose worker died of it, or beside it, where it can take nothing else down."""
+        if self._apart is not None:
+            if self._away is None:
+                self._start_apart(waiting, self._apart)
+            return
+        with self._lock:
+            self._alone = not self._running
+        if self._alone:
+            self._start_claimed(
+                lambda writing: jobs.claim_one(writing, self._worker, list(self._kinds), waiting.job_id)
+            )
+
+    def _start_apart(self, waiting: jobs.Waiting, start: Callable[[str], Apart]) -> None:
+        """Start a process for a job; where the one before ended without claiming it, after a pause that grows."""
+        last, tries = self._last_apart, 0
+        if last is not None and (last.job_id, last.fence) == (waiting.job_id, waiting.fence):
+            tries = last.tries + 1
+            if time.monotonic() < last.at + min(LONGEST_WAIT, FIRST_PAUSE * 2 ** min(tries, 10)):
+                return
+            logger.warning("The process for job %s ended before it took it; another is started.", last.job_id)
+        self._last_apart = _LastApart(waiting.job_id, waiting.fence, tries, time.monotonic())
+        self._away = _Away(waiting.queue, start(waiting.job_id))
+
+    def _start_claimed(self, claim: Callable[[Transaction], Sequence[Claim]]) -> None:
+        with self._lock:  # so that `settle` does not take for astray what has not been started yet
+            with self._catalog.write() as transaction:
+                claims = claim(transaction)
+            for held in claims:
+                running = _Running(held)
+                threading.Thread(target=self._work, args=(running,), name=held.job_id, daemon=True).start()
+                self._running[held.job_id] = running
+
+    # Do it
+
+    def _work(self, running: _Running) -> None:
+        claim = running.claim
+        with fenced(claim.job_id, claim.fence):
+            running.outcome = self._outcome(claim)
+        self._conclude(running)
+
+    def _outcome(self, claim: Claim) -> Outcome:
+        """Run a job to its end, however that is; nothing it raises passes."""
+        kind = self._kinds[claim.kind]
+        try:
+            kind.run(self._context, Task(claim, self._catalog, self._closing), **claim.subject)
+        except JobTaken:
+            return Taken()
+        except JobCancelled as error:
+            return Left() if self._closing.is_set() else Stopped(str(error))
+        except BaseException as error:  # noqa: BLE001 (a panic of a library, too, ends this job and no other)
+            return Left() if self._closing.is_set() else why(claim, error)
+        return Done()
+
+    def _conclude(self, running: _Running) -> None:
+        """Record how a job ended; where that cannot be done now, `settle` does it later."""
+        claim, outcome = running.claim, running.outcome or Left()
+        try:
+            self._record(claim, outcome)
+        except Exception as error:  # noqa: BLE001 (it is tried again, and stands in nobody's way)
+            if not running.is_said:
+                running.is_said = True
+                logger.warning("How job %s ended is recorded later: %s", claim.job_id, error)
+            return
+        with self._lock:
+            if self._running.get(claim.job_id) is running:
+                del self._running[claim.job_id]
+        if not self._closing.is_set():
+            self._bell.ring()
+
+    def _record(self, claim: Claim, outcome: Outcome) -> None:
+        match outcome:
+            case Done():
+                self._finish(claim, "done", None)
+            case Stopped(reason):
+                self._finish(claim, "cancelled", reason)
+            case PutOff(reason):
+                self._put_off(claim, reason)
+            case Failed(message):
+                with fenced(claim.job_id, claim.fence):
+                    self._let_fail(claim, message)
+                self._finish(claim, "failed", message)
+            case Taken():
+                with self._catalog.write(closed=True) as transaction:
+                    jobs.withdraw_loss(transaction, claim.job_id, self._worker)
+            case Left():
+                return
+
+    def _finish(self, claim: Claim, status: JobStatus, error: str | None) -> None:
+        with self._catalog.write(closed=True) as transaction:
+            if not jobs.finish(transaction, claim.job_id, claim.fence, status, error):
+                jobs.withdraw_loss(transaction, claim.job_id, self._worker)
+
+    def _put_off(self, claim: Claim, reason: str) -> None:
+        with self._catalog.write(closed=True) as transaction:
+            times = jobs.times_put_off(transaction, claim.job_id)
+            if times < MOST_WAITS:
+                seconds = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(times, 10))
+                jobs.put_off(transaction, claim.job_id, claim.fence, seconds, reason)
+                return
+        self._record(claim, Failed(reason))
+
+    def _let_fail(self, claim: Claim, message: str) -> None:
+        """Let the application tidy up after a failure."""
+        kind = self._kinds[claim.kind]
+        if kind.failed is None:
+            return
+        task = Task(claim, self._catalog, self._closing)
+        try:
+            kind.failed(self._context, task, message, **claim.subject)
+        except JobTaken:
+            return
+        except CatalogError:
+            raise
+        except Exception:  # its reconciliation does it later
+            logger.exception("The failure of job %s was not recorded by its application", claim.job_id)
+
+
+def _rooms(kinds: Mapping[str, JobKind]) -> dict[str, int]:
+    """How many jobs of each queue a worker of these kinds runs at a time."""
+    return {
+        kind.queue: max(other.at_once for other in kinds.values() if other.queue == kind.queue)
+        for kind in kinds.values()
+    }

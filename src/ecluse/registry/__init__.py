@@ -1,0 +1,48 @@
+"""Publish, find, verify and download model versions.
+
+A version is a folder `{name}/v{YYYYMMDD_HHMMSS}/` of files under the names a person expects, and
+`manifest.json` with the SHA-256 of each. The manifest is written last, by one create-only write: what
+has no manifest does not exist, and two publishers never take the same version.
+
+A publisher holds its version by a claim. Who deletes or cleans up a version first overwrites the claim,
+and then looks for the manifest; who commits first writes the manifest, and then looks at the claim. So of
+the two at least one knows of the other, and what is committed keeps its files.
+"""
+
+from ecluse.registry.files import files_below
+from ecluse.registry.manifest import (
+    CLAIM,
+    FORMAT_VERSION,
+    LARGEST_MANIFEST,
+    MANIFEST,
+    SIGNATURE,
+    Manifest,
+    ManifestFile,
+    manifest_bytes,
+)
+from ecluse.registry.metadata import LEVELS, METADATA_BYTES, checked_metadata, fits_float
+from ecluse.registry.names import checked_name, checked_version, is_version
+from ecluse.registry.versions import JITTER, Leftover, Progress, Registry
+
+__all__ = [
+    "CLAIM",
+    "FORMAT_VERSION",
+    "JITTER",
+    "LARGEST_MANIFEST",
+    "LEVELS",
+    "MANIFEST",
+    "METADATA_BYTES",
+    "SIGNATURE",
+    "Leftover",
+    "Manifest",
+    "ManifestFile",
+    "Progress",
+    "Registry",
+    "checked_metadata",
+    "checked_name",
+    "checked_version",
+    "files_below",
+    "fits_float",
+    "is_version",
+    "manifest_bytes",
+]

@@ -1,0 +1,52 @@
+"""Check the names of models and versions."""
+
+from __future__ import annotations
+
+import re
+
+from ecluse.errors import (
+    InvalidInput,
+    VersionNotFound,
+)
+from ecluse.sentences import _
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+_VERSION = re.compile(r"v(\d{8}_\d{6})(?:_(\d+))?")
+
+
+def checked_name(name: str) -> str:
+    """Return a model name that can stand in a key, a URL and a file name; `InvalidInput` otherwise."""
+    if not NAME.fullmatch(name):
+        raise InvalidInput(
+            _(
+                "%(name)s cannot be a model name: use 1 to 64 letters, digits, dots, hyphens or "
+                "underscores, beginning with a letter or digit.",
+                name=repr(name),
+            )
+        )
+    return name
+
+
+def checked_version(version: str) -> str:
+    """Return a version name such as v20251028_181858; `VersionNotFound` otherwise."""
+    if not is_version(version):
+        raise VersionNotFound(
+            _(
+                "%(value)s is not a version; one looks like %(word)s.",
+                value=repr(version),
+                word="v20251028_181858",
+            )
+        )
+    return version
+
+
+def is_version(text: str) -> bool:
+    return _VERSION.fullmatch(text) is not None
+
+
+def order_of(version: str) -> tuple[str, int]:
+    match = _VERSION.fullmatch(version)
+    assert match  # noqa: S101 (the callers have matched it)
+    return match[1], int(match[2] or 1)
