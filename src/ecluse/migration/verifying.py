@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ecluse.catalog import Catalog, journal
 from ecluse.catalog.journal import SETTLED, Entry
+from ecluse.catalog.tables import Migration
 from ecluse.errors import (
     MigrationHeld,
     ObjectNotFound,
 )
 from ecluse.migration.copying import Watch, digest_of, in_parallel
-from ecluse.migration.ends import ends_of
+from ecluse.migration.ends import Ends, ends_of
 from ecluse.migration.needs import Pointed, is_claim, is_signed_anew, released_since
 from ecluse.migration.results import Part, Report, Verification
 from ecluse.migration.running import read_journal
@@ -38,6 +39,30 @@ def verify(
     Raises:
         MigrationHeld: a process is at work on it, and what it has begun is not as recorded yet.
     """
+    migration = _at_rest(catalog, migration_id)
+    ends, watch = ends_of(catalog, stores, migration, part), Watch(progress, should_stop)
+    entries = read_journal(catalog, migration_id)
+    kept = {e.key: e for e in entries.values() if e.state not in ("gone", "removed")}
+    expected = {key: entry for key, entry in kept.items() if entry.state in SETTLED}
+    undone = migration.state in ("rolling_back", "rolled_back")  # and does not go on
+    watch.begin("verify", len(expected), sum(entry.size for entry in expected.values()))
+    pointed = Pointed(ends, ends.files(catalog, ends.destination))
+    released = released_since(catalog, ends, migration_id)
+    missing, different = _compare(ends, watch, expected.values(), pointed)
+    there = (info.key for info in ends.listed(ends.destination))
+    extra = (key for key in there if key not in kept and not pointed.covers(key) and not is_claim(key))
+    return Verification(
+        id=migration_id,
+        objects=len(expected),
+        unfinished=0 if undone else len(kept) - len(expected),
+        missing=tuple(sorted(key for key in missing if not released.covers(key))),
+        different=tuple(sorted(key for key in different if not released.covers(key))),
+        extra=tuple(sorted(extra)),
+    )
+
+
+def _at_rest(catalog: Catalog, migration_id: str) -> Migration:
+    """Return the migration; raise `MigrationHeld` where a process is at work on it."""
     with catalog.read() as transaction:
         migration = journal.migration_of(transaction, migration_id)
         at_work = journal.is_at_work(transaction, migration)
@@ -50,16 +75,14 @@ def verify(
                 word=migration_id,
             )
         )
-    ends, watch = ends_of(catalog, stores, migration, part), Watch(progress, should_stop)
-    entries = read_journal(catalog, migration_id)
-    kept = {e.key: e for e in entries.values() if e.state not in ("gone", "removed")}
-    expected = {key: entry for key, entry in kept.items() if entry.state in SETTLED}
-    undone = migration.state in ("rolling_back", "rolled_back")  # and does not go on
-    watch.begin("verify", len(expected), sum(entry.size for entry in expected.values()))
-    missing, different = list[str](), list[str]()
+    return migration
 
-    pointed = Pointed(ends, ends.files(catalog, ends.destination))
-    released = released_since(catalog, ends, migration_id)
+
+def _compare(
+    ends: Ends, watch: Watch, entries: Collection[Entry], pointed: Pointed
+) -> tuple[list[str], list[str]]:
+    """Read what is at the destination; return the keys that are missing, and those of another content."""
+    missing, different = list[str](), list[str]()
 
     def read(entry: Entry) -> tuple[Entry, str | None]:
         try:
@@ -78,17 +101,8 @@ def verify(
         elif digest != entry.sha256:
             different.append(entry.key)
 
-    in_parallel(watch, expected.values(), read, judge)
-    there = (info.key for info in ends.listed(ends.destination))
-    extra = (key for key in there if key not in kept and not pointed.covers(key) and not is_claim(key))
-    return Verification(
-        id=migration_id,
-        objects=len(expected),
-        unfinished=0 if undone else len(kept) - len(expected),
-        missing=tuple(sorted(key for key in missing if not released.covers(key))),
-        different=tuple(sorted(key for key in different if not released.covers(key))),
-        extra=tuple(sorted(extra)),
-    )
+    in_parallel(watch, entries, read, judge)
+    return missing, different
 
 
 def findings(verification: Verification) -> str:

@@ -56,7 +56,7 @@ class DocumentsSettings:
 
     @property
     def place(self) -> str:
-        """Where the documents are, as it may be shown; an address that `ecluse documents copy` takes."""
+        """Return where the documents are, as it may be shown; an address that `ecluse documents copy` takes."""
         match self.database:
             case "sql":
                 return without_password(self.sql_url)

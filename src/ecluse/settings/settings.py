@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,10 +89,7 @@ class Settings:
         proxies, named = _read_proxies(env)
         if named:
             detected.append(Detected("proxies", str(proxies), named))
-        urls = [store, *(url for url, _ in areas.values())]
-        used = {scheme.name: scheme for url in urls if (scheme := scheme_of(url)) is not None}
-        for scheme in used.values():
-            detected += scheme.detect(access, env)
+        detected += _detect_schemes([store, *(url for url, _ in areas.values())], access, env)
         if import_from := read_places(env, "ECLUSE_IMPORT_FROM"):
             detected.append(Detected("imports", ", ".join(import_from), "ECLUSE_IMPORT_FROM"))
         return cls(
@@ -147,6 +144,13 @@ class Settings:
             "cache": self.home / "cache",
             "temporary files": Path(tempfile.gettempdir()),
         }
+
+
+def _detect_schemes(urls: Iterable[str], access: Access, env: Mapping[str, str]) -> Iterator[Detected]:
+    """Say what was read for the schemes of these addresses, once for each."""
+    used = {scheme.name: scheme for url in urls if (scheme := scheme_of(url)) is not None}
+    for scheme in used.values():
+        yield from scheme.detect(access, env)
 
 
 def _read_home(env: Mapping[str, str], home: Path | None) -> tuple[Path, str]:

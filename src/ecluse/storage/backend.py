@@ -101,7 +101,7 @@ class Backend(Protocol):
     def copy(self, source: str, destination: str) -> None: ...
 
     def sign(self, path: str, method: Method, expires: timedelta) -> str:
-        """`CannotSign` where the store has no signed addresses."""
+        """Sign an address; raise `CannotSign` where the store has no signed addresses."""
 
     def ensure_bucket(self) -> bool:
         """Make the place unless it is there; whether it was missing."""

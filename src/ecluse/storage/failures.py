@@ -72,7 +72,7 @@ class Failure:
 
     @property
     def no_keys(self) -> bool:
-        """Whether obstore looked for the keys of a machine in the cloud and found none."""
+        """Return whether obstore looked for the keys of a machine in the cloud and found none."""
         return "169.254.169.254" in self.text or "metadata.google.internal" in self.text
 
     @property
@@ -85,7 +85,7 @@ class Failure:
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same request may succeed later."""
+        """Return whether the same request may succeed later."""
         if self.no_keys:
             return False
         return self.status is None or self.status >= 500 or self.status in _AGAIN

@@ -23,7 +23,7 @@ MAX_SEGMENT_BYTES: Final = 240
 
 
 def checked_key(key: str) -> str:
-    """`key` itself, when it is one; `InvalidKey` otherwise."""
+    """Return `key` itself, when it is one; raise `InvalidKey` otherwise."""
     if not key:
         raise InvalidKey(_("A key is empty."))
     if len(key.encode(errors="replace")) > MAX_KEY_BYTES:
@@ -56,7 +56,7 @@ def safe_filename(name: str) -> str:
 
 
 def timestamp(moment: datetime | None = None) -> str:
-    """`YYYYMMDD_HHMMSS` in UTC, as it stands in keys and version names."""
+    """Return `YYYYMMDD_HHMMSS` in UTC, as it stands in keys and version names."""
     return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y%m%d_%H%M%S")
 
 

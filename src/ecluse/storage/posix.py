@@ -459,50 +459,53 @@ class PosixBackend:
                 _("Nothing is stored at %(key)s in %(store)s.", key=repr(path), store=self.url)
             ) from error
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            if error.errno == errno.ELOOP:
-                raise InvalidKey(
-                    _(
-                        "Key %(key)s leads through a link in %(store)s, and a store follows none.",
-                        key=repr(path),
-                        store=self.url,
-                    )
-                ) from error
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                full = OSError(error.errno, reason, str(self._root))
-                raise StoreUnwritable(
-                    _(
-                        "%(key)s was not stored in %(store)s: %(error)s",
-                        key=repr(path),
-                        store=self.url,
-                        error=what_is_wrong(full),
-                    )
-                ) from error
-            if error.errno == errno.EROFS:
-                raise StoreUnwritable(
-                    _(
-                        "%(value)s is on a disk that can only be read: %(key)s was not stored. Mount it for "
-                        "writing, or name another store: ECLUSE_STORE_URL=file:///another/folder",
-                        value=self.url,
-                        key=repr(path),
-                    )
-                ) from error
-            if error.errno in (errno.EACCES, errno.EPERM):
-                raise StoreUnwritable(
-                    _(
-                        "The folder %(store)s refused access to %(key)s: %(error)s. Give the user that runs "
-                        "Écluse the right to read and write there.",
-                        store=self.url,
-                        key=repr(path),
-                        error=reason,
-                    )
-                ) from error
-            raise StoreUnavailable(
+            raise self._explained(path, error) from error
+
+    def _explained(self, path: str, error: OSError) -> StorageError:
+        """Return the error of our tree that says what the system said."""
+        reason = error.strerror or type(error).__name__
+        if error.errno == errno.ELOOP:
+            return InvalidKey(
                 _(
-                    "The folder %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse "
-                    "doctor",
+                    "Key %(key)s leads through a link in %(store)s, and a store follows none.",
+                    key=repr(path),
+                    store=self.url,
+                )
+            )
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            full = OSError(error.errno, reason, str(self._root))
+            return StoreUnwritable(
+                _(
+                    "%(key)s was not stored in %(store)s: %(error)s",
+                    key=repr(path),
+                    store=self.url,
+                    error=what_is_wrong(full),
+                )
+            )
+        if error.errno == errno.EROFS:
+            return StoreUnwritable(
+                _(
+                    "%(value)s is on a disk that can only be read: %(key)s was not stored. Mount it for "
+                    "writing, or name another store: ECLUSE_STORE_URL=file:///another/folder",
+                    value=self.url,
+                    key=repr(path),
+                )
+            )
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return StoreUnwritable(
+                _(
+                    "The folder %(store)s refused access to %(key)s: %(error)s. Give the user that runs "
+                    "Écluse the right to read and write there.",
                     store=self.url,
                     key=repr(path),
                     error=reason,
                 )
-            ) from error
+            )
+        return StoreUnavailable(
+            _(
+                "The folder %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse doctor",
+                store=self.url,
+                key=repr(path),
+                error=reason,
+            )
+        )

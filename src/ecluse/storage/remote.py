@@ -190,7 +190,7 @@ class RemoteBackend:
                 self._insist("DELETE", some[0], partial(obstore.delete, self._store, some))
 
     def stale_uploads(self, prefix: str, older_than: timedelta, *, remove: bool) -> StaleUploads:
-        """Uploads in parts whose writer is gone. Nothing of them was ever visible."""
+        """Count or end uploads in parts whose writer is gone. Nothing of them was ever visible."""
         if self._bucket.administration is None:
             return StaleUploads(0, 0)
         return self._bucket.administration.unfinished(prefix, datetime.now(UTC) - older_than, remove=remove)
@@ -454,7 +454,7 @@ class RemoteBackend:
         return True
 
     def _bucket_is_missing(self) -> bool:
-        """True if the bucket itself is missing, which the answer to a HEAD request does not say."""
+        """Return whether the bucket itself is missing, which the answer to a HEAD request does not say."""
         if self._met:
             return False
         try:

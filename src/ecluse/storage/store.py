@@ -142,7 +142,7 @@ class ObjectStore:
     async def put_stream_async(
         self, key: str, chunks: AsyncIterator[bytes], *, attributes: Mapping[str, str] | None = None
     ) -> Stored:
-        """`put_stream` for chunks that arrive asynchronously, such as a request's body."""
+        """Write chunks that arrive asynchronously, such as a request's body; see `put_stream`."""
         counted = Digest()
         await self._backend.put_stream_async(
             self._path_to_write(key), counted.through_async(chunks), attributes=checked_attributes(attributes)
@@ -426,7 +426,7 @@ class _Opened:
 
 
 def checked_attributes(attributes: Mapping[str, str] | None) -> dict[str, str]:
-    """`attributes` themselves, when every store can keep them; `InvalidAttribute` otherwise."""
+    """Return `attributes` themselves, when every store can keep them; raise `InvalidAttribute` otherwise."""
     for name, value in (attributes or {}).items():
         if name not in STANDARD_ATTRIBUTES and not re.fullmatch("[a-z][a-z0-9]{0,63}", name):
             raise InvalidAttribute(
@@ -478,7 +478,7 @@ class Digest:
         return Stored(key, self.size, self._hash.hexdigest())
 
     def expect(self, sha256: str, title: str) -> None:
-        """`DigestMismatch` unless the bytes so far are those of `sha256`."""
+        """Raise `DigestMismatch` unless the bytes so far are those of `sha256`."""
         if (actual := self._hash.hexdigest()) != sha256:
             raise DigestMismatch(
                 _(

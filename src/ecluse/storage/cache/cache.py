@@ -197,7 +197,7 @@ class Cache:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of the entries, and of the room held for the downloads that run.
+        """Return the bytes of the entries, and of the room held for the downloads that run.
 
         Files are looked at one after another: what others replace meanwhile may count twice.
         """

@@ -49,7 +49,7 @@ class File:
 
 
 def files_in(folder: Path) -> list[File]:
-    """Entries and unfinished files of one folder, each once and none left out."""
+    """Return entries and unfinished files of one folder, each once and none left out."""
     while True:
         paths = [path for path in folder.iterdir() if path.suffix != ".seen"]
         files = [look_at_file(path) for path in paths]

@@ -58,7 +58,7 @@ def remove_unheld(path: Path) -> None:
 
 
 def is_file(path: Path, opened: int) -> bool:
-    """True if the name still points at the open file."""
+    """Return whether the name still points at the open file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(opened))
     except FileNotFoundError:

@@ -61,7 +61,7 @@ def write_record(entry: Path, status: os.stat_result) -> None:
 
 
 def hash_file(source: BinaryIO, progress: Progress, target: BinaryIO | None = None) -> str:
-    """SHA-256 of an open file from its beginning, in hexadecimal; the bytes go to `target` on the way."""
+    """Return the SHA-256 of an open file from its beginning, in hexadecimal; the bytes go to `target` on the way."""
     digest = hashlib.sha256()
     while chunk := source.read(_CHUNK):
         digest.update(chunk)
