@@ -174,11 +174,11 @@ def settings_of(file: Path, home: Path | None = None) -> Settings:
 
 def objects_of(runtime: Runtime) -> dict[str, str]:
     """Area and key → digest, of everything that is stored."""
-    found = {}
+    objects = {}
     for area in AREAS:
         for key, digest in contents(runtime.stores.area(area)).items():
-            found[key if area != "raw" else f"raw/{key}"] = digest
-    return found
+            objects[key if area != "raw" else f"raw/{key}"] = digest
+    return objects
 
 
 def _files(folder: Path) -> Path:

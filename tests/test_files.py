@@ -74,9 +74,10 @@ def addresses(runtime: Runtime) -> dict[str, str]:
 def test_they_are_counted_as_what_they_are(runtime: Runtime, writer: User) -> None:
     with runtime.catalog.read() as transaction:
         kinds = {
-            one.kind: (one.size, one.count, one.area) for one in usage.usage_by_kind(transaction, writer.id)
+            counted.kind: (counted.size, counted.count, counted.area)
+            for counted in usage.usage_by_kind(transaction, writer.id)
         }
-        by_user = {one.email: one for one in usage.usage_by_user(transaction)}
+        by_user = {counted.email: counted for counted in usage.usage_by_user(transaction)}
         growth = usage.growth(transaction, since=writer.created_at.date(), user_id=writer.id)
         largest = usage.largest(transaction, writer.id)
     assert kinds["letters"] == (13, 2, "data")
@@ -84,7 +85,7 @@ def test_they_are_counted_as_what_they_are(runtime: Runtime, writer: User) -> No
     assert kinds["uploads"] == (0, 0, "data")
     assert by_user[EMAIL].sizes["letters"] == 13
     assert (by_user[EMAIL].count, growth[-1].sizes["letters"]) == (3, 13)
-    assert {(one.kind, one.id, one.size) for one in largest} >= {("letters", "letter1", 13)}
+    assert {(counted.kind, counted.id, counted.size) for counted in largest} >= {("letters", "letter1", 13)}
 
 
 def test_they_are_verified(settings: Settings, runtime: Runtime, writer: User) -> None:

@@ -157,7 +157,7 @@ def test_a_damaged_object_is_reported_and_no_row_switched(
     runtime: Runtime, user_id: str, elsewhere: str
 ) -> None:
     rows = all_pointers(runtime)
-    pointer = next(one for one in rows if one.table == "datasets")
+    pointer = next(row for row in rows if row.table == "datasets")
     key = runtime.data.key_of(pointer.url) or ""
     good = runtime.data.get(key)
     replace_object(runtime.data, key, good[:-1] + b"?")
@@ -168,8 +168,8 @@ def test_a_damaged_object_is_reported_and_no_row_switched(
     assert f"ecluse migrate run {migration_id}" in str(caught.value)
     assert not runtime.stores.open(elsewhere).exists(key)
     assert all_pointers(runtime) == rows
-    found = migration.summary(runtime.catalog, migration_id)
-    assert (found.damaged, found.migration.state) == ((key,), "stopped")
+    state = migration.summary(runtime.catalog, migration_id)
+    assert (state.damaged, state.migration.state) == ((key,), "stopped")
     replace_object(runtime.data, key, good)
     run(runtime, migration_id)
     check_rows(runtime)
@@ -243,7 +243,7 @@ def test_what_was_uploaded_after_a_run_is_moved_by_the_next(
 def test_a_row_whose_object_is_gone_stays_and_is_named(
     runtime: Runtime, user_id: str, elsewhere: str
 ) -> None:
-    pointer = next(one for one in all_pointers(runtime) if one.table == "datasets")
+    pointer = next(row for row in all_pointers(runtime) if row.table == "datasets")
     runtime.data.delete(runtime.data.key_of(pointer.url) or "")
     migration_id = planned(runtime, elsewhere)
     outcome = run(runtime, migration_id)
@@ -255,7 +255,7 @@ def test_an_object_deleted_after_the_plan_is_counted_as_gone(
     runtime: Runtime, user_id: str, elsewhere: str
 ) -> None:
     migration_id = planned(runtime, elsewhere)
-    pointer = next(one for one in all_pointers(runtime) if one.table == "predictions")
+    pointer = next(row for row in all_pointers(runtime) if row.table == "predictions")
     runtime.data.delete(runtime.data.key_of(pointer.url) or "")
     assert run(runtime, migration_id).gone == 1
 
@@ -378,9 +378,13 @@ def test_verify_tells_missing_different_and_extra_apart(
     there.delete(files[0])
     replace_object(there, files[1], b"x" * there.head(files[1]).size)
     there.put("user_data/unknown", b"?")
-    found = migration.verify(runtime.catalog, runtime.stores, migration_id)
-    assert (found.missing, found.different, found.extra) == ((files[0],), (files[1],), ("user_data/unknown",))
-    assert not found.passed
+    verification = migration.verify(runtime.catalog, runtime.stores, migration_id)
+    assert (verification.missing, verification.different, verification.extra) == (
+        (files[0],),
+        (files[1],),
+        ("user_data/unknown",),
+    )
+    assert not verification.passed
 
 
 def test_what_was_uploaded_or_deleted_since_is_no_finding(
@@ -390,7 +394,7 @@ def test_what_was_uploaded_or_deleted_since_is_no_finding(
     run(runtime, migration_id)
     runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
-    pointer = next(one for one in all_pointers(runtime) if one.table == "predictions")
+    pointer = next(row for row in all_pointers(runtime) if row.table == "predictions")
     forget(runtime, pointer.row_id)
     there.delete(there.key_of(pointer.url) or "")
     assert migration.verify(runtime.catalog, runtime.stores, migration_id).passed
@@ -540,8 +544,8 @@ def test_the_address_of_an_upload_stays_valid_after_a_migration(
 ) -> None:
     dataset = add_table(runtime, user_id, b"uploaded")
     run(runtime, planned(runtime, elsewhere))
-    found = find_dataset(runtime, user_id, dataset.url)
-    assert (found.id, found.url.startswith(elsewhere)) == (dataset.id, True)
+    row = find_dataset(runtime, user_id, dataset.url)
+    assert (row.id, row.url.startswith(elsewhere)) == (dataset.id, True)
     with pytest.raises(NotFound):
         find_dataset(runtime, fill(runtime), dataset.url)
 
@@ -635,7 +639,7 @@ def test_an_object_that_changes_at_the_source_is_copied_anew_over_its_own_copy(
 
 def reference_folder(runtime: Runtime) -> str:
     """The key of the folder of the one reference model."""
-    pointer = next(one for one in all_pointers(runtime) if one.table == "reference_models")
+    pointer = next(row for row in all_pointers(runtime) if row.table == "reference_models")
     return runtime.data.key_of(pointer.url) or ""
 
 
@@ -677,7 +681,7 @@ def test_a_reference_model_that_is_not_whole_at_the_destination_stays(
 
 def version_folder(runtime: Runtime) -> str:
     """The key of the folder of one published version."""
-    pointer = next(one for one in all_pointers(runtime) if one.table == "model_versions")
+    pointer = next(row for row in all_pointers(runtime) if row.table == "model_versions")
     return runtime.data.key_of(pointer.url) or ""
 
 
@@ -906,8 +910,8 @@ def test_a_version_without_its_row_gets_it_where_it_was_moved_to(
     assert row.url.startswith(elsewhere)
     models.verify(runtime, row)
     (Path(elsewhere.removeprefix("file://")) / row.prefix / "w.bin").unlink()
-    found = migration.verify(runtime.catalog, runtime.stores, migration_id)
-    assert found.missing == (f"{row.prefix}/w.bin",)
+    verification = migration.verify(runtime.catalog, runtime.stores, migration_id)
+    assert verification.missing == (f"{row.prefix}/w.bin",)
     run(runtime, migration_id)
     models.verify(runtime, row)
     migration.rollback(runtime.catalog, runtime.stores, migration_id)
@@ -946,17 +950,17 @@ def test_a_pause_between_two_runs_is_no_part_of_the_measured_rate(
         runtime.stores,
         migration.Request(source="data", destination=f"{elsewhere}2", dry_run=True),
     )
-    found = migration.estimate(runtime.catalog, plan)
-    assert found.measured
-    assert found.seconds < timedelta(hours=1).total_seconds()
+    estimate = migration.estimate(runtime.catalog, plan)
+    assert estimate.measured
+    assert estimate.seconds < timedelta(hours=1).total_seconds()
 
 
 def test_the_journal_holds_the_digest_of_every_object(runtime: Runtime, user_id: str, elsewhere: str) -> None:
     migration_id = planned(runtime, elsewhere)
     run(runtime, migration_id)
-    found = {key: entry.sha256 for key, entry in entries(runtime, migration_id).items()}
-    assert found == contents(runtime.data)
-    assert hashlib.sha256(b"").hexdigest() not in found.values()
+    digests = {key: entry.sha256 for key, entry in entries(runtime, migration_id).items()}
+    assert digests == contents(runtime.data)
+    assert hashlib.sha256(b"").hexdigest() not in digests.values()
 
 
 def test_the_files_that_a_run_refers_to_are_named_where_they_are(
@@ -978,7 +982,7 @@ def test_the_files_that_a_run_refers_to_are_named_where_they_are(
 
     def addresses() -> list[str]:
         with runtime.catalog.read() as transaction:
-            return [one["url"] for one in transaction.get_one(Run, tracked.id).artifacts]
+            return [artifact["url"] for artifact in transaction.get_one(Run, tracked.id).artifacts]
 
     migration_id = planned(runtime, elsewhere)
     run(runtime, migration_id)

@@ -53,17 +53,17 @@ def moved(source: Settings, destination: Settings, report: moving.Report = lambd
         return moving.run(both, report=report)
 
 
-def differences(one: Runtime, other: Runtime, used: tuple[str, ...] = ()) -> list[str]:
+def differences(home: Runtime, other: Runtime, used: tuple[str, ...] = ()) -> list[str]:
     """What of the rows, the documents and the records of jobs of two homes is not the same."""
-    found = []
+    listed = []
     for table in rows.tables():
-        told = rows.compare(one.catalog.engine, other.catalog.engine, table)
-        assert told.rows, f"{table.name} is empty, and shows nothing"
-        found += [] if table.name in used else told.named
-    kinds = list(one.documents.kinds())
+        compared = rows.compare(home.catalog.engine, other.catalog.engine, table)
+        assert compared.rows, f"{table.name} is empty, and shows nothing"
+        listed += [] if table.name in used else compared.named
+    kinds = list(home.documents.kinds())
     assert list(other.documents.kinds()) == kinds
-    found += [kind for kind in kinds if list(one.documents.all(kind)) != list(other.documents.all(kind))]
-    return found
+    listed += [kind for kind in kinds if list(home.documents.all(kind)) != list(other.documents.all(kind))]
+    return listed
 
 
 # What a home is
@@ -80,13 +80,13 @@ def test_every_column_with_an_address_is_pointed_anew_or_is_history() -> None:
     history = {("migrations", "source"), ("migrations", "destination"), ("migration_rows", "url")}
     origins = {("images", "origin")}
     signs = ("url", "path", "address", "place", "location", "uri")
-    found = {
+    columns = {
         (table.name, column.name)
         for table in rows.tables()
         for column in table.columns
         if any(sign in column.name for sign in signs)
     }
-    assert found <= {("files", "url")} | history | origins
+    assert columns <= {("files", "url")} | history | origins
 
 
 # There and back
@@ -136,8 +136,8 @@ def test_a_laptops_home_is_used_in_the_cloud_after_two_kills_and_comes_back_equa
     ):
         assert objects_of(home) == before
         # Who looked in has been there since, and the link that signs in once was used up; both are written down.
-        found = differences(original, home, used=rows.LAST)
-        assert [said.rpartition(" ")[0] for said in found] == ["extra: audit_log"] * 2
+        differing = differences(original, home, used=rows.LAST)
+        assert [said.rpartition(" ")[0] for said in differing] == ["extra: audit_log"] * 2
         since = [entry.action for entry, _ in home.accounts.log(limit=2)]
         assert sorted(since) == ["token.first_use", "user.sign_in_by_link"]
 
@@ -261,8 +261,8 @@ def test_a_run_that_is_killed_in_every_phase_goes_on(
     outcome = moved(runtime.settings, elsewhere)
     assert outcome.left == ()
     with moving.opened(runtime.settings, elsewhere) as both:
-        found = moving.verify(both)
-        assert found.passed, found.findings
+        verification = moving.verify(both)
+        assert verification.passed, verification.findings
         assert objects_of(both.destination) == objects_of(runtime)
         again = moving.run(both)
     assert again == outcome
@@ -366,9 +366,9 @@ def test_pages_say_how_and_what_was_moved(runtime: Runtime, made: Made, elsewher
                     address, headers={"accept": "text/html", "accept-language": language}
                 )
 
-        found = asyncio.run(ask())
-        assert found.status_code == 200, found.text
-        return html.unescape(found.text)
+        answer = asyncio.run(ask())
+        assert answer.status_code == 200, answer.text
+        return html.unescape(answer.text)
 
     for address in ("/", "/migrations"):
         assert "It can be read here and is changed there." in page(runtime, address, "en")
@@ -388,7 +388,9 @@ def test_a_place_that_holds_something_is_refused(runtime: Runtime, made: Made, e
     with Runtime.open(elsewhere) as there:
         there.accounts.local_administrator()
     with moving.opened(runtime.settings, elsewhere) as both:
-        assert any("is not empty: it has audit_log, users" in one for one in moving.plan(both).problems)
+        assert any(
+            "is not empty: it has audit_log, users" in problem for problem in moving.plan(both).problems
+        )
         with pytest.raises(MoveRefused, match="is not empty: it has audit_log, users"):
             moving.run(both)
     runtime.accounts.add("still-open@example.org")
@@ -500,8 +502,8 @@ def test_a_part_of_a_move_is_no_migration_of_its_own(
 
     outcome = moved(runtime.settings, elsewhere)
     with Runtime.open(elsewhere) as there:
-        assert {one.id for one in migration.list_migrations(there.catalog)} == {
-            one.id for one in migration.list_migrations(runtime.catalog)
+        assert {row.id for row in migration.list_migrations(there.catalog)} == {
+            row.id for row in migration.list_migrations(runtime.catalog)
         }
         with there.catalog.read() as transaction:
             [part] = journal.of_move(transaction, outcome.id)

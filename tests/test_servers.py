@@ -78,17 +78,17 @@ def started(home: Path, *arguments: str, ready: str = "In another terminal") -> 
         stderr=subprocess.PIPE,
         text=True,
     )
-    one = Started(home, process)
-    streams = ((process.stdout, one.printed), (process.stderr, one.said))
+    launched = Started(home, process)
+    streams = ((process.stdout, launched.printed), (process.stderr, launched.said))
     readers = [
         threading.Thread(target=lambda s=stream, k=kept: k.extend(s), daemon=True) for stream, kept in streams
     ]
     for reader in readers:
         reader.start()
     try:
-        wait_for(lambda: ready in "".join(one.said) or process.poll() is not None)
-        assert process.poll() is None, "".join(one.said)
-        yield one
+        wait_for(lambda: ready in "".join(launched.said) or process.poll() is not None)
+        assert process.poll() is None, "".join(launched.said)
+        yield launched
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
@@ -167,13 +167,13 @@ def test_the_application_writes_in_its_buckets_and_makes_none(home: Path) -> Non
 
 
 def test_secrets_are_in_a_file_of_their_owner_and_nowhere_else(home: Path) -> None:
-    with started(home, "servers", "start") as one:
-        environment = one.environment()
-        shown = "".join(one.said + one.printed)
-        told = running(home / "servers")
-        assert told is not None
-        assert told.environment in shown
-        printed = exported("".join(one.printed))
+    with started(home, "servers", "start") as servers:
+        environment = servers.environment()
+        shown = "".join(servers.said + servers.printed)
+        described = running(home / "servers")
+        assert described is not None
+        assert described.environment in shown
+        printed = exported("".join(servers.printed))
         assert printed["ECLUSE_MODELS_URL"] == "s3://models"
         assert printed.items() < environment.items()
         for path in ("keys.json", "environment", "identities.json", "running.json"):
@@ -192,53 +192,53 @@ def test_secrets_are_in_a_file_of_their_owner_and_nowhere_else(home: Path) -> No
             assert not any(secret in log.read_text() for secret in (environment["S3_SECRET_KEY"],))
         stopped = run_ecluse(home, {}, "servers", "stop", "--json")
         assert json.loads(stopped.stdout) == {"stopped": True}
-        assert one.process.wait(5) == 0
+        assert servers.process.wait(5) == 0
     assert processes_of(home) == []
     assert json.loads(run_ecluse(home, {}, "servers", "stop", "--json").stdout) == {"stopped": False}
 
 
 @pytest.mark.thorough
 def test_a_server_that_dies_is_started_again_even_when_its_leash_was_cut(home: Path) -> None:
-    with started(home, "servers", "start") as one:
-        one.store().put("kept", b"for long")
-        before = one.servers()
+    with started(home, "servers", "start") as servers:
+        servers.store().put("kept", b"for long")
+        before = servers.servers()
         os.kill(before["seaweedfs"], signal.SIGKILL)
-        one.wait_until_said("SeaweedFS ended with code 137; it is started again")
-        wait_for(lambda: one.servers()["seaweedfs"] != before["seaweedfs"])
-        wait_for(lambda: reads(one.store(), "kept") == b"for long")
+        servers.wait_until_said("SeaweedFS ended with code 137; it is started again")
+        wait_for(lambda: servers.servers()["seaweedfs"] != before["seaweedfs"])
+        wait_for(lambda: reads(servers.store(), "kept") == b"for long")
         leash = psutil.Process(before["postgresql"]).ppid()
         os.kill(leash, signal.SIGKILL)
-        one.wait_until_said("PostgreSQL ended with code -9; it is started again")
-        wait_for(lambda: one.servers()["postgresql"] != before["postgresql"])
-        wait_for(lambda: connects(one.environment()["DATABASE_URL"]))
+        servers.wait_until_said("PostgreSQL ended with code -9; it is started again")
+        wait_for(lambda: servers.servers()["postgresql"] != before["postgresql"])
+        wait_for(lambda: connects(servers.environment()["DATABASE_URL"]))
     assert processes_of(home) == []
 
 
 @pytest.mark.thorough
 def test_a_killed_parent_leaves_no_server_and_the_next_start_waits_for_the_last(home: Path) -> None:
-    with started(home, "servers", "start") as one:
-        one.store().put("kept", b"for long")
+    with started(home, "servers", "start") as servers:
+        servers.store().put("kept", b"for long")
         assert len(processes_of(home)) >= 4
-        one.process.kill()
-        one.process.wait()
-    with started(home, "servers", "start") as one:
-        assert one.store().get("kept") == b"for long"
+        servers.process.kill()
+        servers.process.wait()
+    with started(home, "servers", "start") as servers:
+        assert servers.store().get("kept") == b"for long"
     wait_for(lambda: processes_of(home) == [])
 
 
 def test_the_whole_application_runs_over_them_with_one_command(home: Path) -> None:
-    with started(home, "up", "--servers", "--port", "0", ready="Everything is kept in") as one:
-        environment = one.environment()
+    with started(home, "up", "--servers", "--port", "0", ready="Everything is kept in") as application:
+        environment = application.environment()
         wait_for(lambda: workers(home, environment) == "ok")
-        told = json.loads(run_ecluse(home, environment, "doctor", "--json").stdout)
-        assert told["status"] == "ok"
-        detected = {found["name"]: found["value"] for found in told["detected"]}
+        report = json.loads(run_ecluse(home, environment, "doctor", "--json").stdout)
+        assert report["status"] == "ok"
+        detected = {setting["name"]: setting["value"] for setting in report["detected"]}
         assert (detected["store"], detected["models"]) == ("s3://data", "s3://models")
         assert detected["database"].startswith("postgresql+psycopg://ecluse:…@127.0.0.1:")
     assert not (home / "catalog.db").exists()
     assert processes_of(home) == []
-    assert "Traceback" not in "".join(one.said)
-    assert any("In another terminal" in line and "servers/environment" in line for line in one.said)
+    assert "Traceback" not in "".join(application.said)
+    assert any("In another terminal" in line and "servers/environment" in line for line in application.said)
 
 
 @pytest.mark.thorough
@@ -252,10 +252,10 @@ def test_an_environment_that_points_elsewhere_is_not_overruled(home: Path) -> No
 
 
 def test_a_port_that_is_taken_is_named_with_the_option_that_changes_it(home: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
+    with socket.socket() as occupied:
+        occupied.bind(("127.0.0.1", 0))
+        occupied.listen()
+        port = str(occupied.getsockname()[1])
         done = run_ecluse(home, {}, "servers", "start", "--port-s3", port, "--port-database", "0")
     assert done.returncode == 1
     assert f"Port {port} on 127.0.0.1 cannot be used" in done.stderr
@@ -301,5 +301,5 @@ def connects(url: str) -> bool:
 
 
 def workers(home: Path, environment: dict[str, str]) -> str:
-    told = json.loads(run_ecluse(home, environment, "doctor", "--json").stdout)
-    return {check["part"]: str(check["status"]) for check in told["checks"]}["workers"]
+    report = json.loads(run_ecluse(home, environment, "doctor", "--json").stdout)
+    return {check["part"]: str(check["status"]) for check in report["checks"]}["workers"]

@@ -123,14 +123,14 @@ def test_a_home_folder_of_nobody_is_told() -> None:
 
 
 def test_each_area_may_have_a_store_of_its_own() -> None:
-    found = read(
+    settings = read(
         ECLUSE_STORE_URL="s3://all",
         ECLUSE_MODELS_URL="gs://models/ours/",
         S3_BUCKET_IMAGES="plants-images",
         S3_RAW_BUCKET="raw",
         S3_RAW_PREFIX="/paris/",
     )
-    assert {area: found.area_url(area) for area in AREAS} == {
+    assert {area: settings.area_url(area) for area in AREAS} == {
         "models": "gs://models/ours",
         "images": "s3://plants-images",
         "data": "s3://all",
@@ -223,7 +223,9 @@ def test_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
 
 
 def test_every_choice_says_where_it_comes_from() -> None:
-    reasons = {found.name: found.reason for found in read(USE_S3="yes", AWS_S3_BUCKET="b", **KEYS).detected}
+    reasons = {
+        setting.name: setting.reason for setting in read(USE_S3="yes", AWS_S3_BUCKET="b", **KEYS).detected
+    }
     assert reasons["store"] == "USE_S3=yes and AWS_S3_BUCKET"
     assert reasons["keys"] == "AWS_ACCESS_KEY_ID"
 
@@ -242,7 +244,7 @@ def test_every_choice_says_where_it_comes_from() -> None:
     ],
 )
 def test_the_variable_that_was_used_is_named(environ: dict[str, str], endpoint: str, region: str) -> None:
-    reasons = {found.name: found.reason for found in read(AWS_S3_BUCKET="b", **environ).detected}
+    reasons = {setting.name: setting.reason for setting in read(AWS_S3_BUCKET="b", **environ).detected}
     assert (reasons["endpoint"], reasons["region"]) == (endpoint, region)
 
 
@@ -304,15 +306,15 @@ def test_a_scheme_reads_what_it_declares(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("http://x", "file://, memory://, s3://"),
         ("s3:///x", "names no bucket"),
         ("file://relative/x", "not an absolute folder"),
     ],
 )
-def test_a_store_is_refused_where_it_is_opened(address: str, told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_a_store_is_refused_where_it_is_opened(address: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         open_store(read(ECLUSE_STORE_URL=address).store_url)
 
 

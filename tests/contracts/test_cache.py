@@ -166,7 +166,7 @@ def test_progress_is_the_bytes_downloaded_and_what_it_raises_ends_the_fetch(
     memory: ObjectStore, cache: Cache, tmp_path: Path, verb: str
 ) -> None:
     stored = memory.put("m", b"x" * 2000)
-    told: list[int] = []
+    sizes: list[int] = []
 
     def refuse(size: int) -> None:
         raise InterruptedError(size)
@@ -174,9 +174,9 @@ def test_progress_is_the_bytes_downloaded_and_what_it_raises_ends_the_fetch(
     with pytest.raises(InterruptedError):
         getattr(cache, verb)(memory, "m", stored.sha256, 2000, tmp_path / "out", refuse)
     assert (cache.used_bytes, list(tmp_path.glob("out"))) == (0, [])
-    getattr(cache, verb)(memory, "m", stored.sha256, 2000, tmp_path / "out", told.append)
-    getattr(cache, verb)(memory, "m", stored.sha256, 2000, tmp_path / "out", told.append)
-    assert sum(told) == 2000
+    getattr(cache, verb)(memory, "m", stored.sha256, 2000, tmp_path / "out", sizes.append)
+    getattr(cache, verb)(memory, "m", stored.sha256, 2000, tmp_path / "out", sizes.append)
+    assert sum(sizes) == 2000
     assert left_behind(tmp_path) == ["room"]
 
 
@@ -357,10 +357,10 @@ def test_an_object_longer_than_was_recorded_is_refused_before_it_outgrows_its_ro
     memory: ObjectStore, cache: Cache, tmp_path: Path
 ) -> None:
     stored = memory.put("m", b"x" * 50_000_000)
-    taken: list[int] = []
+    sizes: list[int] = []
     with pytest.raises(DigestMismatch, match="longer than the 1,000 bytes"):
-        cache.link(memory, "m", stored.sha256, 1000, tmp_path / "out", taken.append)
-    assert taken == []
+        cache.link(memory, "m", stored.sha256, 1000, tmp_path / "out", sizes.append)
+    assert sizes == []
     assert cache.used_bytes == 0
 
 
@@ -541,10 +541,10 @@ def test_verify_hashes_everything_and_removes_what_is_damaged(memory: ObjectStor
     for stored in written:
         fetch(cache, memory, stored, tmp_path / "out")
     _write_over_and_set_the_time_back(entry_of(cache, written[1]))
-    told: list[int] = []
-    verified = cache.verify(told.append)
+    sizes: list[int] = []
+    verified = cache.verify(sizes.append)
     assert (verified.intact, verified.size, verified.corrupt) == (2, 2000, (written[1].sha256,))
-    assert sum(told) == 2005
+    assert sum(sizes) == 2005
     assert kept(cache) == {written[0].sha256, written[2].sha256}
     assert cache.verify().corrupt == ()
 
@@ -599,14 +599,14 @@ def test_many_threads_share_a_cache_that_is_too_small_for_them(
 class Process:
     """A process that fetches through the cache."""
 
-    def __init__(self, stack: ExitStack, prefix: tuple[str, ...] = (), **told: Any) -> None:
+    def __init__(self, stack: ExitStack, prefix: tuple[str, ...] = (), **order: Any) -> None:
         command = [*prefix, sys.executable, "-m", "tests.contracts.cache_process"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         stack.enter_context(self.process)
         stack.callback(self.process.kill)
-        self._say(json.dumps(told))
+        self._say(json.dumps(order))
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
@@ -645,9 +645,9 @@ class Shared:
     def process(self, *tasks: tuple[str, Stored, str], prefix: tuple[str, ...] = (), **more: Any) -> Process:
         """A process with a task each of (verb, object, name of the destination)."""
         listed = [(v, s.key, s.sha256, s.size, str(self.folder / name)) for v, s, name in tasks]
-        told = {"store": self.url, "log": str(self.log), "cache": str(self.folder / "cache")}
-        told |= {"bound": self.cache.max_bytes, "tasks": listed}
-        return Process(self._stack, prefix, **(told | more))
+        order = {"store": self.url, "log": str(self.log), "cache": str(self.folder / "cache")}
+        order |= {"bound": self.cache.max_bytes, "tasks": listed}
+        return Process(self._stack, prefix, **(order | more))
 
     def asked(self) -> int:
         return self.log.read_text().count("asked")
@@ -673,13 +673,13 @@ def test_processes_and_threads_that_ask_for_the_same_object_download_it_once(
     for process in processes:
         process.begin()
     shared.wait_for("gave", 2)
-    told: list[int] = []
+    sizes: list[int] = []
     fetched: list[Fetched] = []
 
     def ask(number: int) -> None:
         out = shared.folder / f"thread-{number}"
         fetched.append(
-            getattr(shared.cache, verb)(shared.store, "m", stored.sha256, stored.size, out, told.append)
+            getattr(shared.cache, verb)(shared.store, "m", stored.sha256, stored.size, out, sizes.append)
         )
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(2)]
@@ -691,7 +691,7 @@ def test_processes_and_threads_that_ask_for_the_same_object_download_it_once(
     assert shared.asked() == 1
     assert sorted(result["from_cache"] for result in results) == [False, True, True]
     assert fetched == [HIT, HIT]
-    assert set(told) == {0}, "who waits can be stopped through its progress"
+    assert set(sizes) == {0}, "who waits can be stopped through its progress"
     for path in (*shared.folder.glob("out-*"), *shared.folder.glob("thread-*")):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == stored.sha256
     assert left_behind(shared.folder) == ["room"]
@@ -869,20 +869,20 @@ def test_a_disk_that_is_full_is_told_with_the_way_out(shared: Shared) -> None:
     cache, out = shared.folder / "cache", shared.folder / "out"
     prefix = mounted(f"mount -t tmpfs -o size=1m none {cache}", f"mount -t tmpfs -o size=1m none {out}")
     tasks = [("link", large, "out/1"), ("copy", small, "out/2"), ("copy", small, "3"), ("link", large, "4")]
-    told = shared.process(*tasks, prefix=prefix).begin().finish()
+    answers = shared.process(*tasks, prefix=prefix).begin().finish()
     # The second finds no room where it is to go; making room for the fourth evicts what is not in use.
-    assert [result.get("error") for result in told] == [None, "disk_full", None, None]
-    assert str(out) in told[1]["message"]
-    assert "ecluse cache clear" in told[1]["message"]
+    assert [result.get("error") for result in answers] == [None, "disk_full", None, None]
+    assert str(out) in answers[1]["message"]
+    assert "ecluse cache clear" in answers[1]["message"]
 
 
 def test_a_disk_too_small_for_an_object_is_told_before_it_is_downloaded(shared: Shared) -> None:
     large = shared.store.put("large", b"l" * 2_000_000)
     (shared.folder / "cache").mkdir()
     prefix = mounted(f"mount -t tmpfs -o size=1m none {shared.folder / 'cache'}")
-    (told,) = shared.process(("copy", large, "1"), prefix=prefix).begin().finish()
-    assert told["error"] == "disk_full"
-    assert str(shared.folder / "cache") in told["message"]
+    (answer,) = shared.process(("copy", large, "1"), prefix=prefix).begin().finish()
+    assert answer["error"] == "disk_full"
+    assert str(shared.folder / "cache") in answer["message"]
     assert shared.asked() == 0
 
 
@@ -892,7 +892,7 @@ def test_a_cache_that_cannot_be_written_serves_what_it_has_and_keeps_nothing_mor
     cache = shared.folder / "cache"
     prefix = mounted(f"mount --bind {cache} {cache}", f"mount -o remount,ro,bind {cache}")
     tasks = [("link", known, "1"), ("copy", known, "2"), ("link", new, "3"), ("copy", new, "4")]
-    told = shared.process(*tasks, prefix=prefix).begin().finish()
-    assert [result["from_cache"] for result in told] == [True, True, False, False]
+    answers = shared.process(*tasks, prefix=prefix).begin().finish()
+    assert [result["from_cache"] for result in answers] == [True, True, False, False]
     assert [(shared.folder / name).read_bytes() for name in "1234"] == [b"known", b"known", b"new", b"new"]
     assert kept(shared.cache) == {known.sha256}

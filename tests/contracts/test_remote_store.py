@@ -170,9 +170,9 @@ def test_a_store_that_falls_silent_is_told(
     line = client.client_options
 
     def short(endpoint: str | None, *patience: timedelta) -> dict[str, dict[str, object]]:
-        found = line(endpoint, *patience)
-        found["client_options"]["read_timeout"] = timedelta(milliseconds=300)
-        return found
+        options = line(endpoint, *patience)
+        options["client_options"]["read_timeout"] = timedelta(milliseconds=300)
+        return options
 
     monkeypatch.setattr(client, "client_options", short)
     with socket.socket() as silent:

@@ -346,21 +346,21 @@ def test_a_tree_goes_up_and_comes_down_whole(store: ObjectStore, tmp_path: Path)
         (source / name).write_bytes(data)
     passed: list[int] = []
     stored = store.upload_tree(source, "models/one", progress=passed.append)
-    assert [one.key for one in stored] == sorted(f"models/one/{name}" for name in files)
+    assert [info.key for info in stored] == sorted(f"models/one/{name}" for name in files)
     assert sum(passed) == sum(map(len, files.values()))
-    digests = {one.key.removeprefix("models/one/"): one.sha256 for one in stored}
+    digests = {info.key.removeprefix("models/one/"): info.sha256 for info in stored}
     passed.clear()
     back = store.download_tree("models/one", tmp_path / "back", sha256=digests, progress=passed.append)
-    assert [one.sha256 for one in back] == [one.sha256 for one in stored]
+    assert [info.sha256 for info in back] == [info.sha256 for info in stored]
     assert sum(passed) == sum(map(len, files.values()))
     store.download_tree("models/one", tmp_path / "unverified")
     for folder in ("back", "unverified"):
-        found = {
+        contents = {
             p.relative_to(tmp_path / folder).as_posix(): p.read_bytes()
             for p in (tmp_path / folder).rglob("*")
             if p.is_file()
         }
-        assert found == files
+        assert contents == files
 
 
 def test_a_tree_with_a_wrong_file_is_refused_and_leaves_no_part(store: ObjectStore, tmp_path: Path) -> None:

@@ -83,12 +83,12 @@ def written(
     """The object is `data` after success; after an error that or `old`; and it is not said to be missing."""
 
     def judge(far: ObjectStore, outcome: object) -> str | None:
-        found = stored(far, key)
+        content = stored(far, key)
         if isinstance(outcome, ObjectNotFound | ObjectExists):
             return f"misleading: {outcome!r}"
         if isinstance(outcome, EcluseError):
-            return None if found in (data, old) else f"a third thing is stored: {shown(found)}"
-        return None if found == data else f"success, and stored is {shown(found)}"
+            return None if content in (data, old) else f"a third thing is stored: {shown(content)}"
+        return None if content == data else f"success, and stored is {shown(content)}"
 
     return judge
 
@@ -106,8 +106,8 @@ def read(expected: object) -> Callable[[ObjectStore, object], str | None]:
     return judge
 
 
-def shown(found: object) -> str:
-    return f"{len(found)} bytes" if isinstance(found, bytes) else repr(found)[:200]
+def shown(content: object) -> str:
+    return f"{len(content)} bytes" if isinstance(content, bytes) else repr(content)[:200]
 
 
 def create_only_over_another(far: ObjectStore, outcome: object) -> str | None:
@@ -178,25 +178,25 @@ def upload_tree(store: ObjectStore, folder: Path) -> object:
 
 def tree_written(far: ObjectStore, outcome: object) -> str | None:
     """Every file that is there is whole; after success, all are."""
-    found = {info.key.removeprefix("tree/"): far.get(info.key) for info in far.list()}
-    if not found.items() <= TREE.items():
-        return f"not what was sent: {sorted(found)}"
-    if isinstance(outcome, EcluseError) or found == TREE:
+    contents = {info.key.removeprefix("tree/"): far.get(info.key) for info in far.list()}
+    if not contents.items() <= TREE.items():
+        return f"not what was sent: {sorted(contents)}"
+    if isinstance(outcome, EcluseError) or contents == TREE:
         return None
-    return f"success, and stored is only {sorted(found)}"
+    return f"success, and stored is only {sorted(contents)}"
 
 
 def download_tree(store: ObjectStore, folder: Path) -> object:
     try:
         store.download_tree("tree", folder)
     finally:
-        found = {
+        contents = {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in folder.rglob("*")
             if path.is_file()
         }
-        assert found.items() <= TREE.items(), f"partial or left behind: {sorted(found)}"
-    return found
+        assert contents.items() <= TREE.items(), f"partial or left behind: {sorted(contents)}"
+    return contents
 
 
 TREE: Final = {"a.txt": SMALL, "deep/b.txt": OLD, "deep/c.txt": b""}

@@ -108,14 +108,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(prefix=st.one_of(st.just(""), KEY), suffix=st.sampled_from(["", "b"]), limit=st.integers(1, 5))
     def list_in_pages(self, prefix: str, suffix: str, limit: int) -> None:
-        found, after = [], None
+        listed, after = [], None
         while True:
             page = self.store.list_page(prefix, suffix=suffix, after=after, limit=limit)
-            found += [info.key for info in page.items]
+            listed += [info.key for info in page.items]
             if (after := page.next) is None:
                 break
         under = [key for key in self.objects if not prefix or key.startswith(f"{prefix}/")]
-        assert found == sorted(key for key in under if key.endswith(suffix))
+        assert listed == sorted(key for key in under if key.endswith(suffix))
         assert self.store.list_names(prefix) == sorted(
             {rest.split("/")[0] for key in under if "/" in (rest := key[len(prefix) + 1 if prefix else 0 :])}
         )
