@@ -13,7 +13,7 @@ from obstore import exceptions as obstore_errors
 from obstore.store import S3Store
 
 from ecluse.settings import Settings
-from ecluse.storage.s3 import S3Settings
+from ecluse.storage.access import S3Settings
 from tests.faults import UNSEEN, Fault, FaultProxy, fault_proxy, kind
 from tests.servers import ACCESS_KEY, BUCKET, SECRET_KEY, ObjectServer
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ecluse.errors import InvalidInput
 from ecluse.settings import Access
+from ecluse.storage.access import S3Settings
 from ecluse.storage.prices import Cost, load_prices, monthly_costs, offer_of
-from ecluse.storage.s3 import S3Settings
 
 GIB, GB = 2**30, 10**9
 AMOUNTS = st.integers(0, 10**13)

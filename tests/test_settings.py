@@ -22,7 +22,7 @@ from ecluse.settings import (
 )
 from ecluse.settings.variables import sections
 from ecluse.storage import open_store
-from ecluse.storage.s3 import S3Settings
+from ecluse.storage.access import S3Settings
 
 HOME = Path("/somewhere")
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "very-secret"}

@@ -23,7 +23,7 @@ from ecluse.servers import postgresql, seaweedfs
 from ecluse.servers.process import ServerCommand, ServerProcess, wait_until_gone
 from ecluse.settings import Access, Secret, adopt
 from ecluse.storage import ensure_bucket, open_store
-from ecluse.storage.s3 import S3Settings
+from ecluse.storage.access import S3Settings
 
 #: Area → its bucket.
 BUCKETS: Final = {"MODELS": "models", "IMAGES": "plants-images", "DATA": "data"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hmac
 import urllib.request
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Final
@@ -16,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from ecluse.errors import CannotSign, StoreUnavailable
 from ecluse.sentences import _
-from ecluse.settings import Secret
+from ecluse.storage.access import AzureSettings
 from ecluse.storage.administration import make_bucket_by, quoted_query
 from ecluse.storage.backend import Method, StaleUploads
 
@@ -27,15 +26,6 @@ _STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 _SKEW: Final = timedelta(minutes=5)
 #: The headers that a shared key signs and these requests do not send, from Content-Encoding to Range.
 _NO_HEADERS: Final = "\n" * 12
-
-
-@dataclass(frozen=True)
-class AzureSettings:
-    """How to reach Azure Blob Storage. Without a key: the ambient identity."""
-
-    account: str | None = None
-    key: Secret | None = field(default=None, repr=False)
-    endpoint: str | None = None
 
 
 class AzureAdministration:

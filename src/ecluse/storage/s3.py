@@ -12,7 +12,6 @@ import logging
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from typing import Any, Final
@@ -20,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
 from ecluse.errors import StoreUnavailable
-from ecluse.settings import Secret
+from ecluse.storage.access import S3Settings
 from ecluse.storage.administration import SECONDS, make_bucket_by, quoted_query, reason_of, unanswered
 from ecluse.storage.backend import Method, StaleUploads
 
@@ -31,27 +30,6 @@ _HOME_REGION: Final = "us-east-1"
 _EMPTY: Final = hashlib.sha256(b"").hexdigest()
 #: Refused for want of a right, or not known there; anything else may pass.
 _NOT_ALLOWED: Final = frozenset({401, 403, 405, 501})
-
-
-@dataclass(frozen=True)
-class S3Settings:
-    """How to reach an S3-compatible store. Without keys: the ambient AWS credentials.
-
-    `other` is how to reach a second one, that of `other_buckets`.
-    """
-
-    endpoint: str | None = None
-    region: str = "us-east-1"
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: Secret | None = field(default=None, repr=False)
-    session_token: Secret | None = field(default=None, repr=False)
-    anonymous: bool = False
-    other: S3Settings | None = None
-    other_buckets: frozenset[str] = frozenset()
-
-    def to_bucket(self, bucket: str) -> S3Settings:
-        """Return how to reach one bucket."""
-        return self.other if self.other is not None and bucket in self.other_buckets else self
 
 
 class S3Administration:

@@ -28,7 +28,7 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.settings import Settings, replace_variables
 from ecluse.storage import join_key
-from ecluse.storage.s3 import S3Settings
+from ecluse.storage.access import S3Settings
 from ecluse.web.i18n import Words, choose_language
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from ecluse.errors import SettingsError
 from ecluse.sentences import _
 from ecluse.settings import Access, Scheme, Secret, Section
 from ecluse.settings.values import is_base64, web_address
-from ecluse.storage.azure import AzureAdministration, AzureSettings
+from ecluse.storage.access import AzureSettings
 from ecluse.storage.schemes.addresses import split_bucket
 from ecluse.storage.store import ObjectStore
 
@@ -36,6 +36,7 @@ def _read(env: Mapping[str, str]) -> AzureSettings:
 def _open(url: str, access: Access, patience: timedelta) -> ObjectStore:
     from obstore.store import AzureStore
 
+    from ecluse.storage.azure import AzureAdministration
     from ecluse.storage.bucket import Bucket
     from ecluse.storage.client import open_clients
     from ecluse.storage.remote import RemoteBackend

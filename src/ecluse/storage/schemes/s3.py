@@ -12,7 +12,7 @@ from ecluse.sentences import _
 from ecluse.settings import Access, Detected, Scheme, Section
 from ecluse.settings.aws import REGIONS, read_keys
 from ecluse.settings.values import first_set, flag, web_address
-from ecluse.storage.s3 import S3Administration, S3Settings
+from ecluse.storage.access import S3Settings
 from ecluse.storage.schemes.addresses import split_bucket
 from ecluse.storage.store import ObjectStore
 
@@ -81,6 +81,7 @@ def _open(url: str, access: Access, patience: timedelta) -> ObjectStore:
     from ecluse.storage.bucket import Bucket
     from ecluse.storage.client import open_clients
     from ecluse.storage.remote import RemoteBackend
+    from ecluse.storage.s3 import S3Administration
 
     bucket, prefix = split_bucket(url)
     s3 = access.of(S3Settings).to_bucket(bucket)
