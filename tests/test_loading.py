@@ -37,6 +37,7 @@ PLACES: Final = {
         "confined/__init__.py",
         "importlib.import_module",
     ): "the reader that the parent process names over its pipe, never a file",
+    ("settings/schemes.py", "importlib.import_module"): "a name of SCHEMES, which is in the code",
     ("apps/fraud/tables/formats.py", "importlib.import_module"): "a name of FORMATS, which is in the code",
     ("models/convert.py", "joblib.load"): "on an administrator's word, in a process of its own",
     ("models/convert.py", "skops.io.load"): "the same process reads what it has just written",

@@ -8,7 +8,7 @@ from typing import Final
 
 from ecluse.accounts.base import AccountsBase, add_session, digest
 from ecluse.catalog import audit, users
-from ecluse.catalog.tables import User, now
+from ecluse.catalog.tables import ApiToken, User, now
 from ecluse.errors import Forbidden, InvalidCredentials
 from ecluse.sentences import _
 
@@ -52,8 +52,7 @@ class Links(AccountsBase):
         """
         secret = secrets.token_urlsafe(32)
         with self._catalog.write() as transaction:
-            users.add_token(
-                transaction,
+            link = ApiToken(
                 secret_hash=digest(secret),
                 user_id=user_id,
                 name="sign-in link",
@@ -61,6 +60,7 @@ class Links(AccountsBase):
                 purpose="sign_in_link",
                 expires_at=now() + LINK_LIFETIME,
             )
+            users.add_token(transaction, link)
             audit.record(transaction, by, "link.create", users.user_by_id(transaction, user_id).email)
         return secret
 

@@ -37,8 +37,7 @@ class Tokens(AccountsBase):
             )
         secret = f"ecluse_{secrets.token_urlsafe(32)}"
         with self._catalog.write() as transaction:
-            token = users.add_token(
-                transaction,
+            row = ApiToken(
                 secret_hash=digest(secret),
                 user_id=user_id,
                 name=name.strip(),
@@ -46,6 +45,7 @@ class Tokens(AccountsBase):
                 expires_at=None if days is None else now() + timedelta(days=days),
                 administers=administers,
             )
+            token = users.add_token(transaction, row)
             audit.record(
                 transaction,
                 user_id,

@@ -270,8 +270,7 @@ def add_browser(
     transaction: Transaction, user_id: str, secret_hash: str, *, expires_at: datetime, most: int
 ) -> None:
     """Know a browser that signed in; of more than `most`, the oldest are forgotten."""
-    add_token(
-        transaction,
+    browser = ApiToken(
         secret_hash=secret_hash,
         user_id=user_id,
         name="browser",
@@ -279,6 +278,7 @@ def add_browser(
         purpose="browser",
         expires_at=expires_at,
     )
+    add_token(transaction, browser)
     kept = (
         select(ApiToken.id)
         .where(ApiToken.user_id == user_id, ApiToken.purpose == "browser")
@@ -299,26 +299,9 @@ def remove_links(transaction: Transaction, user_id: str) -> None:
     )
 
 
-def add_token(
-    transaction: Transaction,
-    *,
-    secret_hash: str,
-    user_id: str,
-    name: str,
-    prefix: str,
-    purpose: str = "api",
-    expires_at: datetime | None = None,
-    administers: bool = False,
-) -> ApiToken:
-    token = ApiToken(
-        secret_hash=secret_hash,
-        user_id=user_id,
-        name=name[:100],
-        prefix=prefix,
-        purpose=purpose,
-        expires_at=expires_at,
-        administers=administers,
-    )
+def add_token(transaction: Transaction, token: ApiToken) -> ApiToken:
+    """Keep a token; of a long name its beginning."""
+    token.name = token.name[:100]
     transaction.add(token)
     transaction.flush()
     return token
