@@ -1,10 +1,13 @@
-"""Modules import each other in one direction."""
+"""Modules import each other in one direction, and what starts imports nothing that only work needs."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 
 import grimp
+import pytest
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -13,3 +16,26 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert len(imported) > 500
     order = list(TopologicalSorter(imported).static_order())  # raises CycleError, which names the circle
     assert set(order) == graph.modules
+
+
+LEARNING = {"sklearn", "scipy", "xgboost", "lightgbm", "optuna", "torch", "onnxruntime", "pyarrow"}
+READING = {"fastexcel", "charset_normalizer"}
+
+
+@pytest.mark.parametrize(
+    ("starting", "left"),
+    [
+        (
+            "from ecluse.work import kinds; assert kinds()",
+            LEARNING | READING | {"polars", "PIL", "fastapi"},
+        ),
+        ("from ecluse.web import api, pages; api.make_router(); pages.make_router()", LEARNING | READING),
+    ],
+    ids=["worker", "web"],
+)
+def test_what_starts_imports_no_library_that_only_work_needs(starting: str, left: set[str]) -> None:
+    script = f"{starting}; import sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "ecluse" in imported
+    assert imported & left == set()

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from ecluse import models
 from ecluse.apps.fraud.actions.main import find_dataset
-from ecluse.apps.fraud.actions.uploads import labels_of_upload
 from ecluse.apps.fraud.rows import datasets, inspections, labels
 from ecluse.apps.fraud.tables.layout import layout_of
 from ecluse.catalog import audit
@@ -133,6 +132,8 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
     Raises:
         InvalidInput: it has other columns, other values, or more rows than labels are kept of a table.
     """
+    from ecluse.apps.fraud.actions.uploads import labels_of_upload
+
     dataset = find_dataset(runtime, user_id, dataset_id)
     located = runtime.stores.locate(dataset.url)
     with runtime.scratch() as folder:

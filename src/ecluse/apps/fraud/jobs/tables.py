@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecluse.apps.fraud.rows import datasets
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.layout import layout_of
 from ecluse.catalog.tables import Dataset
 from ecluse.errors import (
@@ -16,6 +16,9 @@ from ecluse.jobs import Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import safe_filename
+
+if TYPE_CHECKING:
+    from ecluse.apps.fraud.tables.dataset import Table
 
 
 def open_stored(runtime: Runtime, dataset: Dataset, folder: Path, task: Task | None = None) -> Table:

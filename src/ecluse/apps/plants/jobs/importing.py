@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import IMPORT, QUEUE, Source, find_set, forget_staged, summary_of
 from ecluse.apps.plants.audit import queue_audit
-from ecluse.apps.plants.importing import Imported, import_images
 from ecluse.apps.plants.sources import File
 from ecluse.apps.plants.sources.archives import is_archive_name, open_archive
 from ecluse.apps.plants.sources.lists import is_list_name, open_list
@@ -22,6 +21,9 @@ from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _
 from ecluse.storage import ObjectInfo, ObjectStore
+
+if TYPE_CHECKING:
+    from ecluse.apps.plants.importing import Imported
 
 #: How much of a job it is to bring an archive here.
 _FETCHED: Final = 0.1
@@ -59,6 +61,8 @@ def _queue_audit(runtime: Runtime, task: Task, set_id: str) -> None:
 
 
 def _import(runtime: Runtime, task: Task, set_id: str, source: Source, label: str | None) -> dict[str, int]:
+    from ecluse.apps.plants.importing import import_images
+
     with runtime.scratch() as scratch:
         files = (
             _staged(runtime, task, source, scratch)
