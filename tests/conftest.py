@@ -219,10 +219,15 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, empty_home: Path) -> Iterator[Runtime]:
+def home(tmp_path: Path, empty_home: Path) -> Path:
+    """The folder of an embedded installation in which nothing is yet."""
+    return Path(shutil.copytree(empty_home, tmp_path / "home"))
+
+
+@pytest.fixture
+def runtime(home: Path) -> Iterator[Runtime]:
     """The embedded default, in a temporary folder."""
-    shutil.copytree(empty_home, tmp_path / "home")
-    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as opened:
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
         yield opened
 
 

@@ -21,11 +21,6 @@ AWAY = {
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
 def fetched(home: Path, tmp_path: Path) -> list[Stored]:
     """Two objects in the cache, of 1,000 and 2,000 bytes; the second is in use."""
     store, cache = open_store("memory://"), Cache(home / "cache", 5000)

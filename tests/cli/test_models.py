@@ -20,11 +20,6 @@ from tests.test_models import key_pair
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     (folder / "plots").mkdir(parents=True)

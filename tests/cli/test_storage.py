@@ -51,8 +51,8 @@ class Here:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Here:
-    return Here(tmp_path / "home", {})
+def here(home: Path) -> Here:
+    return Here(home, {})
 
 
 @pytest.fixture

@@ -51,9 +51,9 @@ def elsewhere(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, elsewhere: str) -> Iterator[Runtime]:
+def runtime(home: Path, elsewhere: str) -> Iterator[Runtime]:
     """One whose raw data go elsewhere: the only other folder that pages reach."""
-    settings = Settings.from_environment({"ECLUSE_RAW_URL": elsewhere}, home=tmp_path / "home")
+    settings = Settings.from_environment({"ECLUSE_RAW_URL": elsewhere}, home=home)
     with Runtime.open(settings) as opened:
         yield opened
 

@@ -7,7 +7,6 @@ import html
 import io
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from ecluse.apps.fraud.rows import labels
 from ecluse.apps.fraud.scoring.results import write_scores
 from ecluse.catalog.tables import ModelVersion, Prediction, User
 from ecluse.runtime import Runtime
-from ecluse.settings import Settings
 from ecluse.storage import Stored
 from ecluse.web.i18n import Words
 from tests.web import invented
@@ -39,12 +37,6 @@ from tests.web.test_pages import browser
 
 ROWS = 400
 ENGLISH, FRENCH = Words("en"), Words("fr")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -20,11 +20,6 @@ from tests.described import write_described
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
 def run(home: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return run_ecluse(home, {}, "fraud", "references", *map(str, arguments))
 

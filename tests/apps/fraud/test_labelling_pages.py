@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,7 +19,6 @@ from ecluse.apps.fraud.pages.usual import usual_values
 from ecluse.apps.fraud.rows import inspections, labels
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, User
 from ecluse.runtime import Runtime
-from ecluse.settings import Settings
 from ecluse.web.i18n import Words
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
@@ -57,12 +55,6 @@ def inspection(user: User, kind: str, result: dict[str, Any] | None, **values: A
         "result": result,
     }
     return Inspection(**(wanted | values))
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as opened:
-        yield opened
 
 
 @pytest.fixture

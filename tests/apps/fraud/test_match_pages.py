@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,18 +18,11 @@ from ecluse.catalog import references, work
 from ecluse.catalog.tables import Dataset, User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
-from ecluse.settings import Settings
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
 
 PAGE = "/fraud/m/dpayments"
 REFERENCE = "harbour_bank_cards"
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as opened:
-        yield opened
 
 
 @pytest.fixture

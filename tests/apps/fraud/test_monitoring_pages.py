@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from ecluse.apps.fraud.rows import inspections, training
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, Run, User, now
 from ecluse.runtime import Runtime
-from ecluse.settings import Settings
 from ecluse.web import charts
 from ecluse.web.i18n import Words
 from tests.web import invented
@@ -119,12 +117,6 @@ def compared_result(**changed: Any) -> dict[str, Any]:
 def inspection(user: User, name: str, kind: str, result: dict[str, Any] | None, **more: Any) -> Inspection:
     values = {"version": NEW, "status": "done", "dataset_id": "dunlabelled", "finished_at": now()} | more
     return Inspection(id=name, user_id=user.id, kind=kind, model_name="transactions", result=result, **values)
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as opened:
-        yield opened
 
 
 @pytest.fixture

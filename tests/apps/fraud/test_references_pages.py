@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,17 +16,10 @@ from ecluse.catalog import references
 from ecluse.catalog.tables import ReferenceModel, User
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
-from ecluse.settings import Settings
 from ecluse.web import charts
 from ecluse.web.i18n import Words
 from tests.web import invented
 from tests.web.test_pages import browser
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as opened:
-        yield opened
 
 
 @pytest.fixture
