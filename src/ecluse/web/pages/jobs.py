@@ -86,7 +86,9 @@ def show_job(request: Request, job_id: str, runtime: RuntimeDep, user: CurrentUs
     if (group := _group_named(job_id)) is not None:
         return _show_group(request, runtime, user.user.id, group)
     job = runtime.jobs.get(user.user.id, job_id)
-    return render(request, "job.html", vars(progress_of(runtime, job, words_of(request), detail=True)))
+    return render(
+        request, "job.html", {"progress": progress_of(runtime, job, words_of(request), detail=True)}
+    )
 
 
 @router.get("/jobs/{job_id}/progress")
@@ -100,7 +102,7 @@ def show_progress(
     job = runtime.jobs.get(user.user.id, job_id)
     progress = progress_of(runtime, job, words_of(request), detail=detail)
     headers = {} if job.active or detail else {"HX-Refresh": "true"}
-    return render(request, "_job.html", vars(progress), headers=headers)
+    return render(request, "_job.html", {"progress": progress}, headers=headers)
 
 
 @router.post("/jobs/{job_id}/cancel")

@@ -138,7 +138,7 @@ def show_planning(request: Request, job_id: str, runtime: RuntimeDep, user: Admi
         made = journal.migration_by_job(transaction, job_id)
     if job.status == "done" and made is not None:
         return RedirectResponse(f"/migrations/{made.id}", 303)
-    context = vars(progress_of(runtime, job, words_of(request))) | {"asked": job.subject}
+    context = {"progress": progress_of(runtime, job, words_of(request)), "asked": job.subject}
     return render(request, "migration_planning.html", context)
 
 
