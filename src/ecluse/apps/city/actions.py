@@ -340,7 +340,7 @@ def removable_days(documents: Documents, first: date, last: date) -> list[date]:
 
 
 def lost_times(metrics: Mapping[str, Metrics]) -> dict[int, float]:
-    """Arc → vehicle-hours lost on the day, of the arcs where that is known."""
+    """Return, by arc, the vehicle-hours lost on the day, of the arcs where that is known."""
     parts = metrics["arcs"].parts.values() if "arcs" in metrics else ()
     return {part["arc"]: part["lost_time"] for part in parts if part.get("lost_time") is not None}
 
@@ -432,7 +432,7 @@ def _recalled(checkpoints: Checkpoints | None, inputs: str) -> Recall:
 
 
 def forecast_of(documents: Documents) -> date | None:
-    """The day that is forecast; None before there is one."""
+    """Return the day that is forecast; None before there is one."""
     state = documents.get_many([(FORECAST, "state")]).get((FORECAST, "state"))
     return None if state is None else date.fromisoformat(state["date"])
 
@@ -501,7 +501,7 @@ def _nothing_known(city: City, day: date) -> str:
 
 
 def _measured_days(city: City, day: date) -> Iterator[date]:
-    """Days with rows of the roads; the nearest on either side are enough."""
+    """Yield days with rows of the roads; the nearest on either side are enough."""
     days = city.curated.days("roads")
     earlier, later = (
         [other for other in reversed(days) if other < day],

@@ -127,7 +127,7 @@ class CityArc(BaseModel):
 
 @router.get("/health")
 def health(runtime: RuntimeDep) -> CityHealth:
-    """Whether the documents answer, and which day is the latest. Needs no token."""
+    """Say whether the documents answer, and which day is the latest. Needs no token."""
     latest = runtime.documents.latest(MARK)
     return CityHealth(
         status="ok" if latest else "empty",
@@ -138,7 +138,7 @@ def health(runtime: RuntimeDep) -> CityHealth:
 
 @router.get("/stats")
 def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
-    """How many days, arcs and documents of each kind there are."""
+    """Say how many days, arcs and documents of each kind there are."""
     documents, settings = runtime.documents, runtime.settings.of(CitySettings)
     days = known_days(documents)
     kinds = [f"metrics/{kind}" for kind in _kinds(documents)] + ["reports", "forecast/arcs", "forecast/bikes"]
@@ -156,7 +156,7 @@ def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
 
 @router.get("/days")
 def list_days(runtime: RuntimeDep, user: CurrentUser, first: First = None, last: Last = None) -> CityDays:
-    """The days that have metrics."""
+    """List the days that have metrics."""
     start = city.date_of(first).isoformat() if first else None
     stop = city.day_after(city.date_of(last)) if last else None
     keys = runtime.documents.keys(MARK, start, stop)
@@ -165,7 +165,7 @@ def list_days(runtime: RuntimeDep, user: CurrentUser, first: First = None, last:
 
 @router.get("/metrics/{kind}/{day}", responses=answers(404))
 def show_metrics(kind: str, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """One kind of metrics of a day. An unknown date answers 404 with the nearest that are known."""
+    """Return one kind of metrics of a day. An unknown date answers 404 with the nearest that are known."""
     return JSONResponse(_metrics(runtime.documents, kind, city.date_of(day)))
 
 
@@ -178,7 +178,7 @@ def list_metrics(
     last: Last = None,
     limit: Limit = 31,
 ) -> CityRange | CityDay:
-    """A date: every kind of metrics of that day. A kind: its metrics of each day of a range."""
+    """Return every kind of metrics of a date, or one kind of metrics of each day of a range."""
     documents = runtime.documents
     if _DATE.fullmatch(kind_or_day):
         day = city.read_day(documents, city.date_of(kind_or_day))
@@ -200,7 +200,7 @@ def list_metrics(
 def show_arc(
     arc: ArcId, runtime: RuntimeDep, user: CurrentUser, first: First = None, last: Last = None
 ) -> CityArc:
-    """One arc on each day of a range, of the last 31 known days without one."""
+    """Return one arc on each day of a range, of the last 31 known days without one."""
     documents = runtime.documents
     start, stop = _range(first, last)
     keys = documents.keys(MARK, start.isoformat() if start else None, city.day_after(stop) if stop else None)
@@ -225,7 +225,7 @@ def show_arc(
 
 @router.get("/report/latest", responses=answers(404))
 def latest_report(runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
-    """The report of the latest day that has one."""
+    """Return the report of the latest day that has one."""
     report = runtime.documents.latest("reports")
     if report is None:
         raise NotFound("No report was written yet. Run a day: ecluse city run")
@@ -234,7 +234,7 @@ def latest_report(runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
 
 @router.get("/report/{day}", responses=answers(404))
 def show_report(day: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
-    """The report of a day."""
+    """Return the report of a day."""
     return _one(runtime.documents, "reports", city.date_of(day))
 
 
@@ -242,13 +242,13 @@ def show_report(day: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, A
 def show_bike_forecast(
     counter: Annotated[str, Path(pattern=r"^[\w.:-]{1,100}$")], runtime: RuntimeDep, user: CurrentUser
 ) -> dict[str, Any]:
-    """What is expected of a bike counter on the day after the latest, by hour, with its interval."""
+    """Return what is expected of a bike counter on the day after the latest, by hour, with its interval."""
     return _forecast(runtime.documents, "forecast/bikes", counter)
 
 
 @router.get("/forecast/{arc}", responses=answers(404))
 def show_forecast(arc: ArcId, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
-    """What is expected of an arc on the day after the latest, by hour, with its interval."""
+    """Return what is expected of an arc on the day after the latest, by hour, with its interval."""
     return _forecast(runtime.documents, "forecast/arcs", str(arc))
 
 
@@ -261,7 +261,7 @@ def _forecast(documents: Documents, kind: str, key: str) -> Body:
 
 @router.get("/export/{table}/{day}.{form}", responses=answers(404), response_class=Response)
 def export(table: str, day: str, form: Format, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """A table of a day as a file: hours, arcs, arc_hours, zones, ranking, alerts, sensors, bikes and more."""
+    """Return a table of a day as a file: hours, arcs, arc_hours, zones, ranking, alerts, sensors, bikes and more."""
     usual = runtime.settings.of(CitySettings).name
     frame, invented = table_of(runtime.documents, table, city.date_of(day), usual)
     name = f"{'invented-' if invented else ''}{table}-{day}.{form}"
@@ -280,7 +280,7 @@ def list_bottlenecks(
     last: Last = None,
     days: KindOfDay = "working",
 ) -> CityBottlenecks:
-    """Where there is a queue again and again: recurrence, hours, duration, length, time lost, by bottleneck.
+    """Rank where there is a queue again and again: recurrence, hours, duration, length, time lost, by bottleneck.
 
     Without a period: the eight weeks up to the latest day.
     """
@@ -305,7 +305,7 @@ def export_bottlenecks(
     last: Last = None,
     days: KindOfDay = "working",
 ) -> Response:
-    """The bottlenecks of a period as a file."""
+    """Return the bottlenecks of a period as a file."""
     ranking = city.bottlenecks(runtime, first, last, days)
     names = city.naming(runtime.documents, runtime.settings.of(CitySettings).name)
     name = f"{'invented-' if names['invented'] else ''}bottlenecks-{ranking.first}-{ranking.last}-{ranking.kind}.{form}"
@@ -324,7 +324,7 @@ def start_run(body: RunRequest, runtime: RuntimeDep, user: Administrator) -> Run
 
 @router.get("/runs/{run}", responses=answers(404))
 def show_run(run: str, runtime: RuntimeDep, user: Administrator) -> CityRun:
-    """How far a run is, and each of its days. For administrators."""
+    """Say how far a run is, and each of its days. For administrators."""
     city_run = run_of(runtime, user.user.id, run)
     days = {day: job_body(job) for day, job in city_run.days.items()}
     return CityRun(run=job_body(city_run.prepare), days=days, active=city_run.active)

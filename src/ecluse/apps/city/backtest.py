@@ -184,7 +184,7 @@ def _scored(panel: Panel, first: int, level: float, predictions: Mapping[str, _P
 
 
 def _mean(values: Floats) -> NDArray[np.float64]:
-    """(sensors, days, 24) → (sensors,): the mean of what is known, NaN where nothing is."""
+    """Return (sensors,) of (sensors, days, 24): the mean of what is known, NaN where nothing is."""
     is_known = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         total = np.where(is_known, values, 0).sum(axis=(1, 2), dtype=np.float64)

@@ -224,9 +224,7 @@ def _not_taken(store: ObjectStore, info: ObjectInfo, scratch: Path, *, looks: bo
 
 
 def _columns(store: ObjectStore, info: ObjectInfo, scratch: Path) -> list[str]:
-    """Return the columns of a table, or the fields that the begin of a JSON file names; nothing where none can be
-    told.
-    """
+    """Return the columns of a table, or the fields that the begin of a JSON file names, as far as there are any."""
     if info.key.endswith(".parquet"):
         try:
             return list(pl.read_parquet_schema(RawFile(store, info).local(scratch)))

@@ -39,7 +39,7 @@ def latest_day(documents: Documents) -> date | None:
 
 
 def known_days(documents: Documents) -> list[date]:
-    """Every day that was computed, oldest first."""
+    """Return every day that was computed, oldest first."""
     return [date.fromisoformat(key) for key in documents.keys(MARK)]
 
 

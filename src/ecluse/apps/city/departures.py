@@ -10,7 +10,7 @@ What is bad on every such day lies within the band and is no departure, however 
 An arc without a band (too few such days before) is not judged at all. A missing hour ends the hours in a row. Where the
 sensor fails, nothing is judged: one that gives the same number all day, or only zeros, says nothing of the traffic.
 
-How far out it was is told in units of the band: `times` is the mean, over its hours, of the distance from the median
+How far out it was is given in units of the band: `times` is the mean, over its hours, of the distance from the median
 in units of the distance from the median to the edge. 1 is at the edge.
 """
 

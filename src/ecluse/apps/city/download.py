@@ -284,7 +284,7 @@ class _Partial:
         return str(etag)
 
     def begin(self, status: int, headers: Message) -> None:
-        """A body comes: the rest of the file, or all of it."""
+        """Make room for a body that comes: the rest of the file, or all of it."""
         goes_on = status == 206 and str(headers.get("Content-Range", "")).startswith(f"bytes {self.size}-")
         if goes_on and headers.get("ETag") in (None, self.headers.get("ETag")):
             return

@@ -75,7 +75,7 @@ def draw_hours(
 
 
 def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
-    """Known values that follow each other; a missing hour breaks the line."""
+    """Return the values that follow each other; a missing hour breaks the line."""
     runs: list[list[tuple[int, float]]] = [[]]
     for hour, value in enumerate(values):
         if value is not None:

@@ -88,12 +88,12 @@ PARAMETERS: Final[Mapping[str, Any]] = {
 }
 
 
-#: Told what was learned, of "flow" or "bikes".
+#: Called with what was learned, of "flow" or "bikes".
 Heard = Callable[[str, "Learned"], None]
 
 
 def unheard(panel: str, learned: Learned) -> None:
-    """What is said where nobody listens."""
+    """Listen to nothing of what was learned."""
 
 
 #: The text of the model of this name: as it was kept before, or made by the function, and kept.
@@ -130,41 +130,32 @@ def forecast_day(
     """Return the day after `inputs.day`: {kind of documents: {key: body}}, of `forecast/arcs` and `forecast/bikes`.
 
     `learns`: ask LightGBM too, which takes seconds to minutes; its inputs should reach back `LEARNING_DAYS`.
-    `heard` is told what was learned of "flow" and of "bikes", where there was enough to learn from; `recall` keeps the
-    models of both for whoever goes on with this forecast.
+    `heard` is called with what was learned of "flow" and of "bikes", where there was enough to learn from; `recall`
+    keeps the models of both for whoever goes on with this forecast.
     """
     tomorrow = LocalDay(inputs.day.date + timedelta(days=1), inputs.day.zone)
     network = inputs.network
     labels = dict(zip(network.ids.tolist(), network.labels, strict=True))
     names = inputs.bikes.select("counter", "name").drop_nulls().unique("counter", keep="last")
     counters = dict(names.select(pl.col("counter"), pl.col("name")).iter_rows())
-    flow, counts = (partial(heard, panel) for panel in ("flow", "bikes"))
-    arcs = forecast(
-        inputs.flow_panel,
-        tomorrow.date,
-        learns=learns,
-        seed=seed,
-        heard=flow,
-        recall=_of_panel(recall, "flow"),
-    )
-    bikes = forecast(
-        inputs.bike_panel,
-        tomorrow.date,
-        learns=learns,
-        seed=seed,
-        heard=counts,
-        recall=_of_panel(recall, "bikes"),
-    )
+
+    def expected(name: str, panel: Panel) -> Forecast:
+        return forecast(
+            panel,
+            tomorrow.date,
+            learns=learns,
+            seed=seed,
+            heard=partial(heard, name),
+            recall=lambda part, make: recall(f"{name}-{part}", make),
+        )
+
+    arcs, bikes = expected("flow", inputs.flow_panel), expected("bikes", inputs.bike_panel)
     return {
         "forecast/arcs": _bodies(arcs, tomorrow, "flow", lambda arc: {"arc": arc, "label": labels.get(arc)}),
         "forecast/bikes": _bodies(
             bikes, tomorrow, "count", lambda counter: {"counter": counter, "name": counters.get(counter)}
         ),
     }
-
-
-def _of_panel(recall: Recall, panel: str) -> Recall:
-    return lambda name, make: recall(f"{panel}-{name}", make)
 
 
 def forecast(
@@ -276,7 +267,7 @@ class Past:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there is enough to learn from for the day after the last."""
+        """Return whether there is enough to learn from for the day after the last."""
         return (self.days - self.since) // 7 >= FEWEST_WEEKS and self.has_enough(self.since, self.days)
 
     def has_enough(self, since: int, until: int) -> bool:
@@ -502,7 +493,7 @@ def _predict_trees(
 
 
 def _hourly_mean(values: Floats) -> Floats:
-    """(sensors, days, 24) → (sensors, days, 1): the mean of the hours known."""
+    """Return (sensors, days, 1) of (sensors, days, 24): the mean of the hours known."""
     is_known = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         total = np.where(is_known, values, 0).sum(axis=2, keepdims=True)

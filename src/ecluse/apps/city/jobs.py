@@ -38,8 +38,8 @@ FORECAST: Final = "city_forecast"
 FORECAST_RUN: Final = "forecast"
 #: A queue of its own: a forecast waits for its run's days, and must not take their place meanwhile.
 FORECASTS: Final = "forecast"
-#: Seconds between two looks at days that are waited for.
-LOOK: Final = 2.0
+#: Seconds between two questions for days that are waited for.
+WAIT: Final = 2.0
 #: A run of more days than this is a slip of a year.
 MOST_DAYS: Final = 1100
 
@@ -100,7 +100,7 @@ def start_runs(
 
 
 def remove_days(runtime: Runtime, user: User, days: Sequence[date]) -> None:
-    """Remove what was computed of these days, as `workflows.remove_day` does; all of them must be there.
+    """Remove what was computed of these days, as `actions.remove_day` does; all of them must be there.
 
     Raises:
         Forbidden: the user is no administrator.
@@ -122,7 +122,7 @@ def remove_days(runtime: Runtime, user: User, days: Sequence[date]) -> None:
 def remove_sample(
     runtime: Runtime, user: User, store: ObjectStore, report: Report = unheard
 ) -> Sequence[date]:
-    """Remove the invented city, as `workflows.remove_sample` does; the days that it had.
+    """Remove the invented city, as `actions.remove_sample` does; the days that it had.
 
     Raises:
         Forbidden: the user is no administrator.
@@ -204,7 +204,7 @@ def _wait(runtime: Runtime, task: Task, job_ids: Sequence[str]) -> None:
             0.0,
             _("waiting for 1 day") if waiting == 1 else _("waiting for %(count)s days", count=waiting),
         )
-        time.sleep(LOOK)
+        time.sleep(WAIT)
 
 
 def _forecast(runtime: Runtime, task: Task, raw: str | None) -> None:
@@ -347,7 +347,6 @@ def _forecast_failed(runtime: Runtime, task: Task, message: str, run: str, **_: 
         audit.record(transaction, task.user_id, "city.forecast_failed", run, found=message)
 
 
-#: Every kind of job of the city; a worker is started with them.
 def _open_city(transaction: Transaction, job: Job) -> Link | None:
     return CITY
 
@@ -364,6 +363,7 @@ DAYS: Final = Group(
     left=ngettext("%(count)s day is left to compute.", "%(count)s days are left to compute."),
     link=CITY,
 )
+#: Every kind of job of the city; a worker is started with them.
 KINDS: Final[dict[str, JobKind]] = {
     PREPARE: JobKind(
         run=run_prepare,

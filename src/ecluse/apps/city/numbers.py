@@ -30,14 +30,14 @@ def rounded_int(value: float | None) -> int | None:
 
 
 def ratio(part: float | None, total: float | None) -> float | None:
-    """`part / of`, rounded; None where either is missing or `of` is nothing."""
+    """Return `part / total`, rounded; None where either is missing or `total` is nothing."""
     if part is None or not total:
         return None
     return rounded(part / total)
 
 
 def rounded_list(values: NDArray[Any]) -> Any:
-    """`rounded` for an array of any shape, as nested lists."""
+    """Return an array of any shape, each number as `rounded` has it, as nested lists."""
     values = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(values)
     values = np.where(np.abs(values) < NOTHING, 0.0, values)
@@ -49,7 +49,7 @@ def rounded_list(values: NDArray[Any]) -> Any:
 
 
 def whole_list(values: NDArray[Any]) -> Any:
-    """`whole` for an array of any shape, as nested lists."""
+    """Return an array of any shape, each number as `rounded_int` has it, as nested lists."""
     values = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(values)
     return _with_null(np.rint(np.where(finite, values, 0.0)).astype(np.int64), finite)
@@ -61,7 +61,7 @@ def degrees(value: float | None) -> float | None:
 
 
 def degrees_list(values: NDArray[Any]) -> Any:
-    """`degrees` for an array of any shape, as nested lists."""
+    """Return an array of any shape, each number as `degrees` has it, as nested lists."""
     values = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(values)
     return _with_null(np.round(np.where(finite, values, 0.0), 6), finite)

@@ -59,7 +59,7 @@ class RawFile:
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     def read(self) -> bytes:
-        """Its bytes, unpacked where it ends in `.gz`. For the files of a feed.
+        """Return its bytes, unpacked where it ends in `.gz`. For the files of a feed.
 
         Raises:
             BadRaw: it is damaged, or far too large.

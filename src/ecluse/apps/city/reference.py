@@ -90,7 +90,7 @@ def _arc(row: dict[str, Any]) -> Body:
 
 
 def _line(geometry: str) -> Any:
-    """Its points; of an arc of lines apart from each other, those of the longest, as a map draws one per arc."""
+    """Return its points; of an arc of lines apart from each other, those of the longest, as a map draws one per arc."""
     parts = shapely.get_parts(shapely.from_geojson(geometry))
     return shapely.get_coordinates(max(parts, key=shapely.length)).tolist()
 

@@ -58,11 +58,11 @@ class DailyRun:
     user_id: str
 
     def due_at(self, day: date) -> datetime:
-        """When a day is due, in UTC. A time that the clocks skip or show twice is one moment, as for any day."""
+        """Return when a day is due, in UTC. A time that the clocks skip or show twice is one moment, as for any day."""
         return datetime.combine(day + timedelta(days=1), self.at, self.zone).astimezone(UTC)
 
     def due(self, moment: datetime) -> list[date]:
-        """The days that are due at a moment, the first of them first."""
+        """Return the days that are due at a moment, the first of them first."""
         last = moment.astimezone(self.zone).date()
         while self.due_at(last) > moment:
             last -= timedelta(days=1)

@@ -369,7 +369,7 @@ class Bands:
 
 
 def _blocks(scores: Floats, hours: int) -> Floats:
-    """(sensors, days, 24) → (sensors, blocks, days * hours): the scores of blocks of so many hours of the clock."""
+    """Return (sensors, blocks, days * hours) of (sensors, days, 24): the scores of blocks of so many hours."""
     sensors, days = scores.shape[:2]
     blocks = scores.reshape(sensors, days, CLOCK_HOURS // hours, hours).swapaxes(1, 2)
     return blocks.reshape(sensors, CLOCK_HOURS // hours, days * hours)
@@ -490,7 +490,7 @@ def _codes(column: pl.Series, names: tuple[Any, ...]) -> NDArray[np.int64]:
 
 
 def _by_clock(table: Floats, first: date, last: date, zone: ZoneInfo) -> Floats:
-    """(sensors, hours since the first day began) → (sensors, days, 24)."""
+    """Return (sensors, days, 24) of (sensors, hours since the first day began)."""
     days = (last - first).days + 1
     values = np.full((len(table), days, CLOCK_HOURS), np.nan, np.float32)
     at = 0

@@ -178,7 +178,7 @@ def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> Run:
 @home_option
 @reports
 def list_days(home: Path | None) -> Rows:
-    """The days that were computed, with the share of the roads' hours that were observed."""
+    """List the days that were computed, with the share of the roads' hours that were observed."""
     from ecluse.apps.city.days import MARK
 
     with opened(home) as runtime:
@@ -210,7 +210,7 @@ def _at(mark: Mapping[str, Any]) -> datetime:
 @home_option
 @reports
 def show_day(day: date, kind: str | None, home: Path | None) -> Record:
-    """What was found on a day: its headline figures, or one KIND of metrics whole, such as traffic."""
+    """Show what was measured on a day: its headline figures, or one KIND of metrics whole, such as traffic."""
     from ecluse.apps.city.days import find_day
     from ecluse.errors import InvalidInput
 
@@ -244,7 +244,7 @@ _KINDS_OF_DAYS = {"working": "Working days", "saturday": "Saturdays", "sunday": 
 def list_bottlenecks(
     first: date | None, last: date | None, kind: Literal["working", "saturday", "sunday"], home: Path | None
 ) -> Rows:
-    """Where there is a queue again and again over a period: the costliest bottlenecks first.
+    """Rank where there is a queue again and again over a period: the costliest bottlenecks first.
 
     Recurrence: of the days on which the head was measured, the share on which it queued. Duration: hours a day with a
     queue. Length: metres that queue at once. Lost time: vehicle-hours a day, of all its arcs in those hours.

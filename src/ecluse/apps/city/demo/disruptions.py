@@ -37,6 +37,16 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Incident:
+    """Incident happens in a disruption, whenever that is."""
+
+    lines: tuple[Line, ...]
+    severity: str
+    cause: str
+    title: str
+
+
+@dataclass(frozen=True)
 class Disruption:
     """One disruption; periods in UTC."""
 
@@ -112,10 +122,7 @@ def _incidents(day: Day) -> list[Disruption]:
             _event(
                 day.seed,
                 f"{day.ordinal}-{n}",
-                (line,),
-                severity,
-                "perturbation",
-                title,
+                Incident((line,), severity, "perturbation", title),
                 ((first, first + length),),
                 first,
             )
@@ -137,10 +144,7 @@ def _strike(day: Day) -> list[Disruption]:
             _event(
                 day.seed,
                 f"{day.ordinal}-s{n}",
-                (line,),
-                severity,
-                "mouvement social",
-                title,
+                Incident((line,), severity, "mouvement social", title),
                 ((begin, end),),
                 published,
             )
@@ -159,28 +163,48 @@ def _planned(block: int, seed: int) -> tuple[Disruption, ...]:
     nights = [first + timedelta(days=int(rng.integers(0, 14)) + n) for n in range(5)]
     weekend = first + timedelta(days=7 * int(rng.integers(0, 4)) + (5 - first.weekday()) % 7)
     begin = first + timedelta(days=int(rng.integers(0, 10)))
-    return (
-        _event(seed, f"b{block}-0", (metro,), "blocked", "travaux", f"Métro {metro.code} : Travaux en soirée",
-              tuple((_at(night, 22.25), _at(night, 25.25)) for night in nights), published),
-        _event(seed, f"b{block}-1", (rer,), "blocked", "travaux", f"RER {rer.code} : Travaux, trafic interrompu",
-              ((_at(weekend, 1.0), _at(weekend + timedelta(days=1), 23.9)),), published),
-        _event(seed, f"b{block}-2", (tram,), "information", "information", f"Tramway {tram.code} : Ascenseur en panne",
-              ((_at(begin, 0.0), _at(begin + timedelta(days=9), 23.9)),), published),
-        _event(seed, f"b{block}-3", bus, "disturbed", "travaux", f"Bus {bus[0].code}, {bus[1].code} : Arrêts déplacés",
-              ((_at(begin, 5.0), _at(begin + timedelta(days=20), 23.0)),), published),
-        _event(seed, f"b{block}-4", (), "information", "information", "Toutes lignes : les gestes utiles",
-              ((_at(first, 0.0), _at(first + timedelta(days=BLOCK - 1), 23.9)),), published),
-    )  # fmt: skip
+    evenings = tuple((_at(night, 22.25), _at(night, 25.25)) for night in nights)
+    planned = (
+        (Incident((metro,), "blocked", "travaux", f"Métro {metro.code} : Travaux en soirée"), evenings),
+        (
+            Incident((rer,), "blocked", "travaux", f"RER {rer.code} : Travaux, trafic interrompu"),
+            ((_at(weekend, 1.0), _at(weekend + timedelta(days=1), 23.9)),),
+        ),
+        (
+            Incident((tram,), "information", "information", f"Tramway {tram.code} : Ascenseur en panne"),
+            ((_at(begin, 0.0), _at(begin + timedelta(days=9), 23.9)),),
+        ),
+        (
+            Incident(bus, "disturbed", "travaux", f"Bus {bus[0].code}, {bus[1].code} : Arrêts déplacés"),
+            ((_at(begin, 5.0), _at(begin + timedelta(days=20), 23.0)),),
+        ),
+        (
+            Incident((), "information", "information", "Toutes lignes : les gestes utiles"),
+            ((_at(first, 0.0), _at(first + timedelta(days=BLOCK - 1), 23.9)),),
+        ),
+    )
+    return tuple(
+        _event(seed, f"b{block}-{n}", incident, periods, published)
+        for n, (incident, periods) in enumerate(planned)
+    )
 
 
 def _event(
-    seed: int, key: str, lines: tuple[Line, ...], severity: str, cause: str, title: str,
-    periods: tuple[Period, ...], published: datetime,
-) -> Disruption:  # fmt: skip
-    named = ", ".join(f"{line.mode[0]} {line.code}" for line in lines) or "toutes les lignes"
-    message = f"<p>{title}. Lignes : {named}.</p>"
+    seed: int, key: str, incident: Incident, periods: tuple[Period, ...], published: datetime
+) -> Disruption:
+    names = ", ".join(f"{line.mode[0]} {line.code}" for line in incident.lines) or "toutes les lignes"
+    message = f"<p>{incident.title}. Lignes : {names}.</p>"
     identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ecluse:demo:{seed}:{key}"))
-    return Disruption(identity, lines, severity, cause, title, message, periods, published)
+    return Disruption(
+        identity,
+        incident.lines,
+        incident.severity,
+        incident.cause,
+        incident.title,
+        message,
+        periods,
+        published,
+    )
 
 
 def _at(day: date, hour: float) -> datetime:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from ecluse.apps.city.calendar import LocalDay, place_of
 from ecluse.apps.city.days import MARK
 from ecluse.apps.city.pages import view as city
-from ecluse.apps.city.pages.charts import band_chart, by_day
+from ecluse.apps.city.pages.charts import Caption, Hours, Style, band_chart, by_day
 from ecluse.apps.city.pages.days import alerts_of
 from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name, stretch_of
@@ -100,7 +100,7 @@ def show_arc(
 def show_scan(
     request: Request, day: str, runtime: RuntimeDep, user: CurrentUser, street: str = ""
 ) -> Response:
-    """A street as time against position: each of its arcs at every hour of a day."""
+    """Show a street as time against position: each of its arcs at every hour of a day."""
     documents = runtime.documents
     bodies = city.read_day(documents, city.date_of(day), ("traffic", "ranking"))
     arcs = city.all_arcs(documents)
@@ -202,17 +202,8 @@ def flow_chart(
             "Most at %(hour)s, %(count)s.", hour=say.hour(labels[peak]), count=say.num(body["max_flow"])
         )
     )
-    return band_chart(
-        "chart-flow",
-        labels,
-        body["flow"],
-        usual.get("flow"),
-        say,
-        title=say._("Vehicles by hour"),
-        unit=unit,
-        finding=finding,
-        hour=hour,
-    )
+    caption = Caption("chart-flow", say._("Vehicles by hour"), unit, finding)
+    return band_chart(caption, Hours(labels, body["flow"], usual.get("flow"), hour), say)
 
 
 def occupancy_chart(
@@ -224,41 +215,33 @@ def occupancy_chart(
     known_values = [value for value in (*body["occupancy"], *high) if value is not None]
     # Near the whole hour a round axis would end beyond it.
     most = 100.0 if max(known_values, default=0) > 80 else None
-    return band_chart(
+    caption = Caption(
         "chart-occupancy",
-        labels,
-        body["occupancy"],
-        usual.get("occupancy"),
-        say,
-        title=say._("Occupancy by hour"),
-        unit=say._("%% of the hour that a vehicle is over the sensor; saturated from 30 on"),
-        finding=say.ngettext(
+        say._("Occupancy by hour"),
+        say._("%% of the hour that a vehicle is over the sensor; saturated from 30 on"),
+        say.ngettext(
             "%(count)s hour was saturated or worse.", "%(count)s hours were saturated or worse.", slow
         ),
-        digits=1,
-        hour=hour,
-        most=most,
     )
+    of_day = Hours(labels, body["occupancy"], usual.get("occupancy"), hour)
+    return band_chart(caption, of_day, say, Style(digits=1, most=most))
 
 
 def forecast_chart(forecast: Body, labels: Sequence[str], say: Words) -> Chart:
     """Return what is expected of an arc on the next day, within its interval."""
     flow = forecast["flow"]
     day = say.calendar_day(city.date_of(forecast["date"]))
-    return band_chart(
+    caption = Caption(
         "chart-forecast",
-        labels[: len(flow["median"])],
-        flow["median"],
-        flow,
-        say,
-        title=say._("Expected on %(day)s", day=day),
-        unit=say._(
+        say._("Expected on %(day)s", day=day),
+        say._(
             "vehicles an hour, by the model %(model)s; the band holds %(level)s of days",
             model=say._(_MODELS.get(name := str(forecast["model"]), name)),
             level=say.percent(forecast["level"], 0),
         ),
-        finding=say._("A forecast, made after the latest day; it is not a measurement."),
+        say._("A forecast, made after the latest day; it is not a measurement."),
     )
+    return band_chart(caption, Hours(labels[: len(flow["median"])], flow["median"], flow), say)
 
 
 def past_day(day: date, body: Body) -> PastDay:

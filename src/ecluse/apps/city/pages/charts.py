@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -10,10 +11,51 @@ from ecluse.web.charts import AXIS_TEXT, Chart, axis, axis_labels, day_axis, fra
 from ecluse.web.i18n import Words
 
 Values = Sequence[float | None]
-#: Decimals of a count that may be a mean of several days, and of a share that a table gives.
 BAND_OPACITY: Final = 0.16
 #: From this share on an axis of shares ends at the whole.
 NEAR_WHOLE: Final = 0.8
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is said of a chart: its id on the page, its title, the unit of its values, what it shows at a glance."""
+
+    name: str
+    title: str
+    unit: str
+    finding: str = ""
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Values by hour, and the usual ones where they are known. `chosen`: the hour that the page is of."""
+
+    labels: Sequence[str]
+    values: Values
+    usual: Mapping[str, Values] | None = None
+    chosen: int | None = None
+
+
+@dataclass(frozen=True)
+class Style:
+    """How values are drawn and written: as shares or numbers, as a line or bars. `most`: the end of their axis."""
+
+    share: bool = False
+    bars: bool = False
+    digits: int = 0
+    most: float | None = None
+
+    def write(self, value: float | None, say: Words) -> str:
+        """Write a value for the table."""
+        return say.percent(value, 1) if self.share else say.num(value, self.digits)
+
+
+@dataclass(frozen=True)
+class PeriodHours:
+    """Mean values by hour of a period, and what it is called."""
+
+    name: str
+    values: Values
 
 
 def saturation_by_hour(
@@ -25,21 +67,14 @@ def saturation_by_hour(
         return None
     most = _place_of_most(values)
     usual = (traffic.get("usual") or {}).get("saturation_share") or {}
-    return band_chart(
+    caption = Caption(
         "chart-saturation",
-        labels,
-        values,
-        usual or None,
-        say,
-        title=say._("Saturated or blocked, by hour"),
-        unit=say._("%% of the arcs that report; the band holds the usual"),
-        finding=say._(
-            "Most at %(hour)s, %(share)s.", hour=say.hour(labels[most]), share=say.percent(values[most])
-        ),
-        share=True,
-        hour=hour,
-        most=_whole([*values, *(usual.get("high") or ())]),
+        say._("Saturated or blocked, by hour"),
+        say._("%% of the arcs that report; the band holds the usual"),
+        say._("Most at %(hour)s, %(share)s.", hour=say.hour(labels[most]), share=say.percent(values[most])),
     )
+    style = Style(share=True, most=_whole([*values, *(usual.get("high") or ())]))
+    return band_chart(caption, Hours(labels, values, usual or None, hour), say, style)
 
 
 def _whole(shares: Values) -> float | None:
@@ -50,95 +85,79 @@ def _whole(shares: Values) -> float | None:
 def bikes_by_hour(
     bikes: Mapping[str, Any], labels: Sequence[str], hour: int | None, say: Words
 ) -> Chart | None:
-    """Bikes counted by hour beside the usual; None where none were."""
+    """Return the bikes counted by hour beside the usual; None where none were."""
     values = bikes.get("by_hour") or []
     if not any(value is not None for value in values):
         return None
     most = _place_of_most(values)
-    return band_chart(
+    caption = Caption(
         "chart-bikes",
-        labels,
-        values,
-        bikes.get("usual"),
-        say,
-        title=say._("Bikes counted, by hour"),
-        unit=say.ngettext(
+        say._("Bikes counted, by hour"),
+        say.ngettext(
             "bikes an hour, %(count)s counter; the band holds the usual",
             "bikes an hour, %(count)s counters; the band holds the usual",
             bikes.get("reporting") or 0,
         ),
-        finding=say._(
-            "Most at %(hour)s, %(count)s.", hour=say.hour(labels[most]), count=say.num(values[most])
-        ),
-        bars=True,
-        hour=hour,
+        say._("Most at %(hour)s, %(count)s.", hour=say.hour(labels[most]), count=say.num(values[most])),
     )
+    return band_chart(caption, Hours(labels, values, bikes.get("usual"), hour), say, Style(bars=True))
 
 
-def band_chart(
-    name: str,
-    labels: Sequence[str],
-    values: Values,
-    usual: Mapping[str, Values] | None,
-    say: Words,
-    *,
-    title: str,
-    unit: str,
-    finding: str,
-    share: bool = False,
-    bars: bool = False,
-    hour: int | None = None,
-    digits: int = 0,
-    most: float | None = None,
-) -> Chart:
-    """Values by hour, the usual ones as a dashed line within their band where they are known."""
-    hours = [say.hour(label) for label in labels]
+def band_chart(caption: Caption, of_day: Hours, say: Words, style: Style | None = None) -> Chart:
+    """Return values by hour, the usual ones as a dashed line within their band where they are known."""
+    style = style or Style()
+    hours, values, usual = [say.hour(label) for label in of_day.labels], of_day.values, of_day.usual
     own = say._("this day")
     series: list[dict[str, Any]] = []
     if usual and any(value is not None for value in usual["median"]):
         series += _band(usual, say)
-    series.append(_bars(values, own) if bars else {**line_of("--c1", []), "data": list(values), "name": own})
-    if hour is not None and hour < len(hours):
-        series[-1]["markLine"] = _at(hours[hour])
-    option = {
+    line = _bars(values, own) if style.bars else {**line_of("--c1", []), "data": list(values), "name": own}
+    if of_day.chosen is not None and of_day.chosen < len(hours):
+        line["markLine"] = _at(hours[of_day.chosen])
+    option = _by_hour(hours, [*series, line], style)
+    columns = (say._("Usual"), say._("Usual, low"), say._("Usual, high")) if usual else ()
+    rows = [
+        (
+            hours[i],
+            style.write(_at_place(values, i), say),
+            *(style.write(_at_place(usual[part], i), say) for part in _BAND if usual),
+        )
+        for i in range(len(hours))
+    ]
+    return Chart(
+        caption.name,
+        caption.title,
+        caption.unit,
+        caption.finding,
+        option,
+        (say._("Hour"), say._("This day"), *columns),
+        tuple(rows),
+    )
+
+
+def _by_hour(hours: Sequence[str], series: Sequence[Mapping[str, Any]], style: Style) -> dict[str, Any]:
+    """Return the option of a chart over the hours of a day."""
+    return {
         **frame(),
         "grid": {"left": 6, "right": 14, "top": 24, "bottom": 6, "containLabel": True},
         "xAxis": {
             "type": "category",
-            "data": hours,
+            "data": list(hours),
             **axis("", line=True),
             "axisLabel": {**AXIS_TEXT, "interval": 5, "hideOverlap": True},
-            "boundaryGap": bars,
+            "boundaryGap": style.bars,
         },
         "yAxis": {
             "type": "value",
             "min": 0,
-            **({} if most is None else {"max": most, "interval": most / 4}),
+            **({} if style.most is None else {"max": style.most, "interval": style.most / 4}),
             **axis("", line=False),
             "splitNumber": 4,
-            "axisLabel": axis_labels("@percent" if share else "@number"),
+            "axisLabel": axis_labels("@percent" if style.share else "@number"),
         },
-        "tooltip": tooltip("@percent-tooltip" if share else "@number"),
-        "series": series,
+        "tooltip": tooltip("@percent-tooltip" if style.share else "@number"),
+        "series": list(series),
     }
-
-    def format_value(value: float | None) -> str:
-        return say.percent(value, 1) if share else say.num(value, digits)
-
-    rows = [
-        (
-            hours[i],
-            format_value(_at_place(values, i)),
-            *(format_value(_at_place(usual[part], i)) for part in _BAND),
-        )
-        if usual
-        else (hours[i], format_value(_at_place(values, i)))
-        for i in range(len(hours))
-    ]
-    columns = (say._("Usual"), say._("Usual, low"), say._("Usual, high")) if usual else ()
-    return Chart(
-        name, title, unit, finding, option, (say._("Hour"), say._("This day"), *columns), tuple(rows)
-    )
 
 
 def by_day(
@@ -151,8 +170,8 @@ def by_day(
     digits: int = 0,
 ) -> Chart:
     """Return one value for each day, oldest first."""
-    known_points = [(day, value) for day, value in points if value is not None]
-    most = max(known_points, key=lambda pair: pair[1])
+    measured = [(day, value) for day, value in points if value is not None]
+    most = max(measured, key=lambda pair: pair[1])
     option = {
         **frame(),
         "grid": {"left": 6, "right": 22, "top": 22, "bottom": 8, "containLabel": True},
@@ -182,82 +201,45 @@ def by_day(
 
 
 def two_periods(
-    name: str,
+    caption: Caption,
     labels: Sequence[str],
-    a: Values,
-    b: Values,
-    names: tuple[str, str],
+    a: PeriodHours,
+    b: PeriodHours,
     say: Words,
     *,
-    title: str,
-    unit: str,
     share: bool = False,
 ) -> Chart:
-    """Mean values by hour of two periods over each other; A is dashed, B drawn through."""
+    """Return mean values by hour of two periods over each other; A is dashed, B drawn through."""
+    style = Style(share=share)
     series = []
-    for period, values, colour, kind in (("A", a, "--c2", "dashed"), ("B", b, "--c1", "solid")):
-        line = {
-            **line_of(colour, []),
-            "data": list(values),
-            "name": f"{period} · {names['AB'.index(period)]}",
-        }
+    for letter, period, colour, kind in (("A", a, "--c2", "dashed"), ("B", b, "--c1", "solid")):
+        line = {**line_of(colour, []), "data": list(period.values), "name": f"{letter} · {period.name}"}
         line["lineStyle"] = {"width": 2, "color": colour, "type": kind}
         series.append(line)
     hours = [say.hour(label) for label in labels]
     option = {
-        **frame(),
+        **_by_hour(hours, series, style),
         "grid": {"left": 6, "right": 14, "top": 34, "bottom": 6, "containLabel": True},
         "legend": {"top": 0, "right": 0, "itemWidth": 22, "itemHeight": 8, "textStyle": AXIS_TEXT},
-        "xAxis": {
-            "type": "category",
-            "data": hours,
-            **axis("", line=True),
-            "axisLabel": {**AXIS_TEXT, "interval": 5, "hideOverlap": True},
-            "boundaryGap": False,
-        },
-        "yAxis": {
-            "type": "value",
-            "min": 0,
-            **axis("", line=False),
-            "splitNumber": 4,
-            "axisLabel": axis_labels("@percent" if share else "@number"),
-        },
-        "tooltip": tooltip("@percent-tooltip" if share else "@number"),
-        "series": series,
     }
 
-    def format_value(value: float | None) -> str:
-        return say.percent(value, 1) if share else say.num(value)
+    def write(period: PeriodHours, place: int) -> str:
+        return style.write(_at_place(period.values, place), say)
 
-    most = _place_of_most(b) if any(value is not None for value in b) else None
-    finding = (
-        say._("No hour of B is known.")
-        if most is None
-        else say._(
-            "Most of B at %(hour)s: %(b)s, %(a)s in A.",
-            hour=hours[most],
-            b=format_value(b[most]),
-            a=format_value(_at_place(a, most)),
+    finding = say._("No hour of B is known.")
+    if any(value is not None for value in b.values):
+        most = _place_of_most(b.values)
+        finding = say._(
+            "Most of B at %(hour)s: %(b)s, %(a)s in A.", hour=hours[most], b=write(b, most), a=write(a, most)
         )
-    )
-    rows = tuple(
-        (hours[i], format_value(_at_place(a, i)), format_value(_at_place(b, i))) for i in range(len(hours))
-    )
-    return Chart(name, title, unit, finding, option, (say._("Hour"), "A", "B"), rows)
+    rows = tuple((hours[i], write(a, i), write(b, i)) for i in range(len(hours)))
+    return Chart(caption.name, caption.title, caption.unit, finding, option, (say._("Hour"), "A", "B"), rows)
 
 
 def bars_across(
-    name: str,
-    names: Sequence[str],
-    values: Sequence[float],
-    say: Words,
-    *,
-    title: str,
-    unit: str,
-    heading: str,
-    digits: int = 0,
+    caption: Caption, heading: str, bars: Sequence[tuple[str, float]], say: Words, *, digits: int = 0
 ) -> Chart:
-    """Return a bar across for each name, the first on top."""
+    """Return a bar across for each name with its value, the first on top. `heading`: that of the names."""
     option = {
         **frame(),
         "grid": {"left": 6, "right": 30, "top": 6, "bottom": 6, "containLabel": True},
@@ -270,7 +252,7 @@ def bars_across(
         },
         "yAxis": {
             "type": "category",
-            "data": list(names),
+            "data": [name for name, _ in bars],
             "inverse": True,
             "axisLine": {"show": True, "lineStyle": {"color": "--ink-2"}},
             "axisTick": {"show": False},
@@ -280,23 +262,23 @@ def bars_across(
         "series": [
             {
                 "type": "bar",
-                "data": list(values),
+                "data": [value for _, value in bars],
                 "itemStyle": {"color": "--c1"},
                 "barMaxWidth": 14,
-                "name": title,
+                "name": caption.title,
             }
         ],
     }
-    most = max(range(len(values)), key=values.__getitem__)
+    most = max(bars, key=lambda bar: bar[1])
     return Chart(
-        name,
-        title,
-        unit,
-        say._("Most: %(name)s, %(value)s.", name=names[most], value=say.num(values[most], digits)),
+        caption.name,
+        caption.title,
+        caption.unit,
+        say._("Most: %(name)s, %(value)s.", name=most[0], value=say.num(most[1], digits)),
         option,
-        (heading, title),
-        tuple((name, say.num(value, digits)) for name, value in zip(names, values, strict=True)),
-        tall=len(names) > 8,
+        (heading, caption.title),
+        tuple((name, say.num(value, digits)) for name, value in bars),
+        tall=len(bars) > 8,
     )
 
 

@@ -121,7 +121,7 @@ class Hour:
 
 @router.get("/city")
 def list_days(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The days that are known, as a calendar and as a table."""
+    """Show the days that are known, as a calendar and as a table."""
     return _days_page(request, runtime, user)
 
 
@@ -178,7 +178,7 @@ def _days_page(
 
 @router.get("/city/arcs.geojson")
 def arcs_geojson(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The lines of every arc, for the map; the browser keeps them and asks whether they changed."""
+    """Return the lines of every arc, for the map; the browser keeps them and asks whether they changed."""
     return _tagged(
         request,
         city.arcs_geojson(runtime.documents, runtime.settings.of(CitySettings).name),
@@ -188,7 +188,7 @@ def arcs_geojson(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
 
 @router.get("/city/zones.geojson")
 def zones_geojson(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The outlines of the zones, for the map."""
+    """Return the outlines of the zones, for the map."""
     return _tagged(
         request,
         city.zones_geojson(runtime.documents, runtime.settings.of(CitySettings).name),
@@ -198,7 +198,7 @@ def zones_geojson(request: Request, runtime: RuntimeDep, user: CurrentUser) -> R
 
 @router.get("/city/day")
 def choose_day(user: CurrentUser, date: str) -> Response:
-    """The page of the day that a form names."""
+    """Go to the page of the day that a form names."""
     return RedirectResponse(f"/city/{city.date_of(date)}", 303)
 
 
@@ -206,7 +206,7 @@ def choose_day(user: CurrentUser, date: str) -> Response:
 def show_day(
     request: Request, day: str, runtime: RuntimeDep, user: CurrentUser, hour: int | None = None
 ) -> Response:
-    """One day: figures, map at an hour, alerts, rankings, works, disruptions, weather, and what it rests on."""
+    """Show one day: figures, map at an hour, alerts, rankings, works, disruptions, weather, and what it rests on."""
     say, documents, settings = words_of(request), runtime.documents, runtime.settings.of(CitySettings)
     bodies = city.read_day(documents, city.date_of(day), READ)
     at = chosen_hour(bodies, hour)
@@ -245,7 +245,7 @@ def show_day(
 def show_hour(
     request: Request, day: str, runtime: RuntimeDep, user: CurrentUser, hour: int | None = None
 ) -> Response:
-    """The parts of a day's page that change with the hour, for the page to put in place of those it has."""
+    """Show the parts of a day's page that change with the hour, for the page to put in place of those it has."""
     say, documents = words_of(request), runtime.documents
     bodies = city.read_day(documents, city.date_of(day), ("traffic", "alerts"))
     at = chosen_hour(bodies, hour)
@@ -261,7 +261,7 @@ def show_hour(
 
 @router.get("/city/{day}/map.json")
 def map_json(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The state of every arc at every hour of a day: a letter an hour."""
+    """Return the state of every arc at every hour of a day: a letter an hour."""
     return _tagged(request, city.map_answer(runtime.documents, city.date_of(day)), "application/json")
 
 
@@ -274,7 +274,7 @@ def map_svg(
     hour: int | None = None,
     theme: str = "light",
 ) -> Response:
-    """The map of an hour as a drawing: for paper, and where the browser has no WebGL or runs no scripts."""
+    """Draw the map of an hour: for paper, and where the browser has no WebGL or runs no scripts."""
     documents = runtime.documents
     bodies = city.read_day(documents, city.date_of(day), ("traffic", "alerts"))
     at = chosen_hour(bodies, hour)
@@ -512,7 +512,7 @@ def _at(values: Sequence[Any] | None, place: int) -> Any:
 
 
 def _tagged(request: Request, body: Mapping[str, Any], media_type: str) -> Response:
-    """JSON with a tag of its text; 304 where the browser has that very text."""
+    """Return JSON with a tag of its text; 304 where the browser has that very text."""
     data, digest = city.encoded(body)
     headers = {"etag": f'"{digest}"', "cache-control": "private, no-cache"}
     if request.headers.get("if-none-match") == headers["etag"]:

@@ -68,7 +68,7 @@ def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tup
 
 
 def bottleneck_table(ranking: Ranking, names: Mapping[str, Any]) -> pl.DataFrame:
-    """Return the bottlenecks of a period, one a row. `said`: the city's name, and whether it is invented."""
+    """Return the bottlenecks of a period, one a row. `names`: the city's name, and whether it is invented."""
     period = {
         "from": ranking.first,
         "to": ranking.last,

@@ -16,7 +16,7 @@ router = APIRouter()
 
 
 def card(transaction: Transaction, user: User) -> dict[str, Any]:
-    """What `_home.html` needs."""
+    """Return what `_home.html` needs."""
     return {"arcs": ARCS, "days": DAYS, "administers": user.role == "admin"}
 
 

@@ -17,7 +17,7 @@ from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.days import MARK
 from ecluse.apps.city.pages import view as city
 from ecluse.apps.city.pages.arcs import Cell, heat_cell
-from ecluse.apps.city.pages.charts import bars_across, two_periods
+from ecluse.apps.city.pages.charts import Caption, PeriodHours, bars_across, two_periods
 from ecluse.apps.city.pages.map import bottleneck_svg
 from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name, stretch_of
@@ -115,7 +115,7 @@ def compare(
     b_from: str = "",
     b_to: str = "",
 ) -> Response:
-    """Two periods side by side; the latest week and the one before it where none are named."""
+    """Show two periods side by side; the latest week and the one before it where none are named."""
     if a_from or b_from:
         return RedirectResponse(f"/city/compare?a={a_from}..{a_to}&b={b_from}..{b_to}", 303)
     say, documents = words_of(request), runtime.documents
@@ -153,7 +153,7 @@ def show_bottlenecks(
     last: Annotated[str, Query(alias="to")] = "",
     days: Literal["working", "saturday", "sunday"] = "working",
 ) -> Response:
-    """Where there is a queue again and again over a period: a ranking, its map, its hours."""
+    """Show where there is a queue again and again over a period: a ranking, its map, its hours."""
     say, documents = words_of(request), runtime.documents
     error, status = None, 200
     try:
@@ -183,22 +183,18 @@ def _bottleneck_figures(items: Sequence[Body], say: Words) -> list[Chart]:
     costly = [bottleneck for bottleneck in items[:HOURS_SHOWN] if bottleneck["lost_time_a_day"]]
     if not costly:
         return []
-    return [
-        bars_across(
-            "chart-bottlenecks",
-            [f"{bottleneck['rank']}. {street_name(bottleneck['label'])}" for bottleneck in costly],
-            [bottleneck["lost_time_a_day"] for bottleneck in costly],
-            say,
-            title=say._("Time lost a day"),
-            unit=say._("vehicle-hours a day of that kind"),
-            heading=say._("Bottleneck"),
-            digits=1,
-        )
+    caption = Caption(
+        "chart-bottlenecks", say._("Time lost a day"), say._("vehicle-hours a day of that kind")
+    )
+    bars = [
+        (f"{bottleneck['rank']}. {street_name(bottleneck['label'])}", bottleneck["lost_time_a_day"])
+        for bottleneck in costly
     ]
+    return [bars_across(caption, say._("Bottleneck"), bars, say, digits=1)]
 
 
 def period_of(text: str) -> Period:
-    """`2025-10-01..2025-10-07`.
+    """Read a period such as `2025-10-01..2025-10-07`.
 
     Raises:
         InvalidInput: it is no such period, or too long.
@@ -272,7 +268,7 @@ def compared_figures(a: Side, b: Side) -> list[Compared]:
 
 
 def charts_of(a: Side, b: Side, zone: ZoneInfo, say: Words) -> list[Chart]:
-    """Saturation and bikes by hour of the clock, A and B over each other, where there are any."""
+    """Return saturation and bikes by hour of the clock, A and B over each other, where there are any."""
     names = (_named(a.period, say), _named(b.period, say))
     labels = [f"{hour:02d}:00" for hour in WEEKDAY_HOURS]
     charts = []
@@ -280,14 +276,15 @@ def charts_of(a: Side, b: Side, zone: ZoneInfo, say: Words) -> list[Chart]:
     if any(value is not None for side in saturation for value in side):
         charts.append(
             two_periods(
-                "chart-saturation",
+                Caption(
+                    "chart-saturation",
+                    say._("Saturated or blocked, by hour"),
+                    say._("%% of the arcs that report, mean of the days"),
+                ),
                 labels,
-                saturation[0],
-                saturation[1],
-                names,
+                PeriodHours(names[0], saturation[0]),
+                PeriodHours(names[1], saturation[1]),
                 say,
-                title=say._("Saturated or blocked, by hour"),
-                unit=say._("%% of the arcs that report, mean of the days"),
                 share=True,
             )
         )
@@ -298,14 +295,13 @@ def charts_of(a: Side, b: Side, zone: ZoneInfo, say: Words) -> list[Chart]:
     if any(value is not None for side in bikes for value in side):
         charts.append(
             two_periods(
-                "chart-bikes",
+                Caption(
+                    "chart-bikes", say._("Bikes counted, by hour"), say._("bikes an hour, mean of the days")
+                ),
                 labels,
-                bikes[0],
-                bikes[1],
-                names,
+                PeriodHours(names[0], bikes[0]),
+                PeriodHours(names[1], bikes[1]),
                 say,
-                title=say._("Bikes counted, by hour"),
-                unit=say._("bikes an hour, mean of the days"),
             )
         )
     return charts

@@ -17,7 +17,7 @@ from ecluse.apps.city.days import no_such_day
 from ecluse.apps.city.names import mode_in
 from ecluse.apps.city.pages import view as city
 from ecluse.apps.city.pages.arcs import flow_chart, occupancy_chart
-from ecluse.apps.city.pages.charts import bars_across, bikes_by_hour
+from ecluse.apps.city.pages.charts import Caption, bars_across, bikes_by_hour
 from ecluse.apps.city.pages.days import alerts_of
 from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name
@@ -59,7 +59,7 @@ class Observed:
 
 @router.get("/city/{day}/zones")
 def show_zones(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Each zone's roads: vehicles, time lost, saturation, its worst arcs."""
+    """Show each zone's roads: vehicles, time lost, saturation, its worst arcs."""
     bodies = _read(runtime, day, "zones")
     say, body = words_of(request), bodies["zones"] or {}
     zones = sorted(body.get("zones") or (), key=lambda zone: -(zone.get("lost_time") or 0))
@@ -79,7 +79,7 @@ def show_zones(request: Request, day: str, runtime: RuntimeDep, user: CurrentUse
 
 @router.get("/city/{day}/alerts")
 def show_alerts(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Every alert of a day, worst first."""
+    """Show every alert of a day, worst first."""
     bodies = _read(runtime, day, "alerts")
     body = bodies["alerts"] or {}
     alerts = alerts_of(bodies)
@@ -160,7 +160,7 @@ def show_sensors(request: Request, day: str, runtime: RuntimeDep, user: CurrentU
 
 @router.get("/city/{day}/disruptions")
 def show_disruptions(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Disruptions of transit by line and by mode."""
+    """Show disruptions of transit by line and by mode."""
     bodies = _read(runtime, day, "disruptions")
     say, body = words_of(request), bodies["disruptions"]
     return _page(
@@ -185,7 +185,7 @@ def show_works(request: Request, day: str, runtime: RuntimeDep, user: CurrentUse
 
 @router.get("/city/{day}/report")
 def show_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The day's report as a page that prints."""
+    """Show the day's report as a page that prints."""
     bodies = city.read_day(runtime.documents, city.date_of(day), ("quality", "traffic", "sensors"))
     key = ("reports", bodies.date.isoformat())
     report = runtime.documents.get_many([key]).get(key)
@@ -218,7 +218,7 @@ def _more_sections(runtime: Runtime, report: Body, say: Words) -> list[tuple[str
 
 @router.get("/city/{day}/report.html")
 def download_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The report as one file that needs nothing else; as a download, as its styles stand inside it."""
+    """Return the report as one file that needs nothing else; as a download, as its styles stand inside it."""
     from ecluse.apps.city.printed import print_report
 
     documents, at = runtime.documents, city.date_of(day)
@@ -233,7 +233,7 @@ def download_report(request: Request, day: str, runtime: RuntimeDep, user: Curre
 
 @router.get("/city/{day}/report.csv")
 def download_rows(day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The report as a tidy table: section, rank, id, name, metric, value, unit."""
+    """Return the report as a tidy table: section, rank, id, name, metric, value, unit."""
     from ecluse.apps.city.report import tidy_csv
 
     at = city.date_of(day)
@@ -281,38 +281,28 @@ def _zone_figures(zones: Sequence[Body], say: Words) -> list[Chart]:
     zones_with_loss = [zone for zone in zones if zone.get("lost_time")]
     if not zones_with_loss:
         return []
-    return [
-        bars_across(
-            "chart-zones",
-            [zone["name"] or str(zone["zone"]) for zone in zones_with_loss],
-            [zone["lost_time"] for zone in zones_with_loss],
-            say,
-            title=say._("Time lost by zone"),
-            unit=say._("vehicle-hours"),
-            heading=say._("Zone"),
-        )
-    ]
+    caption = Caption("chart-zones", say._("Time lost by zone"), say._("vehicle-hours"))
+    bars = [(zone["name"] or str(zone["zone"]), zone["lost_time"]) for zone in zones_with_loss]
+    return [bars_across(caption, say._("Zone"), bars, say)]
 
 
 def _line_figures(lines: Sequence[Body], say: Words) -> list[Chart]:
     lines_disturbed = [line for line in lines if line.get("blocked_hours") or line.get("disturbed_hours")]
     if not lines_disturbed:
         return []
-    return [
-        bars_across(
-            "chart-lines",
-            [
-                f"{mode_in(say.language, line['mode']) or ''} {line['name']}".strip()
-                for line in lines_disturbed
-            ],
-            [(line["blocked_hours"] or 0) + (line["disturbed_hours"] or 0) for line in lines_disturbed],
-            say,
-            title=say._("Hours of blocked or disturbed service"),
-            unit=say._("hours, the ten lines most affected"),
-            heading=say._("Line"),
-            digits=1,
+    caption = Caption(
+        "chart-lines",
+        say._("Hours of blocked or disturbed service"),
+        say._("hours, the ten lines most affected"),
+    )
+    bars = [
+        (
+            f"{mode_in(say.language, line['mode']) or ''} {line['name']}".strip(),
+            (line["blocked_hours"] or 0) + (line["disturbed_hours"] or 0),
         )
+        for line in lines_disturbed
     ]
+    return [bars_across(caption, say._("Line"), bars, say, digits=1)]
 
 
 def _read(runtime: Runtime, day: str, page: str) -> city.Day:

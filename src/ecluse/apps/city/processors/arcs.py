@@ -83,7 +83,7 @@ def _highest(day: RoadHours) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _peaks(day: RoadHours) -> list[str | None]:
-    """When the first hour of the highest flow began, with its offset; None where no flow is known."""
+    """Return when the first hour of the highest flow began, with its offset; None where no flow is known."""
     filled = np.where(np.isnan(day.flow), -np.inf, day.flow)
     peaks = np.where(np.isfinite(filled.max(axis=1)), filled.argmax(axis=1), np.nan)
     hours: list[int | None] = whole_list(peaks)

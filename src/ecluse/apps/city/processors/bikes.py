@@ -233,7 +233,7 @@ def _last_seen(inputs: Inputs, place: Mapping[str, int], observed: NDArray[np.bo
 
 
 def _peak(values: NDArray[np.float64], day: LocalDay) -> str | None:
-    """When the first of the hours with the highest count began, with its offset; None where nothing was counted."""
+    """Return when the first of the hours with the highest count began, with its offset; None without any."""
     values_or_zero = np.nan_to_num(values)
     return (
         day.stamp(int(values_or_zero.argmax())) if values_or_zero.size and values_or_zero.max() > 0 else None

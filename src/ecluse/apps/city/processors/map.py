@@ -24,7 +24,7 @@ VERDICT_LETTERS: Final = {"as usual": "a", "unusual": "u", "exceptional": "e", "
 
 
 def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
-    """Chunks "000", "001", … of arcs in the order of their ids, made from the metrics of the arcs."""
+    """Return chunks "000", "001", … of arcs in the order of their ids, made from the metrics of the arcs."""
     arcs = list(metrics["arcs"].parts.values())
     chunks = {f"{n // CHUNK:03d}": _chunk(arcs[n : n + CHUNK]) for n in range(0, len(arcs), CHUNK)}
     return Metrics({"chunks": len(chunks), "arcs": len(arcs)}, chunks)

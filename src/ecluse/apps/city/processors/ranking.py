@@ -27,8 +27,8 @@ PERSISTENCE_DAYS: Final = 28
 def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     """Return the top ten of the day; who measured nothing or lost nothing has no rank.
 
-    `coverage` is the share of the hours that the value rests on. An arc whose sensor fails, by `found["sensors"]`, has
-    the reason in `failing`: one that gives the same flow all night may stand among the busiest.
+    `coverage` is the share of the hours that the value rests on. An arc whose sensor fails, by `metrics["sensors"]`,
+    has the reason in `failing`: one that gives the same flow all night may stand among the busiest.
     """
     network = inputs.network
     vehicles, lost_totals = daily_totals(inputs, PERSISTENCE_DAYS)

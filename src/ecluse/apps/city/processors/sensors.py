@@ -32,7 +32,7 @@ def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
 
     An arc that its source calls closed (Barré) and that counts nothing is listed among `closed`: nothing is expected of
     it, so that it is neither known nor silent. What fails comes by reason, roads before bikes, and what never reported
-    in these weeks last: the reference tells of many such arcs. The bike counters are those of `found["bikes"]`.
+    in these weeks last: the reference tells of many such arcs. The bike counters are those of `metrics["bikes"]`.
     """
     day, bikes = inputs.road_hours, metrics["bikes"].body
     arcs = [(None if zone == OUTSIDE else int(zone)) for zone in inputs.network.zone]
@@ -152,7 +152,7 @@ def _availability(sensors: Sensors) -> dict[str, Any]:
 
 
 def _by_zone(sensors: Sensors) -> list[dict[str, Any]]:
-    """Known and reporting per zone, those outside every zone last."""
+    """Count the known and the reporting per zone, those outside every zone last."""
     reporting_of: dict[int | None, list[bool]] = {}
     for zone, reports in sensors:
         reporting_of.setdefault(zone, []).append(reports)

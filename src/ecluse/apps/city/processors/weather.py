@@ -3,7 +3,7 @@
 The score is 50, with the points of `POINTS` for each category of the day; it is a convention of this project, not a
 measurement. The effect is one: of each day of the history with a category, the bikes or vehicles of all sensors
 relative to their typical day (the median of the same weekday over the weeks before it, hour by hour, where both are
-known), minus 1; the median of these days is told, and of those without any category under "none".
+known), minus 1; the median of these days is given, and that of those without any category under "none".
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def _area() -> pl.Expr:
 
 
 def _arcs_near(inputs: Inputs, sites: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
-    """Place of a site in `sites` → the arcs within `works_radius` of it, nearest first."""
+    """Return, by place of a site in `sites`, the arcs within `works_radius` of it, nearest first."""
     arcs, labels = inputs.arcs["arc"].to_list(), inputs.arcs["label"].to_list()
     shapes = [_shape(site) for site in sites]
     near: dict[int, list[dict[str, Any]]] = {}
@@ -170,7 +170,7 @@ def _short(text: str | None) -> str | None:
 
 
 def _values(panel: Panel, places: list[int], days: list[date]) -> NDArray[np.float32]:
-    """(sensors, days, 24)"""
+    """Return (sensors, days, 24) values."""
     return panel.values[places][:, [(day - panel.first).days for day in days]]
 
 

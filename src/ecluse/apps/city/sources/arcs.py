@@ -288,7 +288,7 @@ def _places(header: Sequence[str], url: str) -> dict[str, int]:
 
 
 def _read_counts(file: RawFile, missing: set[int], work: Curating, rejected: Rejections) -> dict[int, Arc]:
-    """The arcs that are missing, from the first row of each in a file of road counts."""
+    """Read the arcs that are missing, from the first row of each in a file of road counts."""
     arcs: dict[int, Arc] = {}
     for row in rows_of_arcs(
         file, missing, work.scratch, lambda: work.report(0.5, _("looking for more arcs"))

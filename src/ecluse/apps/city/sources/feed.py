@@ -153,7 +153,7 @@ def parsed(file: RawFile) -> Any:
 
 
 def newest(files: Iterable[RawFile]) -> str:
-    """When the youngest of `files` was written, in ISO 8601."""
+    """Return when the youngest of `files` was written, in ISO 8601."""
     return max(file.last_modified.astimezone(UTC) for file in files).isoformat()
 
 
@@ -197,7 +197,7 @@ def origin_of(file: RawFile) -> str:
 
 
 def text_of(value: object, longest: int = LONGEST_TEXT) -> str | None:
-    """Text without blanks around it and without what no database keeps, at most so long; None where nothing is left."""
+    """Return text without blanks around it and what no database keeps, at most so long; None where nothing is left."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     if isinstance(value, int) and abs(value) > _HIGHEST_ID:

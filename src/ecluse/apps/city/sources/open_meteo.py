@@ -277,7 +277,7 @@ def _csv_block(url: str, header: list[str], rows: list[tuple[int, list[str]]], z
 
 
 def _zone_of(header: Mapping[str, Any]) -> tzinfo | None:
-    """Open-Meteo's times carry one fixed offset, that of the moment of the answer, through all of a file."""
+    """Return the zone of a file: its times carry one fixed offset throughout, that of the moment of the answer."""
     seconds = number(header.get("utc_offset_seconds"))
     if seconds is not None and abs(seconds) < 24 * 3600:
         return timezone(timedelta(seconds=seconds))
@@ -312,7 +312,7 @@ def read_blocks(blocks: list[Block], day: LocalDay, url: str, rejected: Rejectio
 def values_of(
     block: Block, n: int, names: Mapping[str, str], url: str, rejected: Rejections
 ) -> dict[str, Any]:
-    """Column → its value in a row of a block; of the conditions, the weather code."""
+    """Return, by column, its value in a row of a block; of the conditions, the weather code."""
     measures = {
         column: (values[n], block.units.get(name) or block.assumed(column, name), place_of(block, name, n))
         for column, name in names.items()

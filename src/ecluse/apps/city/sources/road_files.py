@@ -277,7 +277,7 @@ def _sifted(frame: pl.DataFrame, clock: Clock) -> Block:
 
 @contextmanager
 def _as_bad(file: RawFile) -> Iterator[None]:
-    """A file that is damaged is the raw file's fault."""
+    """Raise what a damaged file causes as a fault of the raw file."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

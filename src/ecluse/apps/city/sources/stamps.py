@@ -40,7 +40,7 @@ class Stamp:
         return self.length if self.marks == "end" else timedelta(0)
 
     def begin_of(self, stamp: datetime) -> datetime:
-        """When the period begins that `stamp` stands for."""
+        """Return when the period begins that `stamp` stands for."""
         return stamp - self.shift
 
     def stamp_of(self, begin: datetime) -> datetime:

@@ -143,7 +143,7 @@ def _group_of(content: Mapping[str, Any]) -> str:
 
 
 def _humidity(temperature: float, dew_point: float) -> float:
-    """Relative humidity in % of °C and °C, after Magnus (Alduchov and Eskridge 1996, doi:10.1175/1520-0450)."""
+    """Return the relative humidity in %, after Magnus (Alduchov and Eskridge 1996, doi:10.1175/1520-0450)."""
 
     def pressure(degrees: float) -> float:
         degrees = min(max(degrees, -90.0), 90.0)

@@ -60,7 +60,7 @@ class Reading:
 def in_our_units(
     measures: Mapping[str, tuple[Any, str, str]], url: str, line: int | None, rejected: Rejections
 ) -> dict[str, Any]:
-    """Column → its value in the table's unit; a missing value is left out, a bad one is set aside."""
+    """Return, by column, its value in the table's unit; a missing value is left out, a bad one is set aside."""
     values: dict[str, Any] = {}
     for column, (text, unit, where) in measures.items():
         if text is None or (isinstance(text, str) and text.strip() in ("", "NaN", "nan")):

@@ -228,7 +228,7 @@ def _site(cells: Mapping[str, str], url: str, line: int, rejected: Rejections) -
 
 
 def _shape(texts: Mapping[str, str], url: str, line: int, rejected: Rejections) -> dict[str, Any]:
-    """Area, a point within, and geometry. A site whose polygon cannot be read stays, with its point alone."""
+    """Return area, a point within, and geometry. A site whose polygon cannot be read stays, with its point alone."""
     text = texts.get(SHAPE)
     if not text:
         return _point(texts)
