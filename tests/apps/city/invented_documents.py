@@ -111,17 +111,17 @@ def arc_day(arc: dict[str, Any], day: date, clock: tuple[int, ...]) -> dict[str,
     silent = arc["arc"] % 17 == 5
     flow = [None if silent and i > 12 else round(FULL * 4 * min(value, 0.9)) for i, value in enumerate(level)]
     occupancy = [
-        None if one is None else round(62 * value**1.5, 1) for one, value in zip(flow, level, strict=True)
+        None if item is None else round(62 * value**1.5, 1) for item, value in zip(flow, level, strict=True)
     ]
     state = "".join(letter(value) for value in occupancy)
-    known = [letter for letter in state if letter != "-"]
-    seen = [one for one in flow if one is not None]
+    expected = [letter for letter in state if letter != "-"]
+    seen = [item for item in flow if item is not None]
     band = {
         "median": [round(FULL * 4 * value) for value in usual],
         "low": [round(FULL * 4 * value * 0.8) for value in usual],
         "high": [round(FULL * 4 * value * 1.2) for value in usual],
     }
-    lost = sum(max(0.0, (one or 0) - 15) * 0.02 for one in occupancy)
+    lost = sum(max(0.0, (item or 0) - 15) * 0.02 for item in occupancy)
     return {
         "arc": arc["arc"],
         "label": arc["label"],
@@ -133,9 +133,9 @@ def arc_day(arc: dict[str, Any], day: date, clock: tuple[int, ...]) -> dict[str,
         "mean_flow": round(sum(seen) / len(seen), 1),
         "max_flow": max(seen),
         "peak_at": f"2025-10-14T{flow.index(max(seen)):02d}:00:00+02:00",
-        "mean_occupancy": round(sum(one or 0 for one in occupancy) / len(seen), 2),
-        "states": {STATES[one]: round(known.count(one) / len(known), 4) for one in set(known)},
-        "congested_hours": sum(one in "sb" for one in state),
+        "mean_occupancy": round(sum(item or 0 for item in occupancy) / len(seen), 2),
+        "states": {STATES[item]: round(expected.count(item) / len(expected), 4) for item in set(expected)},
+        "congested_hours": sum(item in "sb" for item in state),
         "longest_congested": max((len(run) for run in re.findall("[sb]+", state)), default=0),
         "hours_observed": len(seen),
         "coverage": round(len(seen) / len(flow), 3),
@@ -143,7 +143,7 @@ def arc_day(arc: dict[str, Any], day: date, clock: tuple[int, ...]) -> dict[str,
         "verdict": ("as usual", "unusual", "exceptional")[chance.choice((0, 0, 0, 0, 1, 2))],
         "flow": flow,
         "occupancy": occupancy,
-        "state": [STATES.get(one) for one in state],
+        "state": [STATES.get(item) for item in state],
         "arc_state": "Invalide",
         "usual": {"flow": band, "occupancy": None, "days": 8},
     }
@@ -162,7 +162,7 @@ def letter(occupancy: float | None) -> str:
 
 
 def map_chunk(bodies: list[dict[str, Any]]) -> dict[str, Any]:
-    letters = {name: one for one, name in STATES.items()} | {None: "-"}
+    letters = {name: item for item, name in STATES.items()} | {None: "-"}
     return {
         "arc": [body["arc"] for body in bodies],
         "state": ["".join(letters[state] for state in body["state"]) for body in bodies],
@@ -181,12 +181,12 @@ def metrics_of(day: date, bodies: list[dict[str, Any]], clock: tuple[int, ...]) 
         round((counts["Saturé"][i] + counts["Bloqué"][i]) / reporting[i], 4) if reporting[i] else None
         for i in hours
     ]
-    known = [value for value in saturation if value is not None]
+    expected = [value for value in saturation if value is not None]
     vehicles = [sum(body["flow"][i] or 0 for body in bodies) for i in hours]
     by_lost = sorted(bodies, key=lambda body: -body["lost_time"])
     by_flow = sorted(bodies, key=lambda body: -body["vehicles"])
     lost = round(sum(body["lost_time"] for body in bodies), 1)
-    worst = saturation.index(max(known))
+    worst = saturation.index(max(expected))
     spread = {
         "median": [value and round(0.9 * value, 4) for value in saturation],
         "low": [value and round(0.7 * value, 4) for value in saturation],
@@ -200,7 +200,7 @@ def metrics_of(day: date, bodies: list[dict[str, Any]], clock: tuple[int, ...]) 
         "mean_flow": 420.5,
         "mean_occupancy": 11.2,
         "lost_time": lost,
-        "saturation_share": round(sum(known) / len(known), 4),
+        "saturation_share": round(sum(expected) / len(expected), 4),
         "states": dict.fromkeys(STATES.values(), 0.2),
         "by_hour": {
             "vehicles": vehicles,
@@ -397,7 +397,7 @@ def alert(body: dict[str, Any], worst: int, n: int) -> dict[str, Any]:
 
 
 def bottlenecks(day: date, worst: dict[str, Any]) -> dict[str, Any]:
-    one = {
+    item = {
         "rank": 1,
         **{key: worst[key] for key in ("arc", "label", "zone", "latitude", "longitude")},
         "arcs": [worst["arc"]],
@@ -415,7 +415,7 @@ def bottlenecks(day: date, worst: dict[str, Any]) -> dict[str, Any]:
         "by_hour": [0.0] * 8 + [0.8, 0.7] + [0.0] * 14,
     }
     none: dict[str, Any] = {"days": 8, "total": 0, "items": []}
-    rankings = {"working": {"days": 40, "total": 1, "items": [one]}, "saturday": none, "sunday": none}
+    rankings = {"working": {"days": 40, "total": 1, "items": [item]}, "saturday": none, "sunday": none}
     period = {"from": str(day - timedelta(days=55)), "to": str(day)}
     return {**period, "kind_of_day": "working", "rankings": rankings}
 

@@ -104,14 +104,14 @@ class Portal:
         if dataset in self.files:
             kind, body = self.files[dataset]
             return 200, kind, body
-        told = {"error_code": "UnknownDataset", "message": f"Unknown dataset: {dataset} ({form})."}
-        return 404, "application/json", json.dumps(told).encode()
+        fields = {"error_code": "UnknownDataset", "message": f"Unknown dataset: {dataset} ({form})."}
+        return 404, "application/json", json.dumps(fields).encode()
 
     def _where(self, rows: list[dict[str, Any]], column: str, request: Request) -> list[dict[str, Any]]:
-        found = _WHERE.fullmatch(request.query["where"])
-        assert found is not None, request.query["where"]
-        assert found[1] == found[3] == column
-        begin, end = datetime.fromisoformat(found[2]), datetime.fromisoformat(found[4])
+        result = _WHERE.fullmatch(request.query["where"])
+        assert result is not None, request.query["where"]
+        assert result[1] == result[3] == column
+        begin, end = datetime.fromisoformat(result[2]), datetime.fromisoformat(result[4])
         return [row for row in rows if begin <= datetime.fromisoformat(row[column]) < end]
 
     def _weather(self, request: Request) -> bytes:
@@ -131,13 +131,13 @@ class Portal:
             "precipitation": "mm",
             "wind_speed_10m": "km/h",
         }
-        told = {
+        fields = {
             "latitude": 48.86,
             "longitude": 2.36,
             "generationtime_ms": time.monotonic(),
             "utc_offset_seconds": 0,
         }
-        return json.dumps(told | {"timezone": "GMT", "hourly_units": units, "hourly": hourly}).encode()
+        return json.dumps(fields | {"timezone": "GMT", "hourly_units": units, "hourly": hourly}).encode()
 
 
 def road_row(arc: int, begin: datetime, flow: float | None = 100.0) -> dict[str, Any]:
@@ -164,8 +164,8 @@ def _csv(rows: list[dict[str, Any]], request: Request) -> bytes:
     lines = [";".join(names)]
     for row in rows:
         at = datetime.fromisoformat(row["t_1h"]).astimezone(zone).isoformat()
-        told = row | {"t_1h": at}
-        lines.append(";".join("" if told[name] is None else str(told[name]) for name in _LABELS))
+        fields = row | {"t_1h": at}
+        lines.append(";".join("" if fields[name] is None else str(fields[name]) for name in _LABELS))
     return ("\ufeff" + "".join(f"{line}\r\n" for line in lines)).encode()
 
 
@@ -199,35 +199,35 @@ class _Handler(BaseHTTPRequestHandler):
     def _give(
         self, status: int, kind: str, body: bytes, asked: dict[str, str], trouble: Trouble | None
     ) -> None:
-        told: dict[str, str] = {}
+        fields: dict[str, str] = {}
         if self.portal.is_packed and "gzip" in asked.get("accept-encoding", ""):
             body = gzip.compress(body, mtime=0)
-            told["Content-Encoding"] = "gzip"
+            fields["Content-Encoding"] = "gzip"
         if self.portal.has_etags and status == 200:
             etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-            told |= {"ETag": etag, "Accept-Ranges": "bytes"}
+            fields |= {"ETag": etag, "Accept-Ranges": "bytes"}
             if asked.get("if-none-match") == etag:
-                self._send(304, kind, b"", told)
+                self._send(304, kind, b"", fields)
                 return
             if "range" in asked and asked.get("if-range") == etag:
                 start = int(asked["range"].removeprefix("bytes=").removesuffix("-"))
-                told["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+                fields["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
                 status, body = 206, body[start:]
         how = trouble.kind if trouble is not None else ""
         if how == "chunks that end early":
-            self._send_chunks(status, kind, body[: len(body) // 2], told, ends=False)
+            self._send_chunks(status, kind, body[: len(body) // 2], fields, ends=False)
         elif how == "silently short":  # whole as HTTP has it, and yet a part of the file
-            self._send(status, kind, body[: len(body) // 2], told)
+            self._send(status, kind, body[: len(body) // 2], fields)
         elif how == "other etag in between":
-            self._send(status, kind, body, told | {"ETag": '"another"'}, cut=True)
+            self._send(status, kind, body, fields | {"ETag": '"another"'}, cut=True)
         else:
-            self._send(status, kind, body, told, cut=how == "break")
+            self._send(status, kind, body, fields, cut=how == "break")
 
     def _send(
-        self, status: int, kind: str, body: bytes, told: Mapping[str, str], *, cut: bool = False
+        self, status: int, kind: str, body: bytes, fields: Mapping[str, str], *, cut: bool = False
     ) -> None:
         self.send_response(status)
-        for name, value in told.items():
+        for name, value in fields.items():
             self.send_header(name, value)
         if status != 304:
             self.send_header("Content-Type", kind)
@@ -237,10 +237,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: len(body) // 2] if cut else body)
 
     def _send_chunks(
-        self, status: int, kind: str, body: bytes, told: Mapping[str, str], *, ends: bool
+        self, status: int, kind: str, body: bytes, fields: Mapping[str, str], *, ends: bool
     ) -> None:
         self.send_response(status)
-        for name, value in told.items():
+        for name, value in fields.items():
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Transfer-Encoding", "chunked")

@@ -27,7 +27,7 @@ def write_sample(folder: Path) -> Path:
 def held(documents: Documents) -> dict[tuple[str, str], Mapping[str, Any]]:
     """Every document, without what belongs to the run that wrote it."""
     return {
-        (kind, one.key): {name: value for name, value in one.body.items() if name not in OF_THE_RUN}
+        (kind, item.key): {name: value for name, value in item.body.items() if name not in OF_THE_RUN}
         for kind in documents.kinds()
-        for one in documents.all(kind)
+        for item in documents.all(kind)
     }

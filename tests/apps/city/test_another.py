@@ -155,10 +155,10 @@ def raw(tmp_path: Path) -> ObjectStore:
 def test_it_is_checked_and_fetched(raw: ObjectStore, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    (source,) = (one for one in check_raw(raw, PARIS, scratch).sources if one.source == "noise")
+    (source,) = (item for item in check_raw(raw, PARIS, scratch).sources if item.source == "noise")
     assert (source.rows, source.first, source.last, source.lacks) == (2, DAY, DAY, None)
     raw.delete(KEY)
-    (source,) = (one for one in check_raw(raw, PARIS, scratch).sources if one.source == "noise")
+    (source,) = (item for item in check_raw(raw, PARIS, scratch).sources if item.source == "noise")
     assert (source.rows, source.lacks) == (0, "no noise")
     option = next(option for option in fetch_command.params if option.name == "sources").type
     assert "noise" in getattr(option, "choices", ())

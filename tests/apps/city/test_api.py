@@ -211,13 +211,13 @@ def test_arcs_of_a_street_follow_each_other_by_their_nodes() -> None:
         return {"arc": number, "upstream": start, "downstream": end}
 
     there, back = [arc(3, 1, 2), arc(1, 2, 3), arc(2, 3, 4)], [arc(4, 4, 3), arc(5, 3, 2)]
-    found = chains_of([*back, *there])
-    assert [[one["arc"] for one in chain] for chain in found] == [[3, 1, 2], [4, 5]]
+    result = chains_of([*back, *there])
+    assert [[entry["arc"] for entry in chain] for chain in result] == [[3, 1, 2], [4, 5]]
 
 
 def test_a_ring_of_arcs_is_driven_once() -> None:
     ring = [{"arc": n, "upstream": n, "downstream": (n + 1) % 4} for n in range(4)]
-    assert [[one["arc"] for one in chain] for chain in chains_of(ring)] == [[0, 1, 2, 3]]
+    assert [[entry["arc"] for entry in chain] for chain in chains_of(ring)] == [[0, 1, 2, 3]]
 
 
 def test_arcs_without_nodes_stand_alone() -> None:
@@ -260,9 +260,9 @@ def test_only_administrators_start_runs(runtime: Runtime, asking: Browser) -> No
 def test_a_range_of_all_days_that_can_be_written_is_answered(asking: Browser) -> None:
     whole = "from=0001-01-01&to=9999-12-31"
     for path in ("days", "metrics/traffic", "arcs/100"):
-        found = asking.get(f"/api/city/{path}?{whole}")
-        assert found.status_code == 200, path
-        assert DAY in found.text
+        result = asking.get(f"/api/city/{path}?{whole}")
+        assert result.status_code == 200, path
+        assert DAY in result.text
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])

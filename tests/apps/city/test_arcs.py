@@ -40,8 +40,8 @@ def layers(tmp_path: Path) -> Layers:
 
 
 def shape(coordinates: object = LINE, kind: str = "LineString", *, type_first: bool = True) -> str:
-    told = {"type": kind, "coordinates": coordinates}
-    text = json.dumps(told if type_first else dict(reversed(told.items())))
+    facts = {"type": kind, "coordinates": coordinates}
+    text = json.dumps(facts if type_first else dict(reversed(facts.items())))
     return '"' + text.replace('"', '""') + '"'
 
 
@@ -66,9 +66,9 @@ def test_both_headers_give_the_same_arc(layers: Layers, tmp_path: Path) -> None:
     other = make_layers(tmp_path / "other")
     row = f"4264;2005-01-01;2019-06-01;AV;2293;Down;2294;Up;48.87, 2.30;{shape(type_first=False)}"
     other.put(f"batch/{LONG_NAME}", f"\ufeff{LONG}\r\n{row}\r\n")
-    found = curated(layers)
-    assert found.equals(curated(other))
-    row = found.row(0, named=True)
+    result = curated(layers)
+    assert result.equals(curated(other))
+    row = result.row(0, named=True)
     assert (row["arc"], row["label"], row["upstream"], row["downstream"]) == (4264, "AV", 2294, 2293)
     assert (row["upstream_name"], row["downstream_name"], row["zone"]) == ("Up", "Down", None)
     # One degree of longitude is 73,361 m here and one of latitude 111,210 m: the root of (106.8² + 53.6²).
@@ -99,11 +99,11 @@ def test_pieces_of_one_period_are_one_arc(layers: Layers) -> None:
         short(3, "2019-06-01", "2030-12-31", geometry=shape(first)),
     ]
     layers.put(f"batch/{SHORT_NAME}", "\n".join([SHORT, *pieces]))
-    found = curated(layers)
+    result = curated(layers)
     # A thousandth of a degree of longitude is 73.4 m here.
-    assert found["length"].to_list() == pytest.approx([3 * 73.36, 4 * 73.36, 73.36], abs=0.1)
-    assert found["longitude"].to_list() == pytest.approx([2.3015, 2.3015, 2.3005], abs=1e-6)
-    drawn = [arc["coordinates"] for _, body in reference.arc_chunks(found) for arc in body["arcs"]]
+    assert result["length"].to_list() == pytest.approx([3 * 73.36, 4 * 73.36, 73.36], abs=0.1)
+    assert result["longitude"].to_list() == pytest.approx([2.3015, 2.3015, 2.3005], abs=1e-6)
+    drawn = [arc["coordinates"] for _, body in reference.arc_chunks(result) for arc in body["arcs"]]
     assert drawn == [[[2.3, 48.87], [2.301, 48.87], [2.303, 48.87]]] * 2 + [first]
 
 
@@ -131,9 +131,9 @@ def test_the_middle_of_a_bent_line_lies_on_it_and_in_its_zone(layers: Layers) ->
 def test_the_middle_is_as_far_from_one_end_as_from_the_other(points: list[tuple[int, int]]) -> None:
     # Eastwards, so that the line does not meet itself and the middle is in one place of it.
     line = [(2.2 + x / 1000, 48.8 + y / 1000) for x, y in sorted(points)]
-    told = arcs.read_line(json.dumps({"type": "LineString", "coordinates": line}))
-    assert told is not None
-    length, longitude, latitude, _ = told
+    facts = arcs.read_line(json.dumps({"type": "LineString", "coordinates": line}))
+    assert facts is not None
+    length, longitude, latitude, _ = facts
     before, after = ([*part] for part in _parted(line, longitude, latitude))
     assert EARTH.line_length(*zip(*before, strict=True)) == pytest.approx(length / 2, rel=1e-3, abs=0.01)
     assert EARTH.line_length(*zip(*after, strict=True)) == pytest.approx(length / 2, rel=1e-3, abs=0.01)
@@ -194,19 +194,19 @@ def test_arcs_only_counts_tell_of_come_from_their_rows(
     layers.put(f"batch/{SHORT_NAME}", f"{SHORT}\n{short(1)}\n")
     lines = [count(arc=1, label="elsewhere"), count(arc=77, label='"Rue;A"'), count(arc=78, label="Rue_B")]
     layers.put("batch/comptages-routiers-permanents.csv", "\n".join([COUNTS_HEADER, *lines]))
-    found = curated(layers)
-    assert found.select("arc", "label", "upstream").rows() == [
+    result = curated(layers)
+    assert result.select("arc", "label", "upstream").rows() == [
         (1, "AV", 2294),
         (77, "Rue;A", 2294),
         (78, "Rue_B", 2294),
     ]
-    assert found["length"].to_list() == pytest.approx([119.48] * 3, abs=0.01)
+    assert result["length"].to_list() == pytest.approx([119.48] * 3, abs=0.01)
 
     def unwanted(*_: object) -> None:
         raise AssertionError("the counts were searched again")
 
     monkeypatch.setattr(arcs, "rows_of_arcs", unwanted)
-    assert curated(layers).equals(found)
+    assert curated(layers).equals(result)
     layers.put(f"batch/{SHORT_NAME}", "\n".join([SHORT, short(1), short(77), short(78, label="C")]))
     assert curated(layers)["label"].to_list() == ["AV", "AV", "C"]
 
@@ -217,9 +217,9 @@ def test_arcs_of_parquet_counts_are_known_too(layers: Layers, tmp_path: Path) ->
     )
     table.with_columns(pl.col("Identifiant arc").cast(pl.Int64)).write_parquet(tmp_path / "counts.parquet")
     layers.put("batch/comptages-routiers-permanents.parquet", (tmp_path / "counts.parquet").read_bytes())
-    found = curated(layers)
-    assert found["arc"].to_list() == [77, 78]
-    assert found["length"].null_count() == 0
+    result = curated(layers)
+    assert result["arc"].to_list() == [77, 78]
+    assert result["length"].null_count() == 0
 
 
 def test_zones_that_changed_move_the_arcs(layers: Layers) -> None:
@@ -240,13 +240,13 @@ def test_nothing_raw_makes_no_arcs(layers: Layers) -> None:
 def test_the_real_reference_gives_its_3348_arcs(layers: Layers) -> None:
     for name in ("arrondissements.geojson", SHORT_NAME):
         layers.put(f"batch/{name}", (SHARED / "city" / name).read_bytes())
-    found = curated(layers)
-    assert found.height == 3_348
-    assert found["zone"].null_count() == 36  # beyond the ring road
-    champs = found.filter(pl.col("arc") == 4264).row(0, named=True)
+    result = curated(layers)
+    assert result.height == 3_348
+    assert result["zone"].null_count() == 36  # beyond the ring road
+    champs = result.filter(pl.col("arc") == 4264).row(0, named=True)
     assert (champs["zone"], champs["label"]) == (8, "AV_Champs_Elysees")
     assert champs["length"] == pytest.approx(119.477, abs=0.001)
-    louvre = found.filter(pl.col("arc") == 3).row(
+    louvre = result.filter(pl.col("arc") == 3).row(
         0, named=True
     )  # two records: 136.7 m, and 13.2 m after them
     assert louvre["length"] == pytest.approx(149.861, abs=0.001)

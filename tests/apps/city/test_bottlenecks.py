@@ -50,16 +50,16 @@ def test_what_recurs_is_a_bottleneck_and_what_happens_now_and_then_is_not() -> N
     every, now_and_then = range(5), (0, 3)
     given = hours({1: {8: every, 9: (0, 1, 2), 18: now_and_then}, 2: {8: now_and_then}})
     places = [place(1, 10, 11), place(2, 20, 21)]
-    (one,), total, days = rank_bottlenecks(given, places, "working", RULES)
-    assert (one["arc"], total, days) == (1, 1, 5)
-    assert one["hours"] == [8, 9]
-    assert (one["recurrence"], one["days_queued"], one["days_measured"]) == (1, 5, 5)
-    assert one["duration"] == 2.0  # 3, 2, … hours: 5 at 8, 3 at 9, 2 at 18, over 5 days
-    assert (one["length"], one["longest"]) == (200, 200)
-    assert one["lost_time"] == 10 * 2
-    assert one["lost_time_a_day"] == 4
-    assert one["impact"] == pytest.approx(5 * 2 * 0.2)
-    assert one["by_hour"][8:10] == [1, 0.6]
+    (item,), total, days = rank_bottlenecks(given, places, "working", RULES)
+    assert (item["arc"], total, days) == (1, 1, 5)
+    assert item["hours"] == [8, 9]
+    assert (item["recurrence"], item["days_queued"], item["days_measured"]) == (1, 5, 5)
+    assert item["duration"] == 2.0  # 3, 2, … hours: 5 at 8, 3 at 9, 2 at 18, over 5 days
+    assert (item["length"], item["longest"]) == (200, 200)
+    assert item["lost_time"] == 10 * 2
+    assert item["lost_time_a_day"] == 4
+    assert item["impact"] == pytest.approx(5 * 2 * 0.2)
+    assert item["by_hour"][8:10] == [1, 0.6]
     assert rank_bottlenecks(given, places, "saturday", RULES) == ([], 0, 0)
     stricter = Thresholds.changed({"bottleneck_share": 0.3})
     assert rank_bottlenecks(given, places, "working", stricter)[1] == 2
@@ -83,26 +83,26 @@ def test_queues_are_joined_along_the_way_and_the_head_is_where_it_flows_again() 
         place(5, 11, 10, (2.301, 48.87), (2.300, 48.87)),
     ]
     given = hours({1: {9: every, 8: few}, 2: {8: every, 9: every}, 3: {8: few}, 4: {9: every}, 5: {9: every}})
-    found, total, _ = rank_bottlenecks(given, places, "working", RULES)
+    result, total, _ = rank_bottlenecks(given, places, "working", RULES)
     assert total == 3
-    first = found[0]
+    first = result[0]
     assert (first["rank"], first["arc"], first["arcs"], first["arcs_total"]) == (1, 2, [1, 2], 2)
     assert first["hours"] == [8, 9]
     assert first["length"] == 350  # both at 9 o'clock
-    assert {one["arc"]: one["arcs"] for one in found[1:]} == {4: [4], 5: [5]}
+    assert {item["arc"]: item["arcs"] for item in result[1:]} == {4: [4], 5: [5]}
 
 
 def test_arcs_that_never_queue_at_a_common_hour_are_two() -> None:
     places = [place(1, 10, 11), place(2, 11, 12)]
     given = hours({1: {8: range(5)}, 2: {18: range(5)}})
-    assert [one["arcs"] for one in rank_bottlenecks(given, places, "working", RULES)[0]] == [[1], [2]]
+    assert [item["arcs"] for item in rank_bottlenecks(given, places, "working", RULES)[0]] == [[1], [2]]
 
 
 def test_a_ring_of_queues_has_a_head_too() -> None:
     places = [place(1, 10, 11), place(2, 11, 12), place(3, 12, 10)]
     given = hours({1: {8: range(5)}, 2: {8: range(5), 9: (0,)}, 3: {8: range(5)}})
-    (one,), total, _ = rank_bottlenecks(given, places, "working", RULES)
-    assert (total, one["arc"], one["arcs_total"]) == (1, 2, 3)
+    (item,), total, _ = rank_bottlenecks(given, places, "working", RULES)
+    assert (total, item["arc"], item["arcs_total"]) == (1, 2, 3)
 
 
 def test_a_public_holiday_counts_as_a_sunday() -> None:
@@ -124,13 +124,13 @@ def _days_by_hand(weeks: int = 8) -> list[object]:
 
 def test_what_is_bad_every_day_is_a_bottleneck_and_no_alert() -> None:
     reference = [arc(7, upstream=1, downstream=2), arc(8, upstream=2, downstream=3)]
-    found = compute_all(made(TUESDAY, _days_by_hand(), reference))  # type: ignore[arg-type]
-    assert found["alerts"].body["alerts"] == []
-    body = found["bottlenecks"].body
+    result = compute_all(made(TUESDAY, _days_by_hand(), reference))  # type: ignore[arg-type]
+    assert result["alerts"].body["alerts"] == []
+    body = result["bottlenecks"].body
     assert (body["from"], body["to"], body["kind_of_day"]) == ("2025-04-09", "2025-06-03", "working")
-    (one,) = body["rankings"]["working"]["items"]
-    assert (one["arc"], one["hours"], one["recurrence"], one["length"]) == (7, [8, 9], 1, 1000)
-    assert one["lost_time_a_day"] == pytest.approx(2 * 500 * late(60), rel=1e-4)
+    (item,) = body["rankings"]["working"]["items"]
+    assert (item["arc"], item["hours"], item["recurrence"], item["length"]) == (7, [8, 9], 1, 1000)
+    assert item["lost_time_a_day"] == pytest.approx(2 * 500 * late(60), rel=1e-4)
     assert body["rankings"]["sunday"]["items"] == []
     assert body["rankings"]["working"]["days"] == 36  # of 40 weekdays four are public holidays
     assert alerts.LISTED == 200
@@ -159,11 +159,11 @@ def test_days_that_were_kept_give_the_ranking_of_any_period(runtime: Runtime) ->
         | {"upstream_node": 10 * n, "downstream_node": 10 * n + 1, "coordinates": []}
         for n in (1, 2)
     ]
-    found = rank_period(runtime.documents, reference, MONDAY, MONDAY + timedelta(days=6), "working", RULES)
-    assert (found.items, found.total, found.days) == rank_bottlenecks(
+    result = rank_period(runtime.documents, reference, MONDAY, MONDAY + timedelta(days=6), "working", RULES)
+    assert (result.items, result.total, result.days) == rank_bottlenecks(
         given, map(place_of, reference), "working", RULES
     )
-    assert found.total == 2
+    assert result.total == 2
     with pytest.raises(InvalidInput, match="Exchange them"):
         rank_period(runtime.documents, [], TUESDAY, MONDAY, "working", RULES)
     with pytest.raises(InvalidInput, match="184 at most"):

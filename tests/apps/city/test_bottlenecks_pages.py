@@ -57,11 +57,11 @@ def reader(home: Path) -> Iterator[Browser]:
 
 def test_page_api_files_and_command_say_the_same(reader: Browser, home: Path) -> None:
     body = reader.get(f"/api/city/bottlenecks?{QUERY}").json()
-    (one,) = body["items"]
+    (item,) = body["items"]
     assert (body["city"], body["invented"], body["rests_on"], body["total"]) == ("Paris", False, 10, 1)
     assert (body["from"], body["to"], body["days"]) == ("2025-10-01", DAY, "working")
-    assert (one["arc"], one["arcs"], one["hours"], one["recurrence"]) == (102, [101, 102], [8, 9], 1)
-    assert one["lost_time_a_day"] == 2 * 2 * 1.5
+    assert (item["arc"], item["arcs"], item["hours"], item["recurrence"]) == (102, [101, 102], [8, 9], 1)
+    assert item["lost_time_a_day"] == 2 * 2 * 1.5
     page = reader.get(f"/city/bottlenecks?{QUERY}").text
     assert '<a href="/city/arcs/102?date=2025-10-14">1. ' in page
     assert "(10/10)" in page
@@ -75,11 +75,11 @@ def test_page_api_files_and_command_say_the_same(reader: Browser, home: Path) ->
     ]
     parquet = reader.get(f"/api/city/bottlenecks.parquet?{QUERY}")
     assert pl.read_parquet(io.BytesIO(parquet.content))["lost_time_a_day"].to_list() == [6.0]
-    told = CliRunner().invoke(
+    facts = CliRunner().invoke(
         cli, ["city", "bottlenecks", "--from", "2025-10-01", "--to", DAY, "--home", str(home), "--json"]
     )
-    assert json.loads(told.stdout) == body["items"]
-    assert f"Working days from 2025-10-01 to {DAY}: 10 days, 1 bottleneck. Duration in hours" in told.stderr
+    assert json.loads(facts.stdout) == body["items"]
+    assert f"Working days from 2025-10-01 to {DAY}: 10 days, 1 bottleneck. Duration in hours" in facts.stderr
 
 
 def test_a_kind_of_day_with_too_few_days_has_none_and_says_so(reader: Browser) -> None:

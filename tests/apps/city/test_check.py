@@ -65,14 +65,14 @@ def command(*arguments: str) -> Result:
 def test_a_sample_is_readable_with_its_rows_and_days(raw: Path, tmp_path: Path) -> None:
     checked = looked_at(raw, tmp_path)
     assert checked.of("unreadable") == checked.of("not taken") == []
-    found = {one.source: one for one in checked.sources}
+    result = {item.source: item for item in checked.sources}
     lines = (raw / ROADS).read_text(encoding="utf-8-sig").splitlines()
-    roads = found["roads"]
+    roads = result["roads"]
     assert roads.rows + sum(roads.rejected.values()) == len(lines) - 1
     assert (roads.first, roads.last) == (FIRST, date(2025, 10, 14))
-    assert (found["bikes"].first, found["bikes"].last) == (FIRST, date(2025, 10, 14))
-    assert (found["zones"].rows, found["arcs"].rows) == (20, 11)
-    assert all(one.lacks is None for one in checked.sources)
+    assert (result["bikes"].first, result["bikes"].last) == (FIRST, date(2025, 10, 14))
+    assert (result["zones"].rows, result["arcs"].rows) == (20, 11)
+    assert all(item.lacks is None for item in checked.sources)
     assert checked.is_usable
 
 
@@ -83,14 +83,14 @@ def test_a_flat_folder_is_told_what_its_files_are_and_where_they_belong(tmp_path
         shutil.copy(SAMPLES / name, flat / f"mine-{name}")
     (flat / "notes.docx").write_bytes(b"PK")
     checked = looked_at(flat, tmp_path)
-    told = {one.key: (one.source, one.reason, one.advice) for one in checked.files}
-    assert {one.outcome for one in checked.files} == {"not taken"}
-    works = told["mine-chantiers-perturbants.csv"]
+    facts = {item.key: (item.source, item.reason, item.advice) for item in checked.files}
+    assert {item.outcome for item in checked.files} == {"not taken"}
+    works = facts["mine-chantiers-perturbants.csv"]
     assert works[:2] == ("works", "It lies outside of batch/ and api/.")
     assert str(works[2]).endswith("It is read as batch/chantiers-perturbants*.csv")
-    assert told["mine-open-meteo-paris-daily.csv"][0] == "weather"
-    assert told["mine-arrondissements.geojson"][0] == "zones"
-    assert str(told["notes.docx"][1]).startswith("It is of a kind that is not read")
+    assert facts["mine-open-meteo-paris-daily.csv"][0] == "weather"
+    assert facts["mine-arrondissements.geojson"][0] == "zones"
+    assert str(facts["notes.docx"][1]).startswith("It is of a kind that is not read")
     assert not checked.is_usable
     done = command(str(flat))
     assert done.exit_code == 1
@@ -113,14 +113,14 @@ def test_the_command_tells_people_and_programs_the_same(raw: Path) -> None:
     assert f"{FIRST} to 2025-10-14" in done.output
     assert "Invented data: there is no such city." in done.stdout
     assert "dt=" not in done.stderr  # a line for each feed, not for each of its hours
-    told = json.loads(command(str(raw), "--json").stdout)
-    assert (told["usable"], told["invented"]) == (True, True)
-    assert {one["file"] for one in told["files"] if one["outcome"] == "unreadable"} == {
+    facts = json.loads(command(str(raw), "--json").stdout)
+    assert (facts["usable"], facts["invented"]) == (True, True)
+    assert {item["file"] for item in facts["files"] if item["outcome"] == "unreadable"} == {
         "batch/chantiers-perturbants-x.csv"
     }
-    (mine,) = [one for one in told["files"] if one["outcome"] == "not taken"]
+    (mine,) = [item for item in facts["files"] if item["outcome"] == "not taken"]
     assert (mine["source"], mine["reason"]) == ("roads", "Its name is not that of an input.")
-    roads = next(one for one in told["sources"] if one["source"] == "roads")
+    roads = next(item for item in facts["sources"] if item["source"] == "roads")
     assert (roads["first"], roads["last"], roads["files"]) == (str(FIRST), "2025-10-14", 1)
 
 

@@ -31,8 +31,8 @@ LAST = DAY + timedelta(days=1)
 
 @pytest.fixture
 def portal() -> Iterator[Portal]:
-    with running_portal(_fill) as found:
-        yield found
+    with running_portal(_fill) as result:
+        yield result
 
 
 def city(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -61,9 +61,9 @@ def test_demo_writes_says_what_comes_next_and_is_removed(tmp_path: Path) -> None
         "--json",
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["first"], told["last"], told["arcs"]) == ("2025-03-29", "2025-03-30", 20)
-    assert told["next"] == f"ecluse city run --from 2025-03-29 --to 2025-03-30 --raw {raw}"
+    facts = json.loads(done.stdout)
+    assert (facts["first"], facts["last"], facts["arcs"]) == ("2025-03-29", "2025-03-30", 20)
+    assert facts["next"] == f"ecluse city run --from 2025-03-29 --to 2025-03-30 --raw {raw}"
     assert "roads of 2025-03-30" in done.stderr
     mine = open_store((tmp_path / "mine").as_uri())
     write_demo(mine, date(2025, 3, 29), 2, arcs=20)
@@ -103,7 +103,7 @@ def test_fetch_downloads_and_says_what_comes_next(tmp_path: Path, portal: Portal
     assert "3 fetched." in done.stdout
     assert f"Next: ecluse city run --from {DAY} --to {DAY}" in done.stdout
     again = json.loads(city(tmp_path / "home", *arguments, *sources, "--json").stdout)
-    assert [one["outcome"] for one in again["fetched"]] == ["kept"] * 3
+    assert [item["outcome"] for item in again["fetched"]] == ["kept"] * 3
 
 
 def test_fetch_tells_what_failed_and_ends_so(tmp_path: Path, portal: Portal) -> None:
@@ -169,14 +169,14 @@ def test_a_fetch_that_is_stopped_goes_on_from_there(
     asked = len(portal.requests)
     done = city(tmp_path / "home", "fetch", *period, "--raw", str(raw), "--json")
     assert done.returncode == 0, done.stderr
-    outcomes = [one["outcome"] for one in json.loads(done.stdout)["fetched"]]
+    outcomes = [item["outcome"] for item in json.loads(done.stdout)["fetched"]]
     assert outcomes.count("kept") == done_before
     assert len(portal.requests) - asked == 6 - done_before
-    found = contents(open_store(raw.as_uri()))
+    result = contents(open_store(raw.as_uri()))
     assert (
-        sorted(data.count(b"\n") - 1 for key, data in found.items() if key.startswith("batch/")) == [720] * 3
+        sorted(data.count(b"\n") - 1 for key, data in result.items() if key.startswith("batch/")) == [720] * 3
     )
-    assert len(found) == 3 + 3 * 24
+    assert len(result) == 3 + 3 * 24
 
 
 def test_every_source_that_can_be_fetched_can_be_named() -> None:

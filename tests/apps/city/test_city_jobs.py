@@ -204,7 +204,7 @@ def test_the_next_day_is_forecast_from_the_last_that_was_computed(
         workflows.run_day(city, THURSDAY, run="test")
         assert workflows.update_forecast(city) == THURSDAY + timedelta(days=1)
         forecasts = list(city.documents.all("forecast/arcs"))
-        assert {one.body["date"] for one in forecasts} == {"2025-10-31"}
+        assert {item.body["date"] for item in forecasts} == {"2025-10-31"}
         city.documents.put("forecast/arcs", forecasts[0].key, {"changed": True})
         workflows.run_day(city, THURSDAY - timedelta(days=1), run="test")
         workflows.update_forecast(city)
@@ -212,7 +212,7 @@ def test_the_next_day_is_forecast_from_the_last_that_was_computed(
         city.documents.put("forecast/arcs", "999999", {"left": True})
         workflows.run_day(city, THURSDAY + timedelta(days=1), run="test")
         workflows.update_forecast(city)
-        assert {one.body["date"] for one in city.documents.all("forecast/arcs")} == {"2025-11-01"}
+        assert {item.body["date"] for item in city.documents.all("forecast/arcs")} == {"2025-11-01"}
 
 
 def test_days_in_the_wrong_order_or_far_too_many_are_refused(runtime: Runtime, administrator: User) -> None:
@@ -263,7 +263,7 @@ def test_a_scheduled_day_without_data_is_tried_again_later_and_given_up_at_last(
         for attempt in range(schedule.ATTEMPTS):
             assert schedule.queue_due(runtime, moment) == 1
             job_id = schedule.attempt_id(MONDAY, attempt)
-            until(lambda one=job_id: not runtime.jobs.get(administrator.id, one).active)
+            until(lambda item=job_id: not runtime.jobs.get(administrator.id, item).active)
             job = runtime.jobs.get(administrator.id, job_id)
             assert "There is no raw data for 2025-10-13" in str(job.error)
             assert job.finished_at is not None
@@ -321,8 +321,8 @@ def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_k
         killed.send_signal(signal.SIGKILL)
         out, _ = following.communicate(timeout=500)
     assert following.returncode == 0
-    told = json.loads(out)
-    assert [(one["date"], one["status"]) for one in told["days"]] == [(day, "done") for day in days]
+    facts = json.loads(out)
+    assert [(item["date"], item["status"]) for item in facts["days"]] == [(day, "done") for day in days]
     assert runtime.documents.keys(MARK) == days
     jobs = Counter(
         job.title for job in runtime.jobs.list(administrator.id, limit=1000) if job.kind == work.DAY
@@ -357,9 +357,9 @@ def test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_the
     there = runtime.documents.keys(MARK)
     assert 2 <= len(there) < 8
     assert not runtime.jobs.list(administrator.id, active=True)
-    told = ecluse(home, *command)["days"]
-    assert [one["date"] for one in told if one["status"] == "up to date"] == there
-    assert {one["status"] for one in told} == {"up to date", "done"}
+    facts = ecluse(home, *command)["days"]
+    assert [item["date"] for item in facts if item["status"] == "up to date"] == there
+    assert {item["status"] for item in facts} == {"up to date", "done"}
 
 
 @pytest.mark.timeout(600)
@@ -407,16 +407,16 @@ def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
 def test_the_commands_compute_list_and_show_days(sample: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     raw = ["--raw", str(sample)]
-    one = ecluse(home, "city", "run", "--date", "2025-10-13", *raw)
-    assert (one["date"], one["zone"], len(one["hours"])) == ("2025-10-13", "Europe/Paris", 24)
-    assert "arcs" not in one
-    assert one["metrics"]["traffic"]["date"] == "2025-10-13"
+    item = ecluse(home, "city", "run", "--date", "2025-10-13", *raw)
+    assert (item["date"], item["zone"], len(item["hours"])) == ("2025-10-13", "Europe/Paris", 24)
+    assert "arcs" not in item
+    assert item["metrics"]["traffic"]["date"] == "2025-10-13"
     many = ecluse(home, "city", "run", "--from", "2025-10-12", "--to", "2025-10-13", *raw)
     assert [day["status"] for day in many["days"]] == ["done", "up to date"]
     assert [day["date"] for day in ecluse(home, "city", "days")] == ["2025-10-12", "2025-10-13"]
     shown = ecluse(home, "city", "show", "2025-10-13")
-    assert shown["metrics"] == one["metrics"]
-    assert ecluse(home, "city", "show", "2025-10-13", "traffic") == one["metrics"]["traffic"]
+    assert shown["metrics"] == item["metrics"]
+    assert ecluse(home, "city", "show", "2025-10-13", "traffic") == item["metrics"]["traffic"]
     error = ecluse(home, "city", "show", "2025-10-20", code=1)["error"]
     assert error["code"] == "no_such_day"
     assert "2025-10-13" in error["message"]

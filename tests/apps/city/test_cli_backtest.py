@@ -46,7 +46,7 @@ def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_ecluse(place / "home", {}, "city", "backtest", *raw, *arguments)
 
 
-def told(place: Path, *arguments: str) -> list[dict[str, Any]]:
+def backtest_json(place: Path, *arguments: str) -> list[dict[str, Any]]:
     done = run(place, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     items: list[dict[str, Any]] = json.loads(done.stdout)
@@ -55,8 +55,8 @@ def told(place: Path, *arguments: str) -> list[dict[str, Any]]:
 
 def test_days_are_read_and_the_forecasts_of_the_last_week_measured(place: Path) -> None:
     period = ("--from", str(LAST - timedelta(days=DAYS - 1)), "--to", str(LAST))
-    items = told(place, "--weeks", "1", "--no-learn", *period)
-    assert [(one["series"], one["sensors"], one["model"]) for one in items] == [
+    items = backtest_json(place, "--weeks", "1", "--no-learn", *period)
+    assert [(item["series"], item["sensors"], item["model"]) for item in items] == [
         ("bikes", 2, model) for model in ("weekly naive", "typical day", "recent level", "chosen")
     ]
     assert (items[0]["mase_mean"], items[0]["coverage"]) == (1.0, None)
@@ -64,9 +64,9 @@ def test_days_are_read_and_the_forecasts_of_the_last_week_measured(place: Path) 
     assert items[0]["last"] == "2022-09-18"
     assert (items[0]["city"], items[0]["invented"]) == ("Paris", False)
 
-    each = told(place, "--weeks", "1", "--no-learn", "--each")  # the days are known now
-    assert [one["sensor"] for one in each[::4]] == ["100-1", "100-2"]
-    assert {one["hours"] for one in each} == {7 * 24}
+    each = backtest_json(place, "--weeks", "1", "--no-learn", "--each")  # the days are known now
+    assert [item["sensor"] for item in each[::4]] == ["100-1", "100-2"]
+    assert {item["hours"] for item in each} == {7 * 24}
 
 
 def test_forecasts_of_an_invented_city_say_that_it_is(place: Path, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_forecasts_of_an_invented_city_say_that_it_is(place: Path, tmp_path: Pat
     period = ("--from", str(LAST - timedelta(days=DAYS - 1)), "--to", str(LAST))
     done = run(tmp_path, "--weeks", "1", "--no-learn", *period, "--json")
     assert done.returncode == 0, done.stderr
-    assert {(one["city"], one["invented"]) for one in json.loads(done.stdout)} == {("Écluville", True)}
+    assert {(item["city"], item["invented"]) for item in json.loads(done.stdout)} == {("Écluville", True)}
     assert "Invented data: there is no such city." in done.stderr
 
 

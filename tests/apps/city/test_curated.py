@@ -47,8 +47,8 @@ def opened(store: ObjectStore, tmp_path: Path) -> Callable[[], Curated]:
 
 def rows(*flows: tuple[int, float | None], day: date = DAY) -> pl.DataFrame:
     at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-    told = [(arc, at, flow, None, "Inconnu", "Ouvert") for arc, flow in flows]
-    return pl.DataFrame(told, schema=ROADS, orient="row")
+    facts = [(arc, at, flow, None, "Inconnu", "Ouvert") for arc, flow in flows]
+    return pl.DataFrame(facts, schema=ROADS, orient="row")
 
 
 def test_what_was_written_is_read_in_the_order_of_its_key(opened: Callable[[], Curated]) -> None:
@@ -67,9 +67,14 @@ def test_what_was_written_is_read_in_the_order_of_its_key(opened: Callable[[], C
     curated = opened()
     assert curated.read("roads", DAY, DAY).equals(rows((2, None), (9, 1.0)))
     assert curated.days("roads") == [DAY]
-    (known,) = curated.parts("roads", DAY)
-    assert known == part
-    assert (known.rows, known.records, known.rejected, len(known.examples)) == (2, 5, {"bad": 3}, 20)
+    (expected,) = curated.parts("roads", DAY)
+    assert expected == part
+    assert (expected.rows, expected.records, expected.rejected, len(expected.examples)) == (
+        2,
+        5,
+        {"bad": 3},
+        20,
+    )
 
 
 def test_an_origin_written_again_replaces_its_rows_and_leaves_no_file(
@@ -134,7 +139,7 @@ def test_readers_see_the_old_rows_or_the_new_ones_while_writers_replace_them(
         for n in range(start, start + 15):
             writer.write("roads", DAY, "file", rows((1, float(n)), (2, float(n))), fingerprint=str(n))
 
-    def look() -> int:
+    def read_once() -> int:
         reader, looks = opened(), 0
         while not done.is_set() or not looks:
             first, second = reader.read("roads", DAY, DAY)["flow"]
@@ -143,7 +148,7 @@ def test_readers_see_the_old_rows_or_the_new_ones_while_writers_replace_them(
         return looks
 
     with ThreadPoolExecutor(4) as pool:
-        readers = [pool.submit(look) for _ in range(2)]
+        readers = [pool.submit(read_once) for _ in range(2)]
         writers = [pool.submit(write, curated, 100), pool.submit(write, other, 200)]
         for writer in writers:
             writer.result()

@@ -127,11 +127,11 @@ def test_tables_have_the_columns_of_the_real_files(
 ) -> None:
     raw = store(tmp_path)
     write_demo(raw, date(2025, 9, 1), 1, arcs=60)
-    found = raw.get(key).decode("utf-8-sig").splitlines()[0]
-    assert found == ";".join(header)
+    result = raw.get(key).decode("utf-8-sig").splitlines()[0]
+    assert result == ";".join(header)
     path = SHARED / "city" / real
     if path.exists():
-        assert found == path.read_text(encoding="utf-8-sig").splitlines()[0]
+        assert result == path.read_text(encoding="utf-8-sig").splitlines()[0]
 
 
 def test_records_of_the_feeds_have_the_fields_of_the_real_ones(tmp_path: Path) -> None:
@@ -141,7 +141,11 @@ def test_records_of_the_feeds_have_the_fields_of_the_real_ones(tmp_path: Path) -
     assert {"id_compteur", "nom_compteur", "id", "name", "sum_counts", "date", "coordinates"} <= bikes.keys()
     files = [json.loads(raw.get(info.key)) for info in raw.list("api/traffic")]
     navitia = next(
-        one for body in files if "lines" not in body for one in body["disruptions"] if one["impacted_objects"]
+        item
+        for body in files
+        if "lines" not in body
+        for item in body["disruptions"]
+        if item["impacted_objects"]
     )
     assert {
         "application_periods",
@@ -155,10 +159,10 @@ def test_records_of_the_feeds_have_the_fields_of_the_real_ones(tmp_path: Path) -
         "line"
     ].keys()
     prim = next(body for body in files if "lines" in body)
-    known = {one["id"] for one in prim["disruptions"]}
-    told = [line["impactedObjects"][0]["disruptionIds"] for line in prim["lines"]]
+    expected = {item["id"] for item in prim["disruptions"]}
+    facts = [line["impactedObjects"][0]["disruptionIds"] for line in prim["lines"]]
     assert prim["disruptions"]
-    assert all(set(ids) <= known for ids in told)
+    assert all(set(ids) <= expected for ids in facts)
     weather = [json.loads(raw.get(info.key)) for info in raw.list("api/weather")]
     assert any("days" in body for body in weather)
     assert any({"hourly", "daily"} <= body.keys() for body in weather)
@@ -168,7 +172,7 @@ def test_every_file_is_where_the_raw_layout_looks_for_it(tmp_path: Path) -> None
     raw = store(tmp_path)
     write_demo(raw, date(2025, 9, 1), 2, arcs=30)
     layout = Raw(raw)
-    found = {
+    result = {
         file.key
         for feed in ("bikes", "traffic", "weather")
         for day in layout.days(feed)
@@ -179,19 +183,19 @@ def test_every_file_is_where_the_raw_layout_looks_for_it(tmp_path: Path) -> None
         "chantiers-perturbants-la-circulation",
         "referentiel-geographique-pour-les-donnees-trafic-issues-des-capteurs-permanents",
     ):
-        found |= {file.key for file in layout.batch(name)}
-    found |= {file.key for file in layout.batch("arrondissements", endings=(".geojson",))}
-    assert found == {info.key for info in raw.list()} - {MARKER}
+        result |= {file.key for file in layout.batch(name)}
+    result |= {file.key for file in layout.batch("arrondissements", endings=(".geojson",))}
+    assert result == {info.key for info in raw.list()} - {MARKER}
 
 
 def test_zones_share_their_borders_and_hold_their_arcs() -> None:
     from ecluse.apps.city.demo.base_map import zone_features
 
     features = zone_features()
-    assert [one["properties"]["c_ar"] for one in features] == list(range(1, 21))
+    assert [item["properties"]["c_ar"] for item in features] == list(range(1, 21))
     borders: Counter[frozenset[tuple[float, float]]] = Counter()
-    for one in features:
-        ring = [tuple(point) for point in one["geometry"]["coordinates"][0]]
+    for item in features:
+        ring = [tuple(point) for point in item["geometry"]["coordinates"][0]]
         assert ring[0] == ring[-1]
         borders.update(frozenset((tuple(a), tuple(b))) for a, b in itertools.pairwise(ring))  # type: ignore[misc]
     assert max(borders.values()) == 2  # a piece of border lies between two zones, or at the edge
@@ -250,13 +254,13 @@ def test_a_match_fills_the_streets_around_the_stadium_late_in_the_evening() -> N
     for day in matches:
         usual = day_of(day.date + timedelta(days=7), 0)
         assert usual.match is None
-        busy, calm = (np.nanmedian(count_roads(ground, one, []).flow[near, -2:]) for one in (day, usual))
+        busy, calm = (np.nanmedian(count_roads(ground, item, []).flow[near, -2:]) for item in (day, usual))
         assert busy > 1.6 * calm
 
 
 def test_works_take_flow_and_raise_occupancy_beside_them() -> None:
     ground, day = draw_base_map(400), day_of(date(2025, 9, 16), 0)
-    site = next(one for one in sites_open(ground, 0, day.date, day.date) if one.impact == "RESTREINTE")
+    site = next(item for item in sites_open(ground, 0, day.date, day.date) if item.impact == "RESTREINTE")
     near = ground.near(float(ground.x[site.arc]), float(ground.y[site.arc])) <= DISTURBS
     without, with_it = count_roads(ground, day, []), count_roads(ground, day, [site])
     rush = slice(7, 20)
@@ -267,16 +271,16 @@ def test_works_take_flow_and_raise_occupancy_beside_them() -> None:
 
 def test_every_kind_of_broken_sensor_is_there() -> None:
     ground = draw_base_map(400)
-    found = Counter[str]()
+    result = Counter[str]()
     for day in days_from(date(2025, 9, 1), 28):
         counted = count_roads(ground, day, [])
         flow, there = counted.flow, counted.exists
-        found["silent"] += int((~there).all(axis=1).sum())
-        found["without values"] += int(np.isnan(flow).all(axis=1).sum())
-        found["constant"] += int(((flow == flow[:, :1]).all(axis=1) & (flow[:, 0] > 0)).sum())
-        found["all zero"] += int((flow == 0).all(axis=1).sum())
-        found["impossible"] += int((counted.occupancy > 100).any(axis=1).sum())
-    assert min(found.values()) > 0
+        result["silent"] += int((~there).all(axis=1).sum())
+        result["without values"] += int(np.isnan(flow).all(axis=1).sum())
+        result["constant"] += int(((flow == flow[:, :1]).all(axis=1) & (flow[:, 0] > 0)).sum())
+        result["all zero"] += int((flow == 0).all(axis=1).sum())
+        result["impossible"] += int((counted.occupancy > 100).any(axis=1).sum())
+    assert min(result.values()) > 0
 
 
 def test_disruptions_block_lines_and_a_strike_most_of_them() -> None:
@@ -285,9 +289,9 @@ def test_disruptions_block_lines_and_a_strike_most_of_them() -> None:
     assert all(by_day.values())
     strike = next(day for day in days if day.strike)
     usual = next(day for day in days if not day.strike and day.rest == 0)
-    lines = [{line.id for one in by_day[day.date] for line in one.lines} for day in (strike, usual)]
+    lines = [{line.id for item in by_day[day.date] for line in item.lines} for day in (strike, usual)]
     assert len(lines[0]) > len(lines[1])
-    assert {one.severity for found in by_day.values() for one in found} == {
+    assert {item.severity for result in by_day.values() for item in result} == {
         "blocked",
         "disturbed",
         "information",

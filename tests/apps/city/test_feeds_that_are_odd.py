@@ -39,7 +39,7 @@ ODD = st.recursive(
 
 def often(*good: Any) -> st.SearchStrategy[Any]:
     """Mostly one of these, and anything at times."""
-    some = st.one_of(*(one if isinstance(one, st.SearchStrategy) else st.just(one) for one in good))
+    some = st.one_of(*(item if isinstance(item, st.SearchStrategy) else st.just(item) for item in good))
     return st.one_of(some, some, some, some, ODD)
 
 
@@ -47,8 +47,8 @@ def record(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.fixed_dictionaries({}, optional=fields), st.fixed_dictionaries(fields))
 
 
-def several(one: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return often(st.lists(st.one_of(one, ODD), max_size=3))
+def several(item: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return often(st.lists(st.one_of(item, ODD), max_size=3))
 
 
 TIME = often(*TIMES)
@@ -130,7 +130,7 @@ def test_no_json_is_fatal_and_what_is_read_can_be_kept(file: FeedFile, content: 
     row = weather.one_day([weather.read_document(document, day, rejections)], day)
     days = pl.DataFrame([row] if row else [], schema=tables.WEATHER)
     entry("metrics/weather", "x", told_weather.compute(made(TUESDAY).with_tables(weather=days), {}).body)
-    json.dumps([vars(one) for one in rejections.examples], ensure_ascii=False).encode()
+    json.dumps([vars(item) for item in rejections.examples], ensure_ascii=False).encode()
 
 
 def test_text_that_no_database_keeps_is_left_out(tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_a_number_without_end_makes_its_file_a_broken_one(tmp_path: Path) -> Non
 def test_an_end_that_stands_for_none_is_none(tmp_path: Path) -> None:
     layers = make_layers(tmp_path)
     periods = [{"begin": "20250603T000000", "end": "9999-12-31T23:59:59Z"}]
-    told = {"id": "a", "applicationPeriods": periods, "severity": "BLOQUANTE"}
-    layers.put("api/traffic/dt=2025-06-03/hour=10/a.json", json.dumps({"disruptions": [told]}))
+    facts = {"id": "a", "applicationPeriods": periods, "severity": "BLOQUANTE"}
+    layers.put("api/traffic/dt=2025-06-03/hour=10/a.json", json.dumps({"disruptions": [facts]}))
     disruptions.curate(layers.raw, replace(layers.work, first=TUESDAY, last=TUESDAY))
     rows = layers.curated.read("disruptions", TUESDAY, TUESDAY)
     assert rows.select("begin", "end").rows() == [(datetime(2025, 6, 2, 22, tzinfo=UTC), None)]

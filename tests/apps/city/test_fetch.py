@@ -36,8 +36,8 @@ DATASETS = "/api/explore/v2.1/catalog/datasets"
 
 @pytest.fixture
 def portal() -> Iterator[Portal]:
-    with running_portal(_fill) as found:
-        yield found
+    with running_portal(_fill) as results:
+        yield results
 
 
 @pytest.fixture
@@ -72,13 +72,13 @@ def fetch(raw: ObjectStore, portal: Portal, tmp_path: Path, *sources: Any, **giv
         now=given.pop("now", lambda: NOW),
     )
     period = given.pop("first", DAY), given.pop("last", DAY)
-    found = fetch_data(place, *period, sources=sources, **given)
+    results = fetch_data(place, *period, sources=sources, **given)
     assert list(scratch.iterdir()) == []
-    return found
+    return results
 
 
-def outcomes(found: list[Fetched]) -> list[str]:
-    return [one.outcome for one in found]
+def outcomes(results: list[Fetched]) -> list[str]:
+    return [item.outcome for item in results]
 
 
 def road_lines(raw: ObjectStore, key: str = ROADS) -> list[dict[str, str]]:
@@ -89,9 +89,9 @@ def road_lines(raw: ObjectStore, key: str = ROADS) -> list[dict[str, str]]:
 def test_a_day_of_roads_is_the_day_of_the_citys_clocks(
     raw: ObjectStore, portal: Portal, tmp_path: Path, day: date, hours: int
 ) -> None:
-    (found,) = fetch(raw, portal, tmp_path, "roads", first=day, last=day)
+    (results,) = fetch(raw, portal, tmp_path, "roads", first=day, last=day)
     lines = road_lines(raw, f"batch/comptages-routiers-permanents-{day}.csv")
-    assert (found.outcome, found.records) == ("fetched", 30 * hours)
+    assert (results.outcome, results.records) == ("fetched", 30 * hours)
     assert len(lines) == 30 * hours
     # The stamp is the end of its hour: the first hour ends at 01:00, the last one at the next midnight.
     ends = sorted({datetime.fromisoformat(line["Date et heure de comptage"]) for line in lines})
@@ -186,11 +186,13 @@ def test_a_portal_that_goes_on_failing_is_left_alone_and_nothing_half_is_kept(
 ) -> None:
     portal.has_etags = False
     portal.trouble("comptages-routiers", kind, 100)
-    found = fetch(raw, portal, tmp_path, "roads", first=DAY - timedelta(days=1), last=DAY + timedelta(days=1))
-    assert outcomes(found) == ["failed", "skipped", "skipped"]
-    assert found[0].reason is not None
-    assert "in 3 attempts" in found[0].reason or "in 2 attempts" in found[0].reason
-    assert "what was fetched stays" in found[0].reason
+    results = fetch(
+        raw, portal, tmp_path, "roads", first=DAY - timedelta(days=1), last=DAY + timedelta(days=1)
+    )
+    assert outcomes(results) == ["failed", "skipped", "skipped"]
+    assert results[0].reason is not None
+    assert "in 3 attempts" in results[0].reason or "in 2 attempts" in results[0].reason
+    assert "what was fetched stays" in results[0].reason
     assert list(raw.list()) == []
     assert len(portal.requests) <= 3
 
@@ -223,9 +225,9 @@ def test_a_wait_that_is_too_long_ends_the_work_and_is_told(
     raw: ObjectStore, portal: Portal, tmp_path: Path
 ) -> None:
     portal.trouble("comptages-routiers", "503", 9, Retry_After="3600")
-    found = fetch(raw, portal, tmp_path, "roads", "works")
-    assert outcomes(found) == ["failed", "skipped"]
-    assert "left alone for 3600 s" in str(found[0].reason)
+    results = fetch(raw, portal, tmp_path, "roads", "works")
+    assert outcomes(results) == ["failed", "skipped"]
+    assert "left alone for 3600 s" in str(results[0].reason)
     assert len(portal.requests) == 1
 
 
@@ -254,16 +256,16 @@ def test_what_is_no_data_is_told_and_the_rest_goes_on(
     raw: ObjectStore, portal: Portal, tmp_path: Path, kind: str, said: str
 ) -> None:
     portal.trouble("comptages-routiers", kind)
-    found = fetch(raw, portal, tmp_path, "roads", "works")
-    assert outcomes(found) == ["failed", "fetched"]
-    assert said in str(found[0].reason)
+    results = fetch(raw, portal, tmp_path, "roads", "works")
+    assert outcomes(results) == ["failed", "fetched"]
+    assert said in str(results[0].reason)
     assert not raw.exists(ROADS)
 
 
 def test_the_portals_own_words_are_passed_on(raw: ObjectStore, portal: Portal, tmp_path: Path) -> None:
     del portal.files["chantiers-perturbants"]
-    (found,) = fetch(raw, portal, tmp_path, "works")
-    assert "Unknown dataset: chantiers-perturbants (csv)." in str(found.reason)
+    (results,) = fetch(raw, portal, tmp_path, "works")
+    assert "Unknown dataset: chantiers-perturbants (csv)." in str(results.reason)
 
 
 @pytest.mark.parametrize("source", ["roads", "works", "bikes", "zones", "weather"])
@@ -277,19 +279,19 @@ def test_an_answer_that_is_short_without_saying_so_is_not_kept(
 
 def test_a_table_of_something_else_is_not_kept(raw: ObjectStore, portal: Portal, tmp_path: Path) -> None:
     portal.files["chantiers-perturbants"] = ("text/csv", b"nom;valeur\n1;2\n")
-    (found,) = fetch(raw, portal, tmp_path, "works")
-    assert "begins with the column 'nom'" in str(found.reason)
+    (results,) = fetch(raw, portal, tmp_path, "works")
+    assert "begins with the column 'nom'" in str(results.reason)
     assert list(raw.list()) == []
 
 
 def test_a_cell_of_several_lines_is_one_record(raw: ObjectStore, portal: Portal, tmp_path: Path) -> None:
-    (found,) = fetch(raw, portal, tmp_path, "works")
-    assert found.records == 2
+    (results,) = fetch(raw, portal, tmp_path, "works")
+    assert results.records == 2
 
 
 def test_a_day_without_records_leaves_no_file(raw: ObjectStore, portal: Portal, tmp_path: Path) -> None:
-    found = fetch(raw, portal, tmp_path, "roads", "bikes", first=date(2024, 1, 1), last=date(2024, 1, 1))
-    assert outcomes(found) == ["empty", "empty"]
+    results = fetch(raw, portal, tmp_path, "roads", "bikes", first=date(2024, 1, 1), last=date(2024, 1, 1))
+    assert outcomes(results) == ["empty", "empty"]
     assert list(raw.list()) == []
 
 
@@ -301,12 +303,12 @@ def test_bikes_lie_by_the_hour_in_which_they_were_counted_and_are_read(
     portal.bikes.append(
         bike_row("10-9", LocalDay(DAY, PARIS).starts[0], 5) | {"date": "2025-10-14T00:00:00+02:00"}
     )
-    (found,) = fetch(raw, portal, tmp_path, "bikes")
-    assert found.records == 73
-    assert [key.split("/bikes/")[1][:21] for key in found.keys[:3]] == [
+    (results,) = fetch(raw, portal, tmp_path, "bikes")
+    assert results.records == 73
+    assert [key.split("/bikes/")[1][:21] for key in results.keys[:3]] == [
         "dt=2025-10-13/hour=22", "dt=2025-10-13/hour=23", "dt=2025-10-14/hour=00",
     ]  # fmt: skip
-    assert len(found.keys) == 24
+    assert len(results.keys) == 24
     from ecluse.apps.city.curated import Curated
     from ecluse.apps.city.sources import Curating, curated_tables
     from ecluse.storage import Cache
@@ -326,13 +328,13 @@ def test_bikes_lie_by_the_hour_in_which_they_were_counted_and_are_read(
 def test_weather_comes_in_one_request_and_lies_by_the_day(
     raw: ObjectStore, portal: Portal, tmp_path: Path
 ) -> None:
-    found = fetch(raw, portal, tmp_path, "weather", first=DAY, last=DAY + timedelta(days=9))
-    assert outcomes(found) == ["fetched"] * 11  # and the day before, in which the first local day begins
+    results = fetch(raw, portal, tmp_path, "weather", first=DAY, last=DAY + timedelta(days=9))
+    assert outcomes(results) == ["fetched"] * 11  # and the day before, in which the first local day begins
     assert [request.path for request in portal.requests] == ["/v1/archive"]
-    told = json.loads(raw.get(f"api/weather/dt={DAY}/hour=00/open-meteo.json"))
-    assert told["hourly"]["time"] == [f"{DAY}T{hour:02d}:00" for hour in range(24)]
-    assert told["hourly"]["temperature_2m"][5] == 10.5
-    assert told["hourly_units"]["temperature_2m"] == "°C"
+    facts = json.loads(raw.get(f"api/weather/dt={DAY}/hour=00/open-meteo.json"))
+    assert facts["hourly"]["time"] == [f"{DAY}T{hour:02d}:00" for hour in range(24)]
+    assert facts["hourly"]["temperature_2m"][5] == 10.5
+    assert facts["hourly_units"]["temperature_2m"] == "°C"
 
 
 def test_the_last_days_of_weather_come_from_the_forecast_and_are_asked_for_again(
@@ -341,9 +343,9 @@ def test_the_last_days_of_weather_come_from_the_forecast_and_are_asked_for_again
     today = NOW.date()
     portal.unmeasured.add(today.isoformat())
     period = {"first": today - timedelta(days=9), "last": today}
-    found = fetch(raw, portal, tmp_path, "weather", **period)
+    results = fetch(raw, portal, tmp_path, "weather", **period)
     assert [request.path for request in portal.requests] == ["/v1/archive", "/v1/forecast"]
-    assert outcomes(found) == ["fetched"] * 10 + ["empty"]
+    assert outcomes(results) == ["fetched"] * 10 + ["empty"]
     assert outcomes(fetch(raw, portal, tmp_path, "weather", **period)) == ["unchanged"] * 7 + ["empty"]
     assert [request.path for request in portal.requests[2:]] == ["/v1/forecast"]
 
@@ -359,7 +361,7 @@ def test_disruptions_need_a_key_which_is_in_no_address_and_no_message(
     assert outcomes([wrong, right]) == ["failed", "fetched"]
     assert right.keys == ("api/traffic/dt=2025-11-20/hour=12/disruptions-bulk-120000.json",)
     assert json.loads(raw.get(right.keys[0])) == portal.disruptions
-    said = f"{wrong} {right} {caplog.text} {[(one.path, one.query) for one in portal.requests]}"
+    said = f"{wrong} {right} {caplog.text} {[(item.path, item.query) for item in portal.requests]}"
     stored = b"".join(raw.get(info.key) for info in raw.list()).decode()
     assert KEY not in said + stored
     assert "wrong-key-55" not in said + stored
@@ -370,8 +372,8 @@ def test_a_redirect_to_another_host_or_another_kind_of_address_is_not_followed(
 ) -> None:
     for place in ("http://localhost:1/x", "file:///etc/hostname", "ftp://127.0.0.1/x"):
         portal.trouble("chantiers", "send on", Location=place)
-        (found,) = fetch(raw, portal, tmp_path, "works")
-        assert "which is not asked" in str(found.reason)
+        (results,) = fetch(raw, portal, tmp_path, "works")
+        assert "which is not asked" in str(results.reason)
     portal.trouble("chantiers", "send on", Location=f"{DATASETS}/chantiers-perturbants/exports/csv")
     assert outcomes(fetch(raw, portal, tmp_path, "works")) == ["fetched"]
 
@@ -381,18 +383,18 @@ def test_a_host_that_is_away_is_asked_twice_and_then_no_more(raw: ObjectStore, t
         taken.bind(("127.0.0.1", 0))
         away = Portal()
         away.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        found = fetch(raw, away, tmp_path, "roads", "works")
-    assert outcomes(found) == ["failed", "skipped"]
-    assert "refused" in str(found[0].reason)
-    assert "Look at your connection" in str(found[0].reason)
+        results = fetch(raw, away, tmp_path, "roads", "works")
+    assert outcomes(results) == ["failed", "skipped"]
+    assert "refused" in str(results[0].reason)
+    assert "Look at your connection" in str(results[0].reason)
 
 
 @pytest.mark.parametrize(
     "address", ["file:///etc", "ftp://host", "opendata.paris.fr", "https://me:secret77@host"]
 )
 def test_only_web_addresses_without_a_name_are_asked(tmp_path: Path, address: str) -> None:
-    wanted = Downloads(tmp_path).get(f"{address}/x", types=("text/csv",), largest=10)
-    with pytest.raises(FetchFailed) as caught, wanted:
+    awaited = Downloads(tmp_path).get(f"{address}/x", types=("text/csv",), largest=10)
+    with pytest.raises(FetchFailed) as caught, awaited:
         raise AssertionError
     assert "secret77" not in str(caught.value)
 
@@ -402,8 +404,8 @@ def test_more_than_may_come_is_not_taken(portal: Portal, tmp_path: Path, is_pack
     portal.is_packed = is_packed
     portal.files["chantiers-perturbants"] = ("text/csv", b"a" * 3_000_000)
     address = f"{portal.url}{DATASETS}/chantiers-perturbants/exports/csv"
-    wanted = Downloads(tmp_path, pace=QUICK).get(address, types=("text/csv",), largest=1_000_000)
-    with pytest.raises(FetchFailed, match=r"(has|unpacks to) more than 1,000,000 bytes"), wanted:
+    awaited = Downloads(tmp_path, pace=QUICK).get(address, types=("text/csv",), largest=1_000_000)
+    with pytest.raises(FetchFailed, match=r"(has|unpacks to) more than 1,000,000 bytes"), awaited:
         raise AssertionError
     assert list(tmp_path.iterdir()) == []
 

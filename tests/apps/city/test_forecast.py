@@ -35,30 +35,34 @@ def after(panel: Panel) -> date:
 def test_where_the_level_tells_nothing_the_forecast_is_the_typical_day_and_its_band() -> None:
     values = np.random.default_rng(0).gamma(1, 50, (6, 91, 24)).astype(np.float32)
     panel = Panel(tuple(range(6)), FIRST, values)
-    told, usual = forecast(panel, after(panel), learns=False), usual_days(panel, after(panel))
-    assert set(told.models) == {"typical day"}
-    for own, expected in ((told.median, usual.median), (told.low, usual.low[0]), (told.high, usual.high[0])):
+    facts, usual = forecast(panel, after(panel), learns=False), usual_days(panel, after(panel))
+    assert set(facts.models) == {"typical day"}
+    for own, expected in (
+        (facts.median, usual.median),
+        (facts.low, usual.low[0]),
+        (facts.high, usual.high[0]),
+    ):
         assert np.array_equal(own, expected)
 
 
 def test_where_the_level_changed_the_forecast_follows_it() -> None:
     panel = waves()
     panel.values[:, -3:] = 2 * usual_days(panel, after(panel)).median[:, None]
-    told, usual = forecast(panel, after(panel), learns=False), usual_days(panel, after(panel))
-    assert set(told.models) == {"recent level"}
-    assert (told.median > 1.2 * usual.median)[usual.median > 0].mean() > 0.9
+    facts, usual = forecast(panel, after(panel), learns=False), usual_days(panel, after(panel))
+    assert set(facts.models) == {"recent level"}
+    assert (facts.median > 1.2 * usual.median)[usual.median > 0].mean() > 0.9
 
 
 def test_a_learned_forecast_is_the_same_for_the_same_seed() -> None:
     panel = waves()
-    one, two = (forecast(panel, after(panel), learns=True, seed=3) for _ in range(2))
-    assert one.models == two.models
-    assert "LightGBM" in one.models
+    item, two = (forecast(panel, after(panel), learns=True, seed=3) for _ in range(2))
+    assert item.models == two.models
+    assert "LightGBM" in item.models
     for name in ("median", "low", "high"):
-        assert np.array_equal(getattr(one, name), getattr(two, name))
-    assert (one.low >= 0).all()
-    assert (one.low <= one.median).all()
-    assert (one.median <= one.high).all()
+        assert np.array_equal(getattr(item, name), getattr(two, name))
+    assert (item.low >= 0).all()
+    assert (item.low <= item.median).all()
+    assert (item.median <= item.high).all()
 
 
 def test_what_was_learned_tells_its_errors_on_days_it_had_not_seen() -> None:
@@ -81,48 +85,48 @@ def test_a_history_too_short_to_learn_from_keeps_the_typical_day() -> None:
 def test_sensors_that_were_silent_for_long_are_nothing_to_learn_from() -> None:
     panel = waves()
     panel.values[:, 5:] = np.nan
-    told = forecast(panel, after(panel), learns=True)
-    assert set(told.models) == {"typical day"}
-    assert np.isnan(told.median).all()
+    facts = forecast(panel, after(panel), learns=True)
+    assert set(facts.models) == {"typical day"}
+    assert np.isnan(facts.median).all()
 
 
 def test_nothing_of_a_day_or_later_enters_what_its_forecast_rests_on() -> None:
     panel, other = waves(), waves()
     other.values[:, 80:] = np.random.default_rng(1).gamma(1, 500, other.values[:, 80:].shape)
     sensors, days = np.divmod(np.arange(6 * 20), 20)
-    one, two = (Past(each).features(sensors, days + 61) for each in (panel, other))
-    assert np.array_equal(one, two, equal_nan=True)
+    item, two = (Past(each).features(sensors, days + 61) for each in (panel, other))
+    assert np.array_equal(item, two, equal_nan=True)
     at_81 = [Past(each).features(np.arange(6), np.full(6, 81)) for each in (panel, other)]
     assert not np.array_equal(*at_81, equal_nan=True)
-    told = [forecast(each, FIRST + timedelta(days=80), learns=True) for each in (panel, other)]
-    assert np.array_equal(told[0].median, told[1].median)
-    assert np.array_equal(told[0].high, told[1].high)
+    facts = [forecast(each, FIRST + timedelta(days=80), learns=True) for each in (panel, other)]
+    assert np.array_equal(facts[0].median, facts[1].median)
+    assert np.array_equal(facts[0].high, facts[1].high)
 
 
 def test_the_documents_of_tomorrow_have_its_local_hours_and_plain_numbers() -> None:
     day = date(2022, 3, 26)  # the clocks change tomorrow
     past = [day - timedelta(days=n) for n in range(70)]
     roads = pl.DataFrame(
-        [{"arc": 7, "at": at, "flow": 100.0 + at.hour} for one in past for at in local(one).starts],
+        [{"arc": 7, "at": at, "flow": 100.0 + at.hour} for item in past for at in local(item).starts],
         schema=tables.ROADS,
     )
     bikes = pl.DataFrame(
         [
             {"counter": "100-1", "name": "Piste", "at": at, "count": 5.0}
-            for one in past
-            for at in local(one).starts
+            for item in past
+            for at in local(item).starts
         ],
         schema=tables.BIKES,
     )
-    told = forecast_day(made(day, [roads], [arc(7), arc(8)], bikes=bikes), learns=False)
-    json.dumps(told, allow_nan=False)
-    (key,) = told["forecast/arcs"]  # nothing is known of arc 8
-    body = told["forecast/arcs"][key]
+    facts = forecast_day(made(day, [roads], [arc(7), arc(8)], bikes=bikes), learns=False)
+    json.dumps(facts, allow_nan=False)
+    (key,) = facts["forecast/arcs"]  # nothing is known of arc 8
+    body = facts["forecast/arcs"][key]
     assert (key, body["arc"], body["label"], body["date"]) == ("7", 7, "Rue_7", "2022-03-27")
     assert (body["model"], body["level"], body["days"]) == ("typical day", 0.9, 8)
     assert [len(values) for values in (*body["flow"].values(), body["hours"])] == [23] * 4
     assert body["flow"]["median"][0] == 123.0  # midnight in Paris is 23:00 UTC
-    bike = told["forecast/bikes"]["100-1"]
+    bike = facts["forecast/bikes"]["100-1"]
     assert (bike["name"], bike["count"]["median"][0], bike["count"]["high"][0]) == ("Piste", 5.0, 5.0)
 
 
@@ -145,33 +149,35 @@ def alternating(weeks: int) -> Panel:
 def test_a_backtest_gives_the_figures_of_a_series_worked_out_by_hand() -> None:
     # Off by 5, half of 10; but Thursday 14 July and Monday 15 August tell nothing of their weekdays, so that the
     # seven weeks left give 10 or 20: the Mondays are off by 0 and 10, the first Thursday by 10.
-    found = backtest(alternating(16), weeks=2, learns=False)
-    assert (found.first, found.last) == (date(2022, 9, 5), date(2022, 9, 18))
-    naive, typical = found.series["a"]["weekly naive"], found.series["a"]["typical day"]
+    result = backtest(alternating(16), weeks=2, learns=False)
+    assert (result.first, result.last) == (date(2022, 9, 5), date(2022, 9, 18))
+    naive, typical = result.series["a"]["weekly naive"], result.series["a"]["typical day"]
     assert (naive.mase, naive.coverage, naive.hours) == (1.0, None, 14 * 24)
     assert typical.mase == pytest.approx((11 * 5 + 0 + 10 + 10) / 14 / 10)
     assert typical.coverage == 1.0
-    assert found.overall["typical day"].mase_mean == found.overall["typical day"].mase_median == typical.mase
+    assert (
+        result.overall["typical day"].mase_mean == result.overall["typical day"].mase_median == typical.mase
+    )
 
 
 def test_a_backtest_of_learned_forecasts_beats_the_typical_day_where_yesterday_tells() -> None:
-    found = backtest(waves(days=112), weeks=2)
-    learned, typical = found.overall["LightGBM"], found.overall["typical day"]
+    result = backtest(waves(days=112), weeks=2)
+    learned, typical = result.overall["LightGBM"], result.overall["typical day"]
     assert learned.mase_mean is not None
     assert typical.mase_mean is not None
     assert learned.mase_mean < 0.8 * typical.mase_mean
     assert learned.coverage is not None
     assert learned.coverage > 0.75
-    assert tuple(found.overall) == MODELS
+    assert tuple(result.overall) == MODELS
 
 
 def test_an_hour_counts_where_every_model_told_something() -> None:
     panel = alternating(16)
     panel.values[0, -7, 3] = np.nan
     panel.values[0, -9, 5] = np.nan
-    found = backtest(panel, weeks=2, learns=False)
+    result = backtest(panel, weeks=2, learns=False)
     # The gap nine days before the end also leaves the weekly naive without a value two days before it.
-    assert {score.hours for score in found.series["a"].values()} == {14 * 24 - 3}
+    assert {score.hours for score in result.series["a"].values()} == {14 * 24 - 3}
 
 
 def test_a_backtest_of_too_short_a_history_says_what_it_needs() -> None:

@@ -39,23 +39,23 @@ class Job(Task):
 
     def __init__(self, user: User, job_id: str = "job") -> None:
         self.user_id, self.job_id = user.id, job_id
-        self.told: list[float] = []
+        self.facts: list[float] = []
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
-        self.told.append(fraction)
+        self.facts.append(fraction)
 
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> Counter[date]:
     """How often each day was computed."""
-    found, compute = Counter[date](), workflows.compute_day
+    result, compute = Counter[date](), workflows.compute_day
 
     def counted(city: workflows.City, day: date, *rest: Any) -> workflows.ComputedDay:
-        found[day] += 1
+        result[day] += 1
         return compute(city, day, *rest)
 
     monkeypatch.setattr(workflows, "compute_day", counted)
-    return found
+    return result
 
 
 def test_a_day_that_its_run_has_computed_is_not_computed_again_when_its_job_is_taken_up(
@@ -118,21 +118,21 @@ def test_a_forecast_that_is_interrupted_learns_each_model_once_and_tells_the_sam
     monkeypatch.setattr(lightgbm, "train", counted)
     kept = checkpoints_of(runtime, Job(administrator))
 
-    def told(inputs: str) -> forecasting.Forecast:
+    def facts(inputs: str) -> forecasting.Forecast:
         recall = workflows._recalled(kept, inputs)
         return forecast(panel, after(panel), learns=True, recall=forecasting._of_panel(recall, "flow"))
 
     with pytest.raises(JobCancelled):
-        told("these inputs")
+        facts("these inputs")
     assert trained["models"] == 2
-    again = told("these inputs")
+    again = facts("these inputs")
     assert trained["models"] == 3, "the first model was learned before"
     for name in ("median", "low", "high"):
         assert np.array_equal(getattr(again, name), getattr(whole, name))
     assert again.models == whole.models
-    told("these inputs")
+    facts("these inputs")
     assert trained["models"] == 3
-    told("other inputs")
+    facts("other inputs")
     assert trained["models"] == 5
 
 
@@ -165,8 +165,8 @@ def test_the_run_of_a_forecast_whose_worker_stops_goes_on_and_that_of_a_cancelle
 
 def test_days_up_to_the_end_of_the_calendar_can_be_asked_for(runtime: Runtime) -> None:
     runtime.documents.put(workflows.MARK, "2147-12-31", {})
-    found = workflows.removable_days(runtime.documents, date.min, date.max)
-    assert found == [date(2147, 12, 31)]
+    result = workflows.removable_days(runtime.documents, date.min, date.max)
+    assert result == [date(2147, 12, 31)]
 
 
 def test_a_sample_that_is_interrupted_writes_the_feeds_of_each_day_once(
@@ -184,15 +184,15 @@ def test_a_sample_that_is_interrupted_writes_the_feeds_of_each_day_once(
             raise JobCancelled("The worker stops; the next one takes the job up.")
 
     monkeypatch.setattr(demo, "_write_feeds", counted)
-    kept, told = cast(Checkpoints, Memory()), list[float]()
+    kept, facts = cast(Checkpoints, Memory()), list[float]()
     first = date(2025, 9, 1)
     with pytest.raises(JobCancelled):
         demo.write_demo(raw, first, 3, arcs=30, report=stop, checkpoints=kept)
     done = demo.write_demo(
-        raw, first, 3, arcs=30, report=lambda fraction, _: told.append(fraction), checkpoints=kept
+        raw, first, 3, arcs=30, report=lambda fraction, _: facts.append(fraction), checkpoints=kept
     )
     assert written == {first + timedelta(days=n): 1 for n in range(3)}
-    assert told[0] > 0.15
+    assert facts[0] > 0.15
     again = demo.write_demo(whole, first, 3, arcs=30)
     assert (done.files, done.size, done.rows) == (again.files, again.size, again.rows)
     assert {info.key: raw.get(info.key) for info in raw.list()} == {

@@ -194,8 +194,8 @@ def test_an_event_names_its_day_or_means_the_day_before_on_the_clocks_of_the_cit
 
 def test_an_event_without_a_time_means_yesterday() -> None:
     before = datetime.now(UTC).astimezone(PARIS).date() - timedelta(days=1)
-    found = load().day_of({}, PARIS)
-    assert before <= found <= datetime.now(UTC).astimezone(PARIS).date() - timedelta(days=1)
+    result = load().day_of({}, PARIS)
+    assert before <= result <= datetime.now(UTC).astimezone(PARIS).date() - timedelta(days=1)
 
 
 @pytest.mark.parametrize(
@@ -260,15 +260,15 @@ Template.add_multi_constructor("!", _function)
 
 @pytest.fixture
 def template() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load((FOLDER / "template.yaml").read_text(), Template)  # noqa: S506 (a SafeLoader)
-    return found
+    result: dict[str, Any] = yaml.load((FOLDER / "template.yaml").read_text(), Template)  # noqa: S506 (a SafeLoader)
+    return result
 
 
 def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
-        name: one["Properties"]
-        for name, one in template["Resources"].items()
-        if one["Type"] == "AWS::Serverless::Function"
+        name: item["Properties"]
+        for name, item in template["Resources"].items()
+        if item["Type"] == "AWS::Serverless::Function"
     }
 
 

@@ -46,11 +46,11 @@ def test_a_place_keeps_six_decimals() -> None:
     st.lists(st.sampled_from([0.0, math.nan]) | st.floats(1e-15, 1e15) | st.floats(-1e15, -1e-15), max_size=8)
 )
 def test_an_array_is_rounded_like_its_entries(values: list[float]) -> None:
-    told = rounded_list(np.array(values))
-    for value, one in zip(values, told, strict=True):
+    facts = rounded_list(np.array(values))
+    for value, item in zip(values, facts, strict=True):
         alone = rounded(value)
         if alone is None:
-            assert one is None
+            assert item is None
         else:  # a tie of decimal digits may fall either way
-            assert math.isclose(one, alone, rel_tol=1.1e-5, abs_tol=1e-300)
-            assert float(f"{one:.6g}") == one
+            assert math.isclose(item, alone, rel_tol=1.1e-5, abs_tol=1e-300)
+            assert float(f"{item:.6g}") == item

@@ -131,14 +131,14 @@ def test_lines_and_outlines_say_whose_they_are(
 ) -> None:
     """A program for maps keeps what each feature says and leaves out what the collection says."""
     monkeypatch.setattr("ecluse.apps.city.pages.view.is_invented_day", lambda documents, mark: invented)
-    for found in (
+    for result in (
         city.arcs_geojson(runtime.documents, "Paris"),
         city.zones_geojson(runtime.documents, "Paris"),
     ):
-        assert found["invented"] is invented
-        assert found["city"]
-        assert found["features"]
-        assert {one["properties"].get("invented") for one in found["features"]} == {
+        assert result["invented"] is invented
+        assert result["city"]
+        assert result["features"]
+        assert {item["properties"].get("invented") for item in result["features"]} == {
             True if invented else None
         }
 
@@ -280,7 +280,7 @@ def test_modes_of_transit_are_said_in_the_readers_language(tmp_path: Path) -> No
         opened.documents.put_many(invented_city(days=1))
         body = opened.documents.get("metrics/disruptions", DAY)
         for part in ("lines", "most_affected", "by_mode"):
-            body[part] = [one | {"mode": "RapidTransit"} for one in body[part][:1]]
+            body[part] = [item | {"mode": "RapidTransit"} for item in body[part][:1]]
         body["lines"] += [body["lines"][0] | {"mode": "Metro"}]
         opened.documents.put("metrics/disruptions", DAY, body)
         reader = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password"))
@@ -490,7 +490,7 @@ def test_codes_of_the_sources_are_put_in_words_and_dates_of_works_written_as_els
         assert re.search(r"Creation reseaux,\s+13 Sept 2025 to 2 Nov 2025", alert)
         assert "Creation reseaux" in reader.get(f"{PLACE}/works").text
         disruptions = opened.documents.get("metrics/disruptions", DAY)
-        disruptions["lines"] = [one | {"network": "network:IDFM:1082"} for one in disruptions["lines"]]
+        disruptions["lines"] = [item | {"network": "network:IDFM:1082"} for item in disruptions["lines"]]
         opened.documents.put("metrics/disruptions", DAY, disruptions)
         assert "IDFM" not in reader.get(f"{PLACE}/disruptions").text
 
@@ -504,7 +504,7 @@ def test_an_axis_of_shares_goes_no_further_than_the_whole(highest: float, end: f
 
 
 def test_every_table_of_a_day_is_offered_as_a_file_on_its_pages(reader: Browser) -> None:
-    pages = "".join(reader.get(path).text for path in (PLACE, *(f"{PLACE}/{one}" for one in SUBJECTS)))
+    pages = "".join(reader.get(path).text for path in (PLACE, *(f"{PLACE}/{item}" for item in SUBJECTS)))
     offered = set(re.findall(rf"/api/city/export/(\w+)/{DAY}\.csv", pages))
     assert offered == set(TABLES)
 
@@ -514,7 +514,7 @@ def test_invented_days_say_so_on_every_page_and_in_every_file(tmp_path: Path) ->
     with Runtime.open(Settings.from_environment({}, home=tmp_path)) as opened:
         opened.documents.put_many(invented_city(days=1))
         reader = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password"))
-        pages = [PLACE, "/city", "/city/compare", "/city/arcs/101", *(f"{PLACE}/{one}" for one in SUBJECTS)]
+        pages = [PLACE, "/city", "/city/compare", "/city/arcs/101", *(f"{PLACE}/{item}" for item in SUBJECTS)]
         alert = opened.documents.get("metrics/alerts", DAY)["alerts"][0]["id"]
         pages.append(f"{PLACE}/alerts/{alert}")
         said = "Invented data: there is no such city."

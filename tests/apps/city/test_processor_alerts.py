@@ -21,8 +21,8 @@ LINE = '{"type": "LineString", "coordinates": [[2.3, 48.87], [2.31, 48.87]]}'
 
 
 def _body(inputs: Inputs) -> dict[str, Any]:
-    found = {"bikes": bikes.compute(inputs, {})}
-    return alerts.compute(inputs, {"sensors": sensors.compute(inputs, found)}).body
+    result = {"bikes": bikes.compute(inputs, {})}
+    return alerts.compute(inputs, {"sensors": sensors.compute(inputs, result)}).body
 
 
 def _weeks(
@@ -42,7 +42,7 @@ def _weeks(
         for back in range(1, weeks * 7 + 1):
             date = day - timedelta(days=back)
             wave = [float((back * 7 + hour * 5) % 11) for hour in range(local(date).hours)]
-            flow, full = [500 + 10 * one for one in wave], [usual + one / 2 for one in wave]
+            flow, full = [500 + 10 * item for item in wave], [usual + item / 2 for item in wave]
             rows.append(road_rows(number, date, flow, full))
         hours = range(local(day).hours)
         today: list[float | None] = [(jump or {}).get(hour, 545.0 + hour % 11) for hour in hours]
@@ -52,15 +52,15 @@ def _weeks(
 
 
 def _alerts(slow: dict[int, float | None], **more: Any) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = _body(_weeks(slow=slow, **more))["alerts"]
-    return told
+    facts: list[dict[str, Any]] = _body(_weeks(slow=slow, **more))["alerts"]
+    return facts
 
 
 def test_two_hours_beyond_the_usual_raise_an_alert_and_one_does_not() -> None:
-    (one,) = _alerts(dict.fromkeys((3, 8, 9, 12, 14), 40.0))
-    assert (one["id"], one["hours"]) == ("2025-06-03-congestion-7-8", [8, 9])
-    assert (one["from"], one["to"], one["arc"], one["zone"]) == ("08:00", "10:00", 7, 8)
-    why = one["why"]
+    (item,) = _alerts(dict.fromkeys((3, 8, 9, 12, 14), 40.0))
+    assert (item["id"], item["hours"]) == ("2025-06-03-congestion-7-8", [8, 9])
+    assert (item["from"], item["to"], item["arc"], item["zone"]) == ("08:00", "10:00", 7, 8)
+    why = item["why"]
     assert (why["rule"], why["threshold"], why["least"], why["observed"]) == ("congested", 0.99, 30, [40, 40])
     usual = why["usual"]
     times = [
@@ -69,7 +69,7 @@ def test_two_hours_beyond_the_usual_raise_an_alert_and_one_does_not() -> None:
     assert why["times"] == pytest.approx(sum(times) / 2, rel=1e-4)
     assert (why["days"], why["similar_days"], why["compared_days"]) == (8, 0, 28)
     lost = 2 * 550 * late(40)  # flows of 553 and 554 less the usual ones at the usual occupancy
-    assert lost * 0.5 < one["lost_time_more"] < one["lost_time"]
+    assert lost * 0.5 < item["lost_time_more"] < item["lost_time"]
 
 
 def test_what_is_as_bad_on_every_such_day_raises_none() -> None:
@@ -97,31 +97,31 @@ def test_without_enough_history_none_is_raised_and_the_day_says_so() -> None:
 def test_the_arc_of_an_alert_is_never_told_to_be_as_usual() -> None:
     """Two hours of a day do not make the whole of it unusual; the arc's verdict is that of its worst alert then."""
     inputs = _weeks(slow=dict.fromkeys((8, 9), 34.0))
-    (one,) = _body(inputs)["alerts"]
-    assert one["severity"] == 2
-    found = compute_all(inputs)
+    (item,) = _body(inputs)["alerts"]
+    assert item["severity"] == 2
+    result = compute_all(inputs)
     assert inputs.flow_verdicts == ["as usual"]
-    assert found["arcs"].parts["7"]["verdict"] == "exceptional"
-    assert found["arcs"].body["verdicts"]["as usual"] == 0
-    assert found["map"].parts["000"]["verdict"] == "e"
+    assert result["arcs"].parts["7"]["verdict"] == "exceptional"
+    assert result["arcs"].body["verdicts"]["as usual"] == 0
+    assert result["map"].parts["000"]["verdict"] == "e"
 
 
 def test_a_missing_hour_ends_a_spell() -> None:
     slow: dict[int, float | None] = dict.fromkeys((8, 9, 10, 11, 12), 60.0)
-    assert [one["hours"] for one in _alerts(slow | {10: None})] == [[8, 9], [11, 12]]
-    assert [one["hours"] for one in _alerts(slow | {10: None, 9: None})] == [[11, 12]]
+    assert [item["hours"] for item in _alerts(slow | {10: None})] == [[8, 9], [11, 12]]
+    assert [item["hours"] for item in _alerts(slow | {10: None, 9: None})] == [[11, 12]]
 
 
 def test_severity_grows_with_distance_and_hours_and_the_worst_come_first() -> None:
     near = dict.fromkeys((*range(2, 4), *range(9, 14)), 33.0)
-    told = _alerts({**near, 18: 95.0, 19: 95.0}, usual=25.0)
-    assert [(one["severity"], one["hours"][0], len(one["hours"])) for one in told] == [
+    facts = _alerts({**near, 18: 95.0, 19: 95.0}, usual=25.0)
+    assert [(item["severity"], item["hours"][0], len(item["hours"])) for item in facts] == [
         (2, 18, 2),
         (2, 9, 5),
         (1, 2, 2),
     ]
-    assert [one["why"]["times"] >= 2 for one in told] == [True, False, False]
-    assert told[0]["lost_time_more"] > told[1]["lost_time_more"] > told[2]["lost_time_more"]
+    assert [item["why"]["times"] >= 2 for item in facts] == [True, False, False]
+    assert facts[0]["lost_time_more"] > facts[1]["lost_time_more"] > facts[2]["lost_time_more"]
     assert _alerts({22: 60.0, 23: 60.0})[0]["to"] == "24:00"
 
 
@@ -134,8 +134,8 @@ def test_the_thresholds_of_the_settings_hold() -> None:
 
 @pytest.mark.parametrize(("day", "spell"), [(SHORT, ("01:00", "04:00")), (LONG, ("01:00", "02:00 +01:00"))])
 def test_hours_are_those_of_the_clocks_on_days_of_23_and_25_hours(day: date, spell: tuple[str, str]) -> None:
-    (one,) = _alerts({1: 60.0, 2: 60.0}, day=day)
-    assert (one["hours"], (one["from"], one["to"])) == ([1, 2], spell)
+    (item,) = _alerts({1: 60.0, 2: 60.0}, day=day)
+    assert (item["hours"], (item["from"], item["to"])) == ([1, 2], spell)
 
 
 def test_at_most_200_are_listed_and_all_are_counted() -> None:
@@ -145,15 +145,15 @@ def test_at_most_200_are_listed_and_all_are_counted() -> None:
 
 
 def test_a_flow_far_from_usual_for_four_hours_raises_an_alert() -> None:
-    (one,) = _body(_weeks(dict.fromkeys(range(18, 22), 1500.0)))["alerts"]
-    assert (one["kind"], one["hours"], one["severity"]) == ("flow", [18, 19, 20, 21], 2)
-    assert (one["why"]["rule"], one["why"]["threshold"]) == ("above", 0.99)
-    assert one["why"]["observed"] == [1500.0] * 4
-    usual = one["why"]["usual"]
+    (item,) = _body(_weeks(dict.fromkeys(range(18, 22), 1500.0)))["alerts"]
+    assert (item["kind"], item["hours"], item["severity"]) == ("flow", [18, 19, 20, 21], 2)
+    assert (item["why"]["rule"], item["why"]["threshold"]) == ("above", 0.99)
+    assert item["why"]["observed"] == [1500.0] * 4
+    usual = item["why"]["usual"]
     assert all(500 <= value <= 600 for value in usual["median"])
     assert all(low >= 0 for low in usual["low"])
     assert all(high < 1500 for high in usual["high"])
-    assert one["why"]["times"] == 10  # how much days differ is next to nothing here, and no more is told
+    assert item["why"]["times"] == 10  # how much days differ is next to nothing here, and no more is told
 
 
 def test_three_hours_are_not_enough_on_a_day_that_is_not_exceptional() -> None:
@@ -161,16 +161,16 @@ def test_three_hours_are_not_enough_on_a_day_that_is_not_exceptional() -> None:
 
 
 def test_a_flow_far_below_usual_says_so() -> None:
-    (one,) = _body(_weeks({hour: 10.0 + hour for hour in range(10, 18)}))["alerts"]
-    assert (one["why"]["rule"], one["severity"]) == ("below", 3)
-    assert one["why"]["days"] == 8
+    (item,) = _body(_weeks({hour: 10.0 + hour for hour in range(10, 18)}))["alerts"]
+    assert (item["why"]["rule"], item["severity"]) == ("below", 3)
+    assert item["why"]["days"] == 8
 
 
 def test_a_sensor_that_fails_raises_no_alert_of_flow() -> None:
     """Zeros all day are far below usual, and the same count all day far above; both are told of the sensor."""
     for value, reason in ((0.0, "all_zero"), (1500.0, "constant")):
         inputs = _weeks(dict.fromkeys(range(24), value))
-        assert [one["reason"] for one in compute_all(inputs)["sensors"].body["failing"]] == [reason]
+        assert [item["reason"] for item in compute_all(inputs)["sensors"].body["failing"]] == [reason]
         assert _body(inputs)["alerts"] == []
 
 
@@ -183,10 +183,10 @@ def test_an_ordinary_day_raises_none_and_has_its_bands() -> None:
     assert [len(flow[name]) for name in ("median", "low", "high")] == [24, 24, 24]
     assert all(low <= 550 <= high for low, high in zip(flow["low"], flow["high"], strict=True))
     assert part["usual"]["days"] == 8
-    told = traffic.compute(inputs, {}).body["usual"]
-    assert told["vehicles"]["median"][8] == round(flow["median"][8])
-    assert told["saturation_share"]["median"] == [0.0] * 24
-    json.dumps([part, told], allow_nan=False)
+    facts = traffic.compute(inputs, {}).body["usual"]
+    assert facts["vehicles"]["median"][8] == round(flow["median"][8])
+    assert facts["saturation_share"]["median"] == [0.0] * 24
+    json.dumps([part, facts], allow_nan=False)
 
 
 def test_works_near_the_street_are_named_nearest_first() -> None:
@@ -209,12 +209,12 @@ def test_works_near_the_street_are_named_nearest_first() -> None:
     inputs = _weeks(
         slow=dict.fromkeys((8, 9), 60.0), works=works, arcs=(7, 9), reference=[arc(7, geometry=LINE)]
     )
-    told = {one["arc"]: one for one in _body(inputs)["alerts"]}
-    assert {n: one["works"] for n, one in told.items()} == {7: ["on it", "near"], 9: []}
-    (cause,) = told[7]["causes"]
+    facts = {item["arc"]: item for item in _body(inputs)["alerts"]}
+    assert {n: item["works"] for n, item in facts.items()} == {7: ["on it", "near"], 9: []}
+    (cause,) = facts[7]["causes"]
     assert (cause["kind"], cause["site"], cause["days"], cause["near"]) == ("works", "near", 3, True)
     assert cause["metres"] == pytest.approx(55.6, abs=1)  # 0.0005 degrees of latitude
-    assert told[9]["causes"] == []
+    assert facts[9]["causes"] == []
 
 
 def test_a_queue_ahead_and_behind_is_evidence_and_the_way_back_is_not() -> None:
@@ -226,9 +226,9 @@ def test_a_queue_ahead_and_behind_is_evidence_and_the_way_back_is_not() -> None:
         arc(9, upstream=3, downstream=2, geometry=line % (2.32, 2.31)),
     ]
     inputs = _weeks(slow=dict.fromkeys((8, 9), 60.0), arcs=(6, 7, 8, 9), reference=reference)
-    told = {one["arc"]: one["causes"] for one in _body(inputs)["alerts"]}
+    facts = {item["arc"]: item["causes"] for item in _body(inputs)["alerts"]}
     named = {
-        arc: {one["kind"]: [n["arc"] for n in one["arcs"]] for one in some} for arc, some in told.items()
+        arc: {item["kind"]: [n["arc"] for n in item["arcs"]] for item in some} for arc, some in facts.items()
     }
     assert named == {
         6: {"downstream": [7]},
@@ -236,7 +236,7 @@ def test_a_queue_ahead_and_behind_is_evidence_and_the_way_back_is_not() -> None:
         8: {"upstream": [7]},
         9: {},
     }
-    (ahead,) = told[6]
+    (ahead,) = facts[6]
     assert ahead["arcs"] == [{"arc": 7, "label": "Rue_7", "hours": 2, "occupancy": 60.0}]
 
 
@@ -246,8 +246,8 @@ def test_what_the_source_and_the_sensor_say_is_evidence() -> None:
     state = pl.when(pl.lit(closed)).then(pl.lit("Barré")).otherwise(pl.col("arc_state").cast(pl.String))
     roads = inputs.roads.with_columns(state.cast(ROADS["arc_state"]).alias("arc_state"))
     roads = roads.filter(pl.col("at") != inputs.day.starts[10])
-    (one,) = _body(inputs.with_tables(roads=roads))["alerts"]
-    assert one["causes"] == [
+    (item,) = _body(inputs.with_tables(roads=roads))["alerts"]
+    assert item["causes"] == [
         {"kind": "closed", "near": True, "hours": 1, "of": 2},
         {"kind": "sensor", "near": True, "impossible": 1, "gaps": 1, "missing": 1},
     ]
@@ -265,12 +265,12 @@ def test_holidays_weather_and_blocked_lines_are_evidence_of_the_whole_city() -> 
     transit = pl.DataFrame([dict.fromkeys(DISRUPTIONS.names()) | line | blocked], schema=DISRUPTIONS)
     inputs = _weeks(slow={8: 60.0, 9: 60.0, 15: 60.0, 16: 60.0}, day=all_saints)
     inputs = inputs.with_tables(weather=weather, disruptions=transit)
-    told = {one["hours"][0]: one["causes"] for one in compute_all(inputs)["alerts"].body["alerts"]}
+    facts = {item["hours"][0]: item["causes"] for item in compute_all(inputs)["alerts"].body["alerts"]}
     rain = {"kind": "weather", "near": False, "category": "rain", "value": 12, "unit": "mm"}
-    assert told[15][0] == {"kind": "public_holiday", "near": False}
-    assert told[15][1].items() >= rain.items()
-    assert told[8][2:] == [{"kind": "transit", "near": False, "lines": ["Metro 1"], "total": 1}]
-    assert len(told[15]) == 2
+    assert facts[15][0] == {"kind": "public_holiday", "near": False}
+    assert facts[15][1].items() >= rain.items()
+    assert facts[8][2:] == [{"kind": "transit", "near": False, "lines": ["Metro 1"], "total": 1}]
+    assert len(facts[15]) == 2
 
 
 def test_school_holidays_count_where_most_days_of_the_usual_are_none() -> None:
@@ -288,9 +288,9 @@ def test_distances_are_metres_on_the_ground() -> None:
     point = '{"type": "Point", "coordinates": [2.3, 48.87]}'
     north = '{"type": "Point", "coordinates": [2.3, 48.871]}'
     east = '{"type": "Point", "coordinates": [2.301, 48.87]}'
-    found = pairs_within(150, [point, None], [north, east, None])
-    assert [(a, b) for a, b, _ in found] == [(0, 0), (0, 1)]
-    assert [metres for *_, metres in found] == pytest.approx([111.2, 73.4], rel=2e-3)
+    result = pairs_within(150, [point, None], [north, east, None])
+    assert [(a, b) for a, b, _ in result] == [(0, 0), (0, 1)]
+    assert [metres for *_, metres in result] == pytest.approx([111.2, 73.4], rel=2e-3)
     assert pairs_within(100, [point], [north]) == []
     assert pairs_within(100, [], [north]) == []
     assert pairs_within(100, [None], [None]) == []

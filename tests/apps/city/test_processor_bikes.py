@@ -18,7 +18,7 @@ SQUARE = '{"type": "Polygon", "coordinates": [[[2, 48], [3, 48], [3, 49], [2, 49
 
 
 def rows(counter: str, days: Mapping[date, Sequence[float | None]], longitude: float = 2.5) -> pl.DataFrame:
-    told = [
+    facts = [
         {
             "counter": counter,
             "name": f"Piste {counter}",
@@ -31,12 +31,14 @@ def rows(counter: str, days: Mapping[date, Sequence[float | None]], longitude: f
         for at, count in zip(local(day).starts, counts, strict=True)
         if count is not None
     ]
-    return pl.DataFrame(told, schema=tables.BIKES)
+    return pl.DataFrame(facts, schema=tables.BIKES)
 
 
 def weeks(count: float, day: date = DAY) -> dict[date, list[float]]:
     past = [day - timedelta(days=n) for n in range(1, 85)]
-    return {one: [count + (one.toordinal() + hour) % 3 for hour in range(local(one).hours)] for one in past}
+    return {
+        item: [count + (item.toordinal() + hour) % 3 for hour in range(local(item).hours)] for item in past
+    }
 
 
 def computed(*frames: pl.DataFrame, day: date = DAY) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def test_totals_means_and_peak_hours_are_those_of_the_local_day() -> None:
     )
     assert (other["total"], other["mean"], other["coverage"], other["zone"]) == (61, 5.08333, 0.5, None)
     assert other["by_hour"][:12] == [None] * 12
-    assert [(one["zone"], one["total"], one["counters"], one["coverage"]) for one in body["zones"]] == [
+    assert [(item["zone"], item["total"], item["counters"], item["coverage"]) for item in body["zones"]] == [
         (8, 280, 1, 1.0),
         (None, 61, 1, 0.5),
     ]
@@ -89,10 +91,10 @@ def test_a_day_far_from_usual_is_exceptional_and_names_the_hours() -> None:
     frames = [rows(str(n), {**weeks(20 + n), DAY: [21.0 + n] * 24}) for n in range(5)]
     strange = [21.0] * 10 + [900.0] * 5 + [21.0] * 9
     body = computed(*frames, rows("9", {**weeks(20), DAY: strange}))
-    told = {one["counter"]: one["verdict"] for one in body["counters"]}
-    assert told.pop("9") == "exceptional"
-    assert "exceptional" not in told.values()
-    assert sorted((one["counter"], one["hour"], one["value"]) for one in body["anomalies"]) == [
+    facts = {item["counter"]: item["verdict"] for item in body["counters"]}
+    assert facts.pop("9") == "exceptional"
+    assert "exceptional" not in facts.values()
+    assert sorted((item["counter"], item["hour"], item["value"]) for item in body["anomalies"]) == [
         ("9", hour, 900) for hour in range(10, 15)
     ]
     assert body["anomalies"][0]["usual"]["high"] < 900
@@ -106,13 +108,13 @@ def test_counters_fail_for_their_reasons_and_impossible_counts_are_no_counts() -
         rows("silent", weeks(20)),
         rows("zero", {**weeks(20), DAY: [0.0] * 24}),
     )
-    assert {one["id"]: one["reason"] for one in body["failing"]} == {
+    assert {item["id"]: item["reason"] for item in body["failing"]} == {
         "constant": "constant",
         "impossible": "impossible",
         "silent": "silent",
         "zero": "all_zero",
     }
-    silent = next(one for one in body["counters"] if one["counter"] == "silent")
+    silent = next(item for item in body["counters"] if item["counter"] == "silent")
     assert silent["total"] is None
     assert silent["verdict"] == "unknown"
     assert body["total"] == 7 * 24 + sum(range(23))

@@ -29,12 +29,12 @@ def row(
     name: str | None, line: str | None = "L1", begin: float = 8, end: float | None = 10, **changed: Any
 ) -> dict[str, Any]:
     """A row of Tuesday; `begin` and `end` in hours after its local midnight."""
-    told = {"line": line, "line_name": line, "mode": "Metro", "network": "N"}
+    facts = {"line": line, "line_name": line, "mode": "Metro", "network": "N"}
     if name is None:
-        return told | changed
+        return facts | changed
     midnight = local(TUESDAY).begin
     return (
-        told
+        facts
         | {
             "disruption": name,
             "begin": midnight + timedelta(hours=begin),
@@ -57,54 +57,54 @@ def body(*rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_overlapping_periods_count_once_and_only_within_the_day() -> None:
-    found = body(row("a", begin=8, end=10), row("b", begin=9, end=12), row("c", begin=-5, end=1))
-    (line,) = found["lines"]
+    result = body(row("a", begin=8, end=10), row("b", begin=9, end=12), row("c", begin=-5, end=1))
+    (line,) = result["lines"]
     assert (line["blocked_hours"], line["disturbed_hours"], line["disruptions"]) == (5, 0, 3)
-    assert (found["scheduled_line_hours"], found["blocked_line_hours"]) == (20, 5)
-    assert found["reliability"] == 0.75
+    assert (result["scheduled_line_hours"], result["blocked_line_hours"]) == (20, 5)
+    assert result["reliability"] == 0.75
 
 
 def test_a_blocked_hour_is_not_also_disturbed_and_a_blocked_part_disturbs() -> None:
-    found = body(
+    result = body(
         row("a", begin=8, end=10),
         row("b", begin=9, end=12, severity="disturbed"),
         row("c", begin=20, end=21, scope="part"),
         row("d", begin=0, end=24, severity="information"),
     )
-    (line,) = found["lines"]
+    (line,) = result["lines"]
     assert (line["blocked_hours"], line["disturbed_hours"]) == (2, 3)
 
 
 def test_lines_without_a_disruption_are_scheduled_all_the_same() -> None:
-    found = body(row("a", begin=0, end=24), row(None, "L1"), row(None, "L2"), row(None, "L3"))
-    assert (found["lines_known"], found["lines_total"]) == (3, 1)
+    result = body(row("a", begin=0, end=24), row(None, "L1"), row(None, "L2"), row(None, "L3"))
+    assert (result["lines_known"], result["lines_total"]) == (3, 1)
     # a line that is blocked all day loses the 20 hours that it runs
-    assert (found["scheduled_line_hours"], found["blocked_line_hours"]) == (60, 20)
-    assert found["reliability"] == pytest.approx(2 / 3, rel=1e-5)
-    assert found["lines"][0]["reliability"] == 0
+    assert (result["scheduled_line_hours"], result["blocked_line_hours"]) == (60, 20)
+    assert result["reliability"] == pytest.approx(2 / 3, rel=1e-5)
+    assert result["lines"][0]["reliability"] == 0
 
 
 def test_a_disruption_is_open_where_it_goes_on_after_the_day() -> None:
-    found = body(row("a", end=10), row("b", end=24), row("c", end=None), row("d", end=30))
-    assert (found["active"], found["open"]) == (4, 3)
-    by_id = {item["id"]: item for item in found["items"]}
+    result = body(row("a", end=10), row("b", end=24), row("c", end=None), row("d", end=30))
+    assert (result["active"], result["open"]) == (4, 3)
+    by_id = {item["id"]: item for item in result["items"]}
     assert (by_id["c"]["end"], by_id["c"]["open"]) == (None, True)
     assert by_id["a"]["begin"] == "2025-06-03T08:00+02:00"
-    assert found["lines"][0]["blocked_hours"] == 16
+    assert result["lines"][0]["blocked_hours"] == 16
 
 
 def test_modes_count_disruptions_once_and_those_without_a_line_under_null() -> None:
-    found = body(
+    result = body(
         row("a", "L1"),
         row("a", "L2"),
         row("b", "L3", mode="Bus", severity="disturbed"),
         row("c", None, mode=None, severity="information"),
     )
-    modes = {one["mode"]: one for one in found["by_mode"]}
+    modes = {entry["mode"]: entry for entry in result["by_mode"]}
     assert modes["Metro"] == {"mode": "Metro", "active": 1, "blocked_hours": 4, "disturbed_hours": 0}
     assert modes["Bus"]["disturbed_hours"] == 2
     assert modes[None]["active"] == 1
-    assert found["active"] == 3
+    assert result["active"] == 3
 
 
 def test_the_worst_come_first_and_lists_are_bounded() -> None:
@@ -114,24 +114,24 @@ def test_the_worst_come_first_and_lists_are_bounded() -> None:
         row("part", "L2", begin=0, end=24, scope="part"),
     ]
     rows += [row("wide", f"W{n:03d}", severity="disturbed") for n in range(400)]
-    found = body(*rows)
-    assert [item["id"] for item in found["items"][:3]] == ["long", "part", "wide"]
-    assert (len(found["items"]), found["items_total"]) == (200, 253)
-    assert (len(found["lines"]), found["lines_total"]) == (300, 402)
-    assert (len(found["items"][2]["lines"]), found["items"][2]["lines_total"]) == (20, 400)
-    assert found["most_affected"] == found["lines"][:10]
-    assert len(json.dumps(found, ensure_ascii=False, allow_nan=False).encode()) < 250_000
+    result = body(*rows)
+    assert [item["id"] for item in result["items"][:3]] == ["long", "part", "wide"]
+    assert (len(result["items"]), result["items_total"]) == (200, 253)
+    assert (len(result["lines"]), result["lines_total"]) == (300, 402)
+    assert (len(result["items"][2]["lines"]), result["items"][2]["lines_total"]) == (20, 400)
+    assert result["most_affected"] == result["lines"][:10]
+    assert len(json.dumps(result, ensure_ascii=False, allow_nan=False).encode()) < 250_000
 
 
 def test_long_texts_shorten_the_lists_so_that_the_document_fits_everywhere() -> None:
     rows = [
         row(f"d{n:03d}", f"{'é' * 300}{n % 290}", title="é" * 400, message="é" * 4000) for n in range(300)
     ]
-    found = body(*rows)
-    assert 20 < len(found["items"]) < 200
-    assert (found["items_total"], found["lines_total"]) == (300, 290)
-    assert 20 < len(found["lines"]) < 290
-    assert len(json.dumps(found, ensure_ascii=False).encode()) < 250_000
+    result = body(*rows)
+    assert 20 < len(result["items"]) < 200
+    assert (result["items_total"], result["lines_total"]) == (300, 290)
+    assert 20 < len(result["lines"]) < 290
+    assert len(json.dumps(result, ensure_ascii=False).encode()) < 250_000
 
 
 def test_a_day_of_which_nothing_was_read_is_null_and_a_quiet_day_is_zero() -> None:
@@ -142,8 +142,8 @@ def test_a_day_of_which_nothing_was_read_is_null_and_a_quiet_day_is_zero() -> No
 
 @pytest.mark.parametrize(("day", "hours"), [(SHORT, 23), (LONG, 25)])
 def test_a_disruption_of_all_day_lasts_as_long_as_the_day(day: date, hours: int) -> None:
-    told = row("a") | {"begin": datetime(2025, 1, 1, tzinfo=UTC), "end": datetime(2026, 1, 1, tzinfo=UTC)}
-    (line,) = disruptions.compute(inputs(told, day=day), {}).body["lines"]
+    facts = row("a") | {"begin": datetime(2025, 1, 1, tzinfo=UTC), "end": datetime(2026, 1, 1, tzinfo=UTC)}
+    (line,) = disruptions.compute(inputs(facts, day=day), {}).body["lines"]
     assert line["blocked_hours"] == hours
 
 
@@ -157,8 +157,8 @@ def test_the_union_of_spans_is_the_quarters_that_any_of_them_covers(spans: list[
     begin = local(TUESDAY).begin
     quarter = timedelta(minutes=15)
     covered = {n for first, last in spans for n in range(first, last)}
-    told = [(begin + first * quarter, begin + last * quarter) for first, last in spans]
-    assert hours_of(told) == len(covered) / 4
+    facts = [(begin + first * quarter, begin + last * quarter) for first, last in spans]
+    assert hours_of(facts) == len(covered) / 4
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real files are not beside this checkout")
@@ -169,23 +169,25 @@ def test_the_real_day_gives_hours_and_reliability_counted_apart(tmp_path: Any) -
         layers.put(f"api/traffic/dt={day.isoformat()}/hour=08/{name}", (REAL / name).read_bytes())
     source.curate(layers.raw, replace(layers.work, first=day, last=day))
     rows = layers.curated.read("disruptions", day, day)
-    found = disruptions.compute(made(day).with_tables(disruptions=rows), {}).body
-    told = {one["id"]: one for one in json.loads((REAL / "prim-disruptions.json").read_text())}
+    result = disruptions.compute(made(day).with_tables(disruptions=rows), {}).body
+    facts = {entry["id"]: entry for entry in json.loads((REAL / "prim-disruptions.json").read_text())}
     minutes_of: dict[str, set[int]] = {}
     for line in json.loads((REAL / "prim-lines.json").read_text()):
         kinds: dict[str, set[str]] = {}
         for thing in line["impactedObjects"]:
-            for one in thing["disruptionIds"]:
-                kinds.setdefault(one, set()).add(thing["type"])
+            for entry in thing["disruptionIds"]:
+                kinds.setdefault(entry, set()).add(thing["type"])
         minutes = minutes_of.setdefault(line["id"], set())
-        for one, names in kinds.items():
-            if told[one]["severity"] == "BLOQUANTE" and "stop_point" not in names:
-                for period in told[one]["applicationPeriods"]:
+        for entry, names in kinds.items():
+            if facts[entry]["severity"] == "BLOQUANTE" and "stop_point" not in names:
+                for period in facts[entry]["applicationPeriods"]:
                     minutes |= _minutes(period, day)
     hours = {line: len(minutes) / 60 for line, minutes in minutes_of.items()}
-    assert found["blocked_line_hours"] == pytest.approx(sum(min(one, 20) for one in hours.values()), abs=0.02)
-    assert found["lines_known"] == len(hours) == 635
-    assert found["reliability"] == pytest.approx(1 - found["blocked_line_hours"] / (635 * 20), rel=1e-5)
+    assert result["blocked_line_hours"] == pytest.approx(
+        sum(min(entry, 20) for entry in hours.values()), abs=0.02
+    )
+    assert result["lines_known"] == len(hours) == 635
+    assert result["reliability"] == pytest.approx(1 - result["blocked_line_hours"] / (635 * 20), rel=1e-5)
 
 
 def _minutes(period: dict[str, str], day: date) -> set[int]:

@@ -24,8 +24,8 @@ def _body(inputs: Inputs) -> dict[str, Any]:
 
 
 def _failing(inputs: Inputs) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = _body(inputs)["failing"]
-    return told
+    facts: list[dict[str, Any]] = _body(inputs)["failing"]
+    return facts
 
 
 def _day(flow: list[float | None], **more: Any) -> Inputs:
@@ -56,7 +56,7 @@ def test_a_sensor_without_a_value_is_silent_and_says_since_when() -> None:
     empty = road_rows(7, TUESDAY - timedelta(days=1))
     inputs = made(TUESDAY, [before, empty, road_rows(9, TUESDAY)], [arc(7), arc(8, zone=None), arc(9)])
     body = _body(inputs)
-    assert [(one["sensor"], one["reason"], one["evidence"]["last_seen"]) for one in body["failing"]] == [
+    assert [(item["sensor"], item["reason"], item["evidence"]["last_seen"]) for item in body["failing"]] == [
         ("arc:7", "silent", "2025-05-31T17:00:00+00:00"),  # 19:00 in Paris
         ("arc:8", "silent", None),
         ("arc:9", "silent", None),
@@ -71,8 +71,8 @@ def test_a_sensor_without_a_value_is_silent_and_says_since_when() -> None:
 def test_the_same_count_for_six_hours_is_constant() -> None:
     flow = list(VARIED)
     flow[4:10] = [42.0] * 6
-    (one,) = _failing(_day(flow))
-    assert (one["reason"], one["evidence"]) == ("constant", {"value": 42.0, "hours": 6, "from_hour": 4})
+    (item,) = _failing(_day(flow))
+    assert (item["reason"], item["evidence"]) == ("constant", {"value": 42.0, "hours": 6, "from_hour": 4})
     flow[9] = 43.0
     assert _failing(_day(flow)) == []
 
@@ -101,8 +101,8 @@ def _zero_day(usual: float, arc_state: str = "Ouvert") -> Inputs:
 
 
 def test_zeros_all_day_fail_where_such_a_day_usually_has_traffic() -> None:
-    (one,) = _failing(_zero_day(usual=30.0))
-    assert (one["reason"], one["evidence"]) == ("all_zero", {"hours": 24, "usual_total": 720.0})
+    (item,) = _failing(_zero_day(usual=30.0))
+    assert (item["reason"], item["evidence"]) == ("all_zero", {"hours": 24, "usual_total": 720.0})
     assert _failing(_zero_day(usual=0.0)) == []
     assert _failing(_zero_day(usual=30.0, arc_state="Barré")) == []
 
@@ -115,9 +115,9 @@ def test_a_value_that_cannot_be_fails(hour: int, what: str, value: float) -> Non
     columns: dict[str, list[float | None]] = {"flow": list(VARIED), "occupancy": [10.0] * 24}
     columns[what][hour] = value
     inputs = made(TUESDAY, [road_rows(7, TUESDAY, columns["flow"], columns["occupancy"])], [arc(7)])
-    (one,) = _failing(inputs)
-    assert one["reason"] == "impossible"
-    assert one["evidence"] == {"values": [{"hour": 3, "what": what, "value": value}], "times": 1}
+    (item,) = _failing(inputs)
+    assert item["reason"] == "impossible"
+    assert item["evidence"] == {"values": [{"hour": 3, "what": what, "value": value}], "times": 1}
 
 
 def test_the_bounds_themselves_are_possible() -> None:
@@ -129,7 +129,7 @@ def test_the_bounds_themselves_are_possible() -> None:
 def test_a_sensor_with_nothing_but_impossible_values_is_not_called_silent() -> None:
     inputs = made(TUESDAY, [road_rows(7, TUESDAY, [-1.0] * 24)], [arc(7)])
     body = _body(inputs)
-    assert [one["reason"] for one in body["failing"]] == ["impossible"]
+    assert [item["reason"] for item in body["failing"]] == ["impossible"]
     assert (body["failing"][0]["evidence"]["times"], len(body["failing"][0]["evidence"]["values"])) == (24, 5)
     assert body["reporting"] == 0
 
@@ -156,7 +156,7 @@ def test_counters_of_bikes_stand_among_the_sensors() -> None:
     body = _body(inputs)
     assert (body["known"], body["reporting"], body["availability"]) == (5, 2, 0.4)
     assert body["by_kind"]["bike"] == {"known": 3, "reporting": 1, "availability": 0.333333}
-    assert [(one["sensor"], one["reason"]) for one in body["failing"]] == [
+    assert [(item["sensor"], item["reason"]) for item in body["failing"]] == [
         ("bike:C", "impossible"),
         ("bike:B", "silent"),
         ("arc:9", "silent"),  # it never reported, and the list may end before those
@@ -185,16 +185,16 @@ def test_bikes_are_judged_by_the_same_rules_and_each_sensor_once() -> None:
         impossible={0: [{"hour": 20, "what": "count", "value": -3.0}]},
         last_seen={2: datetime(2025, 5, 1, tzinfo=UTC), 3: datetime(2025, 6, 1, tzinfo=UTC)},
     )
-    told = failing_sensors(day, Thresholds())
-    assert [(one["sensor"], one["reason"]) for one in told] == [
+    facts = failing_sensors(day, Thresholds())
+    assert [(item["sensor"], item["reason"]) for item in facts] == [
         ("bike:A", "impossible"),
         ("bike:B", "constant"),
         ("bike:E", "all_zero"),
         ("bike:D", "silent"),
         ("bike:C", "silent"),
     ]
-    assert told[1]["evidence"] == {"value": 50.0, "hours": 7, "from_hour": 5}
-    assert told[4]["zone"] is None
+    assert facts[1]["evidence"] == {"value": 50.0, "hours": 7, "from_hour": 5}
+    assert facts[4]["zone"] is None
 
 
 def _of_state(day: date, number: int, arc_state: str, flow: float | None = None) -> pl.DataFrame:
@@ -218,8 +218,10 @@ def test_a_closed_arc_is_listed_as_closed_and_not_as_silent() -> None:
     )
     inputs = inputs.with_tables(roads=inputs.roads.unique(["arc", "at"], keep="last", maintain_order=True))
     body = sensors.compute(inputs, {"bikes": bikes.compute(inputs, {})}).body
-    assert [one["id"] for one in body["closed"]] == [7, 8]
+    assert [item["id"] for item in body["closed"]] == [7, 8]
     assert body["closed_total"] == 2
-    assert [(one["id"], one["reason"]) for one in body["failing"]] == [(9, "silent"), (10, "constant")][::-1]
+    assert [(item["id"], item["reason"]) for item in body["failing"]] == [(9, "silent"), (10, "constant")][
+        ::-1
+    ]
     assert (body["known"], body["reporting"], body["availability"]) == (2, 1, 0.5)
     assert body["by_zone"] == [{"zone": 8, "known": 2, "reporting": 1}]

@@ -199,15 +199,15 @@ def test_the_short_day_is_compared_hour_by_hour_of_the_clock() -> None:
 
 def test_a_day_without_any_row_is_told_without_a_number_that_is_none() -> None:
     for inputs in (made(TUESDAY), made(TUESDAY, [], [arc(1)])):
-        found = compute_all(inputs)
-        json.dumps([[one.body, dict(one.parts)] for one in found.values()], allow_nan=False)
-        body = found["traffic"].body
-        told = (body["vehicles"], body["lost_time"], body["worst_hour"], body["week_before"])
-        assert told == (None, None, None, None)
+        result = compute_all(inputs)
+        json.dumps([[item.body, dict(item.parts)] for item in result.values()], allow_nan=False)
+        body = result["traffic"].body
+        facts = (body["vehicles"], body["lost_time"], body["worst_hour"], body["week_before"])
+        assert facts == (None, None, None, None)
         assert body["by_hour"]["vehicles"] == [None] * 24
-        assert found["alerts"].body["alerts"] == []
+        assert result["alerts"].body["alerts"] == []
     assert (body["arcs_known"], body["coverage"]) == (1, 0.0)
-    assert found["sensors"].body["reasons"]["silent"] == 1
+    assert result["sensors"].body["reasons"]["silent"] == 1
 
 
 @pytest.mark.parametrize(("day", "hours"), [(SHORT, 23), (LONG, 25)])
@@ -232,14 +232,14 @@ def test_what_is_usual_has_the_hours_of_the_day(day: date, hours: int) -> None:
 def test_the_map_has_a_letter_per_hour_in_chunks_of_400() -> None:
     rows = [road_rows(n, TUESDAY, [7.0] * 24, [0.0, 15, 30, 50] * 6, skip=[23]) for n in range(1, 402)]
     inputs = made(TUESDAY, rows, [arc(n) for n in range(1, 402)])
-    found = {"arcs": arcs.compute(inputs, {})}
-    told: Metrics = map_of_arcs.compute(inputs, found)
-    assert told.body == {"chunks": 2, "arcs": 401}
-    assert list(told.parts) == ["000", "001"]
-    assert [len(told.parts[key]["arc"]) for key in told.parts] == [400, 1]
-    last = told.parts["001"]
+    result = {"arcs": arcs.compute(inputs, {})}
+    facts: Metrics = map_of_arcs.compute(inputs, result)
+    assert facts.body == {"chunks": 2, "arcs": 401}
+    assert list(facts.parts) == ["000", "001"]
+    assert [len(facts.parts[key]["arc"]) for key in facts.parts] == [400, 1]
+    last = facts.parts["001"]
     assert last["arc"] == [401]
     assert last["state"] == ["fpsb" * 5 + "fps-"]
     assert last["flow"] == [[7] * 23 + [None]]
     assert last["verdict"] == "-"
-    assert last["lost_time"] == [found["arcs"].parts["401"]["lost_time"]]
+    assert last["lost_time"] == [result["arcs"].parts["401"]["lost_time"]]

@@ -17,8 +17,8 @@ from tests.apps.city.by_hand import TUESDAY, local, made, road_rows
 
 
 def weather_of(day: date, **values: Any) -> dict[str, Any]:
-    told = {"temperature": 15.0, "temperature_min": 10.0, "temperature_max": 20.0, "precipitation": 0.0}
-    return {"date": day, "wind": 10.0, "conditions": "Clear", "provider": "P", "hours": 24, **told, **values}
+    facts = {"temperature": 15.0, "temperature_min": 10.0, "temperature_max": 20.0, "precipitation": 0.0}
+    return {"date": day, "wind": 10.0, "conditions": "Clear", "provider": "P", "hours": 24, **facts, **values}
 
 
 def inputs(*rows: dict[str, Any], **more: Any) -> Inputs:
@@ -46,9 +46,9 @@ def body(**values: Any) -> dict[str, Any]:
 def test_categories_and_score_follow_the_thresholds(
     values: dict[str, float], categories: list[str], score: int
 ) -> None:
-    found = body(**values)
-    assert (found["categories"], found["score"]) == (categories, score)
-    assert sum(found["score_parts"].values()) == score
+    result = body(**values)
+    assert (result["categories"], result["score"]) == (categories, score)
+    assert sum(result["score_parts"].values()) == score
 
 
 def test_thresholds_can_be_set() -> None:
@@ -59,14 +59,18 @@ def test_thresholds_can_be_set() -> None:
 
 
 def test_without_a_mean_the_middle_of_lowest_and_highest_serves_and_says_so() -> None:
-    found = body(temperature=None, temperature_min=4.0, temperature_max=10.0)
-    assert (found["temperature"], found["temperature_is"], found["categories"]) == (7.0, "middle", ["cold"])
+    result = body(temperature=None, temperature_min=4.0, temperature_max=10.0)
+    assert (result["temperature"], result["temperature_is"], result["categories"]) == (
+        7.0,
+        "middle",
+        ["cold"],
+    )
     assert body()["temperature_is"] == "mean"
 
 
 def test_what_is_not_known_is_null_and_gives_no_score() -> None:
-    found = weather.compute(made(TUESDAY), {}).body
-    assert (found["temperature"], found["score"], found["score_parts"], found["categories"]) == (
+    result = weather.compute(made(TUESDAY), {}).body
+    assert (result["temperature"], result["score"], result["score_parts"], result["categories"]) == (
         None,
         None,
         None,

@@ -16,7 +16,7 @@ from tests.apps.city.by_hand import TUESDAY, arc, local, made, road_rows, zone
 
 
 def site(name: str, **changed: Any) -> dict[str, Any]:
-    told = {
+    facts = {
         "site": name,
         "title": f"title {name}",
         "begin": TUESDAY - timedelta(days=13),
@@ -29,7 +29,7 @@ def site(name: str, **changed: Any) -> dict[str, Any]:
         "longitude": 2.3,
         "geometry": box(2.3, 48.87),
     }
-    return told | changed
+    return facts | changed
 
 
 def box(east: float, north: float, size: float = 0.0001) -> str:
@@ -54,34 +54,34 @@ def body(inputs: Inputs) -> dict[str, Any]:
 def test_sites_are_counted_by_zone_and_impact_and_more_than_three_are_critical() -> None:
     sites = [site(f"A{n}") for n in range(4)] + [site(f"B{n}", zone=9, impact=None) for n in range(3)]
     sites += [site(f"C{n}", zone=None, area=None) for n in range(5)]
-    found = body(made(TUESDAY, works=sites, zones=[zone(8, "Élysée"), zone(9, "Opéra")]))
-    assert (found["active"], found["area"], found["area_known"], found["items_total"]) == (12, 700, 7, 12)
-    assert found["by_zone"] == [
+    result = body(made(TUESDAY, works=sites, zones=[zone(8, "Élysée"), zone(9, "Opéra")]))
+    assert (result["active"], result["area"], result["area_known"], result["items_total"]) == (12, 700, 7, 12)
+    assert result["by_zone"] == [
         {"zone": 8, "name": "Élysée", "active": 4, "area": 400, "critical": True},
         {"zone": 9, "name": "Opéra", "active": 3, "area": 300, "critical": False},
         {"zone": None, "name": None, "active": 5, "area": None, "critical": False},
     ]
-    assert found["critical_zones"] == [8]
-    assert found["by_impact"] == [{"impact": "RESTREINTE", "active": 9}, {"impact": None, "active": 3}]
+    assert result["critical_zones"] == [8]
+    assert result["by_impact"] == [{"impact": "RESTREINTE", "active": 9}, {"impact": None, "active": 3}]
 
 
 def test_the_gravest_sites_come_first_and_the_list_is_bounded() -> None:
     sites = [site(f"S{n:03d}") for n in range(160)]
     sites += [site("big", area=5000.0), site("high", level=1), site("shut", level=1, impact="BARRAGE_TOTAL")]
     sites += [site("unknown", level=None, impact=None)]
-    found = body(made(TUESDAY, works=sites))
-    assert [one["site"] for one in found["items"][:4]] == ["shut", "high", "big", "S000"]
-    assert (len(found["items"]), found["items_total"]) == (150, 164)
+    result = body(made(TUESDAY, works=sites))
+    assert [entry["site"] for entry in result["items"][:4]] == ["shut", "high", "big", "S000"]
+    assert (len(result["items"]), result["items_total"]) == (150, 164)
 
 
 def test_long_texts_shorten_the_list_so_that_the_document_fits_everywhere() -> None:
     sites = [site(f"S{n:03d}", title="é" * 999, streets="é" * 999) for n in range(150)]
     near = line((2.299, 48.869), (2.299, 48.873))
     arcs = [arc(n, label="é" * 60, geometry=near) for n in range(1, 40)]
-    found = body(made(TUESDAY, works=sites, arcs=arcs))
-    assert 20 < len(found["items"]) < 150
-    assert (len(found["items"][0]["arcs"]), found["items"][0]["arcs_total"]) == (12, 39)
-    assert len(json.dumps(found, ensure_ascii=False).encode()) < 250_000
+    result = body(made(TUESDAY, works=sites, arcs=arcs))
+    assert 20 < len(result["items"]) < 150
+    assert (len(result["items"][0]["arcs"]), result["items"][0]["arcs_total"]) == (12, 39)
+    assert len(json.dumps(result, ensure_ascii=False).encode()) < 250_000
 
 
 def test_arcs_within_150_m_are_near_by_the_distance_of_their_nearest_points() -> None:
@@ -94,12 +94,12 @@ def test_arcs_within_150_m_are_near_by_the_distance_of_their_nearest_points() ->
         arc(5),
     ]
     near = body(made(TUESDAY, arcs=arcs, works=[site("A")]))["items"][0]["arcs"]
-    assert [(one["arc"], one["label"]) for one in near] == [(4, "Rue_4"), (1, "Rue_1"), (2, "Rue_2")]
-    assert [one["distance"] for one in near] == pytest.approx([0, 73.3, 146.6], abs=0.5)
+    assert [(entry["arc"], entry["label"]) for entry in near] == [(4, "Rue_4"), (1, "Rue_1"), (2, "Rue_2")]
+    assert [entry["distance"] for entry in near] == pytest.approx([0, 73.3, 146.6], abs=0.5)
     smaller = made(
         TUESDAY, arcs=arcs, works=[site("A")], thresholds=Thresholds.changed({"works_radius": 100})
     )
-    assert [one["arc"] for one in body(smaller)["items"][0]["arcs"]] == [4, 1]
+    assert [entry["arc"] for entry in body(smaller)["items"][0]["arcs"]] == [4, 1]
 
 
 def test_a_site_with_a_point_alone_is_near_too_and_one_without_position_is_near_nothing() -> None:

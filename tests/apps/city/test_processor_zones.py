@@ -27,7 +27,7 @@ def test_a_zone_sums_its_arcs_and_names_its_worst() -> None:
     assert (eight["name"], eight["arcs"], eight["reporting"]) == ("Élysée", 6, 6)
     assert (eight["vehicles"], eight["saturation_share"], eight["coverage"]) == (24 * 2100, 1.0, 1.0)
     assert eight["lost_time"] == pytest.approx(24 * 2100 * late(40), rel=1e-5)
-    assert [one["arc"] for one in eight["worst"]] == [6, 5, 4, 3, 2]
+    assert [item["arc"] for item in eight["worst"]] == [6, 5, 4, 3, 2]
     assert eight["worst"][0]["vehicles"] == 24 * 600
     assert (nine["arcs"], nine["vehicles"], nine["lost_time"], nine["worst"]) == (0, None, None, [])
     assert (body["outside"]["arcs"], body["outside"]["vehicles"]) == (1, 24 * 700)
@@ -78,7 +78,7 @@ def test_a_rank_says_when_its_sensor_fails_and_how_many_hours_of_flow_it_has() -
         road_rows(2, TUESDAY, [None] * 12 + varied[12:], [20.0] * 24),
     ]
     body = compute_all(made(TUESDAY, rows, [arc(1), arc(2)]))["ranking"].body
-    assert [(one["arc"], one["failing"], one["coverage"]) for one in body["by_flow"]] == [
+    assert [(item["arc"], item["failing"], item["coverage"]) for item in body["by_flow"]] == [
         (1, "constant", 1.0),
         (2, None, 0.5),
     ]
@@ -87,21 +87,21 @@ def test_a_rank_says_when_its_sensor_fails_and_how_many_hours_of_flow_it_has() -
 def test_the_ten_highest_are_ranked_and_equals_by_their_number() -> None:
     rows = [road_rows(n, TUESDAY, [float(min(n, 8))] * 24, [20.0] * 24) for n in range(1, 15)]
     body = ranking.compute(made(TUESDAY, rows, [arc(n) for n in range(1, 15)], [zone(8)]), NO_FAILING).body
-    assert [(one["rank"], one["arc"], one["value"]) for one in body["by_flow"]] == [
+    assert [(item["rank"], item["arc"], item["value"]) for item in body["by_flow"]] == [
         *[(n - 7, n, 192) for n in range(8, 15)],
         (8, 7, 168),
         (9, 6, 144),
         (10, 5, 120),
     ]
-    assert {one["unit"] for one in body["by_flow"]} == {"vehicles"}
-    assert [one["arc"] for one in body["by_lost_time"]] == [one["arc"] for one in body["by_flow"]]
-    assert [(one["zone"], one["name"], one["rank"]) for one in body["zones"]] == [(8, "Zone 8", 1)]
+    assert {item["unit"] for item in body["by_flow"]} == {"vehicles"}
+    assert [item["arc"] for item in body["by_lost_time"]] == [item["arc"] for item in body["by_flow"]]
+    assert [(item["zone"], item["name"], item["rank"]) for item in body["zones"]] == [(8, "Zone 8", 1)]
 
 
 def test_who_loses_nothing_has_no_rank() -> None:
     rows = [road_rows(1, TUESDAY, [10.0] * 24, [0.0] * 24), road_rows(2, TUESDAY, None, [90.0] * 24)]
     body = ranking.compute(made(TUESDAY, rows, [arc(1), arc(2)]), NO_FAILING).body
-    assert [one["arc"] for one in body["by_flow"]] == [1]
+    assert [item["arc"] for item in body["by_flow"]] == [1]
     assert body["by_lost_time"] == []
     assert body["zones"] == []
 
@@ -117,12 +117,12 @@ def test_persistence_counts_the_days_in_the_top_ten_and_the_days_known() -> None
             if not (n == 1 and back in (7, 8)):
                 rows.append(road_rows(n, date, [float(100 + n if top else 1)] * hours))
     inputs = made(TUESDAY, rows, [arc(n) for n in range(2, 12)] + [arc(1, label="A")])
-    ranked = {one["arc"]: one for one in ranking.compute(inputs, NO_FAILING).body["by_flow"]}
+    ranked = {item["arc"]: item for item in ranking.compute(inputs, NO_FAILING).body["by_flow"]}
     assert 1 not in ranked  # 101 is the smallest of the eleven
     assert (ranked[2]["persistence"], ranked[2]["persistence_days"]) == (28, 28)
     again = [rows_.with_columns(flow=rows_["flow"] * 2) if rows_["arc"][0] == 1 else rows_ for rows_ in rows]
     ranked = {
-        one["arc"]: one for one in ranking.compute(made(TUESDAY, again, []), NO_FAILING).body["by_flow"]
+        item["arc"]: item for item in ranking.compute(made(TUESDAY, again, []), NO_FAILING).body["by_flow"]
     }
     assert ranked[1]["rank"] == 1
     assert (ranked[1]["persistence"], ranked[1]["persistence_days"]) == (4, 26)
@@ -146,10 +146,10 @@ def test_the_order_of_the_rows_changes_nothing(order: list[int], chance: random.
     network, places = [arc(1), arc(2, zone=None)], [zone(8)]
     inputs = made(TUESDAY, frames, network, places)
     before = inputs.roads.clone()
-    told = compute_all(inputs)
+    facts = compute_all(inputs)
     assert inputs.roads.equals(before)
     mixed = [frames[n].sample(fraction=1.0, shuffle=True, seed=n) for n in order]
     again = compute_all(made(TUESDAY, mixed, network[::-1], places))
-    assert {kind: (one.body, one.parts) for kind, one in told.items()} == {
-        kind: (one.body, one.parts) for kind, one in again.items()
+    assert {kind: (item.body, item.parts) for kind, item in facts.items()} == {
+        kind: (item.body, item.parts) for kind, item in again.items()
     }

@@ -31,12 +31,12 @@ def test_every_document_of_an_invented_day_says_so_and_bears_the_citys_own_name(
     update_forecast(city)
     assert (city.name, city.invented) == (NAME, True)
     silent = [
-        (kind, one.key)
+        (kind, item.key)
         for kind in city.documents.kinds()
         if not kind.startswith("reference")
-        for one in city.documents.all(kind)
-        if one.body.get("invented") is not True
-        or NAME not in (one.body.get("city_name"), one.body.get("city"))
+        for item in city.documents.all(kind)
+        if item.body.get("invented") is not True
+        or NAME not in (item.body.get("city_name"), item.body.get("city"))
     ]
     assert silent == []
     assert any(kind.startswith("metrics/arcs/") for kind in city.documents.kinds())

@@ -68,8 +68,8 @@ def test_a_batch_is_found_by_the_beginning_and_the_ending_of_its_name_oldest_fir
         os.utime(tmp_path / "raw" / "batch" / name, (now - age, now - age))
     store.put("batch/old/comptages-z.csv", b"x")
     store.put("comptages-y.csv", b"x")
-    found = Raw(store).batch("comptages")
-    assert keys(found) == ["comptages-c.parquet", "comptages-a.csv.gz", "comptages-b.csv"]
+    result = Raw(store).batch("comptages")
+    assert keys(result) == ["comptages-c.parquet", "comptages-a.csv.gz", "comptages-b.csv"]
     assert keys(Raw(store).batch("comptages", "other", endings=(".csv",))) == ["other.csv", "comptages-b.csv"]
 
 
@@ -143,8 +143,8 @@ def test_a_remote_file_is_copied_and_a_local_one_is_read_where_it_lies(
 ) -> None:
     settings = Settings.from_environment(object_server.environment(uuid.uuid4().hex))
     remote = open_store(settings.store_url, settings.access)
-    for one in (store, remote):
-        one.put("batch/a.csv.gz", gzip.compress(b"x"))
+    for item in (store, remote):
+        item.put("batch/a.csv.gz", gzip.compress(b"x"))
     (here,), (there,) = Raw(store).batch("a"), Raw(remote).batch("a")
     assert here.local(tmp_path) == tmp_path / "raw" / "batch" / "a.csv.gz"
     assert there.local(tmp_path).parent == tmp_path

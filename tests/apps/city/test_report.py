@@ -154,7 +154,7 @@ def _read(html: str) -> _Texts:
 
 def test_the_five_headline_figures_are_those_of_the_metrics() -> None:
     report = make_report("Paris", DAY, METRICS)
-    assert [(one["id"], one["value"]) for one in report["headlines"]] == [
+    assert [(item["id"], item["value"]) for item in report["headlines"]] == [
         ("vehicles", 123_456),
         ("lost_time", 41.5),
         ("bikes", 5000),
@@ -186,12 +186,12 @@ def test_no_cell_of_the_tidy_table_begins_a_formula_within_it_either() -> None:
     """Many spreadsheets begin a cell at a semicolon, and take the full-width signs for the plain ones."""
     row = {"rank": 1, "arc": 1, "zone": 8, "value": 1, "unit": "vehicles", "coverage": 1.0, "persistence": 3}
     hostile = ["Rue;=cmd()", "\uff1dcmd()", "-12.5"]
-    found = {
+    result = {
         "ranking": {"by_flow": [row | {"label": label} for label in hostile], "by_lost_time": [], "zones": []}
     }
     names = [
         row[3]
-        for row in csv.reader(io.StringIO(tidy_csv(make_report("Paris", DAY, found))))
+        for row in csv.reader(io.StringIO(tidy_csv(make_report("Paris", DAY, result))))
         if row[0] == "by flow"
     ]
     assert list(dict.fromkeys(names)) == ["Rue;'=cmd()", "'\uff1dcmd()", "-12.5"]

@@ -64,7 +64,7 @@ def curated(layers: Layers) -> pl.DataFrame:
     return layers.curated.read("roads", *ALL)
 
 
-def told(layers: Layers, day: date) -> tuple[int, dict[str, int]]:
+def day_of(layers: Layers, day: date) -> tuple[int, dict[str, int]]:
     """How many records a day has, and why some were set aside."""
     (part,) = layers.curated.parts("roads", day)
     return part.records, dict(part.rejected)
@@ -72,9 +72,9 @@ def told(layers: Layers, day: date) -> tuple[int, dict[str, int]]:
 
 def test_a_record_becomes_a_typed_row_and_what_is_empty_is_missing(layers: Layers) -> None:
     put(layers, [line(), line(at="2022-01-01T12:00:00+01:00", flow="", occupancy="", state="Inconnu")])
-    found = curated(layers)
-    assert found.schema == ROADS
-    assert found.rows() == [
+    result = curated(layers)
+    assert result.schema == ROADS
+    assert result.rows() == [
         (4264, datetime(2022, 1, 1, 9, tzinfo=UTC), 524.0, 8.85667, "Fluide", "Invalide"),
         (4264, datetime(2022, 1, 1, 10, tzinfo=UTC), None, None, "Inconnu", "Invalide"),
     ]
@@ -107,7 +107,7 @@ def test_a_day_on_which_the_clocks_change_has_23_or_25_hours(layers: Layers, day
     curated(layers)
     assert layers.curated.read("roads", day, day).height == hours
     assert [
-        part.rows for one in layers.curated.days("roads") for part in layers.curated.parts("roads", one)
+        part.rows for item in layers.curated.days("roads") for part in layers.curated.parts("roads", item)
     ] == [
         1,
         hours,
@@ -119,7 +119,7 @@ def test_the_later_row_of_one_arc_and_hour_is_taken(layers: Layers) -> None:
     same = "2022-01-01T10:00:00+00:00"
     put(layers, [line(flow=1), line(flow=2), line(at=same, flow=3), line(arc=7, flow=9)])
     assert curated(layers)["flow"].to_list() == [9, 3]
-    assert told(layers, date(2022, 1, 1)) == (4, {})
+    assert day_of(layers, date(2022, 1, 1)) == (4, {})
 
 
 def test_of_two_files_the_later_one_is_taken(layers: Layers) -> None:
@@ -160,7 +160,7 @@ def test_a_bad_record_is_set_aside_with_its_reason_line_and_column(layers: Layer
     put(layers, [line(), bad, line(arc=5)])
     assert curated(layers)["arc"].to_list() == [5, 4264]
     reason = (BAD | DATELESS)[bad]
-    assert told(layers, date(2022, 1, 1)) == (3, {reason: 1})
+    assert day_of(layers, date(2022, 1, 1)) == (3, {reason: 1})
     (part,) = layers.curated.parts("roads", date(2022, 1, 1))
     (example,) = part.examples
     assert example["line"] == 3
@@ -181,7 +181,7 @@ def test_every_bad_record_is_counted_and_the_line_is_right_behind_many_blocks(
     assert batch is not None
     assert batch.records == len(hours) + len(BAD)
     assert sum(batch.rejected.values()) == len(BAD)
-    assert sorted(one["line"] for one in batch.examples) == list(range(72, 72 + len(BAD)))
+    assert sorted(item["line"] for item in batch.examples) == list(range(72, 72 + len(BAD)))
 
 
 LABELS = st.sampled_from([["Rue", 'Rue_5"'], ["Rue", '"Rue;du ""Bac"""', '"deux\nlignes"', '"sans fin']])
@@ -208,7 +208,7 @@ ROWS = LABELS.flatmap(
 
 def good(lines: list[str]) -> dict[tuple[int, str], tuple[object, ...]]:
     """What the records say, read in the plainest way."""
-    found = {}
+    result = {}
     for line in lines:
         (row,) = csv.reader(io.StringIO(line, newline=""), delimiter=";")
         if len(row) < 15:
@@ -223,8 +223,8 @@ def good(lines: list[str]) -> dict[tuple[int, str], tuple[object, ...]]:
             state or None,
             arc_state,
         )
-        found[int(arc), (moment - timedelta(hours=1)).isoformat()] = values
-    return found
+        result[int(arc), (moment - timedelta(hours=1)).isoformat()] = values
+    return result
 
 
 @settings(max_examples=40)
@@ -258,13 +258,13 @@ def test_any_split_into_blocks_shelves_and_files_gives_the_rows_of_the_records(
             data = text.encode("utf-8-sig" if mark else "utf-8")
             data = gzip.compress(data) if packed else data
             layers.put(f"batch/comptages-{n}.csv{'.gz' if packed else ''}", data)
-        found = curated(layers)
+        result = curated(layers)
     expected = good([*lines, extra])
     assert {
         (arc, at.isoformat()): (flow, occupancy, state, arc_state)
-        for arc, at, flow, occupancy, state, arc_state in found.rows()
+        for arc, at, flow, occupancy, state, arc_state in result.rows()
     } == expected
-    assert found.height == len(expected)
+    assert result.height == len(expected)
 
 
 def test_columns_stand_in_any_order_among_others(layers: Layers) -> None:
@@ -328,7 +328,7 @@ def test_a_line_without_an_end_is_set_aside_and_never_held_whole(
     monkeypatch.setattr(road_files, "parse", measured)
     put(layers, [line(), f"4264;{cell}" + "9" * 5_000_000, line(arc=5)])
     assert curated(layers)["arc"].to_list() == [5, 4264]
-    assert told(layers, date(2022, 1, 1)) == (3, {"the record is too long": 1})
+    assert day_of(layers, date(2022, 1, 1)) == (3, {"the record is too long": 1})
     assert max(held) <= 64 * 1024 + 256 * 1024 + 1
 
 
@@ -363,7 +363,7 @@ def test_parquet_gives_what_csv_gives(layers: Layers, tmp_path: Path, typed: boo
     lines = [line(), line(at="2022-10-30T02:00:00+01:00", flow=""), line(arc=5, state="?"), line(flow="-2")]
     put(layers, lines)
     expected = curated(layers)
-    records = told(layers, date(2022, 1, 1))
+    records = day_of(layers, date(2022, 1, 1))
     table = pl.read_csv(("\n".join([HEADER, *lines])).encode(), separator=";", infer_schema=False)
     if typed:
         table = table.with_columns(
@@ -376,7 +376,7 @@ def test_parquet_gives_what_csv_gives(layers: Layers, tmp_path: Path, typed: boo
     table.write_parquet(buffer)
     other.put("batch/comptages-routiers-permanents.parquet", buffer.getvalue())
     assert curated(other).equals(expected)
-    assert told(other, date(2022, 1, 1)) == records
+    assert day_of(other, date(2022, 1, 1)) == records
     damaged = buffer.getvalue()[:-20]
     other.put("batch/comptages-routiers-permanents.parquet", damaged)
     with pytest.raises(BadRaw, match=r"comptages-routiers-permanents\.parquet"):
@@ -421,8 +421,8 @@ def test_a_file_that_changed_takes_away_the_days_it_no_longer_has(layers: Layers
     put(layers, [line(arc=1, at="2022-01-02T11:00:00+01:00")], "comptages-other.csv")
     curated(layers)
     put(layers, [line(flow=7)])
-    found = curated(layers)
-    assert found.select("arc", "flow").rows() == [(4264, 7.0), (1, 524.0)]
+    result = curated(layers)
+    assert result.select("arc", "flow").rows() == [(4264, 7.0), (1, 524.0)]
     assert sum(part.rows for part in layers.curated.parts("roads", date(2022, 1, 2))) == 1
 
 
@@ -454,28 +454,28 @@ def test_an_interrupted_run_leaves_whole_days_and_goes_on(tmp_path: Path) -> Non
 
 
 def test_progress_only_grows_and_ends(tmp_path: Path) -> None:
-    told: list[float] = []
-    layers = make_layers(tmp_path, report=lambda done, what: told.append(done))
+    day_of: list[float] = []
+    layers = make_layers(tmp_path, report=lambda done, what: day_of.append(done))
     put(layers, [line(at=f"2022-01-{day:02d}T05:00:00+01:00") for day in range(1, 29)])
     put(layers, [line()], "comptages-2.csv")
     curated(layers)
-    assert told == sorted(told)
-    assert told[-1] == 1
+    assert day_of == sorted(day_of)
+    assert day_of[-1] == 1
 
 
 @pytest.mark.skipif(not (SHARED / "city").exists(), reason="the real files are not beside the checkout")
 def test_the_real_files_give_the_sums_of_their_rows(layers: Layers) -> None:
     for name in ("comptages-champs-elysees.csv", "comptages-convention.csv"):
         layers.put(f"batch/{name}", (SHARED / "city" / name).read_bytes())
-    found = curated(layers)
+    result = curated(layers)
     raw = pl.concat(
         pl.read_csv(SHARED / "city" / name, separator=";", infer_schema=False)
         for name in ("comptages-champs-elysees.csv", "comptages-convention.csv")
     )
-    assert found.height == raw.height == 18_360
-    assert found["flow"].sum() == raw["Débit horaire"].cast(pl.Float64).sum()
-    assert found["occupancy"].null_count() == raw["Taux d'occupation"].null_count() == 1_170
-    assert found["state"].cast(pl.String).value_counts().sort("state").rows() == (
+    assert result.height == raw.height == 18_360
+    assert result["flow"].sum() == raw["Débit horaire"].cast(pl.Float64).sum()
+    assert result["occupancy"].null_count() == raw["Taux d'occupation"].null_count() == 1_170
+    assert result["state"].cast(pl.String).value_counts().sort("state").rows() == (
         raw["Etat trafic"].alias("state").value_counts().sort("state").rows()
     )
     day = date(2022, 10, 30)

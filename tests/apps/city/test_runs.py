@@ -49,8 +49,8 @@ class Noted:
         self.documents.put(kind, key, body)
 
     def put_many(self, items: Iterable[Document]) -> None:
-        for one in items:
-            self.put(one.kind, one.key, one.body)
+        for item in items:
+            self.put(item.kind, item.key, item.body)
 
     def delete(self, kind: str, key: str) -> None:
         self._note("delete", kind, key)
@@ -129,7 +129,7 @@ def test_a_day_is_marked_after_all_else_was_written(city: City) -> None:
     watched, documents = noted(city)
     run(watched)
     assert documents.written[-1] == ("put", MARK, "2025-10-15")
-    assert [one for one in documents.written if one[1] == MARK] == [("put", MARK, "2025-10-15")]
+    assert [item for item in documents.written if item[1] == MARK] == [("put", MARK, "2025-10-15")]
     parts = [n for n, (_, kind, _) in enumerate(documents.written) if kind.startswith("metrics/arcs/")]
     summary = documents.written.index(("put", "metrics/arcs", "2025-10-15"))
     assert parts[-1] < summary
@@ -266,9 +266,9 @@ def test_a_threshold_that_is_none_is_refused(runtime: Runtime) -> None:
 
 def test_streets_and_zones_are_there_for_the_map(city: City) -> None:
     run(city)
-    arcs = [one for found in city.documents.all(reference.ARCS) for one in found.body["arcs"]]
-    assert [one["arc"] for one in arcs] == sorted(one["arc"] for one in arcs)
-    assert all(len(one["coordinates"]) > 1 for one in arcs)
+    arcs = [item for result in city.documents.all(reference.ARCS) for item in result.body["arcs"]]
+    assert [item["arc"] for item in arcs] == sorted(item["arc"] for item in arcs)
+    assert all(len(item["coordinates"]) > 1 for item in arcs)
     zones = list(city.documents.all(reference.ZONES))
     assert zones[0].key == "01"
     assert zones[0].body["geometry"]["type"] in ("Polygon", "MultiPolygon")

@@ -55,20 +55,20 @@ def runtimes(
 def test_the_same_run_leaves_identical_documents_on_every_store_and_database(
     runtimes: dict[str, Runtime],
 ) -> None:
-    found: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {}
+    result: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {}
     for place, runtime in runtimes.items():
         with workflows.open_city(runtime) as city:
             for day in DAYS:
                 workflows.run_day(city, day, run="test")
-            found[place] = without_places(held(runtime.documents), city.raw_url)
-    local = found.pop("local and SQL")
+            result[place] = without_places(held(runtime.documents), city.raw_url)
+    local = result.pop("local and SQL")
     assert {kind for kind, _ in local} >= {
         "metrics/traffic",
         "metrics/arcs/2025-10-26",
         "metrics/bikes",
         "reports",
     }
-    for place, documents in found.items():
+    for place, documents in result.items():
         assert documents.keys() == local.keys(), place
         for name, body in documents.items():
             assert body == local[name], (place, name)
@@ -77,9 +77,9 @@ def test_the_same_run_leaves_identical_documents_on_every_store_and_database(
 def without_places(value: Any, raw_url: str) -> Any:
     """The same, where the address of a raw file stands below its store."""
     if isinstance(value, Mapping):
-        return {name: without_places(one, raw_url) for name, one in value.items()}
+        return {name: without_places(item, raw_url) for name, item in value.items()}
     if isinstance(value, list):
-        return [without_places(one, raw_url) for one in value]
+        return [without_places(item, raw_url) for item in value]
     return value.replace(raw_url.rstrip("/"), "raw:") if isinstance(value, str) else value
 
 

@@ -196,9 +196,9 @@ def test_a_changed_schedule_keeps_its_first_day_and_what_it_tried(
     moment = utc("2025-10-27T12:00:00")
     schedule.queue_due(runtime, moment)
     schedule.set_schedule(runtime, replace_role(other), at="07:00", fetches=True)
-    found = schedule.find_schedule(runtime)
-    assert found is not None
-    assert (found.since, found.at, found.fetches) == (date(2025, 10, 20), time(7), True)
+    result = schedule.find_schedule(runtime)
+    assert result is not None
+    assert (result.since, result.at, result.fetches) == (date(2025, 10, 20), time(7), True)
     assert schedule.queue_due(runtime, moment) == 0
 
 

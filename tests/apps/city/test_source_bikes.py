@@ -72,10 +72,10 @@ def test_a_local_day_takes_its_hours_from_the_partitions_before_and_after(layers
     put(layers, "dt=2022-03-27/hour=22/a.json", [record("1-1", "2022-03-27T21:00:00", 3)])
     put(layers, "dt=2022-03-28/hour=00/a.json", [record("1-1", "2022-03-27T22:00:00Z", 4)])
     put(layers, "dt=2022-03-28/hour=01/late.json", [record("1-1", "2022-03-27T20:00:00+00:00", 5)])
-    found = curated(layers)
-    assert counts(found) == {("1-1", "26 23"): 2, ("1-1", "27 20"): 5, ("1-1", "27 21"): 3}
-    assert found["name"].unique().to_list() == ["1-1 N-S"]
-    assert found.select("latitude", "longitude").unique().rows() == [(48.86, 2.35)]
+    result = curated(layers)
+    assert counts(result) == {("1-1", "26 23"): 2, ("1-1", "27 20"): 5, ("1-1", "27 21"): 3}
+    assert result["name"].unique().to_list() == ["1-1 N-S"]
+    assert result.select("latitude", "longitude").unique().rows() == [(48.86, 2.35)]
 
 
 def test_of_two_files_the_later_wins_by_hour_then_by_name(layers: Layers) -> None:
@@ -99,9 +99,9 @@ def test_a_bare_list_and_the_older_shape_and_gzip_are_read(layers: Layers) -> No
     layers.put("api/bikes/dt=2022-03-27/hour=10/a.json", json.dumps([record("1-1", at, 1)]))
     older = {"records": [{"recordid": "x", "fields": record("1-2", at, "2", coordinates=[48.8, 2.3])}]}
     layers.put("api/bikes/dt=2022-03-27/hour=10/b.json.gz", gzip.compress(json.dumps(older).encode()))
-    found = curated(layers)
-    assert counts(found) == {("1-1", "27 10"): 1, ("1-2", "27 10"): 2}
-    assert found.filter(pl.col("counter") == "1-2").select("latitude", "longitude").rows() == [(48.8, 2.3)]
+    result = curated(layers)
+    assert counts(result) == {("1-1", "27 10"): 1, ("1-2", "27 10"): 2}
+    assert result.filter(pl.col("counter") == "1-2").select("latitude", "longitude").rows() == [(48.8, 2.3)]
 
 
 def test_bad_records_are_set_aside_with_place_and_reason_and_the_others_stay(layers: Layers) -> None:
@@ -119,8 +119,8 @@ def test_bad_records_are_set_aside_with_place_and_reason_and_the_others_stay(lay
     layers.put("api/bikes/dt=2022-03-27/hour=11/b.json", '{"results": [{"id_compteur": "1-1",')
     layers.put("api/bikes/dt=2022-03-27/hour=11/c.json", '{"error": "too many requests"}')
     layers.put("api/bikes/dt=2022-03-27/hour=11/d.json.gz", b"\x1f\x8bno gzip")
-    found = curated(layers)
-    assert found.select("counter", "count", "latitude").rows() == [("1-3", 3, None)]
+    result = curated(layers)
+    assert result.select("counter", "count", "latitude").rows() == [("1-3", 3, None)]
     (part,) = layers.curated.parts("bikes", DAY)
     assert part.rejected == {
         bikes.NO_COUNTER: 1,
@@ -132,7 +132,7 @@ def test_bad_records_are_set_aside_with_place_and_reason_and_the_others_stay(lay
         "the file holds no such records": 1,
     }
     assert part.records == 10
-    places = [(one["file"].rpartition("/")[2], one["line"], one["column"]) for one in part.examples]
+    places = [(item["file"].rpartition("/")[2], item["line"], item["column"]) for item in part.examples]
     assert ("a.json", None, "results[2].sum_counts") in places
     assert ("b.json", 1, "36") in places
 
@@ -142,7 +142,7 @@ def test_a_bad_record_counts_on_its_own_day_alone(layers: Layers) -> None:
     put(layers, "dt=2022-03-27/hour=12/a.json", bad)
     curated(layers)
     (part,) = layers.curated.parts("bikes", DAY)
-    assert [one["value"] for one in part.examples] == ["-2"]
+    assert [item["value"] for item in part.examples] == ["-2"]
 
 
 def test_what_did_not_change_is_not_written_again_and_what_did_is(layers: Layers) -> None:
@@ -160,19 +160,19 @@ def test_what_did_not_change_is_not_written_again_and_what_did_is(layers: Layers
 
 def test_an_export_is_read_by_local_day_with_its_faults_by_line_and_column(layers: Layers) -> None:
     layers.put_sample(EXPORT)
-    found = curated(layers)
-    assert counts(found) == {
+    result = curated(layers)
+    assert counts(result) == {
         ("100001-1", "26 23"): 3,
         ("100001-1", "27 00"): 2,
         ("100001-1", "27 01"): 6,
         ("100001-1", "27 21"): 9,
         ("100002-2", "27 10"): 7,
     }
-    assert found["name"].unique().sort().to_list() == ["10 rue du Port N-S", '20 quai "Bas" O-E']
-    assert found.filter(pl.col("counter") == "100001-1")["latitude"].unique().to_list() == [48.86]
+    assert result["name"].unique().sort().to_list() == ["10 rue du Port N-S", '20 quai "Bas" O-E']
+    assert result.filter(pl.col("counter") == "100001-1")["latitude"].unique().to_list() == [48.86]
     (part,) = layers.curated.parts("bikes", DAY)
     assert part.rejected == {bikes.BAD_COUNT: 1, bikes.NO_COUNT: 1, bikes.NO_TIME: 1, bikes.NO_HOUR: 1}
-    by_line = {one["line"]: (one["column"], one["value"]) for one in part.examples}
+    by_line = {item["line"]: (item["column"], item["value"]) for item in part.examples}
     assert by_line == {
         10: ("Comptage horaire", "-7"),
         11: ("Comptage horaire", ""),
@@ -204,7 +204,7 @@ def test_a_day_that_the_export_lacks_is_read_once_and_holds_nothing(layers: Laye
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "excerpt"),
     [
         ("a;b\n1;2\n", "line 1: there is no column 'Identifiant du compteur'"),
         ("", "line 1"),
@@ -213,10 +213,10 @@ def test_a_day_that_the_export_lacks_is_read_once_and_holds_nothing(layers: Laye
     ],
 )
 def test_an_export_that_is_none_is_refused_with_file_and_line(
-    layers: Layers, content: str | bytes, told: str
+    layers: Layers, content: str | bytes, excerpt: str
 ) -> None:
     layers.put(f"batch/{EXPORT}", content)
-    with pytest.raises(BadRaw, match=told) as raised:
+    with pytest.raises(BadRaw, match=excerpt) as raised:
         curated(layers)
     assert f"batch/{EXPORT}" in str(raised.value)
 
@@ -230,21 +230,21 @@ def test_an_export_that_is_none_is_refused_with_file_and_line(
     )
 )
 def test_merging_keeps_one_count_for_each_counter_and_hour_that_of_the_last_file(
-    tmp_path_factory: pytest.TempPathFactory, told: list[tuple[int, int, int, int]]
+    tmp_path_factory: pytest.TempPathFactory, excerpt: list[tuple[int, int, int, int]]
 ) -> None:
     layers = make_layers(tmp_path_factory.mktemp("merge"))
     begin = LocalDay(DAY, PARIS).begin - timedelta(hours=3)
     files: dict[int, list[dict[str, Any]]] = {}
-    for hour, counter, count, file in told:
+    for hour, counter, count, file in excerpt:
         at = (begin + timedelta(hours=hour)).isoformat()
         files.setdefault(file, []).append(record(f"c-{counter}", at, count))
     expected: dict[tuple[str, datetime], float] = {}
     for file, records in sorted(files.items()):
         put(layers, f"dt=2022-03-27/hour={file:02d}/a.json", records)
-        for one in records:
-            at_ = datetime.fromisoformat(one["date"])
+        for item in records:
+            at_ = datetime.fromisoformat(item["date"])
             if at_.astimezone(PARIS).date() == DAY:
-                expected[one["id_compteur"], at_] = one["sum_counts"]
+                expected[item["id_compteur"], at_] = item["sum_counts"]
     rows = curated(layers)
     assert {(row[0], row[1]): row[2] for row in rows.select("counter", "at", "count").rows()} == expected
 

@@ -166,10 +166,10 @@ def test_a_section_or_a_stop_is_a_part_and_a_network_names_no_line(layers: Layer
         navitia("both", "NO_SERVICE", impacted_objects=[{"pt_object": {"line": line}}, stop]),
     ]
     put(layers, "dt=2025-02-04/hour=08/a.json", {"disruptions": content})
-    found = {
+    result = {
         row[0]: row[1:] for row in active(layers).select("disruption", "line", "scope", "network").rows()
     }
-    assert found == {
+    assert result == {
         "section": ("line:6", "part", None),
         "network": (None, None, "RATP"),
         "stop": (None, None, None),
@@ -233,7 +233,7 @@ def test_bad_records_are_set_aside_with_their_place(layers: Layers) -> None:
         "the file is broken": 1,
         "the file holds no such records": 1,
     }
-    columns = {one["column"] for one in part.examples}
+    columns = {item["column"] for item in part.examples}
     assert {
         "disruptions[2].applicationPeriods[0].begin",
         "disruptions[4].applicationPeriods[0].end",
@@ -269,14 +269,14 @@ def test_the_real_answer_gives_the_disruptions_whose_periods_touch_the_day(layer
     folder = f"dt={day.isoformat()}/hour=08"
     for name in ("prim-disruptions.json", "prim-lines.json"):
         layers.put(f"api/traffic/{folder}/{name}", (REAL / name).read_bytes())
-    told = json.loads((REAL / "prim-disruptions.json").read_text())
+    facts = json.loads((REAL / "prim-disruptions.json").read_text())
     lines = json.loads((REAL / "prim-lines.json").read_text())
     expected = {
-        (one["id"], line["id"], p["begin"])
-        for one in told
-        for p in one["applicationPeriods"]
+        (item["id"], line["id"], p["begin"])
+        for item in facts
+        for p in item["applicationPeriods"]
         for line in lines
-        if any(one["id"] in thing["disruptionIds"] for thing in line["impactedObjects"])
+        if any(item["id"] in thing["disruptionIds"] for thing in line["impactedObjects"])
         if p["begin"] < f"{day:%Y%m%d}T240000" and p["end"] > f"{day:%Y%m%d}T000000"
     }
     rows = active(layers, day).filter(pl.col("line").is_not_null())

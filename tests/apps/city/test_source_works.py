@@ -85,7 +85,7 @@ def test_bad_records_are_set_aside_with_line_column_and_reason(layers: Layers) -
         works.NO_DATES: 1,
     }
     # the cell of the first site with a line break makes it two lines
-    assert [(one["line"], one["column"]) for one in part.examples] == [
+    assert [(item["line"], item["column"]) for item in part.examples] == [
         (7, "Date de début"),
         (8, "Date de fin"),
         (9, "Identifiant"),
@@ -148,7 +148,7 @@ def test_the_later_file_tells_of_a_site_that_both_have(layers: Layers) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "excerpt"),
     [
         ("", "line 1: there is no column 'Identifiant'"),
         ("Identifiant;Objet\n1;2\n", "line 1: there is no column 'Date de début'"),
@@ -156,9 +156,11 @@ def test_the_later_file_tells_of_a_site_that_both_have(layers: Layers) -> None:
         (b"Identifiant;Date de d\xe9but;Date de fin\n", "no UTF-8"),
     ],
 )
-def test_a_file_that_is_no_table_of_sites_is_refused(layers: Layers, content: str | bytes, told: str) -> None:
+def test_a_file_that_is_no_table_of_sites_is_refused(
+    layers: Layers, content: str | bytes, excerpt: str
+) -> None:
     layers.put(f"batch/{NAME}", content)
-    with pytest.raises(BadRaw, match=told) as raised:
+    with pytest.raises(BadRaw, match=excerpt) as raised:
         curate(layers)
     assert f"batch/{NAME}" in str(raised.value)
 
@@ -171,8 +173,8 @@ def test_the_real_file_gives_the_active_sites_with_their_areas(tmp_path: Path, d
     layers.put(f"batch/{ZONES}", (REAL / ZONES).read_bytes())
     rows = curate(layers, day)
     with (REAL / NAME).open(encoding="utf-8-sig", newline="") as text:
-        told = [row for row in csv.DictReader(text, delimiter=";") if row["Date de début"]]
-    active = [row for row in told if row["Date de début"] <= day.isoformat() <= row["Date de fin"]]
+        excerpt = [row for row in csv.DictReader(text, delimiter=";") if row["Date de début"]]
+    active = [row for row in excerpt if row["Date de début"] <= day.isoformat() <= row["Date de fin"]]
     assert sorted(row["Identifiant"] for row in active) == rows["site"].to_list()
     earth = Geod(ellps="WGS84")
     areas = dict(rows.select("site", "area").rows())

@@ -26,13 +26,13 @@ EXPORTS = ("comptage-velo-donnees-compteurs.csv", "chantiers-perturbants.csv", "
 def fill(store: ObjectStore) -> None:
     count = {"id_compteur": "f", "sum_counts": 5, "date": "2022-03-27T10:00:00+00:00"}
     period = {"begin": "20220327T080000", "end": "20220327T100000"}
-    told = {"id": "a", "severity": "BLOQUANTE", "applicationPeriods": [period]}
+    facts = {"id": "a", "severity": "BLOQUANTE", "applicationPeriods": [period]}
     line = {"id": "line:1", "impactedObjects": [{"type": "line", "disruptionIds": ["a"]}]}
     weather = {"days": [{"datetime": "2022-03-27", "temp": 12.5, "precip": 0.0, "windspeed": 9.0}]}
     contents = {
         "api/bikes/dt=2022-03-27/hour=12/a.json": {"results": [count]},
         "api/bikes/dt=2022-03-28/hour=00/a.json": {"results": [count | {"sum_counts": 6}]},
-        "api/traffic/dt=2022-03-27/hour=12/a.json": {"disruptions": [told], "lines": [line]},
+        "api/traffic/dt=2022-03-27/hour=12/a.json": {"disruptions": [facts], "lines": [line]},
         "api/weather/dt=2022-03-27/hour=12/a.json": weather,
     }
     for key, content in contents.items():

@@ -61,9 +61,9 @@ def test_limits_change_on_the_days_on_which_they_were_lowered() -> None:
 def test_speed_falls_to_its_floor() -> None:
     """A third of the way to 30 %: 50 exp(-1/3) = 35.8266; at 30 %: 50/e = 18.3940; at 70 % the curve is at 4.85."""
     occupancy = np.array([0.0, 10, 30, 70, 100, np.nan])
-    told = speed(occupancy, np.full(6, 50.0), USUAL)
-    assert told.tolist()[:-1] == pytest.approx([50, 35.8266, 18.3940, 5, 5], rel=1e-5)
-    assert np.isnan(told[-1])
+    facts = speed(occupancy, np.full(6, 50.0), USUAL)
+    assert facts.tolist()[:-1] == pytest.approx([50, 35.8266, 18.3940, 5, 5], rel=1e-5)
+    assert np.isnan(facts[-1])
 
 
 def test_a_floor_above_the_limit_does_not_speed_traffic_up() -> None:
@@ -72,7 +72,7 @@ def test_a_floor_above_the_limit_does_not_speed_traffic_up() -> None:
 
 def test_time_is_lost_by_every_vehicle_of_the_hour() -> None:
     """1 km at 50/e instead of 50 km/h: 0.0543656 instead of 0.02 hours, for 600 vehicles 20.6194 hours."""
-    values = [np.array([one]) for one in (600.0, 30.0, 1000.0, 50.0)]
+    values = [np.array([item]) for item in (600.0, 30.0, 1000.0, 50.0)]
     assert lost_time(*values, USUAL).tolist() == pytest.approx([20.6194], rel=1e-5)
 
 

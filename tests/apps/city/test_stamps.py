@@ -27,7 +27,7 @@ DAYS = (date(2022, 3, 27), date(2022, 10, 30), date(2022, 9, 20), date(2022, 3, 
 def flows_by_hand(path: Path, day: date) -> list[float | None]:
     """The flow of each hour of a local day: the row whose stamp is the end of the hour."""
     with path.open(encoding="utf-8-sig", newline="") as text:
-        found = {
+        result = {
             datetime.fromisoformat(row["Date et heure de comptage"]).astimezone(UTC): row["Débit horaire"]
             for row in csv.DictReader(text, delimiter=";")
         }
@@ -37,7 +37,7 @@ def flows_by_hand(path: Path, day: date) -> list[float | None]:
     flows: list[float | None] = []
     end = midnight + timedelta(hours=1)
     while end <= last:
-        flows.append(float(found[end]) if found.get(end) else None)
+        flows.append(float(result[end]) if result.get(end) else None)
         end += timedelta(hours=1)
     return flows
 
@@ -53,14 +53,14 @@ def test_a_real_day_of_each_sensor_is_that_of_its_raw_rows(tmp_path: Path, day: 
         layers.put(f"batch/{path.name}", path.read_bytes())
     roads.curate(layers.raw, layers.work)
     inputs = read_inputs(layers.curated, LocalDay(day, PARIS), Thresholds(), history_days=0)
-    found = arcs.compute(inputs, {}).parts
+    result = arcs.compute(inputs, {}).parts
     for path in files:
         arc = pl.read_csv(path, separator=";", columns=["Identifiant arc"], n_rows=1).item()
         flows = flows_by_hand(path, day)
-        known = [flow for flow in flows if flow is not None]
-        assert found[str(arc)]["flow"] == flows
-        assert found[str(arc)]["vehicles"] == sum(known)
-        assert found[str(arc)]["vehicles_coverage"] == pytest.approx(len(known) / len(flows), abs=1e-6)
+        expected = [flow for flow in flows if flow is not None]
+        assert result[str(arc)]["flow"] == flows
+        assert result[str(arc)]["vehicles"] == sum(expected)
+        assert result[str(arc)]["vehicles_coverage"] == pytest.approx(len(expected) / len(flows), abs=1e-6)
 
 
 #: The hours of 2022-03-27 at Saint-Pères (arc 191), whose stamps run from 01:00 to 00:00 a day later.

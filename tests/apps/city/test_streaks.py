@@ -25,10 +25,10 @@ def test_every_spell_is_found_once_in_order(grid: list[list[bool]], least: int) 
             if holds and length >= least:
                 walked.append((row, at, at + length))
             at += length
-    told = np.array(grid)
-    assert list(streaks(told, least)) == walked
+    facts = np.array(grid)
+    assert list(streaks(facts, least)) == walked
     longest = [
-        max((end - begin for n, begin, end in streaks(told) if n == row), default=0)
+        max((end - begin for n, begin, end in streaks(facts) if n == row), default=0)
         for row in range(len(grid))
     ]
-    assert longest_streaks(told).tolist() == longest
+    assert longest_streaks(facts).tolist() == longest

@@ -29,6 +29,6 @@ def test_what_divides_or_counts_hours_is_more_than_nothing(name: str) -> None:
 
 
 def test_each_says_its_unit_and_where_it_comes_from() -> None:
-    for one in fields(Thresholds):
-        assert one.metadata["unit"], one.name
-        assert len(one.metadata["source"]) > 10, one.name
+    for item in fields(Thresholds):
+        assert item.metadata["unit"], item.name
+        assert len(item.metadata["source"]) > 10, item.name

@@ -123,8 +123,8 @@ def test_the_median_agrees_with_numpy_whatever_is_missing(seed: int, missing: fl
     panel.values[rng.random(panel.values.shape) < missing] = np.nan
     medians, _ = typical_days(panel, [DAY])
     same = panel.values[:, [84 - 7 * n for n in range(1, WEEKS + 1)]]
-    known = np.isfinite(same).sum(axis=1)
-    enough = known >= FEWEST
+    present = np.isfinite(same).sum(axis=1)
+    enough = present >= FEWEST
     assert (np.isfinite(medians[:, 0]) == enough).all()
     for sensor, hour in zip(*np.nonzero(enough), strict=True):
         expected = np.nanmedian(same[sensor, :, hour])
@@ -136,8 +136,8 @@ def test_a_holiday_is_compared_with_sundays_and_tells_nothing_of_its_weekday() -
     assert counts_as_sunday(ascension)
     first = ascension - timedelta(days=70)
     days = {
-        one: np.full((1, 24), 50.0 if one == ascension else 10.0 if one.weekday() == 6 else 100.0)
-        for one in (first + timedelta(days=n) for n in range(80))
+        item: np.full((1, 24), 50.0 if item == ascension else 10.0 if item.weekday() == 6 else 100.0)
+        for item in (first + timedelta(days=n) for n in range(80))
     }
     panel = panel_of_days([1], days)
     thursday_after = ascension + timedelta(days=7)
@@ -203,10 +203,10 @@ def test_a_sensor_that_is_always_the_same_is_as_usual_until_it_changes() -> None
 def test_nothing_of_the_day_or_later_enters_its_typical_day_its_band_or_its_judgement() -> None:
     panel, other = drawn(8, days=95), drawn(8, days=95)
     other.values[:, 84:] = np.random.default_rng(9).gamma(1, 500, other.values[:, 84:].shape)
-    one, two = usual_days(panel, DAY), usual_days(other, DAY)
+    item, two = usual_days(panel, DAY), usual_days(other, DAY)
     for name in ("median", "low", "high", "days", "calibration"):
-        assert np.array_equal(getattr(one, name), getattr(two, name), equal_nan=True)
-    assert one.verdicts(panel.of(DAY)) == two.verdicts(panel.of(DAY))
+        assert np.array_equal(getattr(item, name), getattr(two, name), equal_nan=True)
+    assert item.verdicts(panel.of(DAY)) == two.verdicts(panel.of(DAY))
 
 
 def test_each_day_that_a_band_rests_on_counts() -> None:
@@ -238,10 +238,10 @@ def test_no_band_of_an_occupancy_goes_above_its_ceiling() -> None:
 def test_the_band_by_hour_follows_the_hours_of_the_long_day() -> None:
     panel = drawn(12, first=date(2022, 10, 30) - timedelta(days=84))
     day = LocalDay(date(2022, 10, 30), PARIS)
-    told = usual_days(panel, day.date).by_hour(0, day)
-    assert {len(values) for values in told.values()} == {25}
-    assert told["median"][2] == told["median"][3]
-    assert told["low"][5] <= told["median"][5] <= told["high"][5]  # type: ignore[operator]
+    facts = usual_days(panel, day.date).by_hour(0, day)
+    assert {len(values) for values in facts.values()} == {25}
+    assert facts["median"][2] == facts["median"][3]
+    assert facts["low"][5] <= facts["median"][5] <= facts["high"][5]  # type: ignore[operator]
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real counts are not here")

@@ -29,12 +29,12 @@ def curated(layers: Layers) -> pl.DataFrame:
 
 def test_zones_have_number_name_and_geodesic_area(layers: Layers) -> None:
     layers.put_sample(NAME)
-    found = curated(layers)
-    assert found["zone"].to_list() == [8, 9]
-    assert found["name"].to_list() == ["Élysée", "Opéra"]
+    result = curated(layers)
+    assert result["zone"].to_list() == [8, 9]
+    assert result["name"].to_list() == ["Élysée", "Opéra"]
     # One hundredth of a degree each way here is 734.0 m by 1112.1 m; zone 9 is 9 of them but for a hole of one.
-    one = 734.0 * 1112.1
-    assert found["area"].to_list() == pytest.approx([7 * one, 8 * one], rel=2e-3)
+    item = 734.0 * 1112.1
+    assert result["area"].to_list() == pytest.approx([7 * item, 8 * item], rel=2e-3)
 
 
 def test_a_point_belongs_to_the_polygon_around_it_not_to_the_box(layers: Layers) -> None:
@@ -76,7 +76,7 @@ def test_a_feature_without_number_or_area_is_set_aside(layers: Layers) -> None:
     assert part is not None
     assert part.records == 6
     assert part.rejected == {"the number of the zone cannot be read": 2, "the polygon cannot be read": 2}
-    assert [one["line"] for one in part.examples] == [3, 4, 5, 6]
+    assert [item["line"] for item in part.examples] == [3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("number", [2**40, -1, 1.5, True, "x", "\u0663", "9" * 5000, None])
@@ -126,11 +126,13 @@ def test_what_is_no_geojson_is_an_error_that_names_the_file(layers: Layers, cont
 def test_the_twenty_real_zones_have_the_areas_that_are_published(layers: Layers) -> None:
     data = (SHARED / "city" / NAME).read_bytes()
     layers.put(f"batch/{NAME}", data)
-    found = curated(layers)
-    told = {one["properties"]["c_ar"]: one["properties"]["surface"] for one in json.loads(data)["features"]}
-    assert found["zone"].to_list() == list(range(1, 21))
+    result = curated(layers)
+    facts = {
+        item["properties"]["c_ar"]: item["properties"]["surface"] for item in json.loads(data)["features"]
+    }
+    assert result["zone"].to_list() == list(range(1, 21))
     # The published figures are of the plane, in Lambert-93, and differ by less than one in a thousand.
-    assert found["area"].to_list() == pytest.approx([told[zone] for zone in range(1, 21)], rel=2e-3)
+    assert result["area"].to_list() == pytest.approx([facts[zone] for zone in range(1, 21)], rel=2e-3)
     # The town hall of the 4th, Sacré-Cœur, the Eiffel tower, Versailles.
-    where = zones.locate(found, [2.3522, 2.3431, 2.2945, 2.12], [48.8566, 48.8867, 48.8584, 48.80])
+    where = zones.locate(result, [2.3522, 2.3431, 2.2945, 2.12], [48.8566, 48.8867, 48.8584, 48.80])
     assert where.to_list() == [4, 18, 7, None]

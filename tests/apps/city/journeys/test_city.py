@@ -280,15 +280,15 @@ def test_no_page_keeps_someone_out(
     context = browser.new_context(viewport=viewport, color_scheme=scheme, locale="fr-FR")  # type: ignore[arg-type]
     complaints: list[str] = []
     page = signed_in(context, app, complaints)
-    found: dict[str, object] = {}
+    result: dict[str, object] = {}
     for path in PAGES:
         page.goto(address(app, path))
         if page.locator("[data-map]").count():
             expect(page.locator("[data-map][data-drawn]")).to_be_visible(timeout=30_000)
         picture(page, f"city{re.sub('[^a-z]+', '-', path)}-{scheme}")
-        told = (overflow(page) > 0, list(complaints), barriers(page))
+        facts = (overflow(page) > 0, list(complaints), barriers(page))
         complaints.clear()  # what looks for barriers writes styles, of which the browser complains
-        if any(told):
-            found[path] = told
-    assert found == {}
+        if any(facts):
+            result[path] = facts
+    assert result == {}
     context.close()
