@@ -219,6 +219,22 @@ def test_the_printed_page_is_whole_needs_nothing_else_and_runs_no_text_of_the_da
     assert html.count('class="g4"') >= 2  # the key, and the arc where the most was lost
 
 
+def test_counts_are_said_in_the_language() -> None:
+    bottlenecks = {
+        "from": "2022-02-01",
+        "to": "2022-03-27",
+        "kind_of_day": "sunday",
+        "rankings": {"sunday": {"days": 8, "total": 0, "items": []}},
+    }
+    works = {"active": 1, "area": None, "items": []}
+    report = make_report("Paris", DAY, {**METRICS, "bottlenecks": bottlenecks, "works": works})
+    english, french = (print_report(report, ARCS, {}, language) for language in ("en", "fr"))
+    assert "8 days" in english
+    assert "1 site is active." in english
+    assert "8 jours" in french
+    assert "1 chantier est actif." in french
+
+
 def test_a_third_language_is_one_folder_and_the_report_is_printed_in_it(tmp_path: Path) -> None:
     german = {
         "Report of the day": "Bericht des Tages",

@@ -39,6 +39,7 @@ def print_report(report: Body, arcs: Iterable[Body], lost_time: Mapping[int, flo
             report=report,
             words=words,
             _=words._,
+            ngettext=words.ngettext,
             day=words.weekday_day(date.fromisoformat(report["date"])),
             num=words.num,
             percent=lambda share, digits=0: words.percent(share, digits),
