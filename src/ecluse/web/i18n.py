@@ -406,8 +406,11 @@ def _read(path: Path, language: str) -> gettext.NullTranslations:
     """
     with path.open("rb") as file:
         messages = read_po(file, abort_invalid=True)
-    for message in messages:
+    for message in list(messages):
         _expect_same_places(message)
+        if isinstance(message.id, tuple) and message.id[1] not in messages:
+            # What was stored before a sentence had forms for a count has the message of the plural alone.
+            messages.add(message.id[1], list(message.string or ("",))[-1])
     compiled = BytesIO()
     write_mo(compiled, messages)
     compiled.seek(0)
