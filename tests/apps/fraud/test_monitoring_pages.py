@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 from ecluse import models as published
 from ecluse.apps.fraud.actions.monitoring import labelled_counts, learned_counts
 from ecluse.apps.fraud.metrics import METRICS
+from ecluse.apps.fraud.monitoring.report import MonitoringReport, monitoring_content, read_monitoring
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.monitoring import Judged, _unlearned_table, findings
 from ecluse.apps.fraud.performance import read_report
 from ecluse.apps.fraud.rows import inspections, training
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, Run, User, now
+from ecluse.errors import UnreadableRecord
 from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.i18n import Words
@@ -60,6 +63,10 @@ def look_result(**changed: Any) -> dict[str, Any]:
         },
         "notes": [],
     } | changed
+
+
+def monitored(**changed: Any) -> MonitoringReport:
+    return read_monitoring(look_result(**changed))
 
 
 def drifted(column: str, index: float, verdict: str, new: list[list[Any]] | None = None) -> dict[str, Any]:
@@ -186,7 +193,7 @@ def test_what_is_another_persons_does_not_exist(runtime: Runtime, owner: User, p
 
 
 def test_a_look_says_first_what_is_out_of_the_usual_the_worst_before_the_rest() -> None:
-    said = findings(look_result(), read_report(invented.report()), SAY)
+    said = findings(monitored(), read_report(invented.report()), SAY)
     assert [one.tone for one in said] == ["bad", "warn", "warn", "warn"]
     assert said[0].title == "Average precision is worse than it was tested to be."
     assert {one.title for one in said[1:]} == {
@@ -196,19 +203,31 @@ def test_a_look_says_first_what_is_out_of_the_usual_the_worst_before_the_rest() 
     }
 
 
+def test_the_report_of_monitoring_is_read_and_written_as_it_was() -> None:
+    for content in (
+        look_result(),
+        look_result(seen=12, alerts=None, score=None, outcomes=None, periods=[], drift=[]),
+    ):
+        assert json.dumps(monitoring_content(read_monitoring(content))) == json.dumps(content)
+    older = {name: value for name, value in look_result().items() if name not in ("period_days", "notes")}
+    assert read_monitoring(older).period_days == 1
+    with pytest.raises(UnreadableRecord, match=r"inspections\.result\.rows"):
+        read_monitoring(look_result(rows="many"))
+
+
 def test_alerts_where_there_were_none_and_a_higher_brier_score_are_worse() -> None:
     alerts = look_result()["alerts"]
-    said = findings(look_result(alerts=alerts | {"usual_rate": 0.0}), read_report(invented.report()), SAY)
+    said = findings(monitored(alerts=alerts | {"usual_rate": 0.0}), read_report(invented.report()), SAY)
     assert "Many more alerts than usual." in [one.title for one in said]
     none = findings(
-        look_result(alerts=alerts | {"usual_rate": 0.0, "rate": 0.0}), read_report(invented.report()), SAY
+        monitored(alerts=alerts | {"usual_rate": 0.0, "rate": 0.0}), read_report(invented.report()), SAY
     )
     assert "Many more alerts than usual." not in [one.title for one in none]
     by_name = {metric.name: metric for metric in METRICS}
     for name, apart in (("brier", "worse"), ("roc_auc", "better")):
-        assert Judged(by_name[name], 0.3, [0.25, 0.35], 0.1, (0.05, 0.15)).apart == apart
+        assert Judged(by_name[name], 0.3, (0.25, 0.35), 0.1, (0.05, 0.15)).apart == apart
         other = "better" if apart == "worse" else "worse"
-        assert Judged(by_name[name], 0.1, [0.05, 0.15], 0.3, (0.25, 0.35)).apart == other
+        assert Judged(by_name[name], 0.1, (0.05, 0.15), 0.3, (0.25, 0.35)).apart == other
 
 
 def test_a_look_at_usual_rows_is_calm() -> None:
@@ -218,7 +237,9 @@ def test_a_look_at_usual_rows_is_calm() -> None:
         alerts=look_result()["alerts"] | {"usual_rate": 0.012},
         outcomes=None,
     )
-    assert [one.tone for one in findings(usual, read_report(invented.report()), SAY)] == ["ok"]
+    assert [one.tone for one in findings(read_monitoring(usual), read_report(invented.report()), SAY)] == [
+        "ok"
+    ]
 
 
 def test_columns_are_listed_by_drift_and_the_usual_ones_are_folded_away(client: Browser) -> None:
@@ -236,7 +257,7 @@ def test_a_missing_column_is_named_with_the_one_it_may_be_called_now(client: Bro
 
 
 @pytest.mark.parametrize(
-    "chart", model_figures.watching_charts(look_result(), SAY), ids=lambda chart: chart.id
+    "chart", model_figures.monitoring_charts(monitored(), SAY), ids=lambda chart: chart.id
 )
 def test_charts_over_time_hold_every_day_in_their_table(chart: charts.Chart) -> None:
     assert len(chart.rows) == len(chart.option["series"][0]["data"])
@@ -299,7 +320,7 @@ def test_rows_that_a_version_learned_from_recommend_nothing(
     assert note in page
     assert 'href="#use"' not in page
     assert 'href="#use"' in client.get("/models/transactions/compare/unlabelled").text
-    assert findings(usual, read_report(invented.report()), SAY) == []
+    assert findings(read_monitoring(usual), read_report(invented.report()), SAY) == []
 
 
 def test_a_version_that_was_made_before_its_comparison_was_cancelled_is_named(
@@ -335,7 +356,7 @@ def test_more_alerts_than_chance_gives_are_told(
     result = look_result(
         rows=rows, alerts=alerts, drift=[drifted("amount", 0.05, "same")], score=None, outcomes=None
     )
-    said = [one.title for one in findings(result, read_report(invented.report()), SAY)]
+    said = [one.title for one in findings(read_monitoring(result), read_report(invented.report()), SAY)]
     assert said == [title or "Nothing is far from the usual."]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,8 +32,10 @@ from ecluse.apps.fraud.labelling.scoring import (
 from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.monitoring.comparison import NAMES, Side, agreement, compare_on, paired_figures
 from ecluse.apps.fraud.monitoring.holding import hold_out, write_rows
+from ecluse.apps.fraud.monitoring.measuring import MonitoredVersion, monitor_table
 from ecluse.apps.fraud.monitoring.outcomes import label_column, outcomes_within, read_outcomes
-from ecluse.apps.fraud.monitoring.report import Periods, watch
+from ecluse.apps.fraud.monitoring.periods import Periods
+from ecluse.apps.fraud.monitoring.report import MonitoringReport, monitoring_content, read_monitoring
 from ecluse.apps.fraud.pages.charts import compared_curves, model_charts
 from ecluse.apps.fraud.performance import TrainedReport, read_report, read_trained_report, report_content
 from ecluse.apps.fraud.references.describing import describe
@@ -42,7 +46,7 @@ from ecluse.apps.fraud.scorers import base_scorer, load_scorer
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
 from ecluse.apps.fraud.scoring.results import known_labels
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns
-from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.apps.fraud.tables.dataset import Table, open_table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.catalog.tables import Dataset, ModelVersion
@@ -80,43 +84,53 @@ def truth(folder: Path) -> np.ndarray:
     return pl.read_csv(folder / "later.csv")["is_fraud"].to_numpy().astype(np.int8)
 
 
+def monitored(folder: Path, table: Table, **options: Any) -> MonitoringReport:
+    """Monitor the version in a folder on a table, at its own threshold."""
+    version = MonitoredVersion(load_scorer(folder), TrainingSketch.load(folder), threshold_in(folder))
+    return monitor_table(table, version, **options)
+
+
+def threshold_in(folder: Path) -> float:
+    return float(json.loads((folder / "performance.json").read_text())["threshold"])
+
+
 @pytest.mark.parametrize("kind", ["model", "ensemble"])
-def test_a_look_adds_up_whatever_made_the_scores(kind: str, folder: Path) -> None:
-    scorer, sketch = load_scorer(folder / kind), TrainingSketch.load(folder / kind)
-    threshold = json.loads((folder / kind / "performance.json").read_text())["threshold"]
+def test_monitoring_adds_up_whatever_made_the_scores(kind: str, folder: Path) -> None:
+    scorer, threshold = load_scorer(folder / kind), threshold_in(folder / kind)
     with open_table(folder / "later.csv") as table:
-        found = watch(
-            table, scorer, sketch, threshold=threshold, outcomes=outcomes_within(table, "is_fraud", "1")
-        )
+        report = monitored(folder / kind, table, outcomes=outcomes_within(table, "is_fraud", "1"))
         scored = pl.concat(scorer.score_table(table, reasons_for=None))
-    assert json.loads(json.dumps(found)) == found
+    assert read_monitoring(json.loads(json.dumps(monitoring_content(report)))) == report
     scores = scorer.scores_of(scored)
     alerts = int((scores >= threshold).sum())
-    assert found["rows"] == sum(period["rows"] for period in found["periods"]) == 2_000
-    assert found["alerts"]["count"] == sum(day["alerts"] for day in found["alerts"]["by_day"]) == alerts
-    assert found["outcomes"]["frauds"] == int(truth(folder).sum())
+    assert report.rows == sum(period.rows for period in report.periods) == 2_000
+    assert report.alerts is not None
+    assert report.alerts.count == sum(day.alerts for day in report.alerts.by_day) == alerts
+    assert report.outcomes is not None
+    assert report.outcomes.frauds == int(truth(folder).sum())
     expected = average_precision(truth(folder), scores)
-    assert found["outcomes"]["metrics"]["average_precision"] == pytest.approx(expected)
-    counts = found["outcomes"]["confusion"]
-    hits = sum((period["recall"] or 0) * period["frauds"] for period in found["periods"])
-    assert hits == pytest.approx(counts["tp"])
-    assert found["score"] is not None
-    assert {drift["verdict"] for drift in found["drift"]} <= {"same", "moved", "far"}
+    assert report.outcomes.metrics is not None
+    assert report.outcomes.metrics["average_precision"] == pytest.approx(expected)
+    assert report.outcomes.confusion is not None
+    hits = sum((period.recall or 0) * period.frauds for period in report.periods)
+    assert hits == pytest.approx(report.outcomes.confusion.tp)
+    assert report.score is not None
+    assert {drift.verdict for drift in report.drift} <= {"same", "moved", "far"}
 
 
 def test_the_sample_an_ensemble_was_made_for_has_not_drifted_from_it(folder: Path) -> None:
-    scorer, sketch = load_scorer(folder / "ensemble"), TrainingSketch.load(folder / "ensemble")
     with open_table(folder / "unlabelled.csv") as table:
-        found = watch(table, scorer, sketch, threshold=0.5)
-    assert {drift["verdict"] for drift in found["drift"]} == {"same"}
-    assert found["score"]["index"] == 0
+        report = monitored(folder / "ensemble", table)
+    assert {drift.verdict for drift in report.drift} == {"same"}
+    assert report.score is not None
+    assert report.score.index == 0
 
 
 def test_without_a_sketch_no_drift_is_claimed(folder: Path) -> None:
     with open_table(folder / "later.csv") as table:
-        found = watch(table, load_scorer(folder / "model"), None, threshold=0.5)
-    assert (found["drift"], found["score"], found["outcomes"]) == ([], None, None)
-    assert "keeps no sketch" in found["notes"][0]
+        report = monitor_table(table, MonitoredVersion(load_scorer(folder / "model"), None, 0.5))
+    assert (report.drift, report.score, report.outcomes) == ((), None, None)
+    assert "keeps no sketch" in report.notes[0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -432,16 +446,18 @@ def test_the_score_of_a_version_that_learned_does_not_drift_on_the_table_it_lear
         scores = probabilities(learned.margins(margins_of(score_all(table, base).score), pl.DataFrame()))
         high = float(np.sort(scores)[::-1][50])
         save_learned(tmp_path / "model", learned, high, high)
-        before = watch(
-            table, load_scorer(tmp_path / "model"), TrainingSketch.load(tmp_path / "model"), threshold=high
+        version = MonitoredVersion(
+            load_scorer(tmp_path / "model"), TrainingSketch.load(tmp_path / "model"), high
         )
+        before = monitor_table(table, version)
         save_scores(tmp_path / "model", Made(learned, high, high, {}, scores))
-        after = watch(
-            table, load_scorer(tmp_path / "model"), TrainingSketch.load(tmp_path / "model"), threshold=high
-        )
-    assert before["score"]["verdict"] == "far"
-    assert after["score"]["index"] == 0
-    assert after["alerts"]["usual_rate"] == after["alerts"]["rate"]
+        after = monitor_table(table, replace(version, sketch=TrainingSketch.load(tmp_path / "model")))
+    assert before.score is not None
+    assert after.score is not None
+    assert after.alerts is not None
+    assert before.score.verdict == "far"
+    assert after.score.index == 0
+    assert after.alerts.usual_rate == after.alerts.rate
 
 
 def made_of(way: str, labels: int = 140) -> Made:

@@ -32,6 +32,10 @@ ENSEMBLE: Final = "ensemble"
 
 Interval = tuple[float, float]
 Verdict = Literal["same", "moved", "far"]
+#: The population stability index from which a column has moved, and is far: the usual reading (Siddiqi, Credit Risk
+#: Scorecards, 2006).
+MOVED: Final = 0.1
+FAR: Final = 0.25
 #: How labels changed a model: nothing, its scale, or its scale and the order of rows.
 LearnedWay = Literal["kept", "recalibrated", "corrected"]
 #: Why the model in use was, or was not, fitted on all rows after it was measured.

@@ -9,6 +9,7 @@ import click
 
 from ecluse.apps.fraud.actions import labelling, monitoring
 from ecluse.apps.fraud.commands.tables import add_table, layout_options
+from ecluse.apps.fraud.monitoring.report import MonitoringReport, read_monitoring
 from ecluse.apps.fraud.rows import inspections, labels
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.catalog.tables import Inspection, User
@@ -119,8 +120,9 @@ def monitor(
             time_column=time_column,
         )
         done = _finished(runtime, user, row, f"Monitoring {model}")
-    fields = {"model": f"{done.model_name}@{done.version}", "inspection": done.id, **(done.result or {})}
-    return Record(fields, _monitor_text(fields))
+    name, result = f"{done.model_name}@{done.version}", done.result or {}
+    text = _monitor_text(name, read_monitoring(result))
+    return Record({"model": name, "inspection": done.id, **result}, text)
 
 
 @click.command("compare")
@@ -281,32 +283,37 @@ def _figure_text(figure: dict[str, Any] | None) -> str:
     return f"{interval} (95 %), likeliest {figure['value']:.3f}"
 
 
-def _monitor_text(fields: dict[str, Any]) -> str:
-    lines = [f"{fields['model']} on {fields['rows']} rows"]
-    alerts = fields["alerts"]
-    if alerts is not None:
-        usual = "" if alerts["usual_rate"] is None else f", usually {alerts['usual_rate']:.2%}"
-        lines.append(f"  alerts             {alerts['count']} ({alerts['rate']:.2%}{usual})")
-    if fields["score"] is not None:
-        lines.append(f"  score              {fields['score']['index']:.3f} ({fields['score']['verdict']})")
-    for drift in fields["drift"]:
-        if drift["verdict"] != "same":
-            new = ", ".join(level for level, _ in drift["new_levels"])
+def _monitor_text(name: str, report: MonitoringReport) -> str:
+    lines = [f"{name} on {report.rows} rows"]
+    if report.alerts is not None:
+        usual = report.alerts.usual_rate
+        compared = "" if usual is None else f", usually {usual:.2%}"
+        lines.append(f"  alerts             {report.alerts.count} ({report.alerts.rate:.2%}{compared})")
+    if report.score is not None:
+        lines.append(f"  score              {report.score.index:.3f} ({report.score.verdict})")
+    for drift in report.drift:
+        if drift.verdict != "same":
+            new = ", ".join(level for level, _share in drift.new_levels)
             lines.append(
-                f"  {drift['column']:<18} {drift['index']:.3f} ({drift['verdict']})"
-                + (f", new: {new}" if new else "")
+                f"  {drift.column:<18} {drift.index:.3f} ({drift.verdict})" + (f", new: {new}" if new else "")
             )
-    lines += [f"  missing            {name}" for name in fields["columns"]["missing"]]
-    outcomes = fields["outcomes"]
-    if outcomes is not None:
-        lines.append(f"  outcomes           {outcomes['rows']} rows, {outcomes['frauds']} frauds")
-        for name in ("average_precision", "precision", "recall"):
-            if outcomes["metrics"]:
-                low, high = outcomes["intervals"][name]
-                lines.append(
-                    f"  {name.replace('_', ' '):<18} {outcomes['metrics'][name]:.4f}  (95 %: {low:.4f} to {high:.4f})"
-                )
-    return "\n".join([*lines, *(f"Check: {note}" for note in fields["notes"])])
+    lines += [f"  missing            {column}" for column in report.columns.missing]
+    lines += _outcome_lines(report)
+    return "\n".join([*lines, *(f"Check: {note}" for note in report.notes)])
+
+
+def _outcome_lines(report: MonitoringReport) -> list[str]:
+    outcomes = report.outcomes
+    if outcomes is None:
+        return []
+    lines = [f"  outcomes           {outcomes.rows} rows, {outcomes.frauds} frauds"]
+    for name in ("average_precision", "precision", "recall"):
+        if outcomes.metrics and outcomes.intervals:
+            low, high = outcomes.intervals[name]
+            lines.append(
+                f"  {name.replace('_', ' '):<18} {outcomes.metrics[name]:.4f}  (95 %: {low:.4f} to {high:.4f})"
+            )
+    return lines
 
 
 def _retrained(done: Inspection) -> list[str]:

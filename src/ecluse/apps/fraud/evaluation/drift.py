@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.performance import ColumnDrift, Verdict
+from ecluse.apps.fraud.performance import FAR, MOVED, ColumnDrift, Verdict
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _
@@ -32,8 +32,6 @@ SKETCH_FILE: Final = "reference_sketch.json"
 #: Bins of a number: its tenths; levels of a category that are told apart.
 BINS: Final = 10
 LEVELS: Final = 50
-#: The usual reading of the index (Siddiqi, Credit Risk Scorecards, 2006).
-MOVED, FAR = 0.1, 0.25
 NEW_LEVELS: Final = 5
 #: New values counted per column before the rarest are forgotten.
 COUNTED: Final = 1_000

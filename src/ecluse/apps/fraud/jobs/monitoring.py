@@ -231,8 +231,9 @@ def _targets(dataset: Dataset, version: ModelVersion) -> tuple[str, ...]:
 
 def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
     from ecluse.apps.fraud.evaluation.drift import TrainingSketch
+    from ecluse.apps.fraud.monitoring.measuring import MonitoredVersion, monitor_table
     from ecluse.apps.fraud.monitoring.outcomes import Outcomes, label_column, outcomes_within, read_outcomes
-    from ecluse.apps.fraud.monitoring.report import watch
+    from ecluse.apps.fraud.monitoring.report import monitoring_content
     from ecluse.apps.fraud.scorers import load_scorer
 
     inspection, dataset = _inspection(runtime, task, inspection_id)
@@ -266,21 +267,21 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
                     named=request.get("positive"),
                 )
             seen = rows_learned(runtime, version, dataset, table, folder / "seen")
-            result = watch(
+            threshold = threshold_of(read_report(version.report))
+            report = monitor_table(
                 table,
-                load_scorer(files),
-                TrainingSketch.load(files),
-                threshold=threshold_of(read_report(version.report)),
+                MonitoredVersion(load_scorer(files), TrainingSketch.load(files), threshold),
                 outcomes=outcomes,
                 seen=seen.rows,
                 time_column=request["time_column"],
                 progress=_scoring(task, dataset, 1.0),
             )
-    result["seen"] = seen.count
-    if outcomes is not None and result["outcomes"] is not None:
-        result["notes"].append(outcomes.says())
-    result["notes"] += seen_notes(_("This version"), seen, result["rows"])
-    _done(runtime, inspection_id, result)
+    notes = list(report.notes)
+    if outcomes is not None and report.outcomes is not None:
+        notes.append(outcomes.says())
+    notes += seen_notes(_("This version"), seen, report.rows)
+    report = replace(report, seen=seen.count, notes=tuple(notes))
+    _done(runtime, inspection_id, monitoring_content(report))
 
 
 # Comparing and retraining

@@ -7,7 +7,10 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
+from ecluse.apps.fraud.monitoring.report import Alerts, MonitoredPeriod, MonitoringReport
 from ecluse.apps.fraud.performance import (
+    FAR,
+    MOVED,
     AnyReport,
     CalibrationBin,
     Confusion,
@@ -352,24 +355,23 @@ def _at_alarms(points: Sequence[RocPoint], level: float) -> float:
     return max((p.tpr for p in points if p.fpr <= level), default=0.0)
 
 
-def watching_charts(result: Mapping[str, Any], say: Words) -> list[Chart]:
-    """What a look at a table has over time: its alerts, and how far its scores are from the usual."""
-    made = []
-    if (result.get("alerts") or {}).get("by_day"):
-        made.append(alerts_by_day(result["alerts"], say))
-    if sum(period["score_index"] is not None for period in result.get("periods") or ()) > 1:
-        made.append(score_over_time(result, say))
-    return made
+def monitoring_charts(report: MonitoringReport, say: Words) -> list[Chart]:
+    """Draw what monitoring has over time: its alerts, and how far its scores are from the usual."""
+    charts = []
+    if report.alerts is not None and report.alerts.by_day:
+        charts.append(alerts_by_day(report.alerts, say))
+    if sum(period.score_index is not None for period in report.periods) > 1:
+        charts.append(score_over_time(report.periods, report.period_days, say))
+    return charts
 
 
-def alerts_by_day(alerts: Mapping[str, Any], say: Words) -> Chart:
-    """The share of rows that raise an alert by day (or by several days), the usual share as the grey line."""
-    days, usual = alerts["by_day"], alerts.get("usual_rate")
-    rates = [day["alerts"] / max(day["rows"], 1) for day in days]
-    span = alerts.get("days", 1)
+def alerts_by_day(alerts: Alerts, say: Words) -> Chart:
+    """Draw the share of rows that raise an alert by day (or by several days), the usual share as the grey line."""
+    days, usual, span = alerts.by_day, alerts.usual_rate, alerts.days
+    rates = [day.alerts / max(day.rows, 1) for day in days]
     bars: dict[str, Any] = {
         "type": "bar",
-        "data": [[day["day"], round(rate, 6)] for day, rate in zip(days, rates, strict=True)],
+        "data": [[day.day, round(rate, 6)] for day, rate in zip(days, rates, strict=True)],
         "itemStyle": {"color": "--c1"},
         "barMaxWidth": 14,
     }
@@ -386,9 +388,9 @@ def alerts_by_day(alerts: Mapping[str, Any], say: Words) -> Chart:
         else say._("%% of the rows of %(count)s days that raise an alert", count=say.num(span)),
         finding=say._(
             "%(alerts)s of %(rows)s raise an alert; most on %(day)s, %(rate)s.",
-            alerts=say.num(alerts["count"]),
-            rows=say.ngettext("%(count)s row", "%(count)s rows", sum(day["rows"] for day in days)),
-            day=say.calendar_day(date.fromisoformat(days[most]["day"])),
+            alerts=say.num(alerts.count),
+            rows=say.ngettext("%(count)s row", "%(count)s rows", sum(day.rows for day in days)),
+            day=say.calendar_day(date.fromisoformat(days[most].day)),
             rate=say.percent(rates[most]),
         ),
         option=over_days([bars], "@percent"),
@@ -400,9 +402,9 @@ def alerts_by_day(alerts: Mapping[str, Any], say: Words) -> Chart:
         ),
         rows=tuple(
             (
-                say.calendar_day(date.fromisoformat(day["day"])),
-                say.num(day["rows"]),
-                say.num(day["alerts"]),
+                say.calendar_day(date.fromisoformat(day.day)),
+                say.num(day.rows),
+                say.num(day.alerts),
                 say.percent(rate, 1),
             )
             for day, rate in zip(days, rates, strict=True)
@@ -410,44 +412,44 @@ def alerts_by_day(alerts: Mapping[str, Any], say: Words) -> Chart:
     )
 
 
-def score_over_time(result: Mapping[str, Any], say: Words) -> Chart:
-    """How far the scores of each period are from those of the training, with the two usual marks."""
-    periods = [period for period in result["periods"] if period["score_index"] is not None]
-    points = [(period["first"], round(period["score_index"], 4)) for period in periods]
-    line = {**line_of("--c1", []), "data": [list(point) for point in points]}
+def score_over_time(all_periods: Sequence[MonitoredPeriod], period_days: int, say: Words) -> Chart:
+    """Draw how far the scores of each period are from those of the training, with the two usual marks."""
+    periods = [(period, period.score_index) for period in all_periods if period.score_index is not None]
+    points = [[period.first, round(index, 4)] for period, index in periods]
+    line = {**line_of("--c1", []), "data": points}
     line |= {"symbol": "circle", "symbolSize": 7, "showSymbol": True}
     line["markLine"] = {
-        **level_line({"yAxis": 0.1}, "", "--c6"),
+        **level_line({"yAxis": MOVED}, "", "--c6"),
         "data": [
             {"yAxis": mark, "label": {"formatter": text, "backgroundColor": "transparent"}}
-            for mark, text in ((0.1, say._("moved from here")), (0.25, say._("far from here")))
+            for mark, text in ((MOVED, say._("moved from here")), (FAR, say._("far from here")))
         ],
     }
-    most = max(periods, key=lambda period: float(period["score_index"]))
+    farthest, most = max(periods, key=lambda pair: pair[1])
     option = over_days([line], "@number")
-    option["yAxis"]["max"] = max(0.3, round(1.15 * most["score_index"], 2))
+    option["yAxis"]["max"] = max(0.3, round(1.15 * most, 2))
     return Chart(
         id="chart-score-drift",
         title=say._("Drift of the score"),
         unit=say.ngettext(
             "population stability index of %(count)s day against the training; small parts move more by chance",
             "population stability index of %(count)s days against the training; small parts move more by chance",
-            result["period_days"],
+            period_days,
         ),
         finding=say._(
             "Farthest from %(day)s on: %(index)s.",
-            day=say.calendar_day(date.fromisoformat(most["first"])),
-            index=say.num(most["score_index"], 2),
+            day=say.calendar_day(date.fromisoformat(farthest.first)),
+            index=say.num(most, 2),
         ),
         option=option,
         headings=(say._("From"), say._("Rows"), say._("Index")),
         rows=tuple(
             (
-                say.calendar_day(date.fromisoformat(period["first"])),
-                say.num(period["rows"]),
-                say.num(period["score_index"], 3),
+                say.calendar_day(date.fromisoformat(period.first)),
+                say.num(period.rows),
+                say.num(index, 3),
             )
-            for period in periods
+            for period, index in periods
         ),
     )
 

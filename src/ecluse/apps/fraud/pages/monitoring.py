@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.apps.fraud.actions import monitoring as watching
+from ecluse.apps.fraud.actions import monitoring as actions
 from ecluse.apps.fraud.metrics import METRICS, FraudMetric
+from ecluse.apps.fraud.monitoring.report import MonitoringReport, read_monitoring
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.datasets import BUDGETS, can_score
 from ecluse.apps.fraud.pages.model import (
@@ -63,7 +64,7 @@ class Judged:
 
     metric: FraudMetric
     now: float
-    interval: list[float] | None
+    interval: tuple[float, float] | None
     tested: float | None
     tested_interval: tuple[float, float] | None
 
@@ -108,7 +109,7 @@ def start_monitoring(
     """Queue a look at a table, and show it."""
     row = _watched(runtime, user.user.id, name, version)
     try:
-        look = watching.start_monitoring(
+        look = actions.start_monitoring(
             runtime,
             user.user.id,
             f"{row.name}@{row.version}",
@@ -146,7 +147,7 @@ def retrain(
     row = _watched(runtime, user.user.id, name, version)
     seconds = next((float(offered) for offered in BUDGETS if str(offered) == budget), None)
     try:
-        _rest, look = watching.start_retraining(
+        _rest, look = actions.start_retraining(
             runtime, user.user.id, f"{row.name}@{row.version}", dataset, budget_s=seconds
         )
     except InvalidInput as error:
@@ -154,20 +155,21 @@ def retrain(
     return RedirectResponse(f"/models/{row.name}/compare/{look.id}", 303)
 
 
-def findings(result: Mapping[str, Any], report: AnyReport, say: Words) -> list[Finding]:
-    """What a look says, worst first; one calm sentence where nothing is out of the usual."""
-    found = [*_columns(result, say), *_drift(result, say), *_alert_rate(result, say)]
-    found += _outcomes(result, report, say)
+def findings(monitored: MonitoringReport, report: AnyReport, say: Words) -> list[Finding]:
+    """Say what monitoring says, worst first; one calm sentence where nothing is out of the usual."""
+    facts = [*_columns(monitored, say), *_drift(monitored, say), *_alert_rate(monitored, say)]
+    facts += _outcomes(monitored, report, say)
     # Rows a model learned from are as usual as can be: that says nothing of its work.
-    if not found and result["drift"] and not result.get("seen"):
-        found = [Finding("ok", say._("Nothing is far from the usual."))]
-    return sorted(found, key=lambda one: ("bad", "warn", "ok").index(one.tone))
+    if not facts and monitored.drift and not monitored.seen:
+        facts = [Finding("ok", say._("Nothing is far from the usual."))]
+    return sorted(facts, key=lambda fact: ("bad", "warn", "ok").index(fact.tone))
 
 
-def judged(result: Mapping[str, Any], report: AnyReport) -> list[Judged]:
+def judged(monitored: MonitoringReport, report: AnyReport) -> list[Judged]:
     """List the metrics over the rows whose outcome is known, each beside that of the test."""
-    outcomes = result.get("outcomes") or {}
-    metrics, intervals = outcomes.get("metrics") or {}, outcomes.get("intervals") or {}
+    if monitored.outcomes is None or monitored.outcomes.metrics is None:
+        return []
+    metrics, intervals = monitored.outcomes.metrics, monitored.outcomes.intervals or {}
     before = (report.intervals or {}) if isinstance(report, TrainedReport) else {}
     return [
         Judged(
@@ -175,7 +177,7 @@ def judged(result: Mapping[str, Any], report: AnyReport) -> list[Judged]:
             before.get(metric.name),
         )
         for metric in METRICS
-        if metric.is_watched and metrics.get(metric.name) is not None
+        if metric.is_watched and metric.name in metrics
     ]  # fmt: skip
 
 
@@ -194,8 +196,8 @@ def can_train_again(version: ModelVersion) -> bool:
     return bool((version.details.get("plan") or {}).get("target"))
 
 
-def _columns(result: Mapping[str, Any], say: Words) -> list[Finding]:
-    missing = result["columns"]["missing"]
+def _columns(monitored: MonitoringReport, say: Words) -> list[Finding]:
+    missing = monitored.columns.missing
     if not missing:
         return []
     title = say.ngettext(
@@ -206,34 +208,35 @@ def _columns(result: Mapping[str, Any], say: Words) -> list[Finding]:
     return [Finding("bad", title, _named(missing, say))]
 
 
-def _drift(result: Mapping[str, Any], say: Words) -> list[Finding]:
-    found = []
-    far = [drift["column"] for drift in result["drift"] if drift["verdict"] == "far"]
+def _drift(monitored: MonitoringReport, say: Words) -> list[Finding]:
+    facts = []
+    far = [drift.column for drift in monitored.drift if drift.verdict == "far"]
     if far:
         title = say.ngettext(
             "%(count)s column is far from what the model learned.",
             "%(count)s columns are far from what the model learned.",
             len(far),
         )
-        found.append(Finding("warn", title, _named(far, say)))
-    score = result.get("score")
-    if score and score["verdict"] != "same":
+        facts.append(Finding("warn", title, _named(far, say)))
+    score = monitored.score
+    if score is not None and score.verdict != "same":
         title = say._("The scores are spread otherwise than before.")
-        text = say._("Population stability index %(index)s.", index=say.num(score["index"], 2))
-        found.append(Finding("warn", title, text))
-    return found
+        text = say._("Population stability index %(index)s.", index=say.num(score.index, 2))
+        facts.append(Finding("warn", title, text))
+    return facts
 
 
-def _alert_rate(result: Mapping[str, Any], say: Words) -> list[Finding]:
-    alerts = result.get("alerts") or {}
-    usual, rate = alerts.get("usual_rate"), alerts.get("rate")
-    if usual is None or rate is None or rate == usual:
+def _alert_rate(monitored: MonitoringReport, say: Words) -> list[Finding]:
+    if monitored.alerts is None or monitored.alerts.usual_rate is None:
+        return []
+    usual, rate = monitored.alerts.usual_rate, monitored.alerts.rate
+    if rate == usual:
         return []
     if not usual / FAR_RATE < rate < usual * FAR_RATE:
         title = (
             say._("Many more alerts than usual.") if rate > usual else say._("Far fewer alerts than usual.")
         )
-    elif not usual / OFF_RATE < rate < usual * OFF_RATE and not _by_chance(rate, usual, result["rows"]):
+    elif not usual / OFF_RATE < rate < usual * OFF_RATE and not _by_chance(rate, usual, monitored.rows):
         title = say._("More alerts than usual.") if rate > usual else say._("Fewer alerts than usual.")
     else:
         return []
@@ -246,26 +249,26 @@ def _by_chance(rate: float, usual: float, rows: int) -> bool:
     return abs(rate - usual) <= ERRORS * math.sqrt(usual * (1 - usual) / max(rows, 1))
 
 
-def _outcomes(result: Mapping[str, Any], report: AnyReport, say: Words) -> list[Finding]:
+def _outcomes(monitored: MonitoringReport, report: AnyReport, say: Words) -> list[Finding]:
     names = figure_names(say)
     return [
         Finding(
             "bad",
-            say._("%(figure)s is worse than it was tested to be.", figure=names[one.name]),
+            say._("%(figure)s is worse than it was tested to be.", figure=names[figure.name]),
             say._(
                 "%(now)s (%(interval)s), at the test %(tested)s (%(before)s).",
-                now=say.num(one.now, 2),
-                interval=say.interval(one.interval),
-                tested=say.num(one.tested, 2),
-                before=say.interval(one.tested_interval),
+                now=say.num(figure.now, 2),
+                interval=say.interval(figure.interval),
+                tested=say.num(figure.tested, 2),
+                before=say.interval(figure.tested_interval),
             ),
         )
-        for one in judged(result, report)
-        if one.apart == "worse"
+        for figure in judged(monitored, report)
+        if figure.apart == "worse"
     ]
 
 
-def _named(columns: list[str], say: Words) -> str:
+def _named(columns: Sequence[str], say: Words) -> str:
     names = ", ".join(columns[:NAMED])
     more = len(columns) - NAMED
     return (
@@ -302,17 +305,19 @@ def _monitor_page(
                 _("No inspection %(value)s. See: GET /api/models/NAME/VERSION/monitor", value=look)
             )
         tables, total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
-        told = [*looks, *([shown] if shown else [])]
-        names = datasets.filenames(transaction, user_id, [one.dataset_id for one in told])
+        listed = [*looks, *([shown] if shown else [])]
+        names = datasets.filenames(transaction, user_id, [row.dataset_id for row in listed])
     result = shown.result if shown and shown.status == "done" else None
+    monitored = read_monitoring(result) if result is not None else None
+    report = read_report(version.report)
     counts = _counts(tables, version)
     context = {
         "version": version,
         "shown": shown,
-        "result": result,
-        "findings": findings(result, read_report(version.report), say) if result else [],
-        "judged": judged(result, read_report(version.report)) if result else [],
-        "figures": model_figures.watching_charts(result, say) if result else [],
+        "result": monitored,
+        "findings": findings(monitored, report, say) if monitored else [],
+        "judged": judged(monitored, report) if monitored else [],
+        "figures": model_figures.monitoring_charts(monitored, say) if monitored else [],
         "columns_shown": COLUMNS_SHOWN,
         "as_day": date.fromisoformat,
         "progress": look_progress(runtime, shown, say) if shown else None,
@@ -333,7 +338,7 @@ def _monitor_page(
         ),
         "counts": counts,
         "poorer": [one for one, held in counts.items() if held.poorer],
-        "learned_from": watching.learned_counts(read_report(version.report)),
+        "learned_from": actions.learned_counts(report),
         "again": can_train_again(version),
         "budgets": BUDGETS,
         "planned": (version.details.get("plan") or {}).get("budget_s"),
@@ -357,12 +362,12 @@ def _counts(tables: Sequence[Dataset], version: ModelVersion) -> dict[str, Count
     """What each table that has the label holds to learn from, by its id."""
     report = read_trained_report(version.report)
     target = report.target or (version.details.get("plan") or {}).get("target") or ""
-    before = watching.learned_counts(report)
+    before = actions.learned_counts(report)
     found = {}
     for table in tables:
-        held = watching.labelled_counts(table, target, report.positive_value)
+        held = actions.labelled_counts(table, target, report.positive_value)
         if held is not None:
-            found[table.id] = Counts(*held, before is not None and watching.is_poorer(held[1], before[1]))
+            found[table.id] = Counts(*held, before is not None and actions.is_poorer(held[1], before[1]))
     return found
 
 
