@@ -36,7 +36,7 @@ from ecluse.apps.fraud.labelling.asking import ask_about, learn_about
 from ecluse.apps.fraud.labelling.questions import QuestionSet
 from ecluse.apps.fraud.labelling.scoring import save_learned
 from ecluse.apps.fraud.measures import average_precision, roc_auc
-from ecluse.apps.fraud.performance import read_training_report
+from ecluse.apps.fraud.performance.reports import read_training_report
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.domains import DOMAINS

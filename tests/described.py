@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ecluse.apps.fraud.performance import Importance
+from ecluse.apps.fraud.performance.parts import Importance
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.institutions import institution, write_labelled
 from ecluse.apps.fraud.tables.columns import infer_columns

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.apps.fraud.pages import charts as model_figures
-from ecluse.apps.fraud.performance import TrainedReport, read_trained_report
+from ecluse.apps.fraud.performance.reports import read_trained_report
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.web import charts
 from ecluse.web.i18n import Words
 from tests.web import invented

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from ecluse import models as published
 from ecluse.apps.fraud.metrics import METRICS as FRAUD_METRICS
 from ecluse.apps.fraud.pages import charts as model_figures
-from ecluse.apps.fraud.performance import Curves, PrecisionRecallPoint, read_report, read_trained_report
+from ecluse.apps.fraud.performance.parts import Curves, PrecisionRecallPoint
+from ecluse.apps.fraud.performance.reports import read_report, read_trained_report
 from ecluse.apps.plants.metrics import METRICS as PLANTS_METRICS
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.errors import CannotSign

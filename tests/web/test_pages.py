@@ -32,7 +32,8 @@ from ecluse.apps.fraud.pages.predictions import (
     scored_name,
     to_the_minute,
 )
-from ecluse.apps.fraud.performance import TrainedReport, read_trained_report
+from ecluse.apps.fraud.performance.reports import read_trained_report
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, training
 from ecluse.apps.fraud.sample import write_sample
 from ecluse.apps.fraud.training.request import TrainingRequest, choices

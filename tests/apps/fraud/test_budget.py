@@ -19,13 +19,11 @@ from hypothesis import strategies as st
 
 from ecluse.apps.fraud.api.budget import cuts_of, doubt_of, meaning_of, nearest, tell
 from ecluse.apps.fraud.evaluation.ranking import Cut
-from ecluse.apps.fraud.performance import (
-    Confusion,
-    EnsembleReport,
-    Learned,
-    TrainedReport,
-    read_ensemble_report,
-)
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport
+from ecluse.apps.fraud.performance.learned import Learned
+from ecluse.apps.fraud.performance.parts import Confusion
+from ecluse.apps.fraud.performance.reports import read_ensemble_report
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import labels
 from ecluse.apps.fraud.scoring.results import write_scores
 from ecluse.catalog.tables import ModelVersion, Prediction, User

@@ -11,7 +11,7 @@ import pytest
 from ecluse import models as published
 from ecluse.apps.fraud.pages.ensembles import agreement_of, members_of, warnings_of
 from ecluse.apps.fraud.pages.model import suggested_table
-from ecluse.apps.fraud.performance import read_ensemble_report
+from ecluse.apps.fraud.performance.reports import read_ensemble_report
 from ecluse.apps.fraud.rows import labels
 from ecluse.catalog import references
 from ecluse.catalog.tables import Dataset, ModelVersion, User

@@ -11,7 +11,7 @@ from sklearn import metrics
 from ecluse.apps.fraud import measures
 from ecluse.apps.fraud.evaluation import metrics as evaluation
 from ecluse.apps.fraud.evaluation.metrics import Goal
-from ecluse.apps.fraud.performance import RocPoint
+from ecluse.apps.fraud.performance.parts import RocPoint
 from ecluse.errors import InvalidInput
 from ecluse.intervals import wilson
 

@@ -10,7 +10,8 @@ import pytest
 
 from ecluse.apps.fraud.actions.main import plan_training
 from ecluse.apps.fraud.features.giveaways import find_giveaways
-from ecluse.apps.fraud.performance import GiveawayColumn, TrainingReport
+from ecluse.apps.fraud.performance.parts import GiveawayColumn
+from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.card import model_card

@@ -15,7 +15,7 @@ from ecluse.apps.fraud.metrics import METRICS
 from ecluse.apps.fraud.monitoring.report import MonitoringReport, monitoring_content, read_monitoring
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.monitoring import Judged, _unlearned_table, findings
-from ecluse.apps.fraud.performance import read_report
+from ecluse.apps.fraud.performance.reports import read_report
 from ecluse.apps.fraud.rows import inspections, training
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, Run, User, now

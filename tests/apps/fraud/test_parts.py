@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecluse.apps.fraud.performance import Repeated
+from ecluse.apps.fraud.performance.parts import Repeated
 from ecluse.apps.fraud.profiling.parts import (
     contradictions,
     drifts,

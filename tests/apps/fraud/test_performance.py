@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from ecluse.apps.fraud.metrics import METRICS
-from ecluse.apps.fraud.performance import (
-    EnsembleReport,
-    TrainedReport,
-    TrainingReport,
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport
+from ecluse.apps.fraud.performance.reports import (
     metric_of,
     read_report,
     read_trained_report,
@@ -22,6 +20,7 @@ from ecluse.apps.fraud.performance import (
     threshold_of,
     write_report,
 )
+from ecluse.apps.fraud.performance.trained import TrainedReport, TrainingReport
 from ecluse.apps.fraud.sample import write_sample
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan, train

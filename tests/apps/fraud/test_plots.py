@@ -13,7 +13,7 @@ import pytest
 from ecluse.apps.fraud.evaluation import metrics
 from ecluse.apps.fraud.evaluation.plots import write_plots
 from ecluse.apps.fraud.measures import calibration_curve
-from ecluse.apps.fraud.performance import Baseline, Curves, Importance, ScoreBin
+from ecluse.apps.fraud.performance.parts import Baseline, Curves, Importance, ScoreBin
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -16,7 +16,8 @@ import pytest
 from ecluse.apps.fraud.clock import Effort, Stopwatch
 from ecluse.apps.fraud.evaluation.metrics import Goal
 from ecluse.apps.fraud.features.interactions import helpful
-from ecluse.apps.fraud.performance import DroppedColumn, read_training_report, report_content
+from ecluse.apps.fraud.performance.parts import DroppedColumn
+from ecluse.apps.fraud.performance.reports import read_training_report, report_content
 from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.record import TrainingRecord

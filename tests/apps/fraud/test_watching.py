@@ -37,7 +37,8 @@ from ecluse.apps.fraud.monitoring.outcomes import label_column, outcomes_within,
 from ecluse.apps.fraud.monitoring.periods import Periods
 from ecluse.apps.fraud.monitoring.report import MonitoringReport, monitoring_content, read_monitoring
 from ecluse.apps.fraud.pages.charts import compared_curves, model_charts
-from ecluse.apps.fraud.performance import TrainedReport, read_report, read_trained_report, report_content
+from ecluse.apps.fraud.performance.reports import read_report, read_trained_report, report_content
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.facts import MatchResult
 from ecluse.apps.fraud.references.library import SAMPLE_LABEL

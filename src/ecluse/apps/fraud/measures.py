@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.performance import CalibrationBin
+from ecluse.apps.fraud.performance.parts import CalibrationBin
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]

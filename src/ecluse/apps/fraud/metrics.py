@@ -15,7 +15,7 @@ from ecluse.sentences import N_
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.measures import Floats, Labels
-    from ecluse.apps.fraud.performance import Confusion
+    from ecluse.apps.fraud.performance.parts import Confusion
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ecluse.apps.fraud.goal import Goal
-from ecluse.apps.fraud.performance import read_trained_report
+from ecluse.apps.fraud.performance.reports import read_trained_report
 from ecluse.apps.fraud.rows import datasets, predictions, training
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.layout import LOOK, Layout

@@ -11,7 +11,8 @@ from typing import Any
 from ecluse import models
 from ecluse.apps.fraud.actions.labelling import queue_inspection
 from ecluse.apps.fraud.actions.main import find_dataset
-from ecluse.apps.fraud.performance import AnyReport, TrainedReport, read_trained_report
+from ecluse.apps.fraud.performance.reports import AnyReport, read_trained_report
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.meaning import meaning_in_profile

@@ -9,7 +9,8 @@ from itertools import accumulate
 from typing import Any, Final, Literal
 
 from ecluse.apps.fraud.evaluation.ranking import Cut, Ranking
-from ecluse.apps.fraud.performance import AnyReport, EnsembleReport
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport
+from ecluse.apps.fraud.performance.reports import AnyReport
 from ecluse.apps.fraud.scoring.columns import ANOMALY, PROBABILITY, ScoreNames, names_of
 from ecluse.intervals import expected_among, wilson
 from ecluse.web.i18n import Words

@@ -15,7 +15,7 @@ from ecluse.apps.fraud.api.bodies import prediction_body
 from ecluse.apps.fraud.api.budget import doubt_of, meaning_of_scores
 from ecluse.apps.fraud.api.schemas import BudgetBody, PredictionBody, PredictionDetail, PredictRequest
 from ecluse.apps.fraud.evaluation.ranking import Ranking
-from ecluse.apps.fraud.performance import AnyReport, read_report
+from ecluse.apps.fraud.performance.reports import AnyReport, read_report
 from ecluse.apps.fraud.rows import predictions
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Prediction

@@ -10,7 +10,8 @@ from ecluse import models
 from ecluse.apps.fraud.actions import ensembles as workflows
 from ecluse.apps.fraud.actions.main import find_dataset
 from ecluse.apps.fraud.api.schemas import ApplyRequest, EnsembleBody, MappingRequest, MatchesBody
-from ecluse.apps.fraud.performance import EnsembleReport, read_report, report_content
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport
+from ecluse.apps.fraud.performance.reports import read_report, report_content
 from ecluse.apps.fraud.rows import mappings
 from ecluse.errors import VersionNotFound
 from ecluse.runtime import Runtime

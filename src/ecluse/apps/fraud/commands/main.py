@@ -16,7 +16,8 @@ from ecluse.apps.fraud.commands.references import references
 from ecluse.apps.fraud.commands.tables import add_table, layout_options, say_layout
 from ecluse.apps.fraud.commands.unlabelled import ensemble, match
 from ecluse.apps.fraud.metrics import SUMMARY
-from ecluse.apps.fraud.performance import TrainedReport, read_trained_report, threshold_of
+from ecluse.apps.fraud.performance.reports import read_trained_report, threshold_of
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import predictions
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.apps.fraud.tables.meaning import fraud_means

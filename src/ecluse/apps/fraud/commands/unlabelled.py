@@ -10,7 +10,8 @@ import click
 
 from ecluse.apps.fraud.actions import ensembles as workflows
 from ecluse.apps.fraud.commands.tables import add_table, layout_options, say_layout
-from ecluse.apps.fraud.performance import EnsembleReport, Merits, read_ensemble_report
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport, Merits
+from ecluse.apps.fraud.performance.reports import read_ensemble_report
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.catalog import models

@@ -44,7 +44,9 @@ from ecluse.apps.fraud.evaluation import plots
 from ecluse.apps.fraud.evaluation.drift import SKETCH_FILE, TrainingSketch, sketch_training
 from ecluse.apps.fraud.features.encoders import CUSTOMER_FILE, ENTITY_FILE, SEEN_FILE
 from ecluse.apps.fraud.features.features import STATE_FILE as FEATURES_STATE
-from ecluse.apps.fraud.performance import REPORT_FILE, EnsembleReport, write_report
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport
+from ecluse.apps.fraud.performance.parts import REPORT_FILE
+from ecluse.apps.fraud.performance.reports import write_report
 from ecluse.apps.fraud.references.facts import Match, MatchResult, ReferenceFacts
 from ecluse.apps.fraud.references.library import SAMPLE_FILE
 from ecluse.apps.fraud.references.matching import GATE

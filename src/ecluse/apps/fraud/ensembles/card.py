@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ecluse.apps.fraud.performance import EnsembleReport
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport
 
 
 def card_of(info: Mapping[str, Any], report: EnsembleReport) -> str:

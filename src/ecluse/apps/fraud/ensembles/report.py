@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from ecluse.apps.fraud.ensembles.ensemble import Floats, Judgement
-from ecluse.apps.fraud.performance import (
+from ecluse.apps.fraud.performance.ensemble import (
     Agreement,
     AlertCounts,
     EnsembleMember,

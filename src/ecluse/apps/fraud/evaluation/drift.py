@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.performance import FAR, MOVED, ColumnDrift, Verdict
+from ecluse.apps.fraud.performance.parts import FAR, MOVED, ColumnDrift, Verdict
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _

@@ -15,13 +15,7 @@ from ecluse.apps.fraud.measures import (
     rates_of,
 )
 from ecluse.apps.fraud.metrics import METRICS, ScoredRows
-from ecluse.apps.fraud.performance import (
-    Confusion,
-    Cost,
-    PrecisionRecallPoint,
-    RocPoint,
-    ScoreBin,
-)
+from ecluse.apps.fraud.performance.parts import Confusion, Cost, PrecisionRecallPoint, RocPoint, ScoreBin
 from ecluse.errors import InvalidInput
 from ecluse.intervals import wilson
 from ecluse.sentences import _

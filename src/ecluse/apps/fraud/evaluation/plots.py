@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ecluse.apps.fraud.performance import TrainingReport
+from ecluse.apps.fraud.performance.trained import TrainingReport
 
 FOLDER: Final = "plots"
 WIDTH, HEIGHT = 480, 360

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.measures import Floats, Labels, average_precision
-from ecluse.apps.fraud.performance import Group, Period
+from ecluse.apps.fraud.performance.parts import Group, Period
 from ecluse.intervals import wilson
 
 Flags = NDArray[np.bool_]

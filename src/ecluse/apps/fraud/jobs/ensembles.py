@@ -9,7 +9,7 @@ from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.ensembles import KIND, match_dataset
 from ecluse.apps.fraud.jobs import main as work
 from ecluse.apps.fraud.jobs.tables import open_stored, table_of
-from ecluse.apps.fraud.performance import report_content
+from ecluse.apps.fraud.performance.reports import report_content
 from ecluse.apps.fraud.references import library
 from ecluse.catalog.tables import Dataset
 from ecluse.jobs import JobKind, Task, patiently

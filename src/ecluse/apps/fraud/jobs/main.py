@@ -18,13 +18,8 @@ from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.main import Reasons, plan_training
 from ecluse.apps.fraud.jobs.tables import fetch_table, open_stored, table_of
 from ecluse.apps.fraud.metrics import SUMMARY
-from ecluse.apps.fraud.performance import (
-    AnyReport,
-    TrainedReport,
-    read_report,
-    read_trained_report,
-    report_content,
-)
+from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report, report_content
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.layout import Layout

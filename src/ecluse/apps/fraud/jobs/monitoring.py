@@ -20,7 +20,7 @@ from ecluse.apps.fraud.jobs import main as work
 from ecluse.apps.fraud.jobs.seen import Seen, rows_learned
 from ecluse.apps.fraud.jobs.tables import open_stored, table_of
 from ecluse.apps.fraud.metrics import SUMMARY
-from ecluse.apps.fraud.performance import (
+from ecluse.apps.fraud.performance.reports import (
     AnyReport,
     read_report,
     read_trained_report,

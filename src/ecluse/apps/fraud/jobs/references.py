@@ -19,7 +19,7 @@ from ecluse import models
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.metrics import SUMMARY
-from ecluse.apps.fraud.performance import TrainingReport
+from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.tables.layout import layout_of

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.jobs.tables import open_stored, table_of
-from ecluse.apps.fraud.performance import TrainedReport, read_report, read_trained_report
+from ecluse.apps.fraud.performance.reports import read_report, read_trained_report
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import labels
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, ModelVersion

@@ -7,17 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.apps.fraud.metrics import OF_ORDER
-from ecluse.apps.fraud.performance import (
-    AlertCounts,
-    AnyReport,
-    EnsembleReport,
-    LabelledFigures,
-    Learned,
-    LearningFacts,
-    SampleHistogram,
-    TrainedReport,
-    read_report,
-)
+from ecluse.apps.fraud.performance.ensemble import AlertCounts, EnsembleReport, SampleHistogram
+from ecluse.apps.fraud.performance.learned import LabelledFigures, Learned, LearningFacts
+from ecluse.apps.fraud.performance.reports import AnyReport, read_report
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.scoring.columns import PROBABILITY, names_of_version
 from ecluse.sentences import ngettext
 from ecluse.typed_json import read

@@ -26,7 +26,7 @@ from ecluse.apps.fraud.monitoring.report import (
     MonitoringReport,
     MovedColumn,
 )
-from ecluse.apps.fraud.performance import ColumnDrift
+from ecluse.apps.fraud.performance.parts import ColumnDrift
 from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table

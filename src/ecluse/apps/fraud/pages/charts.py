@@ -8,20 +8,18 @@ from datetime import date
 from typing import Any, Final
 
 from ecluse.apps.fraud.monitoring.report import Alerts, MonitoredPeriod, MonitoringReport
-from ecluse.apps.fraud.performance import (
+from ecluse.apps.fraud.performance.parts import (
     FAR,
     MOVED,
-    AnyReport,
     CalibrationBin,
     Confusion,
     Curves,
     Importance,
     PrecisionRecallPoint,
     RocPoint,
-    TrainedReport,
-    metric_of,
-    threshold_of,
 )
+from ecluse.apps.fraud.performance.reports import AnyReport, metric_of, threshold_of
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.web.charts import (
     AXIS_TEXT,
     Axes,

@@ -13,7 +13,8 @@ from ecluse.apps.fraud.actions import monitoring as watching
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.monitoring import look_progress
 from ecluse.apps.fraud.pages.predictions import to_the_minute
-from ecluse.apps.fraud.performance import Curves, TrainedReport
+from ecluse.apps.fraud.performance.parts import Curves
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
 from ecluse.catalog import models
 from ecluse.catalog.tables import Inspection

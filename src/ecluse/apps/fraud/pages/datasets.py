@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.performance import read_report
+from ecluse.apps.fraud.performance.reports import read_report
 from ecluse.apps.fraud.rows import predictions, training
 from ecluse.apps.fraud.tables.layout import Layout, layout_of
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, meaning_in_profile

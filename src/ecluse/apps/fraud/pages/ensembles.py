@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.references import domain_name
-from ecluse.apps.fraud.performance import EnsembleMember, EnsembleReport, MappedColumn, read_ensemble_report
+from ecluse.apps.fraud.performance.ensemble import EnsembleMember, EnsembleReport, MappedColumn
+from ecluse.apps.fraud.performance.reports import read_ensemble_report
 from ecluse.apps.fraud.risk import medium_share
 from ecluse.apps.fraud.rows import labels
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REFERENCES, names_of_version

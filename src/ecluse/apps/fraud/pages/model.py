@@ -18,14 +18,10 @@ from ecluse.apps.fraud.metrics import METRICS
 from ecluse.apps.fraud.pages import charts
 from ecluse.apps.fraud.pages.datasets import can_score, default_reasons, needed_columns
 from ecluse.apps.fraud.pages.ensembles import ensemble_context
-from ecluse.apps.fraud.performance import (
-    AnyReport,
-    EnsembleReport,
-    Period,
-    TrainedReport,
-    read_report,
-    read_trained_report,
-)
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport
+from ecluse.apps.fraud.performance.parts import Period
+from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
 from ecluse.catalog import Transaction
 from ecluse.catalog.tables import Dataset, ModelVersion

@@ -23,7 +23,8 @@ from ecluse.apps.fraud.pages.model import (
     suggested_table,
     suitable_first,
 )
-from ecluse.apps.fraud.performance import AnyReport, TrainedReport, read_report, read_trained_report
+from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report
+from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections
 from ecluse.catalog import models
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion

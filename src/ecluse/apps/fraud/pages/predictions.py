@@ -25,7 +25,8 @@ from ecluse.apps.fraud.api.predictions import ranking_of, report_of, send_predic
 from ecluse.apps.fraud.evaluation.ranking import Ranking
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.usual import COMMON
-from ecluse.apps.fraud.performance import AnyReport, EnsembleReport
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport
+from ecluse.apps.fraud.performance.reports import AnyReport
 from ecluse.apps.fraud.rows import datasets, labels, predictions
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
 from ecluse.apps.fraud.scoring.reasons import as_written

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.fraud.evaluation.drift import DriftCounter, reference_of
 from ecluse.apps.fraud.measures import Floats, Labels
-from ecluse.apps.fraud.performance import ColumnDrift, LabelSuspects, Repeated
+from ecluse.apps.fraud.performance.parts import ColumnDrift, LabelSuspects, Repeated
 from ecluse.sentences import _, num
 
 Rows = NDArray[np.int64]

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.performance import Importance
+from ecluse.apps.fraud.performance.parts import Importance
 from ecluse.apps.fraud.references.library import SAMPLE_FILE, SAMPLE_LABEL
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table

@@ -12,7 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from ecluse.apps.fraud.performance import AnyReport, TrainedReport
+from ecluse.apps.fraud.performance.reports import AnyReport
+from ecluse.apps.fraud.performance.trained import TrainedReport
 
 REASONS: Final = 3
 

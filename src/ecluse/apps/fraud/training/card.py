@@ -8,7 +8,8 @@ from typing import Any
 
 from ecluse.apps.fraud.goal import Goal
 from ecluse.apps.fraud.metrics import METRICS
-from ecluse.apps.fraud.performance import TrainingEffort, TrainingReport
+from ecluse.apps.fraud.performance.parts import TrainingEffort
+from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.sample import SIMULATED
 from ecluse.apps.fraud.tables.meaning import fraud_means
 

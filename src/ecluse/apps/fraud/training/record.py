@@ -20,7 +20,7 @@ import numpy as np
 
 from ecluse.apps.fraud.clock import Effort
 from ecluse.apps.fraud.families import FAMILIES, OWN_PARAMS, family
-from ecluse.apps.fraud.performance import Refit
+from ecluse.apps.fraud.performance.parts import Refit
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import CannotRepeat
 from ecluse.sentences import _, pack, unpack

@@ -25,7 +25,7 @@ from ecluse.apps.fraud.evaluation.split import Split
 from ecluse.apps.fraud.families import FittedModel
 from ecluse.apps.fraud.features.selection import best_single
 from ecluse.apps.fraud.measures import average_precision, calibration_curve
-from ecluse.apps.fraud.performance import (
+from ecluse.apps.fraud.performance.parts import (
     Baseline,
     BlendMember,
     ColumnDrift,
@@ -42,8 +42,8 @@ from ecluse.apps.fraud.performance import (
     Repeated,
     SplitFacts,
     TrainingEffort,
-    TrainingReport,
 )
+from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.profiling.checks import FEW_POSITIVES
 from ecluse.apps.fraud.profiling.parts import (
     contradictions,

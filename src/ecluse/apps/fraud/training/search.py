@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.clock import Stopwatch
 from ecluse.apps.fraud.families import FitData, FittedModel, Floats, Params, Until, family
 from ecluse.apps.fraud.families.blend import Member
-from ecluse.apps.fraud.performance import TriedModel
+from ecluse.apps.fraud.performance.parts import TriedModel
 from ecluse.apps.fraud.training.blending import CONSIDERED, MOST_MEMBERS, choose_weights, mean_precision
 from ecluse.apps.fraud.training.kept import At, Fit, Kept, SearchEnd
 from ecluse.apps.fraud.training.portfolio import Trial, portfolio

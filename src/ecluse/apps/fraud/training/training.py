@@ -26,14 +26,9 @@ from ecluse.apps.fraud.families.blend import Member, blend
 from ecluse.apps.fraud.features.features import Groups, new_salt
 from ecluse.apps.fraud.features.history import times_of
 from ecluse.apps.fraud.goal import Goal
-from ecluse.apps.fraud.performance import (
-    FORMAT,
-    REPORT_FILE,
-    Refit,
-    TrainingEffort,
-    TrainingReport,
-    write_report,
-)
+from ecluse.apps.fraud.performance.parts import FORMAT, REPORT_FILE, Refit, TrainingEffort
+from ecluse.apps.fraud.performance.reports import write_report
+from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.risk import Thresholds, medium_alerts
 from ecluse.apps.fraud.sample import SIMULATED, is_sample
 from ecluse.apps.fraud.tables.dataset import Table

@@ -1,0 +1,1 @@
+"""The report of a model, `performance.json`, with its types."""
