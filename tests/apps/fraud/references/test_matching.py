@@ -242,7 +242,7 @@ def test_a_column_like_none_of_the_reference_does_not_raise_the_similarity(
     st.lists(NAMES, min_size=2, max_size=6, unique=True), st.lists(NAMES, min_size=2, max_size=6, unique=True)
 )
 def test_a_library_compares_names_as_a_pair_of_names_is_compared(mine: list[str], theirs: list[str]) -> None:
-    from ecluse.apps.fraud.references.matching import _name_similarities
+    from ecluse.apps.fraud.references.likeness import name_similarities as _name_similarities
     from ecluse.apps.fraud.tables.names import is_anonymous, split_words
 
     found = _name_similarities(mine, theirs)
