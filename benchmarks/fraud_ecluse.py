@@ -21,7 +21,8 @@ import numpy as np
 import polars as pl
 
 import ecluse.apps.fraud.families
-from ecluse.apps.fraud.scoring.scoring import load_model, score_frame, score_table
+from ecluse.apps.fraud.scoring.model import load_model
+from ecluse.apps.fraud.scoring.scoring import score_frame, score_table
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan
 from ecluse.apps.fraud.training.training import train as train_model
@@ -65,7 +66,7 @@ def apply(task: dict[str, Any]) -> dict[str, float]:
 
     def probabilities(path: str) -> np.ndarray[Any, Any]:
         with open_table(Path(path)) as table:
-            batches = score_table(model, table, reasons=False)
+            batches = score_table(model, table, reasons_for=None)
             return np.concatenate([batch["fraud_probability"].to_numpy() for batch in batches])
 
     np.save(task["scores"], probabilities(task["test"]))

@@ -26,8 +26,9 @@ import polars as pl
 
 from ecluse.apps.fraud.profiling.profile import profile_table
 from ecluse.apps.fraud.sample import write_sample
+from ecluse.apps.fraud.scoring.model import FraudModel, load_model
 from ecluse.apps.fraud.scoring.results import write_scores
-from ecluse.apps.fraud.scoring.scoring import FraudModel, load_model, score_table
+from ecluse.apps.fraud.scoring.scoring import score_table
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 
@@ -133,7 +134,7 @@ def rate(rows: int, work: Callable[[], None]) -> tuple[float, float]:
 
 def score(model: FraudModel, source: Path, destination: Path, *, reasons: bool) -> None:
     with open_table(source) as table:
-        write_scores(score_table(model, table, reasons=reasons), destination, "csv")
+        write_scores(score_table(model, table, reasons_for="risky" if reasons else None), destination, "csv")
 
 
 def copy(source: Path, destination: Path) -> None:

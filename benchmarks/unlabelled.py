@@ -45,8 +45,8 @@ from ecluse.apps.fraud.references.index import ReferenceIndex
 from ecluse.apps.fraud.references.institutions import Institution, institution, library, simulate
 from ecluse.apps.fraud.references.matching import match_table
 from ecluse.apps.fraud.scorers import load_scorer
+from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.fraud.scoring.scorer import Scorer
-from ecluse.apps.fraud.scoring.scoring import load_model
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.sketches import ColumnSketch

@@ -149,7 +149,7 @@ def test_models_that_may_be_published_as_they_are_are_kept_as_they_are(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of large tables nothing is fitted again after the search."""
-    monkeypatch.setattr("ecluse.apps.fraud.training.training.REFIT_ROWS", 0)
+    monkeypatch.setattr("ecluse.apps.fraud.training.folds.REFIT_ROWS", 0)
     small(1_500).write_csv(workers.folder / "table.csv")
     for fits in (2, 1):
         assert workers.train(after(fits)) is None

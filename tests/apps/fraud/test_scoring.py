@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.sample import generate
+from ecluse.apps.fraud.scoring.model import FraudModel, check_columns, load_model
 from ecluse.apps.fraud.scoring.reasons import as_written, kept_sentences, with_sentences
 from ecluse.apps.fraud.scoring.results import known_labels, write_scores
-from ecluse.apps.fraud.scoring.scoring import FraudModel, check_columns, load_model, score_frame, score_table
+from ecluse.apps.fraud.scoring.scoring import Batching, score_frame, score_table
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.errors import ColumnsMissing, InvalidInput, JobCancelled, ModelUnreadable
@@ -63,7 +64,7 @@ def raw(folder: Path) -> pl.DataFrame:
 
 def scored(model: FraudModel, path: Path, batch_rows: int = 50_000) -> pl.DataFrame:
     with open_table(path) as table:
-        return pl.concat(score_table(model, table, batch_rows=batch_rows, reasons_for="all"))
+        return pl.concat(score_table(model, table, batching=Batching(batch_rows), reasons_for="all"))
 
 
 def test_later_rows_are_ranked_far_above_chance(model: FraudModel, folder: Path) -> None:
@@ -90,9 +91,9 @@ def test_scores_are_the_same_whatever_the_batches_the_threads_and_the_order(
 ) -> None:
     raw(folder).sample(fraction=1, shuffle=True, seed=seed).write_csv(tmp_path / "shuffled.csv")
     with open_table(tmp_path / "shuffled.csv") as table:
-        result = pl.concat(score_table(model, table, batch_rows=batch_rows, threads=threads))
+        result = pl.concat(score_table(model, table, batching=Batching(batch_rows, threads)))
     with open_table(folder / "to_score.csv") as table:
-        expected = pl.concat(score_table(model, table, threads=1))
+        expected = pl.concat(score_table(model, table, batching=Batching(threads=1)))
     assert result.sort("transaction_id").equals(expected.sort("transaction_id"))
 
 
@@ -140,7 +141,7 @@ def test_reasons_name_columns_and_use_no_raw_feature_codes(model: FraudModel, fo
 
 def test_reasons_can_be_left_out(model: FraudModel, folder: Path) -> None:
     with open_table(folder / "to_score.csv") as table:
-        result = pl.concat(score_table(model, table, reasons=False))
+        result = pl.concat(score_table(model, table, reasons_for=None))
     assert result.columns == [*KEPT, "fraud_probability", "risk_level", "is_fraud"]
 
 
@@ -173,9 +174,9 @@ def test_a_mapping_wins_over_a_column_that_has_the_models_name(
 ) -> None:
     raw(folder).with_columns(real=pl.col("amount"), amount=pl.lit("0")).write_csv(tmp_path / "both.csv")
     with open_table(tmp_path / "both.csv") as table:
-        result = pl.concat(score_table(model, table, columns={"amount": "real"}, reasons=False))
+        result = pl.concat(score_table(model, table, columns={"amount": "real"}, reasons_for=None))
     with open_table(folder / "to_score.csv") as table:
-        assert result.equals(pl.concat(score_table(model, table, reasons=False)))
+        assert result.equals(pl.concat(score_table(model, table, reasons_for=None)))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_a_column_of_another_kind_is_refused(model: FraudModel, folder: Path, tm
 def test_progress_counts_rows_and_may_cancel(model: FraudModel, folder: Path) -> None:
     counts: list[int] = []
     with open_table(folder / "to_score.csv") as table:
-        list(score_table(model, table, batch_rows=500, reasons=False, progress=counts.append))
+        list(score_table(model, table, batching=Batching(500), reasons_for=None, progress=counts.append))
     assert counts == [500, 1_000, 1_500]
 
 
@@ -211,7 +212,7 @@ def test_the_summary_counts_what_the_file_holds(
 ) -> None:
     path = tmp_path / f"scores.{format}"
     with open_table(folder / "to_score.csv") as table:
-        batches = score_table(model, table, batch_rows=400)
+        batches = score_table(model, table, batching=Batching(400))
         summary = write_scores(batches, path, format)  # type: ignore[arg-type]
     written = pl.read_csv(path) if format == "csv" else pl.read_parquet(path)
     assert written.height == summary.rows == 1_500 == sum(summary.histogram)
@@ -301,7 +302,7 @@ def test_what_stops_the_scoring_passes_as_it_is_and_leaves_no_file(
 
     path = folder / f"stopped.{form}"
     with open_table(folder / "to_score.csv") as table, pytest.raises(JobCancelled, match="stopped"):
-        write_scores(score_table(model, table, batch_rows=400, progress=stop), path, form)
+        write_scores(score_table(model, table, batching=Batching(400), progress=stop), path, form)
     assert not path.exists()
 
 
@@ -312,7 +313,7 @@ def test_every_number_of_alerts_is_told_with_what_is_known_of_its_rows(
     known = np.full(1_500, -1, dtype=np.int8)
     known[::3] = np.arange(500) % 2
     with open_table(folder / "to_score.csv") as table:
-        batches = score_table(model, table, batch_rows=400)
+        batches = score_table(model, table, batching=Batching(400))
         summary = write_scores(batches, tmp_path / "scores.csv", "csv", known)
     probability = table_of_scores["fraud_probability"].to_numpy()
     assert summary.labelled == 500

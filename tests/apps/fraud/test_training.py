@@ -418,7 +418,7 @@ def test_a_time_column_too_coarse_to_cut_is_warned_of(tmp_path: Path) -> None:
 def test_a_training_that_takes_more_work_than_asked_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ecluse.apps.fraud.training.training.OVERRUN", 0.0)
+    monkeypatch.setattr("ecluse.apps.fraud.training.saving.OVERRUN", 0.0)
     report = run(small(), QUICK, tmp_path)
     assert any(warning.startswith("Training took") for warning in report.warnings)
 
@@ -492,7 +492,7 @@ def test_fits_that_the_budget_cut_short_are_made_again_to_the_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of large tables what was cut is kept as it is, and nothing is fitted again."""
-    monkeypatch.setattr("ecluse.apps.fraud.training.training.REFIT_ROWS", 0)
+    monkeypatch.setattr("ecluse.apps.fraud.training.folds.REFIT_ROWS", 0)
     ticks = iter(range(10**9))  # a clock that moves with each look, so that the end comes amid a fit
     monkeypatch.setattr(Stopwatch, "seconds", lambda watch, exact=False: next(ticks) / 100)
     report = run(small(1_500), replace(QUICK, budget_s=4.0), tmp_path)
@@ -500,7 +500,7 @@ def test_fits_that_the_budget_cut_short_are_made_again_to_the_byte(
     assert report.refit == "many_rows"
     assert not report.refitted
     monkeypatch.undo()
-    monkeypatch.setattr("ecluse.apps.fraud.training.training.REFIT_ROWS", 0)
+    monkeypatch.setattr("ecluse.apps.fraud.training.folds.REFIT_ROWS", 0)
     again(tmp_path, tmp_path / "again")
     assert digests(tmp_path / "again") == digests(tmp_path / "model")
 

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.ensembles import scoring as ensemble_scoring
 from ecluse.apps.fraud.ensembles.ensemble import KIND, MODEL_FILE, Ensemble, load_ensemble
 from ecluse.apps.fraud.labelling.scoring import with_learned
+from ecluse.apps.fraud.scoring import model as models
 from ecluse.apps.fraud.scoring import scoring
 from ecluse.apps.fraud.scoring.columns import PROBABILITY
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores
+from ecluse.apps.fraud.scoring.model import ColumnCheck, FraudModel
 from ecluse.apps.fraud.scoring.scorer import Scorer
-from ecluse.apps.fraud.scoring.scoring import ColumnCheck, FraudModel, ReasonsFor
+from ecluse.apps.fraud.scoring.scoring import ReasonsFor
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _
@@ -37,7 +39,7 @@ class ModelScorer:
         return self.model.required_columns
 
     def check(self, columns: Sequence[str]) -> ColumnCheck:
-        return scoring.check_columns(self.model, columns)
+        return models.check_columns(self.model, columns)
 
     def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
         return scoring.score_frame(self.model, raw, reasons_for=reasons_for)
@@ -63,8 +65,7 @@ class ModelScorer:
         return scoring.score_table(
             self.model,
             table,
-            reasons=reasons_for is not None,
-            reasons_for=reasons_for or "risky",
+            reasons_for=reasons_for,
             columns=columns,
             progress=progress,
             kept=kept,
@@ -101,7 +102,7 @@ class EnsembleScorer:
         if len(members) < 2:
             return None
         return (
-            np.column_stack([one.margins(raw) for one in members])
+            np.column_stack([member.margins(raw) for member in members])
             if raw.height
             else np.zeros((0, len(members)))
         )
@@ -141,7 +142,7 @@ def base_scorer(directory: Path) -> Scorer:
     """What a version's files score with, but for what was learned from labels."""
     if kind_of(directory) == KIND:
         return EnsembleScorer(load_ensemble(directory))
-    return ModelScorer(scoring.load_model(directory))
+    return ModelScorer(models.load_model(directory))
 
 
 def kind_of(directory: Path) -> str:

@@ -24,9 +24,9 @@ from ecluse.apps.fraud.references.facts import Match, MatchResult, Pair
 from ecluse.apps.fraud.references.matching import match_table
 from ecluse.apps.fraud.scorers import EnsembleScorer, ModelScorer, load_scorer
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
+from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.fraud.scoring.results import write_scores
 from ecluse.apps.fraud.scoring.scorer import Scorer
-from ecluse.apps.fraud.scoring.scoring import load_model
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan
 from ecluse.errors import ColumnsMissing, InvalidInput, JobCancelled, ModelUnreadable

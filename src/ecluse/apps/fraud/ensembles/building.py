@@ -51,7 +51,7 @@ from ecluse.apps.fraud.references.facts import Match, MatchResult, ReferenceFact
 from ecluse.apps.fraud.references.library import SAMPLE_FILE
 from ecluse.apps.fraud.references.matching import GATE
 from ecluse.apps.fraud.risk import medium_share
-from ecluse.apps.fraud.scoring.scoring import FraudModel
+from ecluse.apps.fraud.scoring.model import FraudModel
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import InvalidInput

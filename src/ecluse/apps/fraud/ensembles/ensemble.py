@@ -22,7 +22,7 @@ from ecluse.apps.fraud.ensembles import transfer as transferring
 from ecluse.apps.fraud.ensembles.anomaly import AnomalyModel, Ranks
 from ecluse.apps.fraud.ensembles.transfer import Transfer
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REFERENCES, ScoreNames
-from ecluse.apps.fraud.scoring.scoring import FraudModel, load_model
+from ecluse.apps.fraud.scoring.model import FraudModel, load_model
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _

@@ -15,8 +15,9 @@ from ecluse.apps.fraud.ensembles.ensemble import Ensemble, Floats, Judgement
 from ecluse.apps.fraud.risk import medium_share, risk_levels
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, REFERENCES, ScoreNames, kept_names
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
+from ecluse.apps.fraud.scoring.model import ColumnCheck, missing_message, near_columns
 from ecluse.apps.fraud.scoring.reasons import as_written, reason_columns
-from ecluse.apps.fraud.scoring.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
+from ecluse.apps.fraud.scoring.scoring import ReasonsFor
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing

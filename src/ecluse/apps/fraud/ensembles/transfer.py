@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.features.encoders import floats
-from ecluse.apps.fraud.scoring.scoring import FraudModel, load_model
+from ecluse.apps.fraud.scoring.model import FraudModel, load_model
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.apps.fraud.tables.meaning import NO, YES
 from ecluse.apps.fraud.tables.names import name_similarity, normalised

@@ -230,7 +230,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
     from ecluse.apps.fraud.actions.uploads import read_upload
     from ecluse.apps.fraud.features.features import FeatureEngineer
     from ecluse.apps.fraud.references.describing import describe, write_sample
-    from ecluse.apps.fraud.scoring.scoring import load_model
+    from ecluse.apps.fraud.scoring.model import load_model
     from ecluse.apps.fraud.tables.dataset import open_table
     from ecluse.apps.fraud.training.training import TrainingPlan, train
 

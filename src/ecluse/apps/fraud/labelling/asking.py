@@ -33,9 +33,9 @@ from ecluse.apps.fraud.labelling.questions import QUESTIONS, QuestionSet, choose
 from ecluse.apps.fraud.labelling.scoring import margins_of, probabilities
 from ecluse.apps.fraud.risk import medium_alerts
 from ecluse.apps.fraud.scoring.columns import REASONS
+from ecluse.apps.fraud.scoring.model import missing_message
 from ecluse.apps.fraud.scoring.reasons import kept_sentences
 from ecluse.apps.fraud.scoring.scorer import Scorer
-from ecluse.apps.fraud.scoring.scoring import missing_message
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing

@@ -16,7 +16,8 @@ from ecluse.apps.fraud.labelling.learning import Learned
 from ecluse.apps.fraud.risk import risk_levels
 from ecluse.apps.fraud.scoring.columns import ANOMALY, PROBABILITY, ScoreNames, names_of
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores
-from ecluse.apps.fraud.scoring.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
+from ecluse.apps.fraud.scoring.model import ColumnCheck, missing_message, near_columns
+from ecluse.apps.fraud.scoring.scoring import ReasonsFor
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable

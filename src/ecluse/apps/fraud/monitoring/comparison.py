@@ -14,8 +14,8 @@ from ecluse.apps.fraud.evaluation.metrics import confusion, half_rows, precision
 from ecluse.apps.fraud.measures import average_precision, roc_auc
 from ecluse.apps.fraud.monitoring.outcomes import Outcomes
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
+from ecluse.apps.fraud.scoring.model import missing_message
 from ecluse.apps.fraud.scoring.scorer import Scorer
-from ecluse.apps.fraud.scoring.scoring import missing_message
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.errors import ColumnsMissing

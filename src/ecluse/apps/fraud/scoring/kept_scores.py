@@ -22,6 +22,7 @@ CODE: Final = (
     "tables",
     "evaluation",
     "features",
+    "performance",
     "training",
     "families",
     "scoring",

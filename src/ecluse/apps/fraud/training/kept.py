@@ -63,7 +63,9 @@ def identity(table: str, plan: TrainingPlan, repeat: TrainingRecord | None) -> s
     """SHA-256 of all that decides what a training does, chance and the clock left out."""
     deciding = [
         LAYOUT,
-        code_digest("", "tables", "evaluation", "features", "profiling", "training", "families"),
+        code_digest(
+            "", "tables", "evaluation", "features", "profiling", "performance", "training", "families"
+        ),
         platform.machine(),
         table,
         plan.to_dict(),
