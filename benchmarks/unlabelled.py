@@ -32,7 +32,7 @@ import polars as pl
 
 from ecluse.apps.fraud.ensembles.anomaly import fit_anomaly
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
-from ecluse.apps.fraud.labelling.asking import ask_about, learn_about
+from ecluse.apps.fraud.labelling.asking import LabelledTable, ask_about, learn_about
 from ecluse.apps.fraud.labelling.questions import QuestionSet
 from ecluse.apps.fraud.labelling.scoring import save_learned
 from ecluse.apps.fraud.measures import average_precision, roc_auc
@@ -46,7 +46,7 @@ from ecluse.apps.fraud.references.institutions import Institution, institution, 
 from ecluse.apps.fraud.references.matching import match_table
 from ecluse.apps.fraud.scorers import load_scorer
 from ecluse.apps.fraud.scoring.model import load_model
-from ecluse.apps.fraud.scoring.scorer import Scorer
+from ecluse.apps.fraud.scoring.scorer import AlertingScorer, Scorer
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.sketches import ColumnSketch
@@ -425,14 +425,16 @@ def after_labels(
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """An ensemble before and after some rows are answered; figures of the rows that nobody was asked about."""
     scorer, threshold = load_scorer(folder), json.loads((folder / "model.json").read_text())["threshold"]
-    asked = ask_about(table, scorer, threshold=threshold, count=count)  # type: ignore[arg-type]
+    asked = ask_about(table, AlertingScorer(scorer, threshold), count=count)  # type: ignore[arg-type]
     questions = QuestionSet.from_dict(asked)
     answers = {question.row: int(truth[question.row - 1]) for question in questions.questions}
     frauds = sum(answers.values())
     unasked = held[~np.isin(held + 1, list(answers))]
     before = probabilities(scorer, table)[unasked]
     if min(frauds, len(answers) - frauds) >= 3:
-        made = learn_about(table, scorer, answers, threshold=threshold, asked=questions, fraud_rate=0.01)  # type: ignore[arg-type]
+        made = learn_about(
+            LabelledTable(table, answers, questions), AlertingScorer(scorer, threshold), fraud_rate=0.01
+        )  # type: ignore[arg-type]
         taught = folder.parent / "taught"
         shutil.copytree(folder, taught)
         save_learned(taught, made.learned, made.threshold, made.medium_threshold)

@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.commands.monitoring import _figure_text
 from ecluse.apps.fraud.labelling.answers import read_labels
 from ecluse.apps.fraud.labelling.figures import figures_elsewhere, figures_of, figures_of_all
-from ecluse.apps.fraud.labelling.learning import Learned, learn_from_labels, recalibrate
-from ecluse.apps.fraud.labelling.questions import QuestionSet, choose_questions
+from ecluse.apps.fraud.labelling.learning import (
+    LabelledRows,
+    Learned,
+    SampledRows,
+    learn_from_labels,
+    recalibrate,
+)
+from ecluse.apps.fraud.labelling.questions import OtherScores, QuestionSet, choose_questions
 from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.apps.fraud.tables.dataset import open_table
@@ -81,7 +87,7 @@ def test_questions_are_distinct_rows_as_many_as_asked_and_stand_for_the_whole_ta
     rng = np.random.default_rng(seed)
     scores = np.round(rng.random(rows), 1 if ties else 12)
     asked = choose_questions(
-        scores, threshold=0.8, anomaly=rng.random(rows), count=count, seed=seed,
+        scores, threshold=0.8, others=OtherScores(anomaly=rng.random(rows)), count=count, seed=seed,
         look_up=lambda at: pl.DataFrame({"a": scores[at], "b": ["x"] * len(at)}),
     )  # fmt: skip
     chosen = [question.row for question in asked.questions]
@@ -110,7 +116,7 @@ def test_the_first_questions_already_are_of_every_kind() -> None:
     asked = choose_questions(
         scores,
         threshold=0.3,
-        anomaly=rng.random(2_000),
+        others=OtherScores(anomaly=rng.random(2_000)),
         look_up=lambda at: pl.DataFrame({"a": scores[at]}),
     )
     assert {q.why for q in asked.questions[:5]} == {
@@ -272,7 +278,9 @@ def test_thirty_labels_rank_the_other_rows_better() -> None:
     scores = 1 / (1 + np.exp(-margins))
     asked = choose_questions(scores, threshold=cut(scores, 0.05), count=30, look_up=lambda at: frame[at])
     rows = np.array([question.row - 1 for question in asked.questions])
-    learned = learn_from_labels(labels[rows], margins[rows], frame[rows], SPECS, sample=frame)
+    learned = learn_from_labels(
+        LabelledRows(labels[rows], margins[rows], frame[rows]), SPECS, SampledRows(frame)
+    )
     rest = np.setdiff1d(np.arange(len(labels)), rows)
     before = average_precision(labels[rest], margins[rest])
     after = average_precision(labels[rest], learned.margins(margins, frame)[rest])
@@ -301,8 +309,8 @@ def test_labels_weigh_members_anew_and_harm_none_that_are_weighed_right(worth: f
         rows = np.array([question.row - 1 for question in asked.questions])
         frame = pl.DataFrame({"noise": np.random.default_rng(seed).normal(size=3_000)})
         learned = learn_from_labels(
-            labels[rows], margins[rows], frame[rows], [ColumnSpec("noise", "number")], sample=frame,
-            opinions=opinions[rows], everyone=opinions, seed=seed,
+            LabelledRows(labels[rows], margins[rows], frame[rows], opinions=opinions[rows]),
+            [ColumnSpec("noise", "number")], SampledRows(frame, opinions), seed=seed,
         )  # fmt: skip
         rest = np.setdiff1d(np.arange(3_000), rows)
         after = learned.margins(margins, frame, opinions=opinions)
@@ -338,7 +346,7 @@ def test_labels_that_teach_nothing_leave_the_order_as_it_was() -> None:
         rows = rng.choice(len(frame), 40, replace=False)
         drawn = rng.permutation(np.repeat([0, 1], 20)).astype(np.int8)
         margins = 2.0 * drawn + rng.normal(size=40)
-        learned = learn_from_labels(drawn, margins, frame[rows], SPECS, sample=frame)
+        learned = learn_from_labels(LabelledRows(drawn, margins, frame[rows]), SPECS, SampledRows(frame))
         kept += not learned.reorders
     assert kept >= 9
 
@@ -348,7 +356,10 @@ def test_what_was_learned_comes_back_from_json_and_scores_each_row_alone() -> No
     anomaly = np.abs(margins)
     rows = np.r_[np.flatnonzero(labels == 1)[:20], np.flatnonzero(labels == 0)[:20]]
     learned = learn_from_labels(
-        labels[rows], margins[rows], frame[rows], SPECS, sample=frame, anomaly=anomaly[rows], fraud_rate=0.1
+        LabelledRows(labels[rows], margins[rows], frame[rows], anomaly[rows]),
+        SPECS,
+        SampledRows(frame),
+        fraud_rate=0.1,
     )
     again = Learned.from_dict(json.loads(json.dumps(learned.to_dict())))
     assert again == learned
@@ -386,7 +397,11 @@ def test_probabilities_come_near_the_true_rate() -> None:
 def test_too_few_of_a_kind_are_refused() -> None:
     _, margins, frame = table(1)
     with pytest.raises(InvalidInput, match="at least 3 of each kind"):
-        learn_from_labels(np.array([1, 0, 0, 0], dtype=np.int8), margins[:4], frame[:4], SPECS, sample=frame)
+        learn_from_labels(
+            LabelledRows(np.array([1, 0, 0, 0], dtype=np.int8), margins[:4], frame[:4]),
+            SPECS,
+            SampledRows(frame),
+        )
 
 
 @pytest.mark.parametrize("count", [17, 40, 100])

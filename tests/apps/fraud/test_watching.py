@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, build_ensemble
 from ecluse.apps.fraud.evaluation.drift import TrainingSketch
 from ecluse.apps.fraud.jobs.monitoring import save_scores
-from ecluse.apps.fraud.labelling.asking import Made, _shown, ask_about, learn_about, rows_at, score_all
+from ecluse.apps.fraud.labelling.asking import (
+    LabelledTable,
+    Made,
+    _shown,
+    ask_about,
+    learn_about,
+    rows_at,
+    score_all,
+)
 from ecluse.apps.fraud.labelling.learned_report import learned_report
 from ecluse.apps.fraud.labelling.learning import Column, Learned
 from ecluse.apps.fraud.labelling.questions import QuestionSet
@@ -46,6 +54,7 @@ from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.scorers import base_scorer, load_scorer
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
 from ecluse.apps.fraud.scoring.results import known_labels
+from ecluse.apps.fraud.scoring.scorer import AlertingScorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns
 from ecluse.apps.fraud.tables.dataset import Table, open_table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
@@ -332,14 +341,14 @@ def test_what_labels_teach_any_kind_of_version_is_applied_alike_however_rows_com
     threshold = json.loads((folder / kind / "performance.json").read_text())["threshold"]
     base = base_scorer(folder / kind)
     with open_table(folder / "later.csv") as table:
-        asked = ask_about(table, base, threshold=threshold, left_out=("is_fraud",), count=60)
+        asked = ask_about(table, AlertingScorer(base, threshold), left_out=("is_fraud",), count=60)
         assert all("is_fraud" not in values for values in asked["shown"])
         assert _shown(float("nan")) is _shown(float("inf")) is None
         questions = QuestionSet.from_dict(asked)
         answers = {question.row: int(labels[question.row - 1]) for question in questions.questions}
         made = learn_about(
-            table, base, answers, threshold=threshold, asked=questions, fraud_rate=0.05,
-            left_out=("is_fraud",),
+            LabelledTable(table, answers, questions, left_out=("is_fraud",)), AlertingScorer(base, threshold),
+            fraud_rate=0.05,
         )  # fmt: skip
     shutil.copytree(folder / kind, tmp_path / "learned")
     save_learned(tmp_path / "learned", made.learned, made.threshold, made.medium_threshold)
@@ -485,8 +494,8 @@ def test_a_version_that_learned_is_taught_again_from_where_it_started(folder: Pa
         high = float(np.sort(scores)[::-1][49])
         save_learned(tmp_path / "model", learned, high, high)
         made = learn_about(
-            table, base, answers, threshold=high, asked=None, fraud_rate=0.05, left_out=("is_fraud",),
-            before=load_scorer(tmp_path / "model"),
+            LabelledTable(table, answers, left_out=("is_fraud",)),
+            AlertingScorer(load_scorer(tmp_path / "model"), high), base, fraud_rate=0.05,
         )  # fmt: skip
     assert made.result["alerts"] == int(np.sum(scores >= high))
     assert made.result["mean_before"] == pytest.approx(scores.mean(), abs=1e-6)

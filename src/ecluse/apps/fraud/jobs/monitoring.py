@@ -74,6 +74,7 @@ def run_retraining(runtime: Runtime, task: Task, run_id: str, inspection_id: str
 def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
     from ecluse.apps.fraud.labelling.asking import ask_about
     from ecluse.apps.fraud.scorers import load_scorer
+    from ecluse.apps.fraud.scoring.scorer import AlertingScorer
 
     inspection, dataset = _inspection(runtime, task, inspection_id)
     with runtime.catalog.read() as transaction:
@@ -85,8 +86,7 @@ def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
         with open_stored(runtime, dataset, folder, task) as table:
             result = ask_about(
                 table,
-                scorer,
-                threshold=threshold_of(read_report(version.report)),
+                AlertingScorer(scorer, threshold_of(read_report(version.report))),
                 known=tuple(known),
                 left_out=_targets(dataset, version),
                 progress=_scoring(task, dataset, 0.9),
@@ -98,16 +98,17 @@ def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
 def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
     """Learn and publish; the version published by an attempt that died is found again by its nonce."""
     from ecluse.apps.fraud.evaluation.plots import FOLDER as PLOTS
-    from ecluse.apps.fraud.labelling.asking import learn_about
+    from ecluse.apps.fraud.labelling.asking import LabelledTable, learn_about
     from ecluse.apps.fraud.labelling.learned_report import learned_report
     from ecluse.apps.fraud.labelling.questions import QuestionSet
     from ecluse.apps.fraud.labelling.scoring import LEARNED_FILE, save_learned
     from ecluse.apps.fraud.scorers import base_scorer, load_scorer
+    from ecluse.apps.fraud.scoring.scorer import AlertingScorer
     from ecluse.apps.fraud.training.card import add_learned
 
     inspection, dataset = _inspection(runtime, task, inspection_id)
     with runtime.catalog.read() as transaction:
-        known = labels.labels_of(transaction, task.user_id, dataset.id)
+        labels_by_row = labels.labels_of(transaction, task.user_id, dataset.id)
     asked = _questions_of(runtime, inspection, dataset)
     version = _version(runtime, inspection, inspection.version)
     with runtime.scratch() as folder:
@@ -115,16 +116,18 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
         files = _files(runtime, version, folder / "model")
         request = inspection.request
         with open_stored(runtime, dataset, folder, task) as table:
-            made = learn_about(
+            labelled = LabelledTable(
                 table,
-                base_scorer(files),
-                known,
-                threshold=threshold_of(read_report(version.report)),
+                labels_by_row,
                 asked=QuestionSet.from_dict(asked.result or {}) if asked else None,
                 asked_elsewhere=asked is not None and not _is_of(asked, inspection),
-                before=load_scorer(files) if (files / LEARNED_FILE).exists() else None,
-                fraud_rate=request["fraud_rate"],
                 left_out=_targets(dataset, version),
+            )
+            made = learn_about(
+                labelled,
+                AlertingScorer(load_scorer(files), threshold_of(read_report(version.report))),
+                base_scorer(files) if (files / LEARNED_FILE).exists() else None,
+                fraud_rate=request["fraud_rate"],
                 seed=request["seed"],
                 progress=_scoring(task, dataset, 0.45),
                 tell=lambda fraction, message: task.report("learn", fraction, message),

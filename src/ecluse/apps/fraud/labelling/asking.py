@@ -24,18 +24,20 @@ from ecluse.apps.fraud.labelling.learning import (
     LEAST_DRAWN,
     LEAST_LABELS,
     RATE_DEVIATION,
+    LabelledRows,
     Learned,
+    SampledRows,
     check_kinds,
     learn_from_labels,
     recalibrate,
 )
-from ecluse.apps.fraud.labelling.questions import QUESTIONS, QuestionSet, choose_questions
+from ecluse.apps.fraud.labelling.questions import QUESTIONS, OtherScores, QuestionSet, choose_questions
 from ecluse.apps.fraud.labelling.scoring import margins_of, probabilities
 from ecluse.apps.fraud.risk import medium_alerts
 from ecluse.apps.fraud.scoring.columns import REASONS
 from ecluse.apps.fraud.scoring.model import missing_message
 from ecluse.apps.fraud.scoring.reasons import kept_sentences
-from ecluse.apps.fraud.scoring.scorer import Scorer
+from ecluse.apps.fraud.scoring.scorer import AlertingScorer, Scorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing
@@ -64,6 +66,11 @@ class Scores:
     anomaly: Floats | None
     disagreement: Floats | None
     calibrated: Floats | None = None
+
+    @property
+    def likely(self) -> Floats:
+        """(rows,) the probability of fraud: calibrated, where the model can say it so."""
+        return self.stated if self.calibrated is None else self.calibrated
 
 
 @dataclass(frozen=True)
@@ -101,30 +108,31 @@ def score_all(table: Table, scorer: Scorer, progress: Callable[[int], None] | No
         done += batch.height
         if progress is not None:
             progress(done)
-    whole = {name: np.concatenate(found) for name, found in parts.items() if found}
+    whole = {name: np.concatenate(batches) for name, batches in parts.items() if batches}
     rows = len(whole["score"])
     others = (whole.get(name) for name in names)
-    anomaly, variance, calibrated = (one if one is not None and len(one) == rows else None for one in others)
+    anomaly, variance, calibrated = (
+        values if values is not None and len(values) == rows else None for values in others
+    )
     return Scores(whole["score"], whole["stated"], anomaly, variance, calibrated)
 
 
 def ask_about(
     table: Table,
-    scorer: Scorer,
+    version: AlertingScorer,
     *,
-    threshold: float,
     known: Collection[int] = (),
     left_out: Collection[str] = (),
     count: int = QUESTIONS,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """The questions as `QuestionSet.to_dict`, with the values of each row to ask about under `shown`.
+    """Choose questions, as `QuestionSet.to_dict` with the values of each row to ask about under `shown`.
 
     `reasons` holds for each the (text, effect) pairs of what moves its score most. Columns `left_out` say the
     outcome and are neither shown nor looked at.
     """
-    scores = score_all(table, scorer, progress)
+    scores = score_all(table, version.scorer, progress)
     specs = _learnable(table, left_out)
 
     def look_up(positions: Positions) -> pl.DataFrame:
@@ -132,10 +140,8 @@ def ask_about(
 
     asked = choose_questions(
         scores.score,
-        threshold=threshold,
-        likely=scores.stated,
-        anomaly=scores.anomaly,
-        disagreement=scores.disagreement,
+        threshold=version.threshold,
+        others=OtherScores(scores.stated, scores.anomaly, scores.disagreement),
         look_up=look_up if specs else None,
         known=list(known),
         count=count,
@@ -144,131 +150,170 @@ def ask_about(
     rows = rows_at(table, np.array([question.row - 1 for question in asked.questions], dtype=np.int64))
     columns = [name for name in table.columns if name not in left_out][:SHOWN_COLUMNS]
     shown = [{name: _shown(value) for name, value in row.items()} for row in rows.select(columns).to_dicts()]
-    return asked.to_dict() | {"shown": shown, "reasons": _reasons(scorer, rows)}
+    return asked.to_dict() | {"shown": shown, "reasons": _reasons(version.scorer, rows)}
+
+
+@dataclass(frozen=True)
+class LabelledTable:
+    """A table with the labels {row from 1: 1 fraud, 0 legitimate}, and how the labelled rows were chosen.
+
+    `asked` are the questions that were answered, None where there were none; `asked_elsewhere`: those of another
+    version. Columns `left_out` say the outcome: nothing is learned from them.
+    """
+
+    table: Table
+    labels: Mapping[int, int]
+    asked: QuestionSet | None = None
+    asked_elsewhere: bool = False
+    left_out: Collection[str] = ()
+
+    @property
+    def rows(self) -> Positions:
+        """(labels,) the labelled rows, from 1."""
+        return np.array(sorted(self.labels), dtype=np.int64)
+
+    @property
+    def truth(self) -> NDArray[np.int8]:
+        """(labels,) their labels."""
+        return np.array([self.labels[row] for row in self.rows.tolist()], dtype=np.int8)
+
+    @property
+    def teaches_scale(self) -> bool:
+        """Whether enough rows of chance were answered, or enough rows at all, to change the probabilities."""
+        if self.asked is None or len(self.labels) >= LEAST_LABELS:
+            return True
+        drawn = sum(
+            question.stratum is not None and question.row in self.labels for question in self.asked.questions
+        )
+        return drawn >= LEAST_DRAWN
+
+    def rates(self, seed: int) -> tuple[float, float]:
+        """Return the fraud rates that the answers allow; any where nobody knows how the rows were chosen."""
+        rate = None if self.asked is None else figures_of(self.asked, self.labels, seed=seed).fraud_rate
+        return (0.0, 1.0) if rate is None else (rate.low, rate.high)
+
+    def weights(self) -> Floats | None:
+        """(labels,) how many rows each label stands for; labels that were not asked for stand for themselves."""
+        if self.asked is None:
+            return None
+        answered = answers_to(self.asked, self.labels)
+        counts = np.bincount(answered.groups, minlength=len(answered.population))
+        each = answered.population / np.maximum(counts, 1)
+        weight = dict(zip(answered.rows.tolist(), each[answered.groups].tolist(), strict=True))
+        return np.array([weight.get(row, 1.0) for row in self.rows.tolist()])
+
+    def figures(self, scores: Floats, threshold: float, seed: int) -> LabelFigures:
+        """Measure what the labels tell of a version by its scores of all rows."""
+        if self.asked is None:
+            return figures_of_all(scores[self.rows - 1], self.truth, threshold, seed=seed)
+        if self.asked_elsewhere:
+            return figures_elsewhere(self.asked, self.labels, scores, threshold, seed=seed)
+        return figures_of(self.asked, self.labels, seed=seed)
 
 
 def learn_about(
-    table: Table,
-    base: Scorer,
-    labels: Mapping[int, int],
+    labelled: LabelledTable,
+    version: AlertingScorer,
+    base: Scorer | None = None,
     *,
-    threshold: float,
-    asked: QuestionSet | None,
-    fraud_rate: float | None,
-    before: Scorer | None = None,
-    asked_elsewhere: bool = False,
-    left_out: Collection[str] = (),
+    fraud_rate: float | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     tell: Callable[[float, str], None] = lambda fraction, message: None,
 ) -> Made:
-    """Learn from the labels of a table; the new version alerts on as many of its rows as the old did at `threshold`.
+    """Learn from the labels of a table; the new version alerts on as many of its rows as `version` did.
 
-    `before` is the old version's scorer where it learned from labels itself: what it learned is replaced, and
-    `base` is what both go back to. The figures told are the old version's. `asked` are its questions;
-    `asked_elsewhere`: those of another version, by which the rows were chosen.
+    `base` is the scorer of before any learning, where `version` learned from labels itself: what it learned is
+    replaced. The figures are those of `version`. `fraud_rate` is what is held to be true beforehand.
 
     Raises InvalidInput with too few labels.
     """
-    scores = score_all(table, base, progress)
-    old = scores.score if before is None else score_all(table, before).score
+    first = version.scorer if base is None else base
+    scores = score_all(labelled.table, first, progress)
+    old = scores.score if base is None else score_all(labelled.table, version.scorer).score
     tell(0.5, _("Learning from the labels"))
-    rows = np.array(sorted(labels), dtype=np.int64)
-    truth = np.array([labels[row] for row in rows.tolist()], dtype=np.int8)
-    at = rows - 1
-    specs = _learnable(table, left_out)
-    margins = margins_of(scores.stated)
-    weights = _weights(asked, labels, rows)
-    likely = scores.stated if scores.calibrated is None else scores.calibrated
-    if _teaches_scale(asked, labels):
-        sample = table.sample(SAMPLE_ROWS)
-        learned = learn_from_labels(
-            truth,
-            margins[at],
-            parse_columns(rows_at(table, at), specs),
-            specs,
-            sample=parse_columns(sample, specs),
-            anomaly=None if scores.anomaly is None else scores.anomaly[at],
-            opinions=base.opinions_of(rows_at(table, at)),
-            everyone=base.opinions_of(sample),
-            weights=weights,
-            fraud_rate=fraud_rate,
-            seed=seed,
-        )
-        tell(0.6, _("Scoring the table with what was learned"))
-        ordered = _margins(table, base, learned, scores, tell) if learned.reorders else margins
-        suggested = fraud_rate is not None or scores.calibrated is not None
-        slope, intercept = recalibrate(
-            truth,
-            ordered[at],
-            np.ones(len(truth)) if weights is None else weights,
-            float(likely.mean()) if fraud_rate is None else fraud_rate,
-            everyone=ordered,
-            within=_rate_within(asked, labels, seed),
-            deviation=KNOWN_DEVIATION if suggested else RATE_DEVIATION,
-        )
-        if learned.reorders:
-            learned = learned.rescaled(slope, intercept)
-        else:
-            learned = replace(learned, slope=slope, intercept=intercept)
-        again = probabilities(slope * ordered + intercept)
+    if labelled.teaches_scale:
+        learned, again = _learn(labelled, first, scores, fraud_rate=fraud_rate, seed=seed, tell=tell)
         expected = float(again.mean())
     else:
+        truth = labelled.truth
         check_kinds(truth)
         learned = Learned(1.0, 0.0, report={"labels": len(truth), "frauds": int(truth.sum()), "way": "kept"})
-        again, expected = scores.score, float(likely.mean())
-    alerts = int(np.sum(old >= threshold))
+        again, expected = scores.score, float(scores.likely.mean())
+    alerts = int(np.sum(old >= version.threshold))
     high = alert_cut(again, alerts) if alerts else 1.0
     medium = min(alert_cut(again, medium_alerts(max(alerts, 1))), high)
-    figures: LabelFigures
-    if asked is None:
-        figures = figures_of_all(old[at], truth, threshold, seed=seed)
-    elif asked_elsewhere:
-        figures = figures_elsewhere(asked, labels, old, threshold, seed=seed)
-    else:
-        figures = figures_of(asked, labels, seed=seed)
     result = {
         "way": learned.report["way"],
-        "labels": len(truth),
-        "frauds": int(truth.sum()),
+        "labels": len(labelled.labels),
+        "frauds": int(labelled.truth.sum()),
         "report": learned.report,
-        "figures": figures.to_dict(),
+        "figures": labelled.figures(old, version.threshold, seed).to_dict(),
         "alerts": int(np.sum(again >= high)),
         "rows": len(again),
-        "mean_before": float(likely.mean() if before is None else old.mean()),
+        "mean_before": float(scores.likely.mean() if base is None else old.mean()),
         "mean_after": expected,
     }
     return Made(learned, float(high), float(medium), result, again)
 
 
+def _learn(
+    labelled: LabelledTable,
+    base: Scorer,
+    scores: Scores,
+    *,
+    fraud_rate: float | None,
+    seed: int,
+    tell: Callable[[float, str], None],
+) -> tuple[Learned, Floats]:
+    """Learn scale and order; return them with the probability of each row of the table by them."""
+    table, truth, at = labelled.table, labelled.truth, labelled.rows - 1
+    specs = _learnable(table, labelled.left_out)
+    margins = margins_of(scores.stated)
+    raw, sample = rows_at(table, at), table.sample(SAMPLE_ROWS)
+    rows = LabelledRows(
+        truth,
+        margins[at],
+        parse_columns(raw, specs),
+        anomaly=None if scores.anomaly is None else scores.anomaly[at],
+        opinions=base.opinions_of(raw),
+        weights=labelled.weights(),
+    )
+    usual = SampledRows(parse_columns(sample, specs), base.opinions_of(sample))
+    learned = learn_from_labels(rows, specs, usual, fraud_rate=fraud_rate, seed=seed)
+    tell(0.6, _("Scoring the table with what was learned"))
+    ordered = _margins(table, base, learned, scores, tell) if learned.reorders else margins
+    is_suggested = fraud_rate is not None or scores.calibrated is not None
+    slope, intercept = recalibrate(
+        truth,
+        ordered[at],
+        rows.represented(),
+        float(scores.likely.mean()) if fraud_rate is None else fraud_rate,
+        everyone=ordered,
+        within=labelled.rates(seed),
+        deviation=KNOWN_DEVIATION if is_suggested else RATE_DEVIATION,
+    )
+    if learned.reorders:
+        learned = learned.rescaled(slope, intercept)
+    else:
+        learned = replace(learned, slope=slope, intercept=intercept)
+    return learned, probabilities(slope * ordered + intercept)
+
+
 def rows_at(table: Table, positions: Positions) -> pl.DataFrame:
     """The raw rows at these positions (from 0), in the order of the positions."""
     order = np.argsort(positions, kind="stable")
-    wanted = positions[order]
+    ascending = positions[order]
     parts: list[pl.DataFrame] = []
     done = 0
     for batch in table.batches(BATCH_ROWS):
-        low, high = np.searchsorted(wanted, [done, done + batch.height])
+        low, high = np.searchsorted(ascending, [done, done + batch.height])
         if high > low or not parts:
-            parts.append(batch[wanted[low:high] - done])
+            parts.append(batch[ascending[low:high] - done])
         done += batch.height
-    found = pl.concat(parts)
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
-    return found[back]
-
-
-def _teaches_scale(asked: QuestionSet | None, labels: Mapping[int, int]) -> bool:
-    """Whether enough rows of chance were answered, or enough rows at all, to change the probabilities."""
-    if asked is None or len(labels) >= LEAST_LABELS:
-        return True
-    return sum(one.stratum is not None and one.row in labels for one in asked.questions) >= LEAST_DRAWN
-
-
-def _rate_within(asked: QuestionSet | None, labels: Mapping[int, int], seed: int) -> tuple[float, float]:
-    """The fraud rates that the answers allow; any where nobody knows how the labelled rows were chosen."""
-    rate = None if asked is None else figures_of(asked, labels, seed=seed).fraud_rate
-    return (0.0, 1.0) if rate is None else (rate.low, rate.high)
+    return pl.concat(parts)[back]
 
 
 def _margins(
@@ -284,17 +329,6 @@ def _margins(
         done += batch.height
         tell(0.6 + 0.35 * done / len(margins), _("Scoring the table with what was learned"))
     return np.concatenate(parts)
-
-
-def _weights(asked: QuestionSet | None, labels: Mapping[int, int], rows: Positions) -> Floats | None:
-    """(labels,) how many rows each label stands for; labels that were not asked for stand for themselves."""
-    if asked is None:
-        return None
-    answered = answers_to(asked, labels)
-    counts = np.bincount(answered.groups, minlength=len(answered.population))
-    each = answered.population / np.maximum(counts, 1)
-    weight = dict(zip(answered.rows.tolist(), each[answered.groups].tolist(), strict=True))
-    return np.array([weight.get(row, 1.0) for row in rows.tolist()])
 
 
 def _learnable(table: Table, left_out: Collection[str]) -> tuple[ColumnSpec, ...]:

@@ -190,85 +190,121 @@ class Learned:
             ) from error
 
 
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows with a label, in one order: `labels`, `margins` (the model's log-odds) and `anomaly` are (labels,).
+
+    `parsed` (labels, columns) are their values, `opinions` (labels, members) the log-odds of an ensemble's members.
+    `weights` say how many rows each label stands for: they count for the level of the probabilities, not for the
+    order.
+    """
+
+    labels: Labels
+    margins: Floats
+    parsed: pl.DataFrame
+    anomaly: Floats | None = None
+    opinions: Floats | None = None
+    weights: Floats | None = None
+
+    def represented(self) -> Floats:
+        """(labels,) how many rows each label stands for; itself alone where that is not known."""
+        return np.ones(len(self.labels)) if self.weights is None else self.weights
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """Any rows of the same table, which say what is usual: values, and the log-odds of an ensemble's members."""
+
+    parsed: pl.DataFrame
+    opinions: Floats | None = None
+
+
 def learn_from_labels(
-    labels: Labels,
-    margins: Floats,
-    parsed: pl.DataFrame,
+    rows: LabelledRows,
     specs: Sequence[ColumnSpec],
+    sample: SampledRows,
     *,
-    sample: pl.DataFrame,
-    anomaly: Floats | None = None,
-    opinions: Floats | None = None,
-    everyone: Floats | None = None,
-    weights: Floats | None = None,
     fraud_rate: float | None = None,
     seed: int = 0,
 ) -> Learned:
-    """Learn from labelled rows: `labels`, `margins` (the model's log-odds), `anomaly` are (labels,), in one order.
-
-    `parsed` (labels, columns) are their values and `sample` such of any rows of the same table, which say what is
-    usual; `specs` are the columns to learn from. `opinions` (labels, members) are the log-odds of an ensemble's
-    members and `everyone` (rows, members) those of any rows. `weights` say how many rows each label stands for: they
-    count for the level of the probabilities, not for the order. `fraud_rate` is what is held to be true beforehand.
+    """Learn from labelled rows; `specs` are the columns to learn from, `fraud_rate` is held to be true beforehand.
 
     Raises InvalidInput with fewer than three labels of either class.
     """
+    labels, represented = rows.labels, rows.represented()
     frauds = check_kinds(labels)
-    represented = np.ones(len(labels)) if weights is None else weights
-    slope, intercept = recalibrate(labels, margins, represented, fraud_rate)
+    slope, intercept = recalibrate(labels, rows.margins, represented, fraud_rate)
     report: dict[str, Any] = {"labels": len(labels), "frauds": frauds}
     if min(frauds, len(labels) - frauds) < LEAST_TO_REORDER:
         return Learned(slope, intercept, report=report | {"way": "recalibrated"})
-    columns = _columns(sample, specs)
-    matrix = _matrix(parsed, columns)
-    mean, deviation = 0.0, 1.0
-    if anomaly is not None:
-        mean, deviation = float(anomaly.mean()), float(anomaly.std()) or 1.0
-    last = np.zeros(len(labels)) if anomaly is None else (anomaly - mean) / deviation
-    voices = _voices(opinions if everyone is None else everyone)
-    heard = np.zeros((len(labels), 0))
-    if opinions is not None and voices:
-        heard = np.column_stack(
-            [(opinions[:, at] - one.mean) / one.deviation for at, one in enumerate(voices)]
-        )
-    whole = np.column_stack([matrix, last, heard])
-    ways = {"columns": np.arange(whole.shape[1] - len(voices))}
-    if voices:
-        # The fewest first: of ways that do about as well the simplest is taken.
-        ways = {
-            "members": np.arange(matrix.shape[1], whole.shape[1]),
-            **ways,
-            "both": np.arange(whole.shape[1]),
-        }
-    chosen, compared = _compare(labels, margins, whole, ways, represented, seed)
+    inputs = _inputs(rows, specs, sample)
+    ways = inputs.ways()
+    chosen, compared = _compare(labels, rows.margins, inputs.matrix, ways, represented, seed)
     report |= compared
     if chosen is None:
         return Learned(slope, intercept, report=report | {"way": "recalibrated"})
     by, penalty = chosen
-    correction = np.zeros(whole.shape[1])
-    correction[ways[by]] = _correct(labels, slope * margins, whole[:, ways[by]], penalty)[:-1]
-    adjusted = slope * margins + whole @ correction
+    correction = np.zeros(inputs.matrix.shape[1])
+    correction[ways[by]] = _correct(labels, slope * rows.margins, inputs.matrix[:, ways[by]], penalty)[:-1]
+    adjusted = slope * rows.margins + inputs.matrix @ correction
     again, level = recalibrate(labels, adjusted, represented, fraud_rate)
     correction *= again
+    columns = inputs.columns
     if by == "members":
-        columns = ()
-        correction = correction[matrix.shape[1] :]
+        columns, correction = (), correction[inputs.of_columns :]
     of_columns, of_voices = correction[: len(columns) + 1], correction[len(columns) + 1 :]
+    voices = () if by == "columns" else zip(inputs.voices, of_voices, strict=True)
     return Learned(
         slope=slope * again,
         intercept=level,
-        anomaly_mean=mean,
-        anomaly_deviation=deviation,
+        anomaly_mean=inputs.anomaly_mean,
+        anomaly_deviation=inputs.anomaly_deviation,
         columns=columns,
         weights=tuple(float(weight) for weight in of_columns),
         specs=tuple(spec for spec in specs if spec.name in {column.column for column in columns}),
         report=report | {"way": "corrected", "by": by, "penalty": penalty},
-        voices=tuple(
-            replace(voice, weight=float(weight)) for voice, weight in zip(voices, of_voices, strict=True)
-        )
-        if by != "columns"
-        else (),
+        voices=tuple(replace(voice, weight=float(weight)) for voice, weight in voices),
     )
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a correction may be made of, (labels, …): columns first, then the anomaly score, then the members."""
+
+    matrix: Floats
+    columns: tuple[Column, ...]
+    of_columns: int
+    anomaly_mean: float
+    anomaly_deviation: float
+    voices: tuple[Voice, ...]
+
+    def ways(self) -> dict[str, NDArray[np.int64]]:
+        """Which of them each way of correcting uses; the fewest first: of ways that do about as well the simplest
+        is taken.
+        """
+        total = self.matrix.shape[1]
+        columns = {"columns": np.arange(total - len(self.voices))}
+        if not self.voices:
+            return columns
+        return {"members": np.arange(self.of_columns, total), **columns, "both": np.arange(total)}
+
+
+def _inputs(rows: LabelledRows, specs: Sequence[ColumnSpec], sample: SampledRows) -> _Inputs:
+    columns = _columns(sample.parsed, specs)
+    matrix = _matrix(rows.parsed, columns)
+    mean, deviation = 0.0, 1.0
+    if rows.anomaly is not None:
+        mean, deviation = float(rows.anomaly.mean()), float(rows.anomaly.std()) or 1.0
+    anomaly = np.zeros(len(rows.labels)) if rows.anomaly is None else (rows.anomaly - mean) / deviation
+    opinions = rows.opinions
+    voices = _voices(opinions if sample.opinions is None else sample.opinions)
+    standardised = np.zeros((len(rows.labels), 0))
+    if opinions is not None and voices:
+        standardised = np.column_stack(
+            [(opinions[:, at] - voice.mean) / voice.deviation for at, voice in enumerate(voices)]
+        )
+    whole = np.column_stack([matrix, anomaly, standardised])
+    return _Inputs(whole, columns, matrix.shape[1], mean, deviation, voices)
 
 
 def check_kinds(labels: Labels) -> int:

@@ -92,7 +92,7 @@ class QuestionSet:
             "rows": self.rows,
             "flagged": self.flagged,
             "threshold": self.threshold,
-            "known": [list(one) for one in self.known],
+            "known": [list(pair) for pair in self.known],
         }
 
     @classmethod
@@ -108,25 +108,35 @@ class QuestionSet:
         )
 
 
+@dataclass(frozen=True)
+class OtherScores:
+    """What else is known of each row, (rows,) float64 each; None where it is not known.
+
+    `likely` says how likely fraud is, where the scores are not meant so: more rows are drawn where there is more
+    doubt. Higher `anomaly` and `disagreement` mean more suspect, and more disputed; without `disagreement`, that of
+    score and anomaly counts.
+    """
+
+    likely: Floats | None = None
+    anomaly: Floats | None = None
+    disagreement: Floats | None = None
+
+
 def choose_questions(
     scores: Floats,
     *,
     threshold: float,
-    likely: Floats | None = None,
-    anomaly: Floats | None = None,
-    disagreement: Floats | None = None,
+    others: OtherScores = OtherScores(),
     look_up: Callable[[Positions], pl.DataFrame] | None = None,
     known: Sequence[int] = (),
     count: int = QUESTIONS,
     seed: int = 0,
 ) -> QuestionSet:
-    """The rows to ask about, the same for the same seed.
+    """Choose the rows to ask about, the same for the same seed; `scores` are (rows,) float64, higher is more suspect.
 
-    `scores`, `anomaly` and `disagreement` are (rows,) float64, higher means more suspect (or more disputed);
-    without `disagreement`, that of score and anomaly counts. `likely` (rows,) says how likely fraud is, where the
-    scores are not meant so: more rows are drawn where there is more doubt. `look_up` gives the parsed rows at some
-    positions (from 0), at most `POOL_ROWS`, for the choice of rows unlike each other. Rows `known` (from 1) have a
-    label already and are not asked about; they count for the figures as they are.
+    `look_up` gives the parsed rows at some positions (from 0), at most `POOL_ROWS`, for the choice of rows unlike
+    each other. Rows `known` (from 1) have a label already and are not asked about; they count for the figures as
+    they are.
 
     Raises InvalidInput for a count out of range.
     """
@@ -140,53 +150,69 @@ def choose_questions(
             )
         )
     rng = np.random.default_rng(seed)
-    free = np.ones(len(scores), dtype=np.bool_)
-    free[np.asarray(known, dtype=np.int64) - 1] = False
-    count = min(count, int(free.sum()))
-    chosen: dict[int, Why] = {}
-    wanted = _shares(count)
-    by_score = _ranks(scores)
-    by_anomaly = None if anomaly is None else _ranks(anomaly)
-    if disagreement is None and by_anomaly is not None:
-        disagreement = np.abs(by_score - by_anomaly)
-
-    def take(order: Positions, why: Why, most: int) -> None:
-        for position in order.tolist():
-            if most <= 0:
-                return
-            if free[position]:
-                free[position] = False
-                chosen[position] = why
-                most -= 1
-
-    top = 10 * count
-    if by_anomaly is None:
-        take(_highest(by_score, top), "highest", wanted["highest"])
-    else:
-        take(_highest(by_score, top), "highest", wanted["highest"] - wanted["highest"] // 3)
-        take(_highest(by_anomaly, top), "highest", wanted["highest"] // 3)
-    take(_around(scores, threshold, top), "threshold", wanted["threshold"])
-    if disagreement is not None:
-        plausible = by_score if by_anomaly is None else np.maximum(by_score, by_anomaly)
-        disputed = np.where(plausible >= 1 - PLAUSIBLE, disagreement, -np.inf)
-        order = _highest(disputed, top)
-        take(order[disputed[order] > 0], "disagreement", wanted["disagreement"])
-    if look_up is not None:
-        pool = _highest(np.where(free, by_score, -1.0), min(POOL_ROWS, int(free.sum())))
-        take(_unlike(pool, look_up(pool), wanted["diverse"]), "diverse", wanted["diverse"])
-    expected = scores if likely is None else likely
-    strata, drawn = _draw(scores, expected, threshold, free, count - len(chosen), rng)
+    choice = _Choice(scores, known)
+    count = min(count, int(choice.free.sum()))
+    choice.take_telling(_shares(count), 10 * count, threshold, others, look_up)
+    expected = scores if others.likely is None else others.likely
+    strata, drawn = _draw(scores, expected, threshold, choice.free, count - len(choice.chosen), rng)
     questions = [
-        Question(position + 1, why, float(scores[position]), _at(anomaly, position), None)
-        for position, why in chosen.items()
+        Question(position + 1, why, float(scores[position]), _at(others.anomaly, position), None)
+        for position, why in choice.chosen.items()
     ]
     questions += [
-        Question(position + 1, "random", float(scores[position]), _at(anomaly, position), stratum)
+        Question(position + 1, "random", float(scores[position]), _at(others.anomaly, position), stratum)
         for position, stratum in drawn
     ]
     flagged = int(np.sum(scores >= threshold))
-    told = tuple((row, float(scores[row - 1])) for row in sorted(set(known)))
-    return QuestionSet(tuple(_mixed(questions)), strata, len(scores), flagged, float(threshold), told)
+    labelled = tuple((row, float(scores[row - 1])) for row in sorted(set(known)))
+    return QuestionSet(tuple(_mixed(questions)), strata, len(scores), flagged, float(threshold), labelled)
+
+
+class _Choice:
+    """The rows chosen with certainty, by position, and which are still free to be chosen."""
+
+    def __init__(self, scores: Floats, known: Sequence[int]) -> None:
+        self.chosen: dict[int, Why] = {}
+        self.free = np.ones(len(scores), dtype=np.bool_)
+        self.free[np.asarray(known, dtype=np.int64) - 1] = False
+        self._scores = scores
+
+    def take_telling(
+        self,
+        shares: Mapping[Why, int],
+        top: int,
+        threshold: float,
+        others: OtherScores,
+        look_up: Callable[[Positions], pl.DataFrame] | None,
+    ) -> None:
+        """Take so many rows for each reason, out of the `top` of each order."""
+        by_score = _ranks(self._scores)
+        by_anomaly = None if others.anomaly is None else _ranks(others.anomaly)
+        disagreement = others.disagreement
+        if disagreement is None and by_anomaly is not None:
+            disagreement = np.abs(by_score - by_anomaly)
+        by_anomaly_only = 0 if by_anomaly is None else shares["highest"] // 3
+        self._take(_highest(by_score, top), "highest", shares["highest"] - by_anomaly_only)
+        if by_anomaly is not None:
+            self._take(_highest(by_anomaly, top), "highest", by_anomaly_only)
+        self._take(_around(self._scores, threshold, top), "threshold", shares["threshold"])
+        if disagreement is not None:
+            plausible = by_score if by_anomaly is None else np.maximum(by_score, by_anomaly)
+            disputed = np.where(plausible >= 1 - PLAUSIBLE, disagreement, -np.inf)
+            order = _highest(disputed, top)
+            self._take(order[disputed[order] > 0], "disagreement", shares["disagreement"])
+        if look_up is not None:
+            pool = _highest(np.where(self.free, by_score, -1.0), min(POOL_ROWS, int(self.free.sum())))
+            self._take(_unlike(pool, look_up(pool), shares["diverse"]), "diverse", shares["diverse"])
+
+    def _take(self, order: Positions, why: Why, most: int) -> None:
+        for position in order.tolist():
+            if most <= 0:
+                return
+            if self.free[position]:
+                self.free[position] = False
+                self.chosen[position] = why
+                most -= 1
 
 
 def _shares(count: int) -> dict[Why, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -59,3 +60,11 @@ class Scorer(Protocol):
         Raises ColumnsMissing; InvalidInput for columns that do not exist.
         """
         ...
+
+
+@dataclass(frozen=True)
+class AlertingScorer:
+    """How a version scores, and the score from which it alerts."""
+
+    scorer: Scorer
+    threshold: float
