@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, build_ensemble
 from ecluse.apps.fraud.evaluation.drift import TrainingSketch
-from ecluse.apps.fraud.jobs.monitoring import save_scores
+from ecluse.apps.fraud.jobs.labelling import save_scores
 from ecluse.apps.fraud.labelling.asking import (
     LabelledTable,
     Made,
