@@ -259,7 +259,9 @@ def test_a_training_whose_job_ended_is_done_if_its_version_was_committed(
     report = {"metrics": {"average_precision": 0.7}, "threshold": 0.5}
     publication = half_published(runtime, user, model, commits=commits, report=report)
     with runtime.catalog.write() as transaction:
-        run = training.add_run(transaction, user.id, job_id="gone", model_name="payments", plan={})
+        run = training.add_run(
+            transaction, training.NewTraining(user_id=user.id, job_id="gone", model_name="payments", plan={})
+        )
         runs.begin_publishing(transaction, run.id, publication.version)
     assert work.reconcile(runtime) == 1
     with runtime.catalog.read() as transaction:
@@ -748,7 +750,10 @@ def test_what_a_running_training_has_uploaded_is_not_cleaned_up(
         table = Dataset(user_id=user.id, filename="t.csv", key="k", url="u", size_bytes=1, sha256="0")
         datasets.add_dataset(transaction, table)
         run = training.add_run(
-            transaction, user.id, job_id="job1", dataset_id=table.id, model_name="m", plan={}
+            transaction,
+            training.NewTraining(
+                user_id=user.id, job_id="job1", dataset_id=table.id, model_name="m", plan={}
+            ),
         )
     registry = runtime.registry(user.id)
     registry.upload("m", registry.claim("m", "job1 123"), model)

@@ -193,7 +193,10 @@ def test_another_persons_rows_do_not_exist(catalog: Catalog) -> None:
     owner, other = add_user(catalog, "a@b.c"), add_user(catalog, "d@e.f")
     dataset = add_dataset(catalog, owner)
     with catalog.write() as transaction:
-        run = training.add_run(transaction, owner.id, model_name="m", plan={}, dataset_id=dataset.id)
+        run = training.add_run(
+            transaction,
+            training.NewTraining(user_id=owner.id, model_name="m", plan={}, dataset_id=dataset.id),
+        )
         prediction = predictions.add_prediction(
             transaction, Prediction(user_id=owner.id, model_name="m", version="v", key="k")
         )
@@ -264,7 +267,7 @@ def test_only_the_rows_that_are_asked_for_are_read(catalog: Catalog) -> None:
 def test_a_training_that_is_done_stays_done(catalog: Catalog) -> None:
     owner = add_user(catalog, "a@b.c")
     with catalog.write() as transaction:
-        run = training.add_run(transaction, owner.id, model_name="m", plan={})
+        run = training.add_run(transaction, training.NewTraining(user_id=owner.id, model_name="m", plan={}))
         runs.set_done(transaction, run.id, version="v1", url="p")
         runs.set_ended(transaction, run.id, "cancelled", None)
     with catalog.read() as transaction:
@@ -275,7 +278,10 @@ def test_of_two_attempts_at_a_training_one_publishes_and_none_after_a_cancel(cat
     owner = add_user(catalog, "a@b.c")
     with catalog.write() as transaction:
         first, second = (
-            training.add_run(transaction, owner.id, job_id=f"j{n}", model_name="m", plan={}) for n in range(2)
+            training.add_run(
+                transaction, training.NewTraining(user_id=owner.id, job_id=f"j{n}", model_name="m", plan={})
+            )
+            for n in range(2)
         )
     with catalog.write() as transaction:
         for job_id in ("j0", "j1"):
@@ -292,7 +298,9 @@ def test_history_is_paged_and_counted(catalog: Catalog) -> None:
     owner = add_user(catalog, "a@b.c")
     with catalog.write() as transaction:
         for number in range(5):
-            training.add_run(transaction, owner.id, model_name=f"m{number}", plan={})
+            training.add_run(
+                transaction, training.NewTraining(user_id=owner.id, model_name=f"m{number}", plan={})
+            )
     with catalog.read() as transaction:
         page, total = training.list_runs(transaction, owner.id, limit=2, offset=4)
     assert (len(page), total) == (1, 5)

@@ -200,7 +200,9 @@ def test_a_run_names_its_newest_checkpoint_and_takes_none_once_it_has_ended(cata
 
 def add_training(catalog: Catalog, user: User, job: str, plan: dict[str, Any]) -> training.TrainingRun:
     with catalog.write() as transaction:
-        return training.add_run(transaction, user.id, job_id=job, model_name="payments", plan=plan)
+        return training.add_run(
+            transaction, training.NewTraining(user_id=user.id, job_id=job, model_name="payments", plan=plan)
+        )
 
 
 def test_what_the_history_says_of_a_training_its_run_says_too(catalog: Catalog) -> None:

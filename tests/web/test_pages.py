@@ -414,7 +414,7 @@ def test_a_column_that_gives_the_label_away_is_off_and_kept_by_one_click(unclear
     assert form is not None
     (away,) = (choice for choice in form.leave_out if choice.gives_away)
     assert (away.column, away.chosen, away.reason) == ("amount", True, "it is filled for fraud only")
-    off = TrainChoices("Result", "", "", 60, "m", "f1", "", "1", ("amount",), gives_away=("amount",))
+    off = TrainChoices(target="Result", name="m", positive="1", leave_out=("amount",), gives_away=("amount",))
     kept = replace(off, leave_out=())
     assert (training_request(unclear, off).excluded, training_request(unclear, off).keep) == (("amount",), ())
     assert (training_request(unclear, kept).excluded, training_request(unclear, kept).keep) == (
@@ -584,7 +584,10 @@ def test_the_form_as_shown_asks_for_what_the_profile_guessed() -> None:
     form = train_form(row)
     assert form is not None
     left_out = tuple(choice.column for choice in form.leave_out if choice.chosen)
-    choices = TrainChoices(form.target or "", form.time or "", "", 60, "m", "recall", "80", "1", left_out)
+    choices = TrainChoices(
+        target=form.target or "", time=form.time or "", name="m", goal="recall", goal_value="80", positive="1",
+        leave_out=left_out,
+    )  # fmt: skip
     request = training_request(row, choices)
     assert request.target_column == "is_fraud"
     assert request.time_column == "timestamp"
@@ -671,12 +674,12 @@ def test_a_wrong_goal_is_said_in_the_words_of_the_form_which_keeps_it_and_stays_
 def test_a_goal_takes_a_decimal_comma_and_the_most_of_each_kind() -> None:
     row = invented.rows("u")[0]
     for goal, value, asked in (("recall", "82,5", "recall=0.825"), ("recall", "100", "recall=1")):
-        choices = TrainChoices("is_fraud", "", "", 60, "m", goal, value, "", ())
+        choices = TrainChoices(target="is_fraud", name="m", goal=goal, goal_value=value)
         assert training_request(row, choices).goal == asked
-    costs = TrainChoices("is_fraud", "", "", 60, "m", "cost", "500", "", (), false_alarm="12,5")
+    costs = TrainChoices(target="is_fraud", name="m", goal="cost", goal_value="500", false_alarm="12,5")
     assert training_request(row, costs).goal == "cost=500:12.5"
     with pytest.raises(InvalidInput, match="at most 1,000,000"):
-        training_request(row, TrainChoices("is_fraud", "", "", 60, "m", "alerts", "1000001", "", ()))
+        training_request(row, TrainChoices(target="is_fraud", name="m", goal="alerts", goal_value="1000001"))
 
 
 @pytest.mark.parametrize(
@@ -710,7 +713,10 @@ def test_a_failed_job_and_a_failed_scoring_lead_to_what_they_were_about(
     failed.status, failed.summary, failed.error = "failed", None, "Columns are missing."
     with runtime.catalog.write() as transaction:
         training.add_run(
-            transaction, owner.id, job_id=jobs["train"], dataset_id="dlabelled", model_name="m", plan={}
+            transaction,
+            training.NewTraining(
+                user_id=owner.id, job_id=jobs["train"], dataset_id="dlabelled", model_name="m", plan={}
+            ),
         )
         transaction.add(failed)
     for job in jobs.values():

@@ -374,7 +374,9 @@ def test_a_run_that_published_nothing_is_not_repeated(
     language: str, said: str, client: Browser, stranger: Browser, runtime: Runtime, owner: User
 ) -> None:
     with runtime.catalog.write() as transaction:
-        run_id = training.add_run(transaction, owner.id, model_name="never", plan={"seed": 0}).id
+        run_id = training.add_run(
+            transaction, training.NewTraining(user_id=owner.id, model_name="never", plan={"seed": 0})
+        ).id
         runs.set_ended(transaction, run_id, "failed", "It was stopped.")
     refused = client.post(f"/runs/{run_id}/repeat?lang={language}")
     assert refused.status_code == 422

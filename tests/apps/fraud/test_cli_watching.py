@@ -1,14 +1,14 @@
-"""What the commands that watch and retrain say: figures with their intervals, and who gets a new version."""
+"""What the commands that monitor and retrain say: figures with their intervals, and who gets a new version."""
 
 from __future__ import annotations
 
 from ecluse.apps.fraud.commands.monitoring import _monitor_text, _retrained
 from ecluse.catalog.tables import Inspection
-from tests.apps.fraud.test_monitoring_pages import look_result
+from tests.apps.fraud.test_monitoring_pages import monitored
 
 
-def test_each_figure_of_a_look_is_printed_with_its_interval() -> None:
-    text = _monitor_text({"model": "payments@v1", **look_result(notes=["Of rows."])})
+def test_each_figure_of_monitoring_is_printed_with_its_interval() -> None:
+    text = _monitor_text("payments@v1", monitored(notes=["Of rows."]))
     assert "average precision  0.5000  (95 %: 0.4000 to 0.6000)" in text
     assert "recall             0.6600  (95 %: 0.6000 to 0.7000)" in text
     assert "Check: Of rows." in text

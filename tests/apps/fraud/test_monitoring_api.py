@@ -191,7 +191,7 @@ def test_a_version_that_learned_is_watched_taught_and_trained_again_as_itself(
     assert not [file["path"] for file in detail["files"] if file["path"].startswith("plots/")]
     with Runtime.open(settings) as runtime, runtime.catalog.read() as transaction:
         asked = inspections.list_inspections(
-            transaction, owner.id, kind="learning", dataset_id=first["dataset"]
+            transaction, owner.id, inspections.InspectionFilter(kind="learning", dataset_id=first["dataset"])
         )
         assert [(one.request["seed"], one.other_version) for one in asked] == [(7, version)]
     looked = client.post(f"{place}/{version}/monitor", json={"dataset": first["dataset"]})

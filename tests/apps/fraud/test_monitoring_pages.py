@@ -327,7 +327,10 @@ def test_a_version_that_was_made_before_its_comparison_was_cancelled_is_named(
     runtime: Runtime, owner: User, client: Browser
 ) -> None:
     with runtime.catalog.write() as transaction:
-        run = training.add_run(transaction, owner.id, job_id="stopped", model_name="transactions", plan={})
+        run = training.add_run(
+            transaction,
+            training.NewTraining(user_id=owner.id, job_id="stopped", model_name="transactions", plan={}),
+        )
         runs.set_done(transaction, run.id, version=NEW)
         transaction.add(inspection(
             owner, "stopped", "comparison", None, status="cancelled", version=OLD, job_id="stopped",

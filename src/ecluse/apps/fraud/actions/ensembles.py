@@ -123,12 +123,14 @@ def start_ensemble(
             mappings.keep_mapping(transaction, dataset.id, reference, columns)
         run = training.add_run(
             transaction,
-            user_id,
-            job_id=job_id,
-            dataset_id=dataset.id,
-            model_name=model_name,
-            target_column="",
-            plan=plan,
+            training.NewTraining(
+                user_id=user_id,
+                job_id=job_id,
+                dataset_id=dataset.id,
+                model_name=model_name,
+                target_column="",
+                plan=plan,
+            ),
         )
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.ensemble", model_name, dataset=dataset.filename)

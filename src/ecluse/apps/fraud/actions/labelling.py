@@ -155,11 +155,13 @@ def latest_questions(
         found = inspections.list_inspections(
             transaction,
             user_id,
-            kind="questions",
-            dataset_id=dataset_id,
-            model_name=used.name if used else None,
-            version=used.version if used else None,
-            status="done",
+            inspections.InspectionFilter(
+                kind="questions",
+                dataset_id=dataset_id,
+                model_name=used.name if used else None,
+                version=used.version if used else None,
+                status="done",
+            ),
             limit=1,
         )
     return found[0] if found else None

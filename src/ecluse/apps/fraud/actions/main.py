@@ -7,6 +7,7 @@ themselves are in `work`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from ecluse.apps.fraud.goal import Goal
 from ecluse.apps.fraud.performance.reports import read_trained_report
 from ecluse.apps.fraud.rows import datasets, predictions, training
 from ecluse.apps.fraud.rows.training import TrainingRun
+from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.meaning import candidates, meaning_in_profile, require_meaning
 from ecluse.apps.fraud.training.plan import SPLIT_RULE
@@ -26,7 +28,6 @@ from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.sentences import _
 from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
 
-ResultFormat = Literal["csv", "parquet"]
 Reasons = Literal["all", "risky", "none"]
 
 
@@ -235,13 +236,15 @@ def _queue_training(
     with runtime.catalog.write() as transaction:
         run = training.add_run(
             transaction,
-            user_id,
-            job_id=new_id(),
-            dataset_id=dataset.id,
-            model_name=model_name,
-            target_column=target,
-            plan=plan,
-            tags=repeated,
+            training.NewTraining(
+                user_id=user_id,
+                job_id=new_id(),
+                dataset_id=dataset.id,
+                model_name=model_name,
+                target_column=target,
+                plan=plan,
+                tags=repeated,
+            ),
         )
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.train", model_name, dataset=dataset.filename)
@@ -295,20 +298,23 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     }
 
 
-def start_prediction(
-    runtime: Runtime,
-    user_id: str,
-    dataset_id: str,
-    model_name: str,
-    version: str | None = None,
-    result_format: ResultFormat = "csv",
-    reasons: Reasons = "risky",
-    columns: Mapping[str, str] | None = None,
-) -> Prediction:
-    """Queue the scoring of a table with one version of a model; the latest when none is named.
+@dataclass(frozen=True)
+class ScoringRequest:
+    """With which version of a model to score a table, and how; the latest version when none is named.
 
     `reasons` says which rows are explained. Explaining a row costs a hundred times its score. `columns`
     {the model's: the table's} says what the table calls a column of the model.
+    """
+
+    model_name: str
+    version: str | None = None
+    result_format: ResultName = DEFAULT
+    reasons: Reasons = "risky"
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def start_prediction(runtime: Runtime, user_id: str, dataset_id: str, request: ScoringRequest) -> Prediction:
+    """Queue the scoring of a table.
 
     Raises:
         NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
@@ -319,10 +325,10 @@ def start_prediction(
         raise InvalidInput(
             _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
         )
-    _check_columns(dataset, list((columns or {}).values()))
+    _check_columns(dataset, list(request.columns.values()))
     job_id = new_id()
     with runtime.catalog.write() as transaction:
-        model = models.version_of(transaction, user_id, model_name, version)
+        model = models.version_of(transaction, user_id, request.model_name, request.version)
         prediction = predictions.add_prediction(
             transaction,
             Prediction(
@@ -331,13 +337,17 @@ def start_prediction(
                 dataset_id=dataset.id,
                 model_name=model.name,
                 version=model.version,
-                format=result_format,
+                format=request.result_format,
             ),
         )
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.predict", model.name, dataset=dataset.filename)
         title = f"{model.name}: {dataset.filename}"
-        subject = {"prediction_id": prediction.id, "reasons": reasons, "columns": dict(columns or {})}
+        subject = {
+            "prediction_id": prediction.id,
+            "reasons": request.reasons,
+            "columns": dict(request.columns),
+        }
         runtime.jobs.enqueue(
             "predict", "predict", user_id, title, subject, job_id=job_id, transaction=transaction
         )

@@ -1,4 +1,4 @@
-"""Watch a model, compare two versions, and train one again: what a page, the API or a command does.
+"""Monitor a model, compare two versions, and train one again: what a page, the API or a command does.
 
 Each function checks, writes rows and queues a job; it is quick and imports nothing heavy. None of them moves an
 alias: that is an act of its own.
@@ -6,6 +6,7 @@ alias: that is an act of its own.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ecluse import models
@@ -23,38 +24,46 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _
 
 
+@dataclass(frozen=True)
+class MonitoringChoices:
+    """Where the outcomes of a table's rows stand, and its time.
+
+    Outcomes are in the column `label` of the table (by default the model's target, where the table has it), or in
+    another table `outcomes`, joined by the column `identifier` of both. `positive` is their value that means fraud,
+    where it is not that of the model and does not say so of itself.
+    """
+
+    outcomes: str | None = None
+    identifier: str | None = None
+    label: str | None = None
+    positive: str | None = None
+    time_column: str | None = None
+
+
 def start_monitoring(
     runtime: Runtime,
     user_id: str,
     model: str,
     dataset_id: str,
-    *,
-    outcomes: str | None = None,
-    identifier: str | None = None,
-    label: str | None = None,
-    positive: str | None = None,
-    time_column: str | None = None,
+    choices: MonitoringChoices = MonitoringChoices(),
 ) -> Inspection:
-    """Queue a look at a table beside what a model (NAME, NAME@VERSION, NAME@ALIAS) learned from.
-
-    Outcomes are in the column `label` of the table (by default the model's target, where the table has it), or in
-    another table `outcomes`, joined by the column `identifier` of both. `positive` is their value that means fraud,
-    where it is not that of the model and does not say so of itself.
+    """Queue the monitoring of a model (NAME, NAME@VERSION, NAME@ALIAS) on a table.
 
     Raises:
         NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
         InvalidInput: a column is not there, or outcomes are to be joined and no identifier is named or guessed.
     """
     dataset = find_dataset(runtime, user_id, dataset_id)
-    _require(dataset, label if outcomes is None else None, time_column)
-    request: dict[str, Any] = {"label": label, "positive": positive, "time_column": time_column}
-    if outcomes is not None:
-        other = find_dataset(runtime, user_id, outcomes)
+    label, time_column = choices.label, choices.time_column
+    _require(dataset, label if choices.outcomes is None else None, time_column)
+    request: dict[str, Any] = {"label": label, "positive": choices.positive, "time_column": time_column}
+    if choices.outcomes is not None:
+        other = find_dataset(runtime, user_id, choices.outcomes)
         if other.state == "failed":
             raise InvalidInput(
                 _("%(file)s could not be read: %(error)s", file=other.filename, error=other.error)
             )
-        joined = identifier or _identifier(dataset, other)
+        joined = choices.identifier or _identifier(dataset, other)
         _require(dataset, joined)
         _require(other, joined, label)
         request |= {"outcomes": other.id, "identifier": joined}
@@ -65,8 +74,7 @@ def start_comparison(
     runtime: Runtime,
     user_id: str,
     model_name: str,
-    a: str,
-    b: str,
+    versions: tuple[str, str],
     dataset_id: str,
     *,
     label: str | None = None,
@@ -78,7 +86,7 @@ def start_comparison(
         NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
         InvalidInput: both are the same version.
     """
-    first, second = (models.resolve(runtime, user_id, f"{model_name}@{version}") for version in (a, b))
+    first, second = (models.resolve(runtime, user_id, f"{model_name}@{version}") for version in versions)
     if first.version == second.version:
         raise InvalidInput(_("Both are %(model)s. Name two versions.", model=f"{first.name}@{first.version}"))
     dataset = find_dataset(runtime, user_id, dataset_id)
@@ -143,13 +151,15 @@ def start_retraining(
     with runtime.catalog.write() as transaction:
         run = training.add_run(
             transaction,
-            user_id,
-            job_id=job_id,
-            dataset_id=dataset.id,
-            model_name=old.name,
-            target_column=plan["target"],
-            plan=_of_table(dataset, plan),
-            parent_version=f"{old.name}@{old.version}",
+            training.NewTraining(
+                user_id=user_id,
+                job_id=job_id,
+                dataset_id=dataset.id,
+                model_name=old.name,
+                target_column=plan["target"],
+                plan=_of_table(dataset, plan),
+                parent_version=f"{old.name}@{old.version}",
+            ),
         )
         inspections.add_inspection(transaction, inspection)
         datasets.touch_dataset(transaction, dataset.id)
@@ -179,7 +189,7 @@ def learned_counts(report: AnyReport) -> tuple[int, int] | None:
 def labelled_counts(dataset: Dataset, target: str, positive: str | None) -> tuple[int, int] | None:
     """How many rows a table has, and frauds among them by its profile; None where that does not say."""
     profile = dataset.profile or {}
-    column = next((one for one in profile.get("columns", ()) if one["name"] == target), None)
+    column = next((column for column in profile.get("columns", ()) if column["name"] == target), None)
     if column is None or dataset.rows is None:
         return None
     known = dataset.rows * (1 - column["missing_share"])

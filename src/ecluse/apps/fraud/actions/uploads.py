@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,15 +53,17 @@ def read_upload(
     scratch = Scratch(Path(tempfile.mkdtemp(prefix="ecluse-table-", dir=folder)))
     try:
         copy = scratch.file("copy.parquet")
-        told = _read("copy", path, shown, layout, {"copy": str(copy)}, scratch.file("."), memory, heard).value
+        content = _read(
+            "copy", _Upload(path, shown, layout, memory), scratch.file("."), heard, copy=str(copy)
+        ).value
         source = Source(
             copy,
-            TableFormat(**told["format"]),
-            tuple(told["columns"]),
-            tuple(told["notes"]),
-            layout=None if told["layout"] is None else Layout.from_dict(told["layout"]),
+            TableFormat(**content["format"]),
+            tuple(content["columns"]),
+            tuple(content["notes"]),
+            layout=None if content["layout"] is None else Layout.from_dict(content["layout"]),
         )
-        return Table(path, shown, source, scratch, rows=int(told["rows"]))
+        return Table(path, shown, source, scratch, rows=int(content["rows"]))
     except BaseException:
         scratch.remove()
         raise
@@ -77,9 +80,10 @@ def profile_upload(
 ) -> tuple[TableProfile, Layout | None]:
     """What is in a table, and where in its file it stands; see `read_upload`."""
     with tempfile.TemporaryDirectory(prefix="ecluse-table-", dir=folder) as work:
-        told = _read("profile", path, filename or path.name, layout, {}, Path(work), memory, heard).value
-    found = None if told["layout"] is None else Layout.from_dict(told["layout"])
-    return TableProfile.from_dict(told["profile"]), found
+        upload = _Upload(path, filename or path.name, layout, memory)
+        content = _read("profile", upload, Path(work), heard).value
+    laid_out = None if content["layout"] is None else Layout.from_dict(content["layout"])
+    return TableProfile.from_dict(content["profile"]), laid_out
 
 
 def labels_of_upload(
@@ -87,31 +91,40 @@ def labels_of_upload(
 ) -> dict[int, int]:
     """The labels, `most` of them, in a table with the columns row and label; see `read_labels`."""
     with tempfile.TemporaryDirectory(prefix="ecluse-table-") as work:
-        told = _read("labels", path, filename, layout, {"most": most}, Path(work), memory, None).value
-    return {int(row): int(label) for row, label in told}
+        pairs = _read("labels", _Upload(path, filename, layout, memory), Path(work), most=most).value
+    return {int(row): int(label) for row, label in pairs}
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """A file to read, the name that it is shown by, how it is laid out, and the memory its reader may take."""
+
+    path: Path
+    filename: str
+    layout: Layout
+    memory: int | None
 
 
 def _read(
-    function: str,
-    path: Path,
-    shown: str,
-    layout: Layout,
-    arguments: dict[str, Any],
-    folder: Path,
-    memory: int | None,
-    heard: Heard | None,
+    function: str, upload: _Upload, folder: Path, heard: Heard | None = None, **arguments: Any
 ) -> Answer:
-    size = path.stat().st_size
+    size = upload.path.stat().st_size
     limits = Limits(
-        memory=memory or usual_memory(),
+        memory=upload.memory or usual_memory(),
         work=WORK + WORK_PER_MB * size / 1e6,
         written=max(16 << 30, 4 * size),
     )
-    asked = {"path": str(path.resolve()), "filename": shown, "layout": layout.to_dict()} | arguments
+    facts = {
+        "path": str(upload.path.resolve()),
+        "filename": upload.filename,
+        "layout": upload.layout.to_dict(),
+    }
     try:
-        return run(f"{READING}:{function}", asked, limits=limits, folder=folder.resolve(), heard=heard)
+        return run(
+            f"{READING}:{function}", facts | arguments, limits=limits, folder=folder.resolve(), heard=heard
+        )
     except ReaderStopped as stopped:
-        raise what_stopped(stopped, shown) from stopped
+        raise what_stopped(stopped, upload.filename) from stopped
 
 
 def what_stopped(stopped: ReaderStopped, shown: str) -> EcluseError:

@@ -1,4 +1,4 @@
-"""Watch models at work, compare two versions on the same rows, and train one again."""
+"""Monitor models, compare two versions on the same rows, and train one again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from ecluse import models as published
-from ecluse.apps.fraud.actions import monitoring as watching
+from ecluse.apps.fraud.actions import monitoring as actions
 from ecluse.apps.fraud.api.inspecting import (
     CompareRequest,
     InspectionAccepted,
@@ -39,9 +39,7 @@ def show_monitoring(
         rows = inspections.list_inspections(
             transaction,
             user.user.id,
-            kind="monitor",
-            model_name=used.name,
-            version=used.version,
+            inspections.InspectionFilter(kind="monitor", model_name=used.name, version=used.version),
             limit=limit,
         )
     bodies = [inspection_body(row) for row in rows]
@@ -53,16 +51,12 @@ def monitor(
     name: str, version: str, body: MonitorRequest, runtime: RuntimeDep, user: CurrentUser
 ) -> InspectionAccepted:
     """Look at a table beside what a version learned from: drift, alerts, and figures where outcomes are known."""
-    row = watching.start_monitoring(
+    row = actions.start_monitoring(
         runtime,
         user.user.id,
         f"{name}@{version}",
         body.dataset,
-        outcomes=body.outcomes,
-        identifier=body.identifier,
-        label=body.label,
-        positive=body.positive,
-        time_column=body.time_column,
+        actions.MonitoringChoices(**body.model_dump(exclude={"dataset"})),
     )
     return accepted(row)
 
@@ -70,10 +64,16 @@ def monitor(
 @router.post("/models/{name}/compare", status_code=202, responses=answers(404))
 def compare(name: str, body: CompareRequest, runtime: RuntimeDep, user: CurrentUser) -> InspectionAccepted:
     """Compare two versions on the same rows."""
-    a, b = body.versions
+    first, second = body.versions
     return accepted(
-        watching.start_comparison(
-            runtime, user.user.id, name, a, b, body.dataset, label=body.label, positive=body.positive
+        actions.start_comparison(
+            runtime,
+            user.user.id,
+            name,
+            (first, second),
+            body.dataset,
+            label=body.label,
+            positive=body.positive,
         )
     )
 
@@ -82,7 +82,7 @@ def compare(name: str, body: CompareRequest, runtime: RuntimeDep, user: CurrentU
 def retrain(name: str, body: RetrainRequest, runtime: RuntimeDep, user: CurrentUser) -> InspectionAccepted:
     """Train a new version as an old one was, and compare both on rows neither learned from. No alias moves."""
     reference = f"{name}@{body.version}" if body.version else name
-    run, row = watching.start_retraining(
+    run, row = actions.start_retraining(
         runtime, user.user.id, reference, body.dataset, budget_s=body.budget_s
     )
     return accepted(row, run.id)
@@ -99,7 +99,10 @@ def list_inspections(
     """Your questions, monitorings and comparisons, newest first, without their results."""
     with runtime.catalog.read() as transaction:
         rows = inspections.list_inspections(
-            transaction, user.user.id, model_name=model, dataset_id=dataset, limit=limit
+            transaction,
+            user.user.id,
+            inspections.InspectionFilter(model_name=model, dataset_id=dataset),
+            limit=limit,
         )
     return [inspection_body(row).model_copy(update={"result": None}) for row in rows]
 

@@ -17,11 +17,13 @@ from ecluse.apps.fraud.api.schemas import BudgetBody, PredictionBody, Prediction
 from ecluse.apps.fraud.evaluation.ranking import Ranking
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report
 from ecluse.apps.fraud.rows import predictions
+from ecluse.apps.fraud.scoring.formats import result_format
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Prediction
 from ecluse.errors import InvalidInput, ModelNotFound, NotFound, VersionNotFound
 from ecluse.intervals import expected_among
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.downloads import joined, send_object
 from ecluse.web.errors import answers
@@ -29,20 +31,24 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 
 router = APIRouter(tags=["predictions"])
 _CHUNK = 1024 * 1024
-_MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
 
 @router.post("/predict", status_code=202, responses=answers(404))
 def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
     """Score a table with one of your models."""
-    name, _, named = body.model.partition("@")
+    name, _at, named = body.model.partition("@")
     if named and body.version and named != body.version:
-        raise InvalidInput(f"model says version {named}, version says {body.version}. Give one of them.")
+        raise InvalidInput(
+            _(
+                "model says version %(version)s, version says %(other)s. Give one of them.",
+                version=named,
+                other=body.version,
+            )
+        )
     dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
     model = models.resolve(runtime, user.user.id, f"{name}@{body.version}" if body.version else body.model)
-    row = workflows.start_prediction(
-        runtime, user.user.id, dataset.id, model.name, model.version, body.format, body.reasons, body.columns
-    )
+    request = workflows.ScoringRequest(model.name, model.version, body.format, body.reasons, body.columns)
+    row = workflows.start_prediction(runtime, user.user.id, dataset.id, request)
     return Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}", prediction=row.id)
 
 
@@ -141,7 +147,12 @@ def send_prediction(runtime: Runtime, row: Prediction) -> StreamingResponse:
         raise _no_result(row)
     name = row.key.rsplit("/", 1)[-1]
     return send_object(
-        runtime, row.url or "", name, _MEDIA[row.format], sha256=row.sha256, size=row.size_bytes
+        runtime,
+        row.url or "",
+        name,
+        result_format(row.format).media_type,
+        sha256=row.sha256,
+        size=row.size_bytes,
     )
 
 
@@ -160,7 +171,9 @@ def send_riskiest(runtime: Runtime, row: Prediction, alerts: int) -> StreamingRe
     headers = {
         "content-disposition": f'attachment; filename="riskiest_{min(alerts, row.rows or alerts)}_{row.model_name}.csv"'
     }
-    return StreamingResponse(joined(first, chunks), media_type=_MEDIA["csv"], headers=headers)
+    return StreamingResponse(
+        joined(first, chunks), media_type=result_format("csv").media_type, headers=headers
+    )
 
 
 def _riskiest(runtime: Runtime, row: Prediction, url: str, sha256: str, alerts: int) -> Iterator[bytes]:
@@ -172,7 +185,7 @@ def _riskiest(runtime: Runtime, row: Prediction, url: str, sha256: str, alerts: 
         located.store.download(located.key, folder / "scores", sha256=sha256)
         write_riskiest(
             folder / "scores",
-            "parquet" if row.format == "parquet" else "csv",
+            result_format(row.format).name,
             alerts,
             folder / "riskiest.csv",
         )
@@ -183,5 +196,10 @@ def _riskiest(runtime: Runtime, row: Prediction, url: str, sha256: str, alerts: 
 
 def _no_result(row: Prediction) -> NotFound:
     return NotFound(
-        f"Prediction {row.id} has no result: it is {row.status}. See: GET /api/status/{row.job_id}"
+        _(
+            "Prediction %(id)s has no result: it is %(status)s. See: GET /api/status/%(job)s",
+            id=row.id,
+            status=row.status,
+            job=row.job_id or "",
+        )
     )

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.web.api.schemas import FileBody
 
 #: Characters of a column's name that is matched: a longer one is none that a person wrote.
@@ -48,7 +49,7 @@ class PredictRequest(DatasetReference):
 
     model: str = Field(examples=["payments", "payments@v20251121_041000", "payments@production"])
     version: str | None = None
-    format: Literal["csv", "parquet"] = "csv"
+    format: ResultName = DEFAULT
     reasons: Literal["all", "risky", "none"] = Field(
         "risky", description="Rows to explain; explaining a row costs a hundred times its score"
     )

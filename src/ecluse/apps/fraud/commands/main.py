@@ -19,6 +19,7 @@ from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance.reports import read_trained_report, threshold_of
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import predictions
+from ecluse.apps.fraud.scoring.formats import name_for
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.apps.fraud.tables.meaning import fraud_means
 from ecluse.apps.fraud.training.request import TrainingRequest, choices
@@ -141,10 +142,8 @@ def predict(
     with acting(home, email) as (runtime, user):
         used = published.resolve(runtime, user.id, model)
         dataset_id = add_table(runtime, user, file, layout)
-        result_format: Literal["csv", "parquet"] = "parquet" if output.suffix == ".parquet" else "csv"
-        prediction = workflows.start_prediction(
-            runtime, user.id, dataset_id, used.name, used.version, result_format, reasons, columns
-        )
+        request = workflows.ScoringRequest(used.name, used.version, name_for(output), reasons, columns)
+        prediction = workflows.start_prediction(runtime, user.id, dataset_id, request)
         finish(runtime, user, prediction.job_id or "", f"Scoring {file.name}")
         with runtime.catalog.read() as transaction:
             row = predictions.prediction_of(transaction, user.id, prediction.id)

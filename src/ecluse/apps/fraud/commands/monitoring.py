@@ -1,4 +1,4 @@
-"""Label rows of a table, watch models at work, compare versions and train them again."""
+"""Label rows of a table, monitor models, compare versions and train them again."""
 
 from __future__ import annotations
 
@@ -113,11 +113,13 @@ def monitor(
             user.id,
             model,
             add_table(runtime, user, file, layout),
-            outcomes=None if outcomes is None else add_table(runtime, user, outcomes),
-            identifier=identifier,
-            label=label,
-            positive=positive,
-            time_column=time_column,
+            monitoring.MonitoringChoices(
+                outcomes=None if outcomes is None else add_table(runtime, user, outcomes),
+                identifier=identifier,
+                label=label,
+                positive=positive,
+                time_column=time_column,
+            ),
         )
         done = _finished(runtime, user, row, f"Monitoring {model}")
     name, result = f"{done.model_name}@{done.version}", done.result or {}
@@ -151,7 +153,7 @@ def compare(
     with acting(home, email) as (runtime, user):
         dataset_id = add_table(runtime, user, file, layout)
         row = monitoring.start_comparison(
-            runtime, user.id, name, a, b, dataset_id, label=label, positive=positive
+            runtime, user.id, name, (a, b), dataset_id, label=label, positive=positive
         )
         done = _finished(runtime, user, row, f"Comparing versions of {name}")
     fields = {"inspection": done.id, **(done.result or {})}

@@ -155,11 +155,9 @@ def _questions_of(runtime: Runtime, inspection: Inspection, dataset: Dataset) ->
             found = inspections.list_inspections(
                 transaction,
                 inspection.user_id,
-                kind="questions",
-                dataset_id=dataset.id,
-                model_name=name,
-                version=version,
-                status="done",
+                inspections.InspectionFilter(
+                    kind="questions", dataset_id=dataset.id, model_name=name, version=version, status="done"
+                ),
                 limit=1,
             )
             if found:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ecluse import models
 from ecluse.apps.fraud import links
@@ -328,6 +328,7 @@ def _score(
 ) -> None:
     from ecluse.apps.fraud.evaluation.drift import TrainingSketch
     from ecluse.apps.fraud.scorers import load_scorer
+    from ecluse.apps.fraud.scoring.formats import result_format
     from ecluse.apps.fraud.scoring.kept_scores import KeptScores, identity
     from ecluse.apps.fraud.scoring.own_values import own_values
     from ecluse.apps.fraud.scoring.results import write_scores
@@ -354,8 +355,7 @@ def _score(
                 kept=kept,
             )
             known = _unseen_labels(runtime, version, files, dataset, table)
-            result_format: Literal["csv", "parquet"] = "parquet" if prediction.format == "parquet" else "csv"
-            summary = write_scores(batches, result, result_format, known)
+            summary = write_scores(batches, result, result_format(prediction.format).name, known)
             if reasons != "none":
                 summary = replace(summary, top=_with_sentences(scorer, table, summary, columns or {}))
             own = own_values(
@@ -372,14 +372,16 @@ def _score(
         recorded = predictions.set_done(
             transaction,
             prediction_id,
-            key=key,
-            url=store.url_of(key),
-            size_bytes=stored.size,
-            sha256=stored.sha256,
-            rows=summary.rows,
-            flagged=summary.flagged,
-            summary=summary.to_dict() | {"own": own},
-            ranking=None if summary.ranking is None else summary.ranking.to_bytes(),
+            predictions.StoredScores(
+                key=key,
+                url=store.url_of(key),
+                size_bytes=stored.size,
+                sha256=stored.sha256,
+                rows=summary.rows,
+                flagged=summary.flagged,
+                summary=summary.to_dict() | {"own": own},
+                ranking=None if summary.ranking is None else summary.ranking.to_bytes(),
+            ),
         )
     if not recorded:
         store.delete(key)

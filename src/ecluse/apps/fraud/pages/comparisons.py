@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
-from ecluse.apps.fraud.actions import monitoring as watching
+from ecluse.apps.fraud.actions import monitoring as actions
 from ecluse.apps.fraud.pages import charts as model_figures
+from ecluse.apps.fraud.pages.datasets import Stripped
 from ecluse.apps.fraud.pages.monitoring import look_progress
 from ecluse.apps.fraud.pages.predictions import to_the_minute
 from ecluse.apps.fraud.performance.parts import Curves
@@ -33,24 +35,28 @@ USUAL_ALIAS: Final = "production"
 ROWS_SHOWN: Final = 12
 
 
+class CompareForm(BaseModel):
+    """The form that compares two versions on a table; `label` is the column of the outcomes."""
+
+    a: str
+    b: str
+    dataset: str
+    label: Stripped = ""
+
+
 @router.post("/models/{name}/compare")
 def start_comparison(
-    request: Request,
-    name: str,
-    runtime: RuntimeDep,
-    user: CurrentUser,
-    a: Annotated[str, Form()],
-    b: Annotated[str, Form()],
-    dataset: Annotated[str, Form()],
-    label: Annotated[str, Form()] = "",
+    request: Request, name: str, runtime: RuntimeDep, user: CurrentUser, form: Annotated[CompareForm, Form()]
 ) -> Response:
     """Queue the comparison of two versions on one table, and show it."""
     try:
-        row = watching.start_comparison(
-            runtime, user.user.id, name, a, b, dataset, label=label.strip() or None
+        row = actions.start_comparison(
+            runtime, user.user.id, name, (form.a, form.b), form.dataset, label=form.label or None
         )
     except InvalidInput as error:
-        return compare_page(request, runtime, user.user.id, name, a, b, error=error, dataset=dataset)
+        return compare_page(
+            request, runtime, user.user.id, name, form.a, form.b, error=error, dataset=form.dataset
+        )
     return RedirectResponse(f"/models/{row.model_name}/compare/{row.id}", 303)
 
 

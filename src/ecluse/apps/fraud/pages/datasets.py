@@ -10,12 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi import APIRouter, Form, Query, Request
+from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.performance.reports import read_report
 from ecluse.apps.fraud.rows import predictions, training
+from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.apps.fraud.tables.layout import Layout, layout_of
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, meaning_in_profile
 from ecluse.apps.fraud.training.request import TrainingRequest
@@ -48,6 +50,7 @@ MOST_ALERTS: Final = 1_000_000
 #: The most that a missed fraud or a false alarm may cost in the form, in any currency.
 MOST_COST: Final = 1_000_000_000
 Field = Annotated[str, Form()]
+Stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 @dataclass(frozen=True)
@@ -88,42 +91,36 @@ class TrainForm:
     wrong: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class TrainChoices:
-    """The training form as it was sent."""
+class TrainChoices(BaseModel):
+    """The training form as it was sent.
 
-    target: str
-    time: str
-    customer: str
-    budget: int
-    name: str
-    goal: str
-    goal_value: str
-    positive: str
-    leave_out: tuple[str, ...]
-    false_alarm: str = ""
-    #: Columns that were shown as giving the label away: those not left out are kept.
+    `gives_away` are columns that were shown as giving the label away: those not left out are kept.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str = ""
+    time: str = ""
+    customer: str = ""
+    budget: int = DEFAULT_BUDGET
+    name: Stripped = ""
+    goal: str = "f1"
+    goal_value: Stripped = ""
+    positive: Stripped = ""
+    leave_out: tuple[str, ...] = ()
+    false_alarm: Stripped = ""
     gives_away: tuple[str, ...] = ()
 
 
-def sent_choices(
-    target: Field = "",
-    time: Field = "",
-    customer: Field = "",
-    budget: Annotated[int, Form()] = DEFAULT_BUDGET,
-    name: Field = "",
-    goal: Field = "f1",
-    goal_value: Field = "",
-    positive: Field = "",
-    leave_out: Annotated[list[str] | None, Form()] = None,
-    false_alarm: Field = "",
-    gives_away: Annotated[list[str] | None, Form()] = None,
-) -> TrainChoices:
-    """The fields of the training form."""
-    return TrainChoices(
-        target, time, customer, budget, name.strip(), goal, goal_value.strip(), positive.strip(),
-        tuple(leave_out or ()), false_alarm.strip(), tuple(gives_away or ()),
-    )  # fmt: skip
+class TableView(BaseModel):
+    """What the address of a table's page chooses: the model of the scoring form, the label of the training form, and
+    the columns that it keeps though they give the label away; `columns=all` shows every column.
+    """
+
+    model: str | None = None
+    columns: str = ""
+    target: str = ""
+    keep: tuple[str, ...] = ()
 
 
 @router.get("/fraud/d/{dataset_id}")
@@ -132,23 +129,11 @@ def show_dataset(
     dataset_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    model: str | None = None,
-    columns: str = "",
-    target: str = "",
-    keep: Annotated[list[str] | None, Query()] = None,
+    view: Annotated[TableView, Query()],
 ) -> Response:
-    """One table. `?model=` chooses the model of the scoring form, `?target=` the label of the training form, each
-    `?keep=` a column that it keeps though it gives the label away; `?columns=all` shows every column."""
+    """Show one table."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
-    return _dataset_page(
-        request,
-        runtime,
-        row,
-        chosen_model=model,
-        chosen_target=target,
-        kept=tuple(keep or ()),
-        every_column=columns == "all",
-    )
+    return _dataset_page(request, runtime, row, view)
 
 
 @router.get("/fraud/d/{dataset_id}/meaning")
@@ -167,7 +152,7 @@ def train(
     dataset_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    choices: Annotated[TrainChoices, Depends(sent_choices)],
+    choices: Annotated[TrainChoices, Form()],
 ) -> Response:
     """Queue a training and show its progress; the form again when a choice cannot be used."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
@@ -185,15 +170,14 @@ def score(
     runtime: RuntimeDep,
     user: CurrentUser,
     model: Annotated[str, Form()],
-    result_format: Annotated[workflows.ResultFormat, Form()] = "csv",
+    result_format: Annotated[ResultName, Form()] = DEFAULT,
     reasons: Annotated[workflows.Reasons, Form()] = "risky",
 ) -> Response:
     """Queue the scoring with the latest version of a model, and show where its result will be."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
     try:
-        scored = workflows.start_prediction(
-            runtime, user.user.id, row.id, model, result_format=result_format, reasons=reasons
-        )
+        chosen = workflows.ScoringRequest(model, result_format=result_format, reasons=reasons)
+        scored = workflows.start_prediction(runtime, user.user.id, row.id, chosen)
     except InvalidInput as error:
         return _dataset_page(request, runtime, row, error=error)
     return RedirectResponse(f"/fraud/p/{scored.id}", 303)
@@ -348,22 +332,19 @@ def _dataset_page(
     request: Request,
     runtime: Runtime,
     row: Dataset,
+    view: TableView | None = None,
     *,
     choices: TrainChoices | None = None,
-    chosen_model: str | None = None,
-    chosen_target: str = "",
-    kept: tuple[str, ...] = (),
-    every_column: bool = False,
     error: InvalidInput | None = None,
 ) -> Response:
-    say = words_of(request)
+    say, view = words_of(request), view or TableView()
     with runtime.catalog.read() as transaction:
         latest = models.list_latest(transaction, row.user_id)
         trained, trained_total = training.list_runs(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
         scored = predictions.list_predictions(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
         scored_total = predictions.count_predictions(transaction, row.user_id, dataset_id=row.id)
-    form = train_form(row, choices.target if choices else chosen_target, kept)
-    shown = _columns(row)[: None if every_column else COLUMNS_SHOWN]
+    form = train_form(row, choices.target if choices else view.target, view.keep)
+    shown = _columns(row)[: None if view.columns == "all" else COLUMNS_SHOWN]
     guessed = next((version.name for version in latest if can_score(version, row)), None)
     context = {
         "dataset": row,
@@ -378,7 +359,7 @@ def _dataset_page(
         "kinds": _kinds(say),
         "roles": _roles(say),
         "models": latest,
-        "chosen_model": chosen_model or guessed,
+        "chosen_model": view.model or guessed,
         "guessed_model": guessed,
         "reasons": default_reasons(row.rows),
         "runs": trained,

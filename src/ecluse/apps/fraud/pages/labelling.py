@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, UploadFile
+from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as registry
@@ -31,7 +32,7 @@ from ecluse.web.templating import render, words_of
 
 router = APIRouter()
 Answer = Literal["fraud", "legitimate", "skip", "undo"]
-Field = Annotated[str, Form()]
+Text = Annotated[str, Form()]
 #: Scorings of a table that are looked through for models to ask for.
 SCORINGS: Final = 50
 COUNTS: Final = (20, 30, 40, 50, 100)
@@ -102,18 +103,26 @@ class Asking:
     answers: tuple[tuple[int, int], ...]
 
 
+class LabelView(BaseModel):
+    """What the address of the labelling page chooses: the model as NAME@VERSION, a row to answer again, and the rows
+    acted on so far.
+    """
+
+    model: str | None = None
+    row: int | None = None
+    trail: Annotated[str, Field(max_length=4_000)] = ""
+
+
 @router.get("/datasets/{dataset_id}/label")
 def show_labelling(
     request: Request,
     dataset_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    model: str | None = None,
-    row: int | None = None,
-    trail: Annotated[str, Query(max_length=4_000)] = "",
+    view: Annotated[LabelView, Query()],
 ) -> Response:
-    """Label rows. `?model=` is NAME@VERSION, `?row=` one to answer again, `?trail=` the rows acted on so far."""
-    return _page(request, runtime, user.user.id, dataset_id, model=model, row=row, trail=steps_of(trail))
+    """Show the row to label next."""
+    return _page(request, runtime, user.user.id, dataset_id, view)
 
 
 @router.post("/datasets/{dataset_id}/label/questions")
@@ -122,7 +131,7 @@ def ask(
     dataset_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    model: Field,
+    model: Text,
     count: Annotated[int, Form()] = labelling.QUESTIONS,
 ) -> Response:
     """Queue the choice of the rows to ask about."""
@@ -133,22 +142,29 @@ def ask(
     return _to(dataset_id, f"{asked.model_name}@{asked.version}")
 
 
+class AnswerForm(BaseModel):
+    """An answer for a row as it was sent."""
+
+    model: str
+    answer: Answer
+    row: int = 0
+    trail: str = ""
+
+
 @router.post("/datasets/{dataset_id}/label/answer")
 def answer(
     request: Request,
     dataset_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    model: Field,
-    answer: Annotated[Answer, Form()],
-    row: Annotated[int, Form()] = 0,
-    trail: Field = "",
+    form: Annotated[AnswerForm, Form()],
 ) -> Response:
     """Keep an answer, or take the last one back, and show the row that follows."""
-    passed = [step for step in steps_of(trail) if answer == "undo" or step.row != row]
+    row = form.row
+    passed = [step for step in steps_of(form.trail) if form.answer == "undo" or step.row != row]
     shown: int | None = None
     try:
-        if answer == "undo":
+        if form.answer == "undo":
             if passed:
                 last = passed.pop()
                 shown = last.row
@@ -156,13 +172,14 @@ def answer(
         else:
             with runtime.catalog.read() as transaction:
                 before = labels.labels_of(transaction, user.user.id, dataset_id).get(row)
-            if answer != "skip":
-                said = {row: int(answer == "fraud")}
-                labelling.put_labels(runtime, user.user.id, dataset_id, said)
+            if form.answer != "skip":
+                label = {row: int(form.answer == "fraud")}
+                labelling.put_labels(runtime, user.user.id, dataset_id, label)
             passed.append(Step(row, before))
     except InvalidInput as error:
-        return _page(request, runtime, user.user.id, dataset_id, model=model, error=error)
-    return _to(dataset_id, model, passed[-MOST_TRAIL:], shown)
+        view = LabelView(model=form.model)
+        return _page(request, runtime, user.user.id, dataset_id, view, error=error)
+    return _to(dataset_id, form.model, passed[-MOST_TRAIL:], shown)
 
 
 @router.post("/datasets/{dataset_id}/label/upload")
@@ -172,7 +189,7 @@ def upload_labels(
     runtime: RuntimeDep,
     user: CurrentUser,
     file: UploadFile,
-    model: Field = "",
+    model: Text = "",
 ) -> Response:
     """Note the labels of a small file with the columns row and label."""
     from ecluse.apps.fraud.actions.uploads import labels_of_upload
@@ -188,20 +205,20 @@ def upload_labels(
             )
         labelling.put_labels(runtime, user.user.id, dataset.id, given)
     except InvalidInput as error:
-        return _page(request, runtime, user.user.id, dataset_id, model=model or None, error=error)
+        return _page(request, runtime, user.user.id, dataset_id, LabelView(model=model or None), error=error)
     return _to(dataset_id, model)
 
 
 @router.post("/datasets/{dataset_id}/label/learn")
 def learn(
-    request: Request, dataset_id: str, runtime: RuntimeDep, user: CurrentUser, model: Field, rate: Field = ""
+    request: Request, dataset_id: str, runtime: RuntimeDep, user: CurrentUser, model: Text, rate: Text = ""
 ) -> Response:
     """Queue learning from the labels. `rate` is the fraud rate held to be true, in per cent; empty: the model's."""
     try:
         held = _share(rate)
         labelling.start_learning(runtime, user.user.id, dataset_id, model, fraud_rate=held)
     except InvalidInput as error:
-        return _page(request, runtime, user.user.id, dataset_id, model=model, error=error)
+        return _page(request, runtime, user.user.id, dataset_id, LabelView(model=model), error=error)
     return _to(dataset_id, model)
 
 
@@ -335,15 +352,14 @@ def _page(
     runtime: Runtime,
     user_id: str,
     dataset_id: str,
+    view: LabelView | None = None,
     *,
-    model: str | None = None,
-    row: int | None = None,
-    trail: Sequence[Step] = (),
     error: EcluseError | None = None,
 ) -> Response:
-    say, dataset = words_of(request), workflows.find_dataset(runtime, user_id, dataset_id)
+    say, view = words_of(request), view or LabelView()
+    dataset = workflows.find_dataset(runtime, user_id, dataset_id)
     offered = askable(runtime, dataset)
-    chosen = _chosen(runtime, dataset, model, offered)
+    chosen = _chosen(runtime, dataset, view.model, offered)
     asked = _latest(runtime, dataset, "questions", chosen)
     learned = _latest(runtime, dataset, "learning", chosen)
     with runtime.catalog.read() as transaction:
@@ -359,8 +375,10 @@ def _page(
         "counts": COUNTS,
         "count": labelling.QUESTIONS,
         "progress": _progress(runtime, [asked, learned], say),
-        "failed": next((one for one in (learned, asked) if one and one.status == "failed"), None),
-        "asking": asking_of(done.result or {}, known, trail, row, say, usual_values(dataset.profile, say))
+        "failed": next((row for row in (learned, asked) if row and row.status == "failed"), None),
+        "asking": asking_of(
+            done.result or {}, known, steps_of(view.trail), view.row, say, usual_values(dataset.profile, say)
+        )
         if done
         else None,
         "figures": _figures(done, known),
@@ -368,7 +386,7 @@ def _page(
         "frauds": frauds,
         "enough": min(frauds, len(known) - frauds) >= LEAST,
         "learned": learned if learned and learned.status == "done" else None,
-        "newest": learned is not None and any(one.version == learned.other_version for one in newest),
+        "newest": learned is not None and any(version.version == learned.other_version for version in newest),
         "accept": ACCEPTED,
         "error": str(error) if error else None,
     }
@@ -392,11 +410,13 @@ def _latest(
         found = inspections.list_inspections(
             transaction,
             dataset.user_id,
-            kind=kind,
-            dataset_id=dataset.id,
-            model_name=name or None,
-            version=version or None,
-            status="done" if done else None,
+            inspections.InspectionFilter(
+                kind=kind,
+                dataset_id=dataset.id,
+                model_name=name or None,
+                version=version or None,
+                status="done" if done else None,
+            ),
             limit=1,
         )
     return found[0] if found else None

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request
+from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import ensembles
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.pages.datasets import default_name, reading_progress
+from ecluse.apps.fraud.pages.datasets import Stripped, default_name, reading_progress
 from ecluse.apps.fraud.pages.references import column_kinds, domain_name, total_importance
 from ecluse.apps.fraud.rows import mappings
 from ecluse.apps.fraud.tables.names import is_weak_reason
@@ -108,6 +109,48 @@ class CreateForm:
 Sent = Sequence[tuple[str, str, str]]
 
 
+class MappingForm(BaseModel):
+    """The form of a mapping as it was sent: for each column of the table (`theirs`) what it stood for (`was`) and is to
+    stand for (`ours`), "" for nothing; the references `offered` as judges, and those that are to judge.
+
+    `alone`: by anomaly alone, whatever the mapping now says.
+    """
+
+    reference: str = ""
+    theirs: list[str] = []
+    was: list[str] = []
+    ours: list[str] = []
+    name: Stripped = ""
+    fraud_rate: Stripped = ""
+    offered: list[str] = []
+    judges: list[str] = []
+    alone: bool = False
+
+    @property
+    def unticked(self) -> frozenset[str]:
+        return frozenset(self.offered) - frozenset(self.judges)
+
+    def sent(self) -> Sent:
+        """Return (theirs, was, ours) of each column. Raises InvalidInput where the form is not whole."""
+        try:
+            return list(zip(self.theirs, self.was, self.ours, strict=True))
+        except ValueError:
+            raise InvalidInput(
+                _("The form did not arrive whole. Load the page again and send it once more.")
+            ) from None
+
+
+class MatchView(BaseModel):
+    """What the address of a match's page chooses: whose columns are shown, else those of the nearest; the rest fills
+    the form that makes an ensemble.
+    """
+
+    reference: str = ""
+    name: str = ""
+    fraud_rate: str = ""
+    without: list[str] = []
+
+
 @router.post("/fraud/m")
 def add_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Put a simulated table without labels among the user's, and open its match."""
@@ -121,18 +164,14 @@ def show_match(
     dataset_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    reference: str = "",
-    name: str = "",
-    fraud_rate: str = "",
-    without: Annotated[list[str] | None, Query()] = None,
+    view: Annotated[MatchView, Query()],
 ) -> Response:
-    """How a table meets the library. `?reference=` chooses whose columns are shown, else the nearest; `name`,
-    `fraud_rate` and `without` fill the form that makes an ensemble."""
+    """Show how a table meets the library."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
     form = CreateForm(
-        name[:64] or default_name(row.filename), fraud_rate[:20] or "1", frozenset(without or ())
+        view.name[:64] or default_name(row.filename), view.fraud_rate[:20] or "1", frozenset(view.without)
     )
-    return _match_page(request, runtime, row, reference=reference, form=form)
+    return _match_page(request, runtime, row, reference=view.reference, form=form)
 
 
 @router.post("/fraud/m/{dataset_id}")
@@ -141,32 +180,26 @@ def save(
     dataset_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    reference: Annotated[str, Form()],
-    theirs: Annotated[list[str] | None, Form()] = None,
-    was: Annotated[list[str] | None, Form()] = None,
-    ours: Annotated[list[str] | None, Form()] = None,
-    name: Annotated[str, Form()] = "",
-    fraud_rate: Annotated[str, Form()] = "",
-    offered: Annotated[list[str] | None, Form()] = None,
-    judges: Annotated[list[str] | None, Form()] = None,
+    sent: Annotated[MappingForm, Form()],
 ) -> Response:
     """Keep what was changed in the mapping to a reference, and match again; the rest of the form stays as it was."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
-    sent = _sent(theirs, was, ours)
-    unticked = frozenset(offered or ()) - frozenset(judges or ())
-    form = CreateForm(name.strip() or default_name(row.filename), fraud_rate.strip() or "1", unticked)
+    changes = sent.sent()
+    form = CreateForm(sent.name or default_name(row.filename), sent.fraud_rate or "1", sent.unticked)
     try:
-        columns = corrected(_kept(runtime, row, reference), sent)
-        ensembles.keep_corrections(runtime, user.user.id, row.id, reference, columns)
+        columns = corrected(_kept(runtime, row, sent.reference), changes)
+        ensembles.keep_corrections(runtime, user.user.id, row.id, sent.reference, columns)
     except InvalidInput as error:
-        return _match_page(request, runtime, row, reference=reference, form=form, sent=sent, error=error)
-    told: list[tuple[str, str]] = [("reference", reference)]
+        return _match_page(
+            request, runtime, row, reference=sent.reference, form=form, sent=changes, error=error
+        )
+    query: list[tuple[str, str]] = [("reference", sent.reference)]
     if form.name != default_name(row.filename):
-        told.append(("name", form.name))
+        query.append(("name", form.name))
     if form.rate != "1":
-        told.append(("fraud_rate", form.rate))
-    told += [("without", one) for one in sorted(unticked)]
-    return RedirectResponse(f"/fraud/m/{row.id}?{urlencode(told)}#columns", 303)
+        query.append(("fraud_rate", form.rate))
+    query += [("without", name) for name in sorted(sent.unticked)]
+    return RedirectResponse(f"/fraud/m/{row.id}?{urlencode(query)}#columns", 303)
 
 
 @router.post("/fraud/m/{dataset_id}/forget")
@@ -184,26 +217,18 @@ def create(
     dataset_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    name: Annotated[str, Form()] = "",
-    fraud_rate: Annotated[str, Form()] = "1",
-    offered: Annotated[list[str] | None, Form()] = None,
-    judges: Annotated[list[str] | None, Form()] = None,
-    reference: Annotated[str, Form()] = "",
-    theirs: Annotated[list[str] | None, Form()] = None,
-    was: Annotated[list[str] | None, Form()] = None,
-    ours: Annotated[list[str] | None, Form()] = None,
-    alone: Annotated[bool, Form()] = False,
+    sent: Annotated[MappingForm, Form()],
 ) -> Response:
     """Keep what was changed in the mapping, queue the making of an ensemble, and show its progress; the form again,
-    as it was sent, where a choice cannot be used. `alone`: by anomaly alone, whatever the mapping now says."""
+    as it was sent, where a choice cannot be used."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
-    sent = _sent(theirs, was, ours)
-    unticked = frozenset(offered or ()) - frozenset(judges or ())
-    form = CreateForm(name.strip(), fraud_rate.strip(), unticked)
-    chosen = list(judges or ()) if unticked else None
+    changes = sent.sent()
+    rate = sent.fraud_rate if "fraud_rate" in sent.model_fields_set else "1"
+    form = CreateForm(sent.name, rate, sent.unticked)
+    chosen = sent.judges if sent.unticked else None
     try:
-        before = _kept(runtime, row, reference)
-        columns = corrected(before, sent)
+        before = _kept(runtime, row, sent.reference)
+        columns = corrected(before, changes)
         changed = columns != before
         run = ensembles.start_ensemble(
             runtime,
@@ -211,21 +236,14 @@ def create(
             row.id,
             form.name,
             fraud_rate=stated_rate(form.rate),
-            references=[] if alone and changed else chosen,
-            corrections={reference: columns} if changed else None,
+            references=[] if sent.alone and changed else chosen,
+            corrections={sent.reference: columns} if changed else None,
         )
     except InvalidInput as error:
-        return _match_page(request, runtime, row, reference=reference, form=form, sent=sent, error=error)
+        return _match_page(
+            request, runtime, row, reference=sent.reference, form=form, sent=changes, error=error
+        )
     return RedirectResponse(f"/jobs/{run.job_id}", 303)
-
-
-def _sent(theirs: list[str] | None, was: list[str] | None, ours: list[str] | None) -> Sent:
-    try:
-        return list(zip(theirs or (), was or (), ours or (), strict=True))
-    except ValueError:
-        raise InvalidInput(
-            _("The form did not arrive whole. Load the page again and send it once more.")
-        ) from None
 
 
 def _kept(runtime: Runtime, row: Dataset, reference: str) -> Mapping[str, str | None]:
@@ -240,24 +258,24 @@ def corrected(before: Mapping[str, str | None], sent: Sent) -> dict[str, str | N
 
     Raises InvalidInput where two columns are to stand for the same one.
     """
-    wanted: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for theirs, _rest, ours in sent:
-        if ours and ours in wanted:
+        if ours and ours in chosen:
             raise InvalidInput(
                 _(
                     '"%(name)s" and "%(column)s" cannot both stand for "%(word)s". Choose one of them.',
-                    name=wanted[ours],
+                    name=chosen[ours],
                     column=theirs,
                     word=ours,
                 )
             )
         if ours:
-            wanted[ours] = theirs
+            chosen[ours] = theirs
     columns = dict(before)
     for theirs, was, ours in sent:
         if was == ours:
             continue
-        if was and was not in wanted:
+        if was and was not in chosen:
             columns[was] = None
         if ours:
             columns[ours] = theirs

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import main as workflows
@@ -23,6 +24,7 @@ from ecluse.apps.fraud.performance.parts import Period
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
+from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.catalog import Transaction
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import InvalidInput
@@ -41,6 +43,14 @@ COMPARISONS_SHOWN: Final = 8
 TABLES_OFFERED: Final = 200
 
 
+class ScoreForm(BaseModel):
+    """The form that scores a table with a version."""
+
+    dataset: str
+    result_format: ResultName = DEFAULT
+    reasons: workflows.Reasons = "risky"
+
+
 @router.post("/models/{name}/{version}/score")
 def score(
     request: Request,
@@ -48,16 +58,13 @@ def score(
     version: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    dataset: Annotated[str, Form()],
-    result_format: Annotated[workflows.ResultFormat, Form()] = "csv",
-    reasons: Annotated[workflows.Reasons, Form()] = "risky",
+    form: Annotated[ScoreForm, Form()],
 ) -> Response:
     """Queue the scoring of a table with this very version, and show where its result will be."""
     row = version_of(runtime, user.user.id, name, version)
     try:
-        scored = workflows.start_prediction(
-            runtime, user.user.id, dataset, row.name, row.version, result_format, reasons
-        )
+        chosen = workflows.ScoringRequest(row.name, row.version, form.result_format, form.reasons)
+        scored = workflows.start_prediction(runtime, user.user.id, form.dataset, chosen)
     except InvalidInput as error:
         return model_page(request, runtime, row, error=error)
     return RedirectResponse(f"/fraud/p/{scored.id}", 303)
@@ -80,7 +87,10 @@ def comparison(
     first, second = versions
     with runtime.catalog.read() as transaction:
         tried = inspections.list_inspections(
-            transaction, user_id, kind="comparison", model_name=second.name, limit=COMPARISONS_SHOWN
+            transaction,
+            user_id,
+            inspections.InspectionFilter(kind="comparison", model_name=second.name),
+            limit=COMPARISONS_SHOWN,
         )
         tables, tables_total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
         names = datasets.filenames(transaction, user_id, [row.dataset_id for row in tried])

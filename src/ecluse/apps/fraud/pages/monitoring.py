@@ -9,13 +9,14 @@ from datetime import date
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import monitoring as actions
 from ecluse.apps.fraud.metrics import METRICS, FraudMetric
 from ecluse.apps.fraud.monitoring.report import MonitoringReport, read_monitoring
 from ecluse.apps.fraud.pages import charts as model_figures
-from ecluse.apps.fraud.pages.datasets import BUDGETS, can_score
+from ecluse.apps.fraud.pages.datasets import BUDGETS, Stripped, can_score
 from ecluse.apps.fraud.pages.model import (
     TABLES_OFFERED,
     lacking,
@@ -89,8 +90,28 @@ def show_monitoring(
     request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser, look: str = ""
 ) -> Response:
     """The latest look at a table beside what a version learned from, or the one `?look=` names."""
-    row = _watched(runtime, user.user.id, name, version)
+    row = _monitored(runtime, user.user.id, name, version)
     return _monitor_page(request, runtime, row, look=look)
+
+
+class MonitoringForm(BaseModel):
+    """The form that monitors a version on a table, as it was sent."""
+
+    dataset: str
+    outcomes: str = ""
+    identifier: Stripped = ""
+    label: Stripped = ""
+    positive: Stripped = ""
+    time: Stripped = ""
+
+    def choices(self) -> actions.MonitoringChoices:
+        return actions.MonitoringChoices(
+            outcomes=self.outcomes or None,
+            identifier=self.identifier or None,
+            label=self.label or None,
+            positive=self.positive or None,
+            time_column=self.time or None,
+        )
 
 
 @router.post("/models/{name}/{version}/monitor")
@@ -100,38 +121,17 @@ def start_monitoring(
     version: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    dataset: Annotated[str, Form()],
-    outcomes: Annotated[str, Form()] = "",
-    identifier: Annotated[str, Form()] = "",
-    label: Annotated[str, Form()] = "",
-    positive: Annotated[str, Form()] = "",
-    time: Annotated[str, Form()] = "",
+    form: Annotated[MonitoringForm, Form()],
 ) -> Response:
-    """Queue a look at a table, and show it."""
-    row = _watched(runtime, user.user.id, name, version)
+    """Queue the monitoring of a version on a table, and show it."""
+    row = _monitored(runtime, user.user.id, name, version)
     try:
-        look = actions.start_monitoring(
-            runtime,
-            user.user.id,
-            f"{row.name}@{row.version}",
-            dataset,
-            outcomes=outcomes or None,
-            identifier=identifier.strip() or None,
-            label=label.strip() or None,
-            positive=positive.strip() or None,
-            time_column=time.strip() or None,
+        inspection = actions.start_monitoring(
+            runtime, user.user.id, f"{row.name}@{row.version}", form.dataset, form.choices()
         )
     except InvalidInput as error:
-        sent = {
-            "dataset": dataset,
-            "outcomes": outcomes,
-            "identifier": identifier,
-            "positive": positive,
-            "label": label,
-            "time": time,
-        }
-        return _monitor_page(request, runtime, row, error=error, sent=sent)
-    return RedirectResponse(f"/models/{row.name}/{row.version}/monitor?look={look.id}", 303)
+        return _monitor_page(request, runtime, row, error=error, sent=form.model_dump())
+    return RedirectResponse(f"/models/{row.name}/{row.version}/monitor?look={inspection.id}", 303)
 
 
 @router.post("/models/{name}/{version}/retrain")
@@ -145,7 +145,7 @@ def retrain(
     budget: Annotated[str, Form()] = "",
 ) -> Response:
     """Queue a new version by the plan of this one, and show how both compare once that is known."""
-    row = _watched(runtime, user.user.id, name, version)
+    row = _monitored(runtime, user.user.id, name, version)
     seconds = next((float(offered) for offered in BUDGETS if str(offered) == budget), None)
     try:
         _rest, look = actions.start_retraining(
@@ -291,9 +291,7 @@ def _monitor_page(
         looks = inspections.list_inspections(
             transaction,
             user_id,
-            kind="monitor",
-            model_name=version.name,
-            version=version.version,
+            inspections.InspectionFilter(kind="monitor", model_name=version.name, version=version.version),
             limit=LOOKS_SHOWN,
         )
         shown = inspections.inspection_of(transaction, user_id, look) if look else next(iter(looks), None)
@@ -390,7 +388,7 @@ def _has_target(table: Dataset, version: ModelVersion) -> bool:
     return target in {column["name"] for column in (table.profile or {}).get("columns", ())}
 
 
-def _watched(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:
+def _monitored(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:
     """A version that scores rows. Raises NotFound for one of files alone."""
     with runtime.catalog.read() as transaction:
         row = models.version_of(transaction, user_id, name, version)

@@ -29,6 +29,7 @@ from ecluse.apps.fraud.performance.ensemble import EnsembleReport
 from ecluse.apps.fraud.performance.reports import AnyReport
 from ecluse.apps.fraud.rows import datasets, labels, predictions
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
+from ecluse.apps.fraud.scoring.formats import result_format
 from ecluse.apps.fraud.scoring.reasons import as_written
 from ecluse.catalog.tables import Prediction
 from ecluse.errors import JobNotFound, NotFound
@@ -107,11 +108,12 @@ def show_prediction(
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
         names = datasets.filenames(transaction, user.user.id, [row.dataset_id])
-        given, _ = labels.count_labels(transaction, user.user.id, row.dataset_id or "")
+        given, _frauds = labels.count_labels(transaction, user.user.id, row.dataset_id or "")
     say, report = words_of(request), report_of(runtime, row)
     threshold = _threshold(row, report)
     context: dict[str, Any] = {
         "prediction": row,
+        "result_format": result_format,
         "dataset_name": names.get(row.dataset_id or "", say._("a removed table")),
         "summary": row.summary,
         "threshold": threshold,

@@ -1,11 +1,15 @@
-"""Keep what was found when a model was looked at beside a table. Learning from labels is a run of the same id, too."""
+"""Keep the inspections of models: monitoring, comparing, choosing questions, learning from labels, beside a table.
+
+Learning from labels is a run of the same id, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog import runs, work
@@ -40,45 +44,47 @@ def add_inspection(transaction: Transaction, inspection: Inspection) -> Inspecti
 
 
 def inspection_of(transaction: Transaction, user_id: str, inspection_id: str) -> Inspection:
-    found = transaction.scalar(
+    inspection = transaction.scalar(
         select(Inspection).where(Inspection.id == inspection_id, Inspection.user_id == user_id)
     )
-    if found is None:
+    if inspection is None:
         raise NotFound(
             _("No inspection %(value)s. See: GET /api/models/NAME/VERSION/monitor", value=inspection_id)
         )
-    return found
+    return inspection
 
 
 def inspection_by_job(transaction: Transaction, job_id: str) -> Inspection | None:
     return transaction.scalar(work.of_job(Inspection, job_id))
 
 
+@dataclass(frozen=True)
+class InspectionFilter:
+    """Which inspections to list, by what is not None. A version is the one inspected, not the one made of it or
+    compared with it.
+    """
+
+    kind: str | None = None
+    model_name: str | None = None
+    version: str | None = None
+    dataset_id: str | None = None
+    status: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return [getattr(Inspection, name) == value for name, value in given.items() if value is not None]
+
+
 def list_inspections(
     transaction: Transaction,
     user_id: str,
+    chosen: InspectionFilter = InspectionFilter(),
     *,
-    kind: str | None = None,
-    model_name: str | None = None,
-    version: str | None = None,
-    dataset_id: str | None = None,
-    status: str | None = None,
     limit: int = 50,
 ) -> list[Inspection]:
-    """The user's inspections, newest first; a version is the one looked at, not the one made of it or beside it."""
-    wanted = select(Inspection).where(Inspection.user_id == user_id)
-    if kind is not None:
-        wanted = wanted.where(Inspection.kind == kind)
-    if model_name is not None:
-        wanted = wanted.where(Inspection.model_name == model_name)
-    if version is not None:
-        wanted = wanted.where(Inspection.version == version)
-    if dataset_id is not None:
-        wanted = wanted.where(Inspection.dataset_id == dataset_id)
-    if status is not None:
-        wanted = wanted.where(Inspection.status == status)
-    page = wanted.order_by(Inspection.created_at.desc(), Inspection.id).limit(limit)
-    return list(transaction.scalars(page))
+    """List the user's inspections, newest first."""
+    rows = select(Inspection).where(Inspection.user_id == user_id, *chosen.conditions())
+    return list(transaction.scalars(rows.order_by(Inspection.created_at.desc(), Inspection.id).limit(limit)))
 
 
 def set_other_version(transaction: Transaction, inspection_id: str, version: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, update
@@ -20,12 +21,12 @@ def add_prediction(transaction: Transaction, prediction: Prediction) -> Predicti
 
 
 def prediction_of(transaction: Transaction, user_id: str, prediction_id: str) -> Prediction:
-    found = transaction.scalar(
+    prediction = transaction.scalar(
         select(Prediction).where(Prediction.id == prediction_id, Prediction.user_id == user_id)
     )
-    if found is None:
+    if prediction is None:
         raise NotFound(_("No prediction %(value)s. See: GET /api/predictions", value=prediction_id))
-    return found
+    return prediction
 
 
 def ranking_of(transaction: Transaction, prediction_id: str) -> bytes | None:
@@ -35,14 +36,14 @@ def ranking_of(transaction: Transaction, prediction_id: str) -> bytes | None:
 
 def prediction_by_key(transaction: Transaction, user_id: str, key: str) -> Prediction:
     """The user's prediction stored under exactly this key."""
-    found = transaction.scalar(
+    prediction = transaction.scalar(
         select(Prediction).where(Prediction.id.in_(_with_key(user_id, key)), Prediction.user_id == user_id)
     )
-    if found is None:
+    if prediction is None:
         raise NotFound(
             _("No prediction of yours is stored at %(value)s. See: GET /api/predictions", value=key)
         )
-    return found
+    return prediction
 
 
 def prediction_by_job(transaction: Transaction, job_id: str) -> Prediction | None:
@@ -62,7 +63,7 @@ def list_predictions(
     return list(
         transaction.scalars(
             select(Prediction)
-            .where(*_wanted(user_id, dataset_id, status))
+            .where(*_conditions(user_id, dataset_id, status))
             .order_by(Prediction.created_at.desc(), Prediction.id)
             .limit(limit)
             .offset(offset)
@@ -71,37 +72,32 @@ def list_predictions(
 
 
 def count_predictions(transaction: Transaction, user_id: str, *, dataset_id: str | None = None) -> int:
-    return transaction.scalar(select(func.count()).where(*_wanted(user_id, dataset_id, None))) or 0
+    return transaction.scalar(select(func.count()).where(*_conditions(user_id, dataset_id, None))) or 0
 
 
-def set_done(
-    transaction: Transaction,
-    prediction_id: str,
-    *,
-    key: str,
-    url: str,
-    size_bytes: int,
-    sha256: str,
-    rows: int,
-    flagged: int,
-    summary: dict[str, Any],
-    ranking: bytes | None = None,
-) -> bool:
+@dataclass(frozen=True)
+class StoredScores:
+    """A finished scoring: where its result lies, and what it says of the table. `ranking` is of a small table."""
+
+    key: str
+    url: str
+    size_bytes: int
+    sha256: str
+    rows: int
+    flagged: int
+    summary: dict[str, Any]
+    ranking: bytes | None = None
+
+
+def set_done(transaction: Transaction, prediction_id: str, scores: StoredScores) -> bool:
     """Record a finished scoring; False when it was cancelled meanwhile."""
     if not work.finish(transaction, prediction_id):
         return False
-    transaction.execute(
-        update(Prediction)
-        .where(Prediction.id == prediction_id)
-        .values(
-            rows=rows,
-            flagged=flagged,
-            summary=summary,
-            ranking=ranking,
-        )
-    )
+    columns = {name: getattr(scores, name) for name in ("rows", "flagged", "summary", "ranking")}
+    transaction.execute(update(Prediction).where(Prediction.id == prediction_id).values(columns))
     row = transaction.get_one(Prediction, prediction_id)
-    row.key, row.url, row.size_bytes, row.sha256 = key, url, size_bytes, sha256
+    row.key, row.url = scores.key, scores.url
+    row.size_bytes, row.sha256 = scores.size_bytes, scores.sha256
     transaction.flush()
     return True
 
@@ -113,10 +109,10 @@ def _with_key(user_id: str, key: str) -> Select[str]:
     )
 
 
-def _wanted(user_id: str, dataset_id: str | None, status: str | None) -> list[ColumnElement[bool]]:
-    wanted = [Prediction.user_id == user_id]
+def _conditions(user_id: str, dataset_id: str | None, status: str | None) -> list[ColumnElement[bool]]:
+    conditions = [Prediction.user_id == user_id]
     if dataset_id is not None:
-        wanted.append(Prediction.dataset_id == dataset_id)
+        conditions.append(Prediction.dataset_id == dataset_id)
     if status is not None:
-        wanted.append(Prediction.status == status)
-    return wanted
+        conditions.append(Prediction.status == status)
+    return conditions

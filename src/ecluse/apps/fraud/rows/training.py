@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -87,39 +87,49 @@ class TrainingRun:
         return self.run.finished_at
 
 
-def add_run(
-    transaction: Transaction,
-    user_id: str,
-    *,
-    model_name: str,
-    job_id: str | None = None,
-    dataset_id: str | None = None,
-    target_column: str = "",
-    plan: Mapping[str, Any],
-    parent_version: str | None = None,
-    tags: Mapping[str, Any] | None = None,
-) -> TrainingRun:
-    """Begin a training; `parent_version` is the one it trains again."""
-    kind = "ensemble" if plan.get("kind") == "ensemble" else "retraining" if parent_version else "search"
+@dataclass(frozen=True)
+class NewTraining:
+    """A training as it is asked for; `parent_version` is the one it trains again."""
+
+    user_id: str
+    model_name: str
+    plan: Mapping[str, Any]
+    job_id: str | None = None
+    dataset_id: str | None = None
+    target_column: str = ""
+    parent_version: str | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        if self.plan.get("kind") == "ensemble":
+            return "ensemble"
+        return "retraining" if self.parent_version else "search"
+
+
+def add_run(transaction: Transaction, new: NewTraining) -> TrainingRun:
+    """Begin a training."""
     run = runs.add_run(
         transaction,
         Run(
             id=new_id(),
-            user_id=user_id,
+            user_id=new.user_id,
             application="fraud",
-            kind=kind,
-            name=model_name,
-            parameters=_parameters(plan),
-            tags=dict(tags or {}),
-            subject={"dataset_id": dataset_id},
-            job_id=job_id,
-            parent_version=parent_version,
+            kind=new.kind,
+            name=new.model_name,
+            parameters=_parameters(new.plan),
+            tags=dict(new.tags),
+            subject={"dataset_id": new.dataset_id},
+            job_id=new.job_id,
+            parent_version=new.parent_version,
         ),
     )
-    kept = FraudTraining(run_id=run.id, dataset_id=dataset_id, target_column=target_column, plan=dict(plan))
-    transaction.add(kept)
+    row = FraudTraining(
+        run_id=run.id, dataset_id=new.dataset_id, target_column=new.target_column, plan=dict(new.plan)
+    )
+    transaction.add(row)
     transaction.flush()
-    return TrainingRun(run, dataset_id, target_column, dict(plan))
+    return _training(run, row)
 
 
 def run_of(transaction: Transaction, user_id: str, run_id: str) -> TrainingRun:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.evaluation.ranking import PLACES, Ranking, RankingCounter
 from ecluse.apps.fraud.risk import LEVELS
 from ecluse.apps.fraud.scoring.columns import names_of
+from ecluse.apps.fraud.scoring.formats import ResultName, result_format
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN, read_labels
 from ecluse.errors import InvalidInput
@@ -73,26 +74,24 @@ class ScoreSummary:
 def write_scores(
     batches: Iterable[pl.DataFrame],
     path: Path,
-    format: Literal["csv", "parquet"],
+    format: ResultName,
     known: Known | None = None,
 ) -> ScoreSummary:
     """Write batches to one file as they come, and sum them up. Leaves no partial file behind on failure.
 
     `known` are the labels (rows,) of the table: 1 fraud, 0 legitimate, -1 not known. They are counted only.
     """
-    if format not in ("csv", "parquet"):
-        raise InvalidInput(_('Scores cannot be written as "%(value)s". Use csv or parquet.', value=format))
+    written_as = result_format(format)
     tally = _Tally(known)
-    write = _write_csv if format == "csv" else write_parquet
     try:
-        write(tally.watch(batches), path)
+        written_as.write(tally.watch(batches), path)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return tally.summary()
 
 
-def write_riskiest(scores: Path, format: Literal["csv", "parquet"], alerts: int, destination: Path) -> int:
+def write_riskiest(scores: Path, format: ResultName, alerts: int, destination: Path) -> int:
     """Write the `alerts` riskiest rows of a file of scores as CSV; how many they are.
 
     Of equal scores the earlier rows are taken.
@@ -100,7 +99,7 @@ def write_riskiest(scores: Path, format: Literal["csv", "parquet"], alerts: int,
     They come riskiest first, and where they are more than `SORTED_ROWS`, in the order of the table: the memory
     this takes does not grow with the file.
     """
-    lazy = _scan_csv(scores) if format == "csv" else pl.scan_parquet(scores)
+    lazy = result_format(format).scan(scores)
     score = names_of(lazy.collect_schema().names()).score
     cut, below = _cut_for(lazy, score, alerts)
     written = 0
@@ -115,8 +114,13 @@ def write_riskiest(scores: Path, format: Literal["csv", "parquet"], alerts: int,
     return written
 
 
-def _scan_csv(scores: Path) -> pl.LazyFrame:
-    """A file of scores as text; its header is read here, as Polars leaves the quotes of names doubled."""
+def scan_parquet(scores: Path) -> pl.LazyFrame:
+    """Read a file of scores lazily."""
+    return pl.scan_parquet(scores)
+
+
+def scan_csv(scores: Path) -> pl.LazyFrame:
+    """Read a file of scores lazily as text; its header is read here, as Polars leaves the quotes of names doubled."""
     with scores.open(encoding="utf-8", newline="") as file:
         names = next(csv.reader(file))
     return pl.scan_csv(scores, infer_schema=False, new_columns=names)
@@ -259,7 +263,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
 
 
-def _write_csv(batches: Iterator[pl.DataFrame], path: Path) -> None:
+def write_csv(batches: Iterator[pl.DataFrame], path: Path) -> None:
     with path.open("wb") as file:
         for number, batch in enumerate(batches):
             neutralise_formulas(batch).write_csv(file, include_header=number == 0)
