@@ -143,7 +143,7 @@ def report() -> dict[str, Any]:
                           "accepted_test": 0.95, "expected": 0.97},
         "history": history, "best_epoch": 9, "epochs": 12, "optimiser": "L-BFGS", "details": {"C": 1.0},
         "seconds": {"reading": 8.0, "training": 2.0, "evaluation": 3.0, "total": 13.0}, "device": "cpu", "seed": 0,
-        "split": {"id": "split", "seed": 0, "sha256": "5" * 64, "shares": [0.7, 0.15, 0.15]},
+        "split": {"id": "split", "seed": 0, "sha256": "5" * 64, "shares": {"train": 0.7, "validation": 0.15, "test": 0.15}},
         "data_digest": "d" * 64, "code_version": "0.6.0",
         "export": {"checked_against": "numpy", "largest_difference": 2.4e-06, "images": 60},
         "size_bytes": 13_600_000, "warnings": [],

@@ -15,6 +15,7 @@ from sklearn import metrics
 from ecluse.apps.plants import evaluation
 from ecluse.apps.plants.evaluation import Answers, Floats, Positions
 from ecluse.apps.plants.recipe import Example
+from ecluse.apps.plants.report import ServedShare, Share
 from ecluse.intervals import wilson
 
 LABELS = ("daisy", "grass", "moss")
@@ -44,7 +45,7 @@ def drawn(seed: int, images: int = 200) -> Answers:
 
 def test_57_of_60_right_is_told_with_its_interval() -> None:
     low, high = wilson(57, 60)
-    interval = {"low": low, "high": high, "right": 57, "of": 60}
+    interval = Share(0.95, low, high, 57, 60)
     assert evaluation.in_words(interval) == "57 of 60 right is 95 % (86 to 98)"
 
 
@@ -180,9 +181,9 @@ def test_what_is_answered_none_of_these_is_not_right_as_served() -> None:
     logits = np.array([[3.0, 0.0], [3.0, 0.0], [0.0, 3.0], [0.0, 3.0]])
     examples = [Example(str(n), str(n), label, bytes) for n, label in enumerate((0, 0, 1, 0))]
     served = evaluation.as_served(Answers(examples, logits), np.array([True, False, True, True]))
-    assert (served["right"], served["wrong"], served["none"], served["of"]) == (2, 1, 1, 4)
-    assert (served["low"], served["high"]) == wilson(2, 4)
-    told = {"right": 214, "of": 249, "low": 0.811, "high": 0.898, "wrong": 20, "none": 15}
-    assert evaluation.served_in_words(told) == (
+    assert (served.right, served.wrong, served.none, served.of) == (2, 1, 1, 4)
+    assert (served.low, served.high) == wilson(2, 4)
+    share = ServedShare(0.95, 0.811, 0.898, 214, 249, wrong=20, none=15)
+    assert evaluation.served_in_words(share) == (
         '214 of 249 right is 85.9 % (81 to 90), as served: 20 wrong, 15 answered "none of these"'
     )

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.apps.plants.recipe import Example
+from ecluse.apps.plants.report import ServedShare, Share
 from ecluse.intervals import LEVEL, wilson
 from ecluse.sentences import _, num
+from ecluse.typed_json import write
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -70,7 +72,7 @@ def evaluation_of(
     table = confusion(truth, predicted, len(labels))
     right, total = int(np.trace(table)), len(truth)
     classes = class_measures(labels, table)
-    interval = {"level": LEVEL, **_named(wilson(right, total)), "right": right, "of": total}
+    interval = Share(LEVEL, *wilson(right, total), right, total)
     return {
         "metrics": {
             "accuracy": right / total,
@@ -78,7 +80,7 @@ def evaluation_of(
             "macro_f1": macro_f1(table),
             "expected_calibration_error": expected_calibration_error(truth, probabilities),
         },
-        "interval": interval,
+        "interval": write(interval),
         "validation": {
             "accuracy": accuracy(validation),
             "log_loss": log_loss(validation.truth, validation.probabilities(temperature)),
@@ -92,7 +94,7 @@ def evaluation_of(
     }
 
 
-def as_served(test: Answers, accepted: NDArray[np.bool_]) -> dict[str, Any]:
+def as_served(test: Answers, accepted: NDArray[np.bool_]) -> ServedShare:
     """Return how many of the test images get their label from what is served, with Wilson's interval.
 
     `accepted` says of which images it gives a label at all; of the others it says "none of these", which is not right,
@@ -100,27 +102,20 @@ def as_served(test: Answers, accepted: NDArray[np.bool_]) -> dict[str, Any]:
     """
     right_ones = test.predicted == test.truth
     right, total = int((right_ones & accepted).sum()), len(test.truth)
-    return {
-        "level": LEVEL,
-        **_named(wilson(right, total)),
-        "right": right,
-        "of": total,
-        "wrong": int((~right_ones & accepted).sum()),
-        "none": int((~accepted).sum()),
-    }
+    wrong, none = int((~right_ones & accepted).sum()), int((~accepted).sum())
+    return ServedShare(LEVEL, *wilson(right, total), right, total, wrong, none)
 
 
-def served_in_words(served: Mapping[str, Any]) -> str:
+def served_in_words(served: ServedShare) -> str:
     """`214 of 249 right is 85.9 % (81 to 90), as served: 21 are wrong, 14 are answered "none of these"`."""
-    wrong, none = int(served["wrong"]), int(served["none"])
-    return f'{in_words(served)}, as served: {wrong:,} wrong, {none:,} answered "none of these"'
+    return f'{in_words(served)}, as served: {served.wrong:,} wrong, {served.none:,} answered "none of these"'
 
 
-def in_words(interval: Mapping[str, Any]) -> str:
+def in_words(share_right: Share) -> str:
     """`57 of 60 right is 95 % (86 to 98)`."""
-    right, total = int(interval["right"]), int(interval["of"])
+    right, total = share_right.right, share_right.of
     digits = 0 if total < 1000 else 1
-    low, high = (num(100 * float(interval[end]), f".{digits}f") for end in ("low", "high"))
+    low, high = (num(100 * end, f".{digits}f") for end in (share_right.low, share_right.high))
     share = 100 * right / total
     is_whole = f"{share:.1f}".endswith(".0")
     return _(
@@ -131,10 +126,6 @@ def in_words(interval: Mapping[str, Any]) -> str:
         low=low,
         high=high,
     )
-
-
-def _named(interval: tuple[float, float]) -> dict[str, float]:
-    return {"low": interval[0], "high": interval[1]}
 
 
 # Probabilities
@@ -290,13 +281,13 @@ def _shown(
 
 def warnings_of(
     labels: Sequence[str],
-    interval: Mapping[str, Any],
+    interval: Share,
     classes: Sequence[Mapping[str, Any]],
     train: Mapping[str, int],
 ) -> list[str]:
     """Return why the figures say less than they seem to; empty where nothing is to be said."""
     warnings = []
-    if interval["high"] - interval["low"] > WIDE:
+    if interval.high - interval.low > WIDE:
         warnings.append(_("The test part is small: %(reason)s.", reason=in_words(interval)))
     warnings += [
         _(
@@ -308,14 +299,14 @@ def warnings_of(
         if class_["images"] < FEW_OF_A_LABEL
     ]
     often = max(classes, key=lambda class_: class_["images"])
-    if interval["low"] <= often["images"] / interval["of"]:
+    if interval.low <= often["images"] / interval.of:
         warnings.append(
             _(
                 'The model is not clearly better than answering "%(name)s" every time, which is right '
                 "for %(right)s of %(of)s.",
                 name=often["label"],
                 right=num(often["images"], ","),
-                of=num(interval["of"], ","),
+                of=num(interval.of, ","),
             )
         )
     most, least = max(labels, key=lambda label: train[label]), min(labels, key=lambda label: train[label])

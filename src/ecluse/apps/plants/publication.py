@@ -36,13 +36,20 @@ from ecluse.apps.plants.prediction import (
     write_familiarity,
 )
 from ecluse.apps.plants.recipe import Example, TrainedClassifier
+from ecluse.apps.plants.report import (
+    REPORT_FILE,
+    ClassifierReport,
+    ServedShare,
+    classifier_content,
+    read_classifier_report,
+)
 from ecluse.apps.plants.training import APPLICATION, TrainingRequest
 from ecluse.apps.plants.training_data import SplitImages
 from ecluse.sentences import _, pack
+from ecluse.typed_json import write
 
 WEIGHTS: Final = "best_model.safetensors"
 HISTORY: Final = "training_history.json"
-METRICS: Final = "metrics.json"
 SPLIT: Final = "split.json"
 CARD: Final = "model_card.md"
 #: Images of a label by which it is known what it looks like; more of them hardly move their mean.
@@ -55,7 +62,7 @@ NOT_CHECKED: Final = _("not checked: torch is not installed")
 class Written:
     """The report of a version, its metrics.json, and what its manifest says of it."""
 
-    report: dict[str, Any]
+    report: ClassifierReport
     details: dict[str, Any]
 
 
@@ -71,7 +78,7 @@ def write_model(
 ) -> Written:
     """Write every file of a version below `folder`, and measure the classifier on the test part, once.
 
-    `seconds` says how long reading and training took; `progress` is told the share of the measuring that is done.
+    `seconds` says how long reading and training took; `progress` is given the share of the measuring that is done.
     What the written graph says of an image is kept where `seen` says, so that measuring that was interrupted goes on.
     """
     began = monotonic()
@@ -98,7 +105,10 @@ def write_model(
     counted = split_images.counted()
     took = dict(seconds) | {"evaluation": monotonic() - began}
     best = next(epoch for epoch in trained.history if epoch.epoch == trained.best_epoch)
-    report: dict[str, Any] = {
+    served = evaluation.as_served(test, accepted)
+    measured_values = evaluation.evaluation_of(labels, test, validation, counted["train"], temperature)
+    warnings = [SIMULATED] if split_images.simulated else []
+    content = measured_values | {
         "application": APPLICATION,
         "recipe": request.recipe,
         "architecture": trained.architecture,
@@ -106,8 +116,9 @@ def write_model(
         "image_size": trained.transform.crop,
         "images": {part: dict(counts) for part, counts in counted.items()},
         "train": {"accuracy": best.train_accuracy, "log_loss": best.train_loss},
-        **evaluation.evaluation_of(labels, test, validation, counted["train"], temperature),
-        "served": evaluation.as_served(test, accepted),
+        "metrics": {"served_accuracy": served.value} | measured_values["metrics"],
+        "warnings": [*warnings, *measured_values["warnings"]],
+        "served": write(served),
         "none_of_these": none_of_these,
         "history": [asdict(epoch) for epoch in trained.history],
         "best_epoch": trained.best_epoch,
@@ -122,17 +133,14 @@ def write_model(
         "code_version": __version__,
         "export": check_export(looking.graph, test, torch_logits(trained)),
         "size_bytes": (folder / GRAPH_FILE).stat().st_size,
+        "simulated": split_images.simulated,
     }
-    report["simulated"] = split_images.simulated
-    if split_images.simulated:
-        report["warnings"] = [SIMULATED, *report["warnings"]]
-    served = report["served"]
-    report["metrics"] = {"served_accuracy": served["right"] / served["of"]} | report["metrics"]
-    _write_json(folder / HISTORY, report["history"])
+    report = read_classifier_report(content)
+    _write_json(folder / HISTORY, content["history"])
     _write_json(folder / SPLIT, split_images.manifest)
-    _write_json(folder / METRICS, report)
+    _write_json(folder / REPORT_FILE, classifier_content(report))
     (folder / CARD).write_text(model_card(report), encoding="utf-8")
-    return Written(report, _details(report))
+    return Written(report, _details(report, served))
 
 
 def write_network(folder: Path, trained: TrainedClassifier) -> None:
@@ -247,31 +255,30 @@ def _split(split_images: SplitImages) -> dict[str, Any]:
     return {"id": split.id, "seed": split.seed, "sha256": split.sha256, "shares": split.shares}
 
 
-def _details(report: Mapping[str, Any]) -> dict[str, Any]:
+def _details(report: ClassifierReport, served: ServedShare) -> dict[str, Any]:
     """Return what the manifest says of a version."""
-    metrics = report["metrics"]
     return {
         "application": APPLICATION,
-        "simulated": report["simulated"],
-        "recipe": report["recipe"],
-        "architecture": report["architecture"],
-        "num_classes": len(report["labels"]),
-        "best_epoch": report["best_epoch"],
-        "epochs": report["epochs"],
-        "optimiser": report["optimiser"],
-        "train_accuracy": report["train"]["accuracy"],
-        "train_loss": report["train"]["log_loss"],
-        "validation_accuracy": report["validation"]["accuracy"],
-        "validation_loss": report["validation"]["log_loss"],
-        "served_accuracy": report["served"]["right"] / report["served"]["of"],
-        "test_accuracy": metrics["accuracy"],
-        "test_loss": metrics["log_loss"],
-        "test_images": report["interval"]["of"],
-        "metrics": metrics,
-        "split": report["split"]["id"],
-        "data_digest": report["data_digest"],
-        "seed": report["seed"],
-        "code_version": report["code_version"],
+        "simulated": report.simulated,
+        "recipe": report.recipe,
+        "architecture": report.architecture,
+        "num_classes": len(report.labels),
+        "best_epoch": report.best_epoch,
+        "epochs": report.epochs,
+        "optimiser": report.optimiser,
+        "train_accuracy": report.train.accuracy,
+        "train_loss": report.train.log_loss,
+        "validation_accuracy": report.validation.accuracy,
+        "validation_loss": report.validation.log_loss,
+        "served_accuracy": served.value,
+        "test_accuracy": report.metrics["accuracy"],
+        "test_loss": report.metrics["log_loss"],
+        "test_images": served.of,
+        "metrics": report.metrics,
+        "split": report.split.id,
+        "data_digest": report.data_digest,
+        "seed": report.seed,
+        "code_version": report.code_version,
     }
 
 

@@ -15,10 +15,12 @@ from ecluse import models
 from ecluse.apps.plants.formats import MEDIA_TYPES
 from ecluse.apps.plants.http.images import MOST_IMAGES, Sent, read_form, read_image
 from ecluse.apps.plants.http.serving import Looked, Refused, Served, ServedDep, ServedModels
+from ecluse.apps.plants.report import read_classifier_report
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.typed_json import write
 from ecluse.web.errors import ErrorBody, answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 
@@ -266,19 +268,19 @@ def reload_model(
 
 def served_body(runtime: Runtime, row: ModelVersion, loaded_at: datetime | None) -> ServedBody:
     """Return a version as the API describes it."""
-    report = row.report
+    report = read_classifier_report(row.report)
     aliases = models.aliases(runtime, row.user_id, row.name)
     return ServedBody(
         name=row.name,
         version=row.version,
         aliases=[alias.alias for alias in aliases if alias.version == row.version],
-        labels=report.get("labels", []),
-        recipe=report.get("recipe"),
-        architecture=report.get("architecture"),
-        as_served=report.get("served"),
-        accuracy=report.get("metrics", {}).get("accuracy"),
-        interval=report.get("interval"),
-        none_of_these=report.get("none_of_these", {}),
+        labels=list(report.labels),
+        recipe=report.recipe,
+        architecture=report.architecture,
+        as_served=write(report.served),
+        accuracy=report.metrics.get("accuracy"),
+        interval=write(report.interval),
+        none_of_these=row.report.get("none_of_these", {}),
         digest=row.manifest_digest,
         size_bytes=row.size_bytes,
         published_at=row.created_at,

@@ -292,33 +292,39 @@ def audit_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
 # Images
 
 
+class ImagesQuery(BaseModel):
+    """Which images of a set to list, and which page of them."""
+
+    label: str | None = Field(None, max_length=100)
+    state: list[State] | None = Field(None, description="Default: valid and excluded")
+    duplicates: bool = Field(False, description="Those with others that look nearly the same")
+    contested: bool = Field(False, description="Those that came under several labels")
+    suspects: bool = Field(False, description="Those for which another label is suggested")
+    group: str | None = Field(None, description="Those that look nearly like one", max_length=32)
+    text: str = Field("", description="Part of the origin or label", max_length=200)
+    order: Order = "origin"
+    page: Page = 1
+    per_page: int = Field(100, ge=1, le=1000)
+
+    def filter(self) -> Filter:
+        return Filter(
+            label=self.label,
+            states=tuple(self.state) if self.state else ("valid", "excluded"),
+            duplicates=self.duplicates,
+            contested=self.contested,
+            suspects=self.suspects,
+            group=self.group,
+            text=self.text,
+        )
+
+
 @router.get("/sets/{set_id}/images", responses=answers(404))
 def list_images(
-    set_id: str,
-    runtime: RuntimeDep,
-    user: CurrentUser,
-    label: Annotated[str | None, Query(max_length=100)] = None,
-    state: Annotated[list[State] | None, Query(description="Default: valid and excluded")] = None,
-    duplicates: Annotated[bool, Query(description="Those with others that look nearly the same")] = False,
-    contested: Annotated[bool, Query(description="Those that came under several labels")] = False,
-    suspects: Annotated[bool, Query(description="Those for which another label is suggested")] = False,
-    group: Annotated[str | None, Query(description="Those that look nearly like one", max_length=32)] = None,
-    text: Annotated[str, Query(description="Part of the origin or label", max_length=200)] = "",
-    order: Order = "origin",
-    page: Page = 1,
-    per_page: Annotated[int, Query(ge=1, le=1000)] = 100,
+    set_id: str, runtime: RuntimeDep, user: CurrentUser, query: Annotated[ImagesQuery, Query()]
 ) -> ImagesPage:
     """Images of a set."""
-    row = workflows.find_set(runtime, user.user.id, set_id)
-    filter_ = Filter(
-        label=label,
-        states=tuple(state) if state else ("valid", "excluded"),
-        duplicates=duplicates,
-        contested=contested,
-        suspects=suspects,
-        group=group,
-        text=text,
-    )
+    row, filter_ = workflows.find_set(runtime, user.user.id, set_id), query.filter()
+    page, per_page = query.page, query.per_page
     with runtime.catalog.read() as transaction:
         total = images.count_images(transaction, user.user.id, row.id, filter_)
         rows = images.list_images(
@@ -326,7 +332,7 @@ def list_images(
             user.user.id,
             row.id,
             filter_,
-            order=order,
+            order=query.order,
             limit=per_page,
             offset=(page - 1) * per_page,
         )

@@ -15,6 +15,7 @@ from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants import training
 from ecluse.apps.plants.evaluation import in_words, served_in_words
 from ecluse.apps.plants.recipe import ARCHITECTURES, RECIPES, Architecture, Options, RecipeName
+from ecluse.apps.plants.report import ClassFigures, ExportCheck, read_classifier_report
 from ecluse.apps.plants.training import TrainingRequest
 from ecluse.catalog import models, runs
 from ecluse.cli.output import Record, reports, say
@@ -151,60 +152,63 @@ def _epoch_line(step: int, values: dict[str, dict[int, float]]) -> str:
 
 
 def _fields(row: ModelVersion, set_name: str, run_id: str) -> dict[str, Any]:
-    report = row.report
-    interval = report["interval"]
+    report, content = read_classifier_report(row.report), row.report
+    interval = report.interval
     return {
         "name": row.name,
         "version": row.version,
-        "recipe": report["recipe"],
-        "architecture": report["architecture"],
+        "recipe": report.recipe,
+        "architecture": report.architecture,
         "set": set_name,
-        "split": report["split"]["id"],
-        "split_sha256": report["split"]["sha256"],
-        "as_served": report["served"],
-        "test_accuracy": report["metrics"]["accuracy"],
-        "test_accuracy_interval": [interval["low"], interval["high"]],
-        "tested": interval["of"],
+        "split": report.split.id,
+        "split_sha256": report.split.sha256,
+        "as_served": content["served"],
+        "test_accuracy": report.metrics["accuracy"],
+        "test_accuracy_interval": [interval.low, interval.high] if interval else None,
+        "tested": interval.of if interval else None,
         "run": run_id,
-        "seconds": report["seconds"]["total"],
-        "training_seconds": report["seconds"]["training"],
-        "size_bytes": report["size_bytes"],
-        "epochs": report["epochs"],
-        "best_epoch": report["best_epoch"],
-        "export": report["export"],
-        "warnings": report["warnings"],
+        "seconds": report.seconds["total"],
+        "training_seconds": report.seconds["training"],
+        "size_bytes": report.size_bytes,
+        "epochs": report.epochs,
+        "best_epoch": report.best_epoch,
+        "export": content["export"],
+        "warnings": content["warnings"],
     }
 
 
 def _text(row: ModelVersion) -> str:
-    report = row.report
-    images, seconds = report["images"], report["seconds"]
-    trained = sum(images["train"].values())
-    export = report["export"]
-    difference = export["largest_difference"]
-    checked = (
-        f"export {export['checked_against']}"
-        if difference is None
-        else f"export checked against {export['checked_against']} on {export['images']} images: logits differ by "
-        f"{difference:.1e} at most"
-    )
+    report = read_classifier_report(row.report)
     lines = [
-        f"{row.name}@{row.version}, {report['recipe']} ({report['architecture']}), trained on {trained} images "
-        f"in {seconds['training']:.0f} s, {seconds['total']:.0f} s in all",
-        f"On the test part {served_in_words(report['served'])}.",
-        f"The likeliest label, whether it is given or not: {in_words(report['interval'])}.",
+        f"{row.name}@{row.version}, {report.recipe} ({report.architecture}), trained on {report.images_of('train')} "
+        f"images in {report.seconds['training']:.0f} s, {report.seconds['total']:.0f} s in all"
     ]
-    lines += [f"  {class_['label']:<20} {_class(class_)}" for class_ in report["classes"]]
-    lines.append(f"model.onnx has {report['size_bytes'] / 1e6:.1f} MB; {checked}.")
-    lines += [f"Check: {warning}" for warning in report["warnings"]]
+    if report.served is not None:
+        lines.append(f"On the test part {served_in_words(report.served)}.")
+    if report.interval is not None:
+        lines.append(f"The likeliest label, whether it is given or not: {in_words(report.interval)}.")
+    lines += [f"  {figures.label:<20} {_class(figures)}" for figures in report.classes]
+    lines.append(f"model.onnx has {(report.size_bytes or 0) / 1e6:.1f} MB; {_checked(report.export)}.")
+    lines += [f"Check: {warning}" for warning in report.warnings]
     return "\n".join([*lines, f"Next: ecluse plants predict {row.name} IMAGE…"])
 
 
-def _class(class_: dict[str, Any]) -> str:
-    precision, recall = (
-        "–" if class_[metric] is None else f"{class_[metric]:.1%}" for metric in ("precision", "recall")
+def _checked(export: ExportCheck | None) -> str:
+    if export is None:
+        return "export not checked"
+    if export.largest_difference is None:
+        return f"export {export.checked_against}"
+    return (
+        f"export checked against {export.checked_against} on {export.images} images: logits differ by "
+        f"{export.largest_difference:.1e} at most"
     )
-    return f"precision {precision:>6}, recall {recall:>6}, {class_['images']} images"
+
+
+def _class(figures: ClassFigures) -> str:
+    precision, recall = (
+        "–" if share is None else f"{share:.1%}" for share in (figures.precision, figures.recall)
+    )
+    return f"precision {precision:>6}, recall {recall:>6}, {figures.images} images"
 
 
 @click.command()

@@ -18,6 +18,7 @@ from ecluse import models
 from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.callbacks import METRICS, RunCallbacks, log_epoch, remove_checkpoint
+from ecluse.apps.plants.report import ClassifierReport, classifier_content, read_classifier_report
 from ecluse.apps.plants.training import APPLICATION, KIND, OTHER_FILES, QUEUE, request_of, same_files
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.run_values import flat_values
@@ -131,10 +132,14 @@ def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str
             )
         )
     environment = how_made(model.report, request.options.device)
-    return uploaded | {"report": model.report, "details": model.details, "made": environment}
+    return uploaded | {
+        "report": classifier_content(model.report),
+        "details": model.details,
+        "made": environment,
+    }
 
 
-def how_made(report: dict[str, Any], device: str) -> dict[str, Any]:
+def how_made(report: ClassifierReport, device: str) -> dict[str, Any]:
     """Return all that is needed to make a version again, beside what was asked for, as parameters of its run.
 
     What it was divided into and learned from by digest, what the recipe chose by itself, and by which machine and
@@ -142,22 +147,22 @@ def how_made(report: dict[str, Any], device: str) -> dict[str, Any]:
     """
     chosen = {
         f"made.{name}": value
-        for name, value in flat_values(report["details"]).items()
+        for name, value in flat_values(report.details).items()
         if isinstance(value, str | int | float | bool) and len(str(value)) <= SHORT
     }
     return chosen | {
-        "made.architecture": report["architecture"],
-        "made.image_size": report["image_size"],
-        "made.epochs": report["epochs"],
-        "made.best_epoch": report["best_epoch"],
+        "made.architecture": report.architecture,
+        "made.image_size": report.image_size,
+        "made.epochs": report.epochs,
+        "made.best_epoch": report.best_epoch,
         "made.asked_device": device,
-        "made.device": report["device"],
+        "made.device": report.device,
         "made.cores": os.cpu_count() or 1,
         "made.machine": f"{platform.system()} {platform.machine()}",
-        "made.split": report["split"]["id"],
-        "made.split_sha256": report["split"]["sha256"],
-        "made.set_sha256": report["data_digest"],
-        "made.ecluse": report["code_version"],
+        "made.split": report.split.id,
+        "made.split_sha256": report.split.sha256,
+        "made.set_sha256": report.data_digest,
+        "made.ecluse": report.code_version,
         "made.python": platform.python_version(),
         **{f"made.{name}": version for name in LIBRARIES if (version := _installed(name)) is not None},
     }
@@ -200,7 +205,9 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
         report=report,
     )
     with runtime.catalog.write() as transaction:
-        if not runs.begin_publishing(transaction, run_id, version, metrics=summary_of(report)):
+        if not runs.begin_publishing(
+            transaction, run_id, version, metrics=summary_of(read_classifier_report(report))
+        ):
             raise JobCancelled(_("The training was cancelled, or another attempt at it has published."))
         models.announce(transaction, publication)
     files = tuple(ManifestFile(**file) for file in trained["files"])
@@ -229,26 +236,25 @@ def _compare_with_repeated(transaction: Transaction, run: Run) -> None:
         runs.set_tags(transaction, run.id, {OTHER_FILES: ", ".join(other)[:SHORT]})
 
 
-def summary_of(report: dict[str, Any]) -> dict[str, float | None]:
-    """Return the figures of a report that lists and comparisons of runs show."""
-    measured, interval = report["metrics"], report["interval"]
-    served = report.get("served") or {"low": None, "high": None}
-    published = next(epoch for epoch in report["history"] if epoch["epoch"] == report["best_epoch"])
+def summary_of(report: ClassifierReport) -> dict[str, float | None]:
+    """Return the metrics of a report that lists and comparisons of runs show."""
+    interval, served, published = report.interval, report.served, report.published_epoch
+    of_epoch = {name: getattr(published, name, None) for name in METRICS}
     return {
         # What each epoch measured, of the one that was published: the last may be another.
-        **{name: published[name] for name in METRICS if published.get(name) is not None},
-        "best_epoch": report["best_epoch"],
-        "served_accuracy": served["right"] / served["of"] if "of" in served else None,
-        "served_accuracy_low": served["low"],
-        "served_accuracy_high": served["high"],
-        "test_accuracy": measured["accuracy"],
-        "test_accuracy_low": interval["low"],
-        "test_accuracy_high": interval["high"],
-        "test_loss": measured["log_loss"],
-        "macro_f1": measured["macro_f1"],
-        "expected_calibration_error": measured["expected_calibration_error"],
-        "training_seconds": report["seconds"]["training"],
-        "size_bytes": report["size_bytes"],
+        **{name: value for name, value in of_epoch.items() if value is not None},
+        "best_epoch": report.best_epoch,
+        "served_accuracy": served.value if served else None,
+        "served_accuracy_low": served.low if served else None,
+        "served_accuracy_high": served.high if served else None,
+        "test_accuracy": report.metrics["accuracy"],
+        "test_accuracy_low": interval.low if interval else None,
+        "test_accuracy_high": interval.high if interval else None,
+        "test_loss": report.metrics["log_loss"],
+        "macro_f1": report.metrics["macro_f1"],
+        "expected_calibration_error": report.metrics["expected_calibration_error"],
+        "training_seconds": report.seconds["training"],
+        "size_bytes": report.size_bytes,
     }
 
 

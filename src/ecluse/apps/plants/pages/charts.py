@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
+from ecluse.apps.plants.recipe import Epoch
+from ecluse.apps.plants.report import ClassifierReport, ReliabilityBin
 from ecluse.web.charts import AXIS_TEXT, Chart, axis, axis_labels, frame, line_of, tooltip
 from ecluse.web.i18n import Words
 
@@ -19,64 +22,69 @@ ROOM: Final = 0.35
 SHADES: Final = (0.0, 0.02, 0.1, 0.3, 0.55, 0.8)
 
 
-def classifier_charts(report: Mapping[str, Any], say: Words) -> list[Chart]:
+def classifier_charts(report: ClassifierReport, say: Words) -> list[Chart]:
     """Return every figure that the report of a classifier has the values for, in the order of the page."""
-    history: Sequence[Mapping[str, Any]] = report.get("history") or ()
+    history = report.history
     charts = []
     if len(history) > 1:
-        best = report.get("best_epoch")
-        charts += [losses(history, best, say), accuracies(history, best, say)]
-    if any(bin_.get("count") for bin_ in (report.get("calibration") or {}).get("bins") or ()):
-        charts.append(calibration(report, say))
+        charts += [losses(history, report.best_epoch, say), accuracies(history, report.best_epoch, say)]
+    if report.calibration is not None and any(each.count for each in report.calibration.bins):
+        error = report.metrics.get("expected_calibration_error")
+        charts.append(calibration(report.calibration.bins, error, say))
     return charts
 
 
-def losses(history: Sequence[Mapping[str, Any]], best: int | None, say: Words) -> Chart:
+def losses(history: Sequence[Epoch], best: int | None, say: Words) -> Chart:
     """Return the mean cross-entropy of both parts by epoch."""
     best_epoch = _kept(history, best)
     return _learning(
         history,
-        "loss",
+        _Curve(
+            "loss",
+            id="chart-loss",
+            title=say._("Learning: loss"),
+            unit=say._("mean cross-entropy by epoch, nats; lower is better"),
+            finding=say._(
+                "Kept: epoch %(epoch)s, loss %(validation)s on the validation images and %(train)s on those "
+                "learned from.",
+                epoch=say.num(best_epoch.epoch),
+                validation=say.num(best_epoch.validation_loss, 3),
+                train=say.num(best_epoch.train_loss, 3),
+            ),
+            format_value=lambda value: say.num(value, 4),
+        ),
         best_epoch,
         say,
-        id="chart-loss",
-        title=say._("Learning: loss"),
-        unit=say._("mean cross-entropy by epoch, nats; lower is better"),
-        finding=say._(
-            "Kept: epoch %(epoch)s, loss %(validation)s on the validation images and %(train)s on those learned from.",
-            epoch=say.num(best_epoch["epoch"]),
-            validation=say.num(best_epoch["validation_loss"], 3),
-            train=say.num(best_epoch["train_loss"], 3),
-        ),
-        format_value=lambda value: say.num(value, 4),
     )
 
 
-def accuracies(history: Sequence[Mapping[str, Any]], best: int | None, say: Words) -> Chart:
+def accuracies(history: Sequence[Epoch], best: int | None, say: Words) -> Chart:
     """Return the share of images that were named right, of both parts, by epoch."""
     best_epoch = _kept(history, best)
     return _learning(
         history,
-        "accuracy",
+        _Curve(
+            "accuracy",
+            id="chart-accuracy",
+            title=say._("Learning: accuracy"),
+            unit=say._("%% of images named right, by epoch; the axis does not begin at 0"),
+            finding=say._(
+                "Epoch %(epoch)s: %(validation)s of the validation images and %(train)s of those learned "
+                "from were right.",
+                epoch=say.num(best_epoch.epoch),
+                validation=say.percent(best_epoch.validation_accuracy, 1),
+                train=say.percent(best_epoch.train_accuracy, 1),
+            ),
+            format_value=lambda value: say.percent(value, 1),
+        ),
         best_epoch,
         say,
-        id="chart-accuracy",
-        title=say._("Learning: accuracy"),
-        unit=say._("%% of images named right, by epoch; the axis does not begin at 0"),
-        finding=say._(
-            "Epoch %(epoch)s: %(validation)s of the validation images and %(train)s of those learned from were right.",
-            epoch=say.num(best_epoch["epoch"]),
-            validation=say.percent(best_epoch["validation_accuracy"], 1),
-            train=say.percent(best_epoch["train_accuracy"], 1),
-        ),
-        format_value=lambda value: say.percent(value, 1),
     )
 
 
-def calibration(report: Mapping[str, Any], say: Words) -> Chart:
+def calibration(all_bins: Sequence[ReliabilityBin], error: float | None, say: Words) -> Chart:
     """Return how often a name was right, against how probable it was said to be."""
-    bins = [bin_ for bin_ in report["calibration"]["bins"] if bin_.get("count")]
-    error = (report.get("metrics") or {}).get("expected_calibration_error")
+    bins = [each for each in all_bins if each.count]
     dots = {
         **line_of("--c1", []),
         "showSymbol": True,
@@ -85,10 +93,10 @@ def calibration(report: Mapping[str, Any], say: Words) -> Chart:
         "lineStyle": {"width": 1.2, "color": "--c1"},
         "data": [
             {
-                "value": [round(bin_["confidence"], 4), round(bin_["accuracy"], 4)],
-                "symbol": "circle" if bin_["count"] >= FEW else "emptyCircle",
+                "value": [round(each.confidence or 0.0, 4), round(each.accuracy or 0.0, 4)],
+                "symbol": "circle" if each.count >= FEW else "emptyCircle",
             }
-            for bin_ in bins
+            for each in bins
         ],
     }
     even = {
@@ -128,12 +136,12 @@ def calibration(report: Mapping[str, Any], say: Words) -> Chart:
         headings=(say._("Probability"), say._("Said"), say._("Right"), say._("Images")),
         rows=tuple(
             (
-                say._("%(low)s to %(high)s", low=say.num(bin_["from"], 2), high=say.num(bin_["to"], 2)),
-                say.percent(bin_["confidence"], 1),
-                say.percent(bin_["accuracy"], 1),
-                say.num(bin_["count"]),
+                say._("%(low)s to %(high)s", low=say.num(each.low, 2), high=say.num(each.high, 2)),
+                say.percent(each.confidence, 1),
+                say.percent(each.accuracy, 1),
+                say.num(each.count),
             )
-            for bin_ in bins
+            for each in bins
         ),
     )
 
@@ -152,52 +160,54 @@ def _shade(share: float | None) -> int:
     return sum(share > step for step in SHADES) if share is not None else 0
 
 
-def _kept(history: Sequence[Mapping[str, Any]], best: int | None) -> Mapping[str, Any]:
+def _kept(history: Sequence[Epoch], best: int | None) -> Epoch:
     """Return the epoch whose weights the version has: the one named, else that of the lowest validation loss."""
-    named = [epoch for epoch in history if epoch["epoch"] == best]
-    return named[0] if named else min(history, key=lambda epoch: float(epoch["validation_loss"]))
+    named = [epoch for epoch in history if epoch.epoch == best]
+    return named[0] if named else min(history, key=lambda epoch: epoch.validation_loss)
 
 
-def _learning(
-    history: Sequence[Mapping[str, Any]],
-    metric: str,
-    best_epoch: Mapping[str, Any],
-    say: Words,
-    *,
-    id: str,
-    title: str,
-    unit: str,
-    finding: str,
-    format_value: Callable[[float], str],
-) -> Chart:
-    """Return a metric of both parts by epoch, as curves and as a table whose figures `told` writes."""
+@dataclass(frozen=True)
+class _Curve:
+    """A metric by epoch: its name in `Epoch`, the words of its chart, and how its values are written."""
+
+    metric: Literal["loss", "accuracy"]
+    id: str
+    title: str
+    unit: str
+    finding: str
+    format_value: Callable[[float], str]
+
+    def of(self, epoch: Epoch, part: str) -> float:
+        return float(getattr(epoch, f"{part}_{self.metric}"))
+
+
+def _learning(history: Sequence[Epoch], curve: _Curve, best_epoch: Epoch, say: Words) -> Chart:
+    """Return a metric of both parts by epoch, as curves and as a table."""
     return Chart(
-        id=id,
-        title=title,
-        unit=unit,
-        finding=finding,
-        option=_by_epoch(history, metric, best_epoch, say),
+        id=curve.id,
+        title=curve.title,
+        unit=curve.unit,
+        finding=curve.finding,
+        option=_by_epoch(history, curve, best_epoch, say),
         headings=(say._("Epoch"), say._("Validation"), say._("Training")),
         rows=tuple(
             (
-                say.num(epoch["epoch"]),
-                format_value(epoch[f"validation_{metric}"]),
-                format_value(epoch[f"train_{metric}"]),
+                say.num(epoch.epoch),
+                curve.format_value(curve.of(epoch, "validation")),
+                curve.format_value(curve.of(epoch, "train")),
             )
             for epoch in history
         ),
     )
 
 
-def _by_epoch(
-    history: Sequence[Mapping[str, Any]], measure: str, best_epoch: Mapping[str, Any], say: Words
-) -> dict[str, Any]:
+def _by_epoch(history: Sequence[Epoch], curve: _Curve, best_epoch: Epoch, say: Words) -> dict[str, Any]:
     """Validation and training by epoch, named at their ends, the kept epoch marked."""
-    share = measure == "accuracy"
+    share = curve.metric == "accuracy"
     parts = (("validation", "--c1", say._("validation")), ("train", "--c6", say._("training")))
-    values = {part: [float(epoch[f"{part}_{measure}"]) for epoch in history] for part, _, _ in parts}
+    values = {part: [curve.of(epoch, part) for epoch in history] for part, _colour, _name in parts}
     outside = _names_aside(values, share=share)
-    epochs = [epoch["epoch"] for epoch in history]
+    epochs = [epoch.epoch for epoch in history]
     series = [
         {
             **line_of(
@@ -215,7 +225,7 @@ def _by_epoch(
         }
         for part, colour, name in parts
     ]
-    series[0] |= _kept_marks(epochs, best_epoch["epoch"], float(best_epoch[f"validation_{measure}"]), say)
+    series[0] |= _kept_marks(epochs, best_epoch.epoch, curve.of(best_epoch, "validation"), say)
     low = min(min(series) for series in values.values())
     bounds = {"min": max(0.0, math.floor(low * 10 - 1) / 10), "max": 1} if share else {"min": 0}
     return {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +13,7 @@ from ecluse import models as published
 from ecluse.apps.plants.formats import MEDIA_TYPES
 from ecluse.apps.plants.http.images import ALL_BYTES, IMAGE_BYTES, MOST_IMAGES, Sent, read_form
 from ecluse.apps.plants.http.serving import APPLICATION, Looked, Refused, Served, ServedDep, ServedModels
+from ecluse.apps.plants.report import Share, read_classifier_report
 from ecluse.catalog import models
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import (
@@ -48,8 +48,9 @@ class Offered:
     by: str = ""
 
     @property
-    def report(self) -> Mapping[str, Any]:
-        return self.version.report
+    def share(self) -> Share | None:
+        """Return how many test images it names right."""
+        return read_classifier_report(self.version.report).best_share
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def _page(
         "offered": offered(runtime, user_id, chosen),
         "chosen": chosen,
         "answered": answered,
+        "report": read_classifier_report(answered.row.report) if answered else None,
         "shown": shown or [],
         "error": error and str(error),
         "share_of": share_of,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ecluse.apps.plants import rows
+from ecluse.apps.plants.report import read_classifier_report
 from ecluse.catalog import Transaction
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.web.i18n import Words
@@ -25,7 +26,7 @@ def latest(
 
 
 def _model(row: ModelVersion, say: Words) -> Result:
-    accuracy = (row.report.get("metrics") or {}).get("accuracy")
+    accuracy = read_classifier_report(row.report).metrics.get("accuracy")
     return Result(
         href=f"/models/{row.name}/{row.version}",
         title=say._("Model %(name)s", name=row.name),

@@ -10,6 +10,7 @@ from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.pages.charts import classifier_charts, shaded
 from ecluse.apps.plants.pages.pictures import Shown, shown
 from ecluse.apps.plants.pages.recipes import RecipeText, recipe_texts
+from ecluse.apps.plants.report import DoubtfulImage, read_classifier_report
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Image, ModelVersion
 from ecluse.registry import Manifest
@@ -50,19 +51,15 @@ def page(runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say
 
 def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> dict[str, Any]:
     """Return what `model_plants.html` needs beside what every version's page has."""
-    report = version.report
-    doubtful = [*(report.get("mistakes") or ()), *(report.get("unsure") or ())]
-    split_id = str((report.get("split") or {}).get("id") or "")
+    report = read_classifier_report(version.report)
+    doubtful = [*report.mistakes, *report.unsure]
     with runtime.catalog.read() as transaction:
-        rows = images.images_with(
-            transaction, version.user_id, [str(entry.get("image")) for entry in doubtful]
-        )
-        split = images.find_split(transaction, version.user_id, split_id)
+        rows = images.images_with(transaction, version.user_id, [str(entry.image) for entry in doubtful])
+        split = images.find_split(transaction, version.user_id, report.split.id or "")
         home = images.set_of(transaction, version.user_id, split.set_id) if split else None
         run = runs.run_of_version(transaction, version.user_id, version.name, version.version)
-    labels = [str(label) for label in report.get("labels") or ()]
-    confusion = report.get("confusion") or []
-    named = str(report.get("recipe") or "–")
+    labels, confusion = report.labels, report.confusion
+    named = report.recipe or "–"
     recipe = recipe_texts(say).get(named)
     return {
         "report": report,
@@ -70,8 +67,8 @@ def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> d
         "labels": labels,
         "matrix": shaded(confusion) if len(labels) <= MATRIX_LABELS else [],
         "pairs": confused_pairs(labels, confusion),
-        "mistakes": _doubts(report.get("mistakes") or (), rows),
-        "unsure": _doubts(report.get("unsure") or (), rows),
+        "mistakes": _doubts(report.mistakes, rows),
+        "unsure": _doubts(report.unsure, rows),
         "split": split,
         "image_set": home,
         "run": run,
@@ -90,12 +87,10 @@ def confused_pairs(labels: Sequence[str], confusion: Sequence[Sequence[int]]) ->
     return sorted(pairs, key=lambda pair: -pair.count)[:PAIRS_SHOWN]
 
 
-def _doubts(doubtful: Sequence[Mapping[str, Any]], rows: Mapping[str, Image]) -> list[Doubt]:
+def _doubts(doubtful: Sequence[DoubtfulImage], rows: Mapping[str, Image]) -> list[Doubt]:
     doubts = []
     for entry in doubtful:
-        row = rows.get(str(entry.get("image")))
+        row = rows.get(str(entry.image))
         picture = shown(row) if row and row.url else None
-        doubts.append(
-            Doubt(picture, str(entry["truth"]), str(entry["predicted"]), float(entry["probability"]))
-        )
+        doubts.append(Doubt(picture, entry.truth, entry.predicted, entry.probability))
     return doubts

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
+from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.plants import actions as workflows
@@ -163,21 +164,27 @@ def show_set(
     return _set_page(request, runtime, _set(runtime, user.user.id, set_id), view)
 
 
+class DecisionForm(BaseModel):
+    """What to do with the images that are ticked; `view` is the gallery as it was."""
+
+    do: Literal["exclude", "include", "relabel"]
+    image: list[str] = []
+    label: str = ""
+    view: str = ""
+
+
 @router.post("/plants/{set_id}/images")
 def decide(
     request: Request,
     set_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    do: Annotated[Literal["exclude", "include", "relabel"], Form()],
-    image: Annotated[list[str] | None, Form()] = None,
-    label: Field = "",
-    view: Field = "",
+    form: Annotated[DecisionForm, Form()],
 ) -> Response:
     """Exclude, include or relabel the images that are ticked, then show the gallery as it was."""
-    row, shown_view = _set(runtime, user.user.id, set_id), View.of_query(view)
+    row, shown_view = _set(runtime, user.user.id, set_id), View.of_query(form.view)
     try:
-        change(runtime, user.user.id, row.id, image or (), do, label)
+        change(runtime, user.user.id, row.id, form.image, form.do, form.label)
     except InvalidInput as error:
         return _set_page(request, runtime, row, shown_view, error=error)
     return RedirectResponse(f"/plants/{row.id}?{shown_view.query}#gallery", 303)
