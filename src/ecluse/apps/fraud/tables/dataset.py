@@ -259,9 +259,7 @@ def _gunzip(path: Path, shown: str, target: Path) -> Path:
                     )
                 plain.write(piece)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UnreadableTable(
-            _("%(file)s is a damaged gzip file: %(error)s. Compress it again.", file=shown, error=error)
-        ) from error
+        raise UnreadableTable(_("%(file)s is a damaged gzip file. Compress it again.", file=shown)) from error
     return target
 
 

@@ -344,11 +344,11 @@ def _transcoder(encoding: str, shown: str) -> Callable[[bytes, bool], bytes]:
         except UnicodeError as error:
             raise UnreadableTable(
                 _(
-                    "%(file)s looks like %(encoding)s text but is not throughout: %(error)s. Save it as "
-                    "UTF-8.",
+                    "%(file)s looks like %(encoding)s text but is not throughout. Save the table as UTF-8 text, or "
+                    "as %(formats)s; a file of another format needs its own ending.",
                     file=shown,
                     encoding=encoding,
-                    error=error,
+                    formats=format_names(),
                 )
             ) from error
 

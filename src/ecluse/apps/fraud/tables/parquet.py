@@ -38,7 +38,7 @@ def open_parquet(
         raise damaged(shown, error) from error
     except OSError as error:
         raise UnreadableTable(
-            _("%(file)s is no complete Parquet file: %(error)s. Export it again.", file=shown, error=error)
+            _("%(file)s is no complete Parquet file. Export it again.", file=shown)
         ) from error
     refuse_width(len(schema), shown)
     if rows == 0:

@@ -124,9 +124,7 @@ class _Workbook:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError) as error:
-            raise UnreadableTable(
-                _("%(file)s is a damaged workbook: %(error)s. Save it again.", file=shown, error=error)
-            ) from error
+            raise UnreadableTable(_("%(file)s is a damaged workbook. Save it again.", file=shown)) from error
         if len(members) > MAX_MEMBERS:
             raise UnreadableTable(
                 _(
@@ -183,7 +181,7 @@ class _Workbook:
                 _(
                     "%(file)s is a damaged workbook: %(error)s. Save it again.",
                     file=self._shown,
-                    error=f"{member.filename[:100]}: {error}",
+                    error=_("%(name)s is no XML", name=member.filename[:100]),
                 )
             ) from error
 
@@ -236,9 +234,7 @@ def _unpacked(file: BinaryIO, member: zipfile.ZipInfo, shown: str) -> Iterator[b
             # At most 1,032 times 64 KiB come out at once.
             yield packed if engine is None else engine.decompress(packed)
     except zlib.error as error:
-        raise UnreadableTable(
-            _("%(file)s is a damaged workbook: %(error)s. Save it again.", file=shown, error=error)
-        ) from error
+        raise UnreadableTable(_("%(file)s is a damaged workbook. Save it again.", file=shown)) from error
 
 
 class _Elements:
