@@ -187,8 +187,8 @@ def test_a_scoring_from_before_says_that_its_figures_are_of_a_step(
 @pytest.mark.parametrize(
     ("language", "amount", "shop"),
     [
-        ("en", "usually 12.5 to 85", "usually web (61\u00a0%)"),
-        ("fr", "d’habitude de 12,5 à 85", "d’habitude web (61\u00a0%)"),
+        ("en", "half of all rows: 12.5 to 85", "most often web (61\u00a0%)"),
+        ("fr", "une ligne sur deux\u00a0: de 12,5 à 85", "le plus souvent web (61\u00a0%)"),
     ],
 )
 def test_a_row_shows_its_own_values_beside_what_is_usual(

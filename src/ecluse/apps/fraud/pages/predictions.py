@@ -299,10 +299,10 @@ def _usual(known: Mapping[str, Any], say: Words) -> str:
         if known["share"] < COMMON:
             return ""
         return say._(
-            "usually %(value)s (%(share)s)", value=known["value"], share=say.percent(known["share"], 0)
+            "most often %(value)s (%(share)s)", value=known["value"], share=say.percent(known["share"], 0)
         )
     low, high = (say.as_given(float(known[end])) for end in ("low", "high"))
-    return low if low == high else say._("usually %(low)s to %(high)s", low=low, high=high)
+    return low if low == high else say._("half of all rows: %(low)s to %(high)s", low=low, high=high)
 
 
 def _threshold(row: Prediction, report: AnyReport | None) -> float | None:

@@ -39,7 +39,7 @@ def usual_values(profile: Mapping[str, Any] | None, say: Words) -> dict[str, str
 def _middle(quantiles: list[float], say: Words) -> str:
     low, middle, high = (say.as_given(float(quantiles[place])) for place in (LOW, MIDDLE, HIGH))
     if low == high:
-        return say._("usually %(value)s", value=low)
+        return say._("most rows: %(value)s", value=low)
     return say._(
         "half of the rows: %(low)s to %(high)s, median %(middle)s", low=low, high=high, middle=middle
     )
