@@ -162,18 +162,18 @@ def _scheduled() -> dict[str, float] | None:
     """Seconds that each thread of this process stood ready without a processor; None where nobody counts them."""
     if sys.platform != "linux":
         return None
-    found, ran_any = {}, False
+    results, ran_any = {}, False
     try:
         for task in Path("/proc/self/task").iterdir():
             try:
                 ran, waited, _rest = (task / "schedstat").read_text().split()
             except (ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
                 continue
-            found[task.name] = int(waited) / 1e9
+            results[task.name] = int(waited) / 1e9
             ran_any |= int(ran) > 0
     except (FileNotFoundError, ValueError, PermissionError):
         return None
-    return found if ran_any else None
+    return results if ran_any else None
 
 
 def _waited_since(before: dict[str, float], now: dict[str, float]) -> float:

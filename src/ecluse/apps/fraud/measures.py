@@ -13,18 +13,18 @@ Labels = NDArray[np.int8]
 
 def average_precision(labels: Labels, scores: Floats) -> float:
     """Area under the precision-recall curve as a step sum, ties taken together; 0 without positives."""
-    found, flagged, _rest = count_by_score(labels, scores)
-    if not len(found) or found[-1] == 0:
+    hits, flagged, _rest = count_by_score(labels, scores)
+    if not len(hits) or hits[-1] == 0:
         return 0.0
-    return float(np.sum(np.diff(found, prepend=0.0) * (found / flagged)) / found[-1])
+    return float(np.sum(np.diff(hits, prepend=0.0) * (hits / flagged)) / hits[-1])
 
 
 def roc_auc(labels: Labels, scores: Floats) -> float:
     """The chance that a fraud scores above a legitimate row, ties counted half; 0.5 with one class only."""
-    found, flagged, _rest = count_by_score(labels, scores)
-    if not len(found) or found[-1] == 0 or flagged[-1] == found[-1]:
+    hits, flagged, _rest = count_by_score(labels, scores)
+    if not len(hits) or hits[-1] == 0 or flagged[-1] == hits[-1]:
         return 0.5
-    recall, false_rate = rates_of(found, flagged)
+    recall, false_rate = rates_of(hits, flagged)
     return float(np.trapezoid(recall, false_rate))
 
 
@@ -63,13 +63,13 @@ def count_by_score(labels: Labels, scores: Floats) -> tuple[Floats, Floats, Floa
     ends = (
         np.flatnonzero(np.append(np.diff(ranked) != 0, True)) if len(ranked) else np.array([], dtype=np.intp)
     )
-    found = np.cumsum(labels[order], dtype=np.float64)[ends]
-    return found, (ends + 1).astype(np.float64), ranked[ends]
+    hits = np.cumsum(labels[order], dtype=np.float64)[ends]
+    return hits, (ends + 1).astype(np.float64), ranked[ends]
 
 
-def rates_of(found: Floats, flagged: Floats) -> tuple[Floats, Floats]:
-    false = flagged - found
-    recall = np.concatenate([[0.0], found / (found[-1] or 1.0)])
+def rates_of(hits: Floats, flagged: Floats) -> tuple[Floats, Floats]:
+    false = flagged - hits
+    recall = np.concatenate([[0.0], hits / (hits[-1] or 1.0)])
     return recall, np.concatenate([[0.0], false / (false[-1] or 1.0)])
 
 

@@ -147,9 +147,11 @@ def add_unlabelled_sample(runtime: Runtime, user_id: str) -> Dataset:
     with runtime.catalog.read() as transaction:
         built = references_rows.domains(transaction)
     outsiders = institutions.outsiders()
-    one = next((one for one in outsiders if one.domain in built), outsiders[0])
+    institution = next(
+        (institution for institution in outsiders if institution.domain in built), outsiders[0]
+    )
     with runtime.scratch() as folder:
-        table = institutions.write_unlabelled(one, folder).table
+        table = institutions.write_unlabelled(institution, folder).table
         known = find_same_table(runtime, user_id, table.name, hashlib.sha256(table.read_bytes()).hexdigest())
         return known or add_table(runtime, user_id, table.name, read_chunks(table))
 
@@ -177,7 +179,7 @@ def _matched(
 
     if references is not None and not references:
         return MatchResult(True, _("No reference was chosen to judge this table."), ())
-    found = library.match_dataset(
+    result = library.match_dataset(
         runtime,
         dataset,
         corrections=settled_by_theirs(corrections),
@@ -185,10 +187,10 @@ def _matched(
         only=references,
         limit=MOST,
     )
-    if references is None or not found.abstain:
-        return found
+    if references is None or not result.abstain:
+        return result
     reason = _("None of %(values)s means the same as this table.", values=", ".join(references))
-    return MatchResult(True, reason, found.matches, found.below)
+    return MatchResult(True, reason, result.matches, result.below)
 
 
 def _checked_names(runtime: Runtime, references: Sequence[str] | None) -> list[str] | None:
@@ -215,8 +217,8 @@ def _checked_names(runtime: Runtime, references: Sequence[str] | None) -> list[s
 def _check_corrections(runtime: Runtime, dataset: Dataset, corrections: Corrections) -> None:
     for reference, columns in corrections.items():
         row = library.find(runtime, reference)
-        ours = {str(one["name"]) for one in row.sketches}
-        theirs = {str(one["name"]) for one in (dataset.profile or {"columns": []})["columns"]}
+        ours = {str(column["name"]) for column in row.sketches}
+        theirs = {str(column["name"]) for column in (dataset.profile or {"columns": []})["columns"]}
         for our, their in columns.items():
             if our not in ours:
                 raise InvalidInput(

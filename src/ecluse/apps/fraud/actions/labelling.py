@@ -152,7 +152,7 @@ def latest_questions(
     """
     used = None if model is None else models.resolve(runtime, user_id, model)
     with runtime.catalog.read() as transaction:
-        found = inspections.list_inspections(
+        newest = inspections.list_inspections(
             transaction,
             user_id,
             inspections.InspectionFilter(
@@ -164,7 +164,7 @@ def latest_questions(
             ),
             limit=1,
         )
-    return found[0] if found else None
+    return newest[0] if newest else None
 
 
 def queue_inspection(

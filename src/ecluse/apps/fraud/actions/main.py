@@ -163,12 +163,12 @@ def find_same_table(
 
 def remove_dataset(runtime: Runtime, user_id: str, dataset_id: str) -> None:
     """Delete a table. Models and predictions made from it stay."""
-    found = find_dataset(runtime, user_id, dataset_id)
+    dataset = find_dataset(runtime, user_id, dataset_id)
     with runtime.catalog.write() as transaction:
-        url = datasets.remove_dataset(transaction, user_id, found.id)
+        url = datasets.remove_dataset(transaction, user_id, dataset.id)
         if url is None:
             return
-        audit.record(transaction, user_id, "dataset.remove", found.filename)
+        audit.record(transaction, user_id, "dataset.remove", dataset.filename)
     located = runtime.stores.locate(url)
     located.store.delete(located.key)
 
@@ -394,8 +394,8 @@ def _check_goal(dataset: Dataset, goal: str, time_column: str | None) -> None:
 
 def _no_label(profile: dict[str, Any] | None) -> str:
     shown = [
-        f"{one.column} ({', '.join(f'{value}: {share:.1%}' for value, share in one.meaning.values[:3])})"
-        for one in candidates(profile)
+        f"{candidate.column} ({', '.join(f'{value}: {share:.1%}' for value, share in candidate.meaning.values[:3])})"
+        for candidate in candidates(profile)
     ]
     if not shown:
         return _(

@@ -37,9 +37,9 @@ def copy(tell: Heard, data: bytes, *, path: str, filename: str, layout: dict[str
 def profile(tell: Heard, data: bytes, *, path: str, filename: str, layout: dict[str, Any]) -> Any:
     """Describe the table."""
     with open_table(Path(path), filename, Layout.from_dict(layout)) as table:
-        found = profile_table(table, progress=tell)
+        table_profile = profile_table(table, progress=tell)
         return {
-            "profile": found.to_dict(),
+            "profile": table_profile.to_dict(),
             "layout": None if table.layout is None else table.layout.to_dict(),
         }
 

@@ -90,7 +90,7 @@ def doubt_of(report: AnyReport | None) -> float:
 def cuts_of(summary: Mapping[str, Any]) -> list[Cut]:
     """The cuts that a scoring has counted, from one row on; for an older one, those within its kept rows."""
     if summary.get("budgets"):
-        return [Cut(**one) for one in summary["budgets"]]
+        return [Cut(**cut) for cut in summary["budgets"]]
     scores = [float(row[names_of(row).score]) for row in summary.get("top") or []]
     sums = list(accumulate(scores))
     return [
@@ -166,14 +166,14 @@ def _tied(cut: Cut, say: Words) -> str:
     )
 
 
-def _share_of_labelled(found: int, of: int, say: Words) -> str:
+def _share_of_labelled(frauds: int, of: int, say: Words) -> str:
     """`12 of 15, 80 % (55 to 93 %)`, with the interval at 95 %."""
-    low, high = wilson(found, of)
+    low, high = wilson(frauds, of)
     return say._(
         "%(found)s of %(of)s, %(share)s (%(low)s to %(high)s)",
-        found=say.num(found),
+        found=say.num(frauds),
         of=say.num(of),
-        share=say.percent(found / of, 0),
+        share=say.percent(frauds / of, 0),
         low=say.num(low * 100),
         high=say.percent(high, 0),
     )

@@ -30,23 +30,23 @@ router = APIRouter(tags=["labels"])
 @router.get("/labels", responses=answers(404))
 def show_labels(dataset: str, runtime: RuntimeDep, user: CurrentUser, model: str | None = None) -> LabelsBody:
     """The labels of a table, the questions that are left, and what the answers say of the model."""
-    found = workflows.find_dataset(runtime, user.user.id, dataset)
-    return _labels(runtime, user.user.id, found.id, model)
+    row = workflows.find_dataset(runtime, user.user.id, dataset)
+    return _labels(runtime, user.user.id, row.id, model)
 
 
 @router.post("/labels", responses=answers(404))
 def put_labels(body: LabelsRequest, runtime: RuntimeDep, user: CurrentUser) -> LabelsBody:
     """Note labels of rows of a table: given here, or as the columns row and label of another table of yours."""
-    found = workflows.find_dataset(runtime, user.user.id, body.dataset)
+    dataset = workflows.find_dataset(runtime, user.user.id, body.dataset)
     given: dict[int, int | None] = {}
     if body.table is not None:
         given |= labelling.labels_from_table(runtime, user.user.id, body.table)
     said: dict[int, int | None] = {}
-    for one in body.labels:
-        add_label(said, one.row, one.label)
+    for label in body.labels:
+        add_label(said, label.row, label.label)
     given |= said
-    labelling.put_labels(runtime, user.user.id, found.id, given)
-    return _labels(runtime, user.user.id, found.id, None)
+    labelling.put_labels(runtime, user.user.id, dataset.id, given)
+    return _labels(runtime, user.user.id, dataset.id, None)
 
 
 @router.post("/labels/questions", status_code=202, responses=answers(404))
@@ -108,5 +108,5 @@ def _figures(asked: Inspection, known: dict[int, int]) -> LabelFiguresBody:
     from ecluse.apps.fraud.labelling.figures import figures_of
     from ecluse.apps.fraud.labelling.questions import QuestionSet
 
-    found = figures_of(QuestionSet.from_dict(asked.result or {}), known)
-    return LabelFiguresBody.model_validate(found.to_dict())
+    figures = figures_of(QuestionSet.from_dict(asked.result or {}), known)
+    return LabelFiguresBody.model_validate(figures.to_dict())

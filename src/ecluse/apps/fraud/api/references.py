@@ -62,8 +62,8 @@ def match(body: MatchRequest, runtime: RuntimeDep, user: CurrentUser) -> MatchRe
             library.match_columns(runtime, body.columns, body.limit).to_dict()
         )
     dataset = workflows.find_dataset(runtime, user.user.id, body.dataset or "")
-    found = ensembles.match_dataset(runtime, dataset)
-    return MatchResultBody.model_validate(found.to_dict())
+    result = ensembles.match_dataset(runtime, dataset)
+    return MatchResultBody.model_validate(result.to_dict())
 
 
 @router.post("/references/demo", status_code=202, responses=answers(403))
@@ -104,6 +104,6 @@ def remove_reference(name: str, runtime: RuntimeDep, user: CurrentUser) -> None:
 
 def _started(started: Sequence[Started]) -> list[StartedBody]:
     return [
-        StartedBody(name=one.name, job=one.job_id, status_url=one.job_id and f"/api/status/{one.job_id}")
-        for one in started
+        StartedBody(name=row.name, job=row.job_id, status_url=row.job_id and f"/api/status/{row.job_id}")
+        for row in started
     ]

@@ -48,19 +48,19 @@ def label_lines(profile: Mapping[str, Any]) -> list[str]:
         return [
             f"Which value of {meaning.column} means fraud is not clear ({_values(meaning)}): --positive VALUE"
         ]
-    found = candidates(profile)
-    listed = [f"  {one.column:<28} {_values(one.meaning)}" for one in found]
-    return ["No label was recognised. It may be one of these: --target COLUMN", *listed] if found else []
+    likely = candidates(profile)
+    listed = [f"  {candidate.column:<28} {_values(candidate.meaning)}" for candidate in likely]
+    return ["No label was recognised. It may be one of these: --target COLUMN", *listed] if likely else []
 
 
-def _ask_column(found: tuple[Candidate, ...]) -> str | None:
-    if not found:
+def _ask_column(listed: tuple[Candidate, ...]) -> str | None:
+    if not listed:
         return None
     say("Which column says what was fraud?")
-    for number, one in enumerate(found, 1):
-        say(f"  {number}  {one.column:<28} {_values(one.meaning)}")
-    number = click.prompt("Number of the column", type=click.IntRange(1, len(found)), err=True)
-    return found[number - 1].column
+    for number, candidate in enumerate(listed, 1):
+        say(f"  {number}  {candidate.column:<28} {_values(candidate.meaning)}")
+    number = click.prompt("Number of the column", type=click.IntRange(1, len(listed)), err=True)
+    return listed[number - 1].column
 
 
 def _ask_value(meaning: Meaning) -> str:

@@ -55,8 +55,8 @@ def analyze(file: Path, layout: Layout) -> Record:
     from ecluse.apps.fraud.actions.uploads import profile_upload
 
     with progress(f"Reading {file.name}") as report:
-        found, stands = profile_upload(file, layout=layout, heard=report)
-    profile = found.to_dict()
+        table_profile, stands = profile_upload(file, layout=layout, heard=report)
+    profile = table_profile.to_dict()
     profile["layout"] = None if stands is None else stands.to_dict()
     say_layout(file.name, stands)
     return Record(profile, _profile_text(file, profile))

@@ -214,7 +214,7 @@ def _ask(runtime: Runtime, user: User, dataset_id: str, asked: Inspection) -> No
         known = labels.labels_of(transaction, user.id, dataset_id)
     reasons = result.get("reasons") or [[] for _ in result["questions"]]
     asked_rows = zip(result["questions"], result["shown"], reasons, strict=True)
-    waiting = [one for one in asked_rows if one[0]["row"] not in known]
+    waiting = [question_row for question_row in asked_rows if question_row[0]["row"] not in known]
     for number, (question, values, why) in enumerate(waiting, 1):
         say(f"\nQuestion {number} of {len(waiting)}: row {question['row']}")
         for name, value in values.items():

@@ -153,7 +153,7 @@ def import_references(
         ]
         stored: list[str] = []
         try:
-            started = [_start(runtime, user, *one, stored) for one in zip(recipes, tables, strict=True)]
+            started = [_start(runtime, user, *pair, stored) for pair in zip(recipes, tables, strict=True)]
             return _finished(runtime, user, started, "Building references", imported)
         except KeyboardInterrupt:
             _remove_tables(runtime, user, stored)
@@ -207,11 +207,11 @@ def evaluate(names: tuple[str, ...], email: str | None, home: Path | None) -> Ro
     """Score each reference's rows with the others that match them, as if its own model were not there."""
     with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
         started = evaluation.start_evaluation(runtime, user, names)
-        jobs = finish_all(runtime, user, [one.job_id or "" for one in started], "Measuring references")
+        jobs = finish_all(runtime, user, [each.job_id or "" for each in started], "Measuring references")
         failed = [f"{job.title}: {job.error or job.status}" for job in jobs if job.status != "done"]
         if failed:
             raise JobFailed(f"Not every reference was measured. {' '.join(failed)}")
-        rows = [_transfer_row(library.find(runtime, one.name)) for one in started]
+        rows = [_transfer_row(library.find(runtime, each.name)) for each in started]
     columns = ("name", "domain", "tables", "transfer_roc_auc", "transfer_average_precision", "own_roc_auc")
     decimals = {"transfer_roc_auc": 3, "transfer_average_precision": 3, "own_roc_auc": 3}
     return Rows(rows, columns, decimals=decimals)
@@ -265,8 +265,8 @@ def _sha256(table: Path) -> str:
 
 def _import_folders(runtime: Runtime, user: User, directory: Path) -> list[published.Imported]:
     total = sum(path.stat().st_size for path in directory.glob("*/**/*") if path.is_file())
-    with transfer(f"Importing {directory}", total) as told:
-        return published.import_folder(runtime, user, directory, prefix=REFERENCES, progress=told)
+    with transfer(f"Importing {directory}", total) as advance:
+        return published.import_folder(runtime, user, directory, prefix=REFERENCES, progress=advance)
 
 
 def _start(runtime: Runtime, user: User, recipe: Recipe, table: Path, stored: list[str]) -> Started:
@@ -284,8 +284,8 @@ def _start(runtime: Runtime, user: User, recipe: Recipe, table: Path, stored: li
         stored.append(dataset.id)
     else:
         dataset = known
-    wanted = replace(recipe, dataset_id=dataset.id, keeps_table=known is not None)
-    (started,) = building.start_building(runtime, user, [wanted])
+    complete = replace(recipe, dataset_id=dataset.id, keeps_table=known is not None)
+    (started,) = building.start_building(runtime, user, [complete])
     return started
 
 
@@ -305,30 +305,30 @@ def _finished(
     imported: Sequence[published.Imported] = (),
 ) -> Record:
     """Follow the jobs to their ends, and tell what became of each reference."""
-    jobs = finish_all(runtime, user, [one.job_id for one in started if one.job_id is not None], title)
+    jobs = finish_all(runtime, user, [each.job_id for each in started if each.job_id is not None], title)
     ended = {job.id: job for job in jobs}
-    told: list[dict[str, Any]] = [
+    rows: list[dict[str, Any]] = [
         {
-            "name": one.name,
-            "outcome": one.outcome,
-            "problems": list(one.problems),
-            **_reading(runtime, one.name),
+            "name": each.name,
+            "outcome": each.outcome,
+            "problems": list(each.problems),
+            **_reading(runtime, each.name),
         }
-        for one in imported
+        for each in imported
     ]
-    for one in started:
-        job = None if one.job_id is None else ended[one.job_id]
+    for each in started:
+        job = None if each.job_id is None else ended[each.job_id]
         outcome = "unchanged" if job is None else "built" if job.status == "done" else job.status
         problems = [job.error] if job and job.error else []
-        reading = _reading(runtime, one.name) if outcome in ("built", "unchanged") else {}
-        told.append({"name": one.name, "outcome": outcome, "problems": problems, **reading})
+        reading = _reading(runtime, each.name) if outcome in ("built", "unchanged") else {}
+        rows.append({"name": each.name, "outcome": outcome, "problems": problems, **reading})
     lines = []
-    for entry in told:
+    for entry in rows:
         lines.append(f"{entry['name']}: {entry['outcome']}")
         lines += [f"  {entry[said]}" for said in ("fraud_means", "read_from") if entry.get(said)]
-    lines += [f"Problem: {one['name']}: {problem}" for one in told for problem in one["problems"]]
-    failed = any(one["problems"] or one["outcome"] in ("failed", "cancelled") for one in told)
-    return Record({"references": told}, "\n".join(lines), failed=failed)
+    lines += [f"Problem: {each['name']}: {problem}" for each in rows for problem in each["problems"]]
+    failed = any(each["problems"] or each["outcome"] in ("failed", "cancelled") for each in rows)
+    return Record({"references": rows}, "\n".join(lines), failed=failed)
 
 
 def _reading(runtime: Runtime, name: str) -> dict[str, Any]:
@@ -387,15 +387,17 @@ def _transfer_row(row: ReferenceModel) -> dict[str, Any]:
 def _reference_text(
     row: ReferenceModel, reading: Mapping[str, Any], files: Sequence[Mapping[str, Any]]
 ) -> str:
-    told = [f"{name.replace('_', ' '):<18} {value}" for name, value in _row(row).items() if value is not None]
-    told += [said for said in reading.values() if said]
-    columns = [f"  {one['importance']:>6.1%}  {one['kind']:<11} {one['name']}" for one in _sketches(row)]
+    lines = [
+        f"{name.replace('_', ' '):<18} {value}" for name, value in _row(row).items() if value is not None
+    ]
+    lines += [said for said in reading.values() if said]
+    columns = [f"  {each['importance']:>6.1%}  {each['kind']:<11} {each['name']}" for each in _sketches(row)]
     measured = [
-        f"  {name:<28} similarity {one['similarity']:.2f}, ROC AUC {one['roc_auc']:.3f}, "
-        f"average precision {one['average_precision']:.3f}"
-        for name, one in row.transfer.get("tables", {}).items()
+        f"  {name:<28} similarity {each['similarity']:.2f}, ROC AUC {each['roc_auc']:.3f}, "
+        f"average precision {each['average_precision']:.3f}"
+        for name, each in row.transfer.get("tables", {}).items()
     ]
     listed = [f"  {file['sha256'][:12]}  {file['size']:>10}  {file['path']}" for file in files]
     return "\n".join(
-        [*told, "columns by importance", *columns, "measured on the tables of", *measured, "files", *listed]
+        [*lines, "columns by importance", *columns, "measured on the tables of", *measured, "files", *listed]
     )

@@ -119,20 +119,20 @@ def _match_text(filename: str, result: MatchResult) -> str:
     from ecluse.apps.fraud.references.matching import GATE
 
     lines = [f"{filename}: {'no match' if result.abstain else 'matched'}. {result.reason}"]
-    for one in result.matches:
-        lines.append(f"\n{one.reference} ({one.domain}), similarity {one.similarity:.2f}")
+    for match in result.matches:
+        lines.append(f"\n{match.reference} ({match.domain}), similarity {match.similarity:.2f}")
         lines.append("  your column → reference's column (why, score)")
         lines += [
-            f"  {pair.theirs:<28} → {pair.ours:<28} ({pair.why}, {pair.score:.2f})" for pair in one.columns
+            f"  {pair.theirs:<28} → {pair.ours:<28} ({pair.why}, {pair.score:.2f})" for pair in match.columns
         ]
-        if one.missing:
-            lines.append(f"  missing: {', '.join(one.missing)}")
+        if match.missing:
+            lines.append(f"  missing: {', '.join(match.missing)}")
     if result.below:
         lines.append("\nNot used:" if not result.abstain else "\nFurther off:")
         lines += [
-            f"  {one.reference:<28} ({one.domain}) similarity {one.similarity:.2f}"
-            f"{', not usable' if one.similarity < GATE else ''}"
-            for one in result.below
+            f"  {match.reference:<28} ({match.domain}) similarity {match.similarity:.2f}"
+            f"{', not usable' if match.similarity < GATE else ''}"
+            for match in result.below
         ]
     if result.abstain:
         lines.append(

@@ -101,10 +101,10 @@ class Ranks:
 
     def of(self, scores: Floats) -> Floats:
         """(rows,) in (0, 1): the share of the sample with a lower score; above all of it, still rising."""
-        found = np.interp(scores, self.knots, self.shares)
+        shares = np.interp(scores, self.knots, self.shares)
         last, spread = self.knots[-1], max(self.knots[-1] - self.knots[len(self.knots) // 2], 1e-12)
         beyond = np.maximum(scores - last, 0.0) / spread
-        ranks: Floats = found + (1.0 - self.shares[-1]) * (1.0 - np.exp(-np.minimum(beyond, 500.0)))
+        ranks: Floats = shares + (1.0 - self.shares[-1]) * (1.0 - np.exp(-np.minimum(beyond, 500.0)))
         return ranks
 
 
@@ -256,9 +256,14 @@ def fit_anomaly(
     rows = np.sort(rng.permutation(len(matrix))[:REFERENCE_ROWS])
     spread = tuple(description.distributions[at] for at in chosen)
     neighbours = _standardised(matrix[rows][:, chosen], spread)
-    wanted = set(description.columns)
+    read_columns = set(description.columns)
     model = AnomalyModel(
-        tuple(spec for spec in specs if spec.name in wanted), description, forest, chosen, neighbours, {}
+        tuple(spec for spec in specs if spec.name in read_columns),
+        description,
+        forest,
+        chosen,
+        neighbours,
+        {},
     )
     detected = model._detect(matrix)
     model.ranks.update({name: ranks_of(scores) for name, scores in detected.items()})
@@ -299,8 +304,8 @@ def _tails(distributions: Sequence[Distribution], below: Floats, above: Floats) 
 
 
 def _standardised(matrix: Floats, distributions: Sequence[Distribution]) -> Floats:
-    centre = np.array([one.centre for one in distributions])
-    scale = np.array([one.scale for one in distributions])
+    centre = np.array([distribution.centre for distribution in distributions])
+    scale = np.array([distribution.scale for distribution in distributions])
     deviations: Floats = np.nan_to_num(np.clip((matrix - centre) / scale, -FURTHEST, FURTHEST), nan=0.0)
     return deviations
 
@@ -308,12 +313,12 @@ def _standardised(matrix: Floats, distributions: Sequence[Distribution]) -> Floa
 def _distances(matrix: Floats, neighbours: Floats, nearest: int) -> Floats:
     from scipy.spatial.distance import cdist
 
-    found = np.empty(len(matrix))
+    mean_distances = np.empty(len(matrix))
     for start in range(0, len(matrix), CHUNK):
         # Pair by pair, unlike a product of matrices, whose last bits depend on the number of rows.
         squares = cdist(matrix[start : start + CHUNK], neighbours, "sqeuclidean")
-        found[start : start + CHUNK] = np.partition(squares, nearest - 1, axis=1)[:, nearest - 1]
-    distances: Floats = np.sqrt(found)
+        mean_distances[start : start + CHUNK] = np.partition(squares, nearest - 1, axis=1)[:, nearest - 1]
+    distances: Floats = np.sqrt(mean_distances)
     return distances
 
 
@@ -380,8 +385,8 @@ def ranks_of(scores: Floats) -> Ranks:
     shares = (first + counts / 2) / len(rising)
     even = np.linspace(0, len(rising) - 1, RANK_KNOTS)
     top = np.arange(max(0, len(rising) - max(200, len(rising) // 100)), len(rising))
-    wanted = np.unique(np.concatenate([even.astype(np.int64), top]))
-    at = np.unique(np.searchsorted(distinct, rising[wanted]))
+    places = np.unique(np.concatenate([even.astype(np.int64), top]))
+    at = np.unique(np.searchsorted(distinct, rising[places]))
     return Ranks(distinct[at], shares[at])
 
 

@@ -186,7 +186,7 @@ def _members(
     plan: EnsemblePlan,
     progress: Progress,
 ) -> tuple[tuple[Member, ...], list[Floats], list[Merits]]:
-    found: list[tuple[Reference, FraudModel, Transfer, Floats]] = []
+    candidates: list[tuple[Reference, FraudModel, Transfer, Floats]] = []
     for at, reference in enumerate(references):
         progress(
             "match", 0.4 + 0.4 * at / len(references), _("Applying %(name)s", name=reference.match.reference)
@@ -197,11 +197,11 @@ def _members(
         margin = np.round(transferring.margins(model, transfer.read(sample)), 9)
         # A model that sees too little of the table, or gives all rows one score, has no say.
         if _similarity(reference, transfer) >= GATE and len(np.unique(margin)) > 1:
-            found.append((reference, model, transfer, margin))
-    alike = accords([margin for *_, margin in found])
+            candidates.append((reference, model, transfer, margin))
+    alike = accords([margin for *_, margin in candidates])
     merits = [
         merits_of(reference.facts, _similarity(reference, transfer), accord)
-        for (reference, _, transfer, _), accord in zip(found, alike, strict=True)
+        for (reference, _, transfer, _), accord in zip(candidates, alike, strict=True)
     ]
     weights = weights_of(merits)
     members = tuple(
@@ -216,9 +216,9 @@ def _members(
             ranks=ranks_of(margin),
             model=model,
         )
-        for (reference, model, transfer, margin), weight in zip(found, weights, strict=True)
+        for (reference, model, transfer, margin), weight in zip(candidates, weights, strict=True)
     )
-    return members, [margin for *_, margin in found], merits
+    return members, [margin for *_, margin in candidates], merits
 
 
 def _similarity(reference: Reference, transfer: Transfer) -> float:
@@ -234,7 +234,7 @@ def _prior_shift(reference: Reference, transfer: Transfer, margins: Floats) -> f
     same in both tables: a strong match whose columns are all read in the reference's own units.
     """
     prior = reference.facts.fraud_rate
-    same_units = all(one.how != "ranks" for one in transfer.columns)
+    same_units = all(column.how != "ranks" for column in transfer.columns)
     strong = _similarity(reference, transfer) >= KNOWN_SIMILARITY and transfer.lacking <= KNOWN_LACKING
     if not (strong and same_units and 0 < prior < 1):
         return None

@@ -56,8 +56,8 @@ class Member:
 
     def margins(self, raw: pl.DataFrame) -> Floats:
         """(rows,) log-odds by the reference, without any shift."""
-        found: Floats = np.round(transferring.margins(self.model, self.transfer.read(raw)), 9)
-        return found
+        rounded: Floats = np.round(transferring.margins(self.model, self.transfer.read(raw)), 9)
+        return rounded
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,10 @@ class Ensemble:
     @cached_property
     def required_columns(self) -> tuple[str, ...]:
         """The columns a table must have: those of the sample that are looked at."""
-        read = [*self.anomaly.columns, *(name for one in self.members for name in one.transfer.required)]
+        read = [
+            *self.anomaly.columns,
+            *(name for member in self.members for name in member.transfer.required),
+        ]
         return tuple(dict.fromkeys(read))
 
     def judge(self, raw: pl.DataFrame) -> Judgement:
@@ -122,8 +125,10 @@ class Ensemble:
         """The same, of the members' log-odds and the scores of the anomaly part's detectors."""
         anomaly = self.anomaly.together(detected)
         margin = combined_margin(self.members, margins, self.anomaly_weight, anomaly)
-        shifted = [sigmoid(one + member.shift) for one, member in zip(margins, self.members, strict=True)]
-        ranks = [member.ranks.of(one) for one, member in zip(margins, self.members, strict=True)]
+        shifted = [
+            sigmoid(of_member + member.shift) for of_member, member in zip(margins, self.members, strict=True)
+        ]
+        ranks = [member.ranks.of(of_member) for of_member, member in zip(margins, self.members, strict=True)]
         weights = [member.weight for member in self.members]
         if not self.members:
             shifted = ranks = list(detected.values())
@@ -179,7 +184,7 @@ def load_ensemble(directory: Path) -> Ensemble:
         state = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
         known = model["kind"] == KIND and model["format"] == FORMAT and state["format"] == FORMAT
         if known:
-            members = tuple(_member(one, directory) for one in state["members"])
+            members = tuple(_member(each, directory) for each in state["members"])
             return Ensemble(
                 members=members,
                 anomaly=AnomalyModel.load(directory),

@@ -84,8 +84,8 @@ def score_frame(
     scored = pl.DataFrame([*columns, *_picked(high, medium, ensemble.names)])
     if reasons_for is None:
         return scored
-    wanted = np.arange(raw.height) if reasons_for == "all" else np.flatnonzero(medium | high)
-    return scored.hstack(_reasons(ensemble, raw, parsed, rows, matrix, wanted))
+    explained = np.arange(raw.height) if reasons_for == "all" else np.flatnonzero(medium | high)
+    return scored.hstack(_reasons(ensemble, raw, parsed, rows, matrix, explained))
 
 
 def _batches(
@@ -148,16 +148,16 @@ def _reasons(
     parsed: pl.DataFrame,
     rows: Sequence[pl.DataFrame],
     matrix: Floats,
-    wanted: NDArray[np.int64],
+    explained: NDArray[np.int64],
 ) -> pl.DataFrame:
     """Three columns of each wanted row: those that move the members' log-odds most, else the most unusual."""
     words = np.full((raw.height, REASONS), None, dtype=object)
     effects = np.full((raw.height, REASONS), np.nan)
-    if len(wanted) and ensemble.members:
-        some = [read[wanted] for read in rows]
-        words[wanted], effects[wanted] = _member_reasons(ensemble, raw[wanted], some)
-    elif len(wanted):
-        words[wanted], effects[wanted] = ensemble.anomaly.reasons(parsed[wanted], matrix[wanted])
+    if len(explained) and ensemble.members:
+        some = [read[explained] for read in rows]
+        words[explained], effects[explained] = _member_reasons(ensemble, raw[explained], some)
+    elif len(explained):
+        words[explained], effects[explained] = ensemble.anomaly.reasons(parsed[explained], matrix[explained])
     return reason_columns(words, [_known("effect", effects[:, rank]) for rank in range(REASONS)])
 
 
@@ -174,9 +174,9 @@ def _member_reasons(
                 total[theirs] = before + member.weight * effect
     names = list(total)
     words = np.full((raw.height, REASONS), None, dtype=object)
-    found = np.full((raw.height, REASONS), np.nan)
+    strongest = np.full((raw.height, REASONS), np.nan)
     if not names:
-        return words, found
+        return words, strongest
     effects = np.round(np.column_stack([total[name] for name in names]), 2) + 0.0
     order = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :REASONS]
     shown = {name: [_shown(name, value) for value in raw[name].to_list()] for name in names}
@@ -184,8 +184,8 @@ def _member_reasons(
         for rank, at in enumerate(order[row].tolist()):
             if abs(effects[row, at]) >= LEAST_EFFECT:
                 words[row, rank] = shown[names[at]][row]
-                found[row, rank] = effects[row, at]
-    return words, found
+                strongest[row, rank] = effects[row, at]
+    return words, strongest
 
 
 def _shown(name: str, value: object) -> str:

@@ -88,12 +88,12 @@ class Transfer:
     @property
     def required(self) -> tuple[str, ...]:
         """The person's columns that are read, each once."""
-        return tuple(dict.fromkeys(one.theirs for one in self.columns if one.theirs is not None))
+        return tuple(dict.fromkeys(column.theirs for column in self.columns if column.theirs is not None))
 
     @property
     def mapping(self) -> dict[str, str | None]:
         """{ours: theirs}"""
-        return {one.ours: one.theirs for one in self.columns}
+        return {column.ours: column.theirs for column in self.columns}
 
     def read(self, raw: pl.DataFrame) -> pl.DataFrame:
         """Raw rows of the table as parsed rows of the reference."""
@@ -200,22 +200,22 @@ def margins(model: FraudModel, rows: pl.DataFrame) -> Floats:
 def contributions(model: FraudModel, rows: pl.DataFrame) -> dict[str, Floats]:
     """{ours: (rows,) log-odds} that each raw column of the reference adds to the margin."""
     shares = model.fitted.contributions(_matrix(model, rows))[:, :-1]
-    found: dict[str, Floats] = {}
+    by_column: dict[str, Floats] = {}
     for position, feature in enumerate(model.features):
         part = shares[:, position] * model.calibration.slope
-        found[feature.column] = found[feature.column] + part if feature.column in found else part
-    return found
+        by_column[feature.column] = by_column[feature.column] + part if feature.column in by_column else part
+    return by_column
 
 
 def _matrix(model: FraudModel, rows: pl.DataFrame) -> NDArray[np.float32]:
     return np.ascontiguousarray(model.engineer.transform(rows)[:, model.positions])
 
 
-def _reading(theirs: ColumnSpec, wanted: str) -> ColumnSpec | None:
+def _reading(theirs: ColumnSpec, kind: str) -> ColumnSpec | None:
     """How the person's column is read to stand for one of the kind `wanted`; None where it cannot."""
-    if wanted == "datetime":
+    if kind == "datetime":
         return theirs if theirs.kind == "datetime" else None
-    if wanted == "number":
+    if kind == "number":
         if theirs.kind == "datetime":
             return None
         # Words for yes and no become 1 and 0 in `_read`; everything else that is no number is missing.
@@ -243,28 +243,28 @@ def _fit_number(name: str, theirs: str, values: Floats, ours: ColumnSketch | Non
     known = np.sort(values[np.isfinite(values)])
     if ours is None or not ours.quantiles or not len(known):
         return same
-    wanted = np.array(ours.quantiles)
-    found = known[np.rint(_LEVELS * (len(known) - 1)).astype(np.int64)]
+    our_quantiles = np.array(ours.quantiles)
+    quantiles = known[np.rint(_LEVELS * (len(known) - 1)).astype(np.int64)]
     few = len(np.unique(known)) <= FEW_VALUES
-    if few and wanted[0] <= known[0] and known[-1] <= wanted[-1]:
+    if few and our_quantiles[0] <= known[0] and known[-1] <= our_quantiles[-1]:
         return same
-    if _gap(found, wanted) <= AGREE:
+    if _gap(quantiles, our_quantiles) <= AGREE:
         return same
-    factor = _factor(found, wanted)
-    if factor is not None and _gap(found * factor, wanted) <= AGREE:
+    factor = _factor(quantiles, our_quantiles)
+    if factor is not None and _gap(quantiles * factor, our_quantiles) <= AGREE:
         return ColumnTransfer(name, theirs, "factor", factor=factor)
     if few:
         return same if factor is None else ColumnTransfer(name, theirs, "factor", factor=factor)
-    knots, places = _rising(found, wanted)
+    knots, places = _rising(quantiles, our_quantiles)
     if len(knots) < 2:
         return same
     return ColumnTransfer(name, theirs, "ranks", knots=tuple(knots.tolist()), places=tuple(places.tolist()))
 
 
-def _gap(one: Floats, other: Floats) -> float:
+def _gap(first: Floats, other: Floats) -> float:
     """Mean gap of signed logarithms, in mean deviations of both from their medians."""
     scale = float(np.abs(other).mean()) or 1.0
-    a, b = _signed_log(10 * one / scale), _signed_log(10 * other / scale)
+    a, b = _signed_log(10 * first / scale), _signed_log(10 * other / scale)
     spread = np.abs(a - np.median(a)).mean() + np.abs(b - np.median(b)).mean()
     return float(np.abs(a - b).mean() / (spread / 2 + 0.02))
 
@@ -274,22 +274,22 @@ def _signed_log(values: Floats) -> Floats:
     return logarithms
 
 
-def _factor(found: Floats, wanted: Floats) -> float | None:
+def _factor(theirs: Floats, ours: Floats) -> float | None:
     """What theirs is multiplied by to be of ours' size; that of units where one is near."""
-    both = (found != 0) & (wanted != 0) & (np.sign(found) == np.sign(wanted))
+    both = (theirs != 0) & (ours != 0) & (np.sign(theirs) == np.sign(ours))
     if both.sum() < QUANTILES // 3:
         return None
-    ratio = float(np.exp(np.median(np.log(np.abs(wanted[both]) / np.abs(found[both])))))
+    ratio = float(np.exp(np.median(np.log(np.abs(ours[both]) / np.abs(theirs[both])))))
     for unit in (*UNITS, *(1 / unit for unit in UNITS)):
-        if abs(np.log(ratio / unit)) < NEAR_UNIT and _gap(found * unit, wanted) <= AGREE:
+        if abs(np.log(ratio / unit)) < NEAR_UNIT and _gap(theirs * unit, ours) <= AGREE:
             return unit
     return ratio
 
 
-def _rising(found: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+def _rising(theirs: Floats, ours: Floats) -> tuple[Floats, Floats]:
     """Knots that rise strictly: where theirs stands still, the middle of ours over that stretch."""
-    knots, member = np.unique(found, return_inverse=True)
-    places = np.array([np.median(wanted[member == at]) for at in range(len(knots))])
+    knots, member = np.unique(theirs, return_inverse=True)
+    places = np.array([np.median(ours[member == at]) for at in range(len(knots))])
     return knots, places
 
 
@@ -316,25 +316,25 @@ def _fit_words(values: pl.Series, ours: Mapping[str, float]) -> tuple[tuple[str,
     left, right = [word for word in theirs if word not in ours], [word for word in ours if word not in theirs]
     if not left or not right:
         return ()
-    alike = np.array([[_alike(one, other) for other in right] for one in left])
+    alike = np.array([[_alike(level, other) for other in right] for level in left])
     pairs = [
         (left[at], right[to])
         for at, to in zip(*linear_sum_assignment(alike, maximize=True), strict=True)
         if alike[at, to] >= ALIKE
     ]
-    taken = {word for pair in pairs for word in pair}
+    used = {word for pair in pairs for word in pair}
     pairs += _by_frequency(
-        {word: theirs[word] for word in left if word not in taken},
-        {word: ours[word] for word in right if word not in taken},
+        {word: theirs[word] for word in left if word not in used},
+        {word: ours[word] for word in right if word not in used},
     )
     return tuple(sorted(pairs))
 
 
-def _alike(one: str, other: str) -> float:
-    a, b = one.strip().lower(), other.strip().lower()
-    if a == b or {a, b} <= YES or {a, b} <= NO or (normalised(one) or a) == (normalised(other) or b):
+def _alike(word: str, other: str) -> float:
+    a, b = word.strip().lower(), other.strip().lower()
+    if a == b or {a, b} <= YES or {a, b} <= NO or (normalised(word) or a) == (normalised(other) or b):
         return 1.0
-    return name_similarity(one, other)
+    return name_similarity(word, other)
 
 
 def _by_frequency(theirs: Mapping[str, float], ours: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -129,10 +129,10 @@ def choose_values(
     chosen, distributions = [], []
     for value in values[::step]:
         read = _read(sample, value, levels, sample.height)
-        found = _distribution(read)
-        if found is not None:
+        distribution = _distribution(read)
+        if distribution is not None:
             chosen.append(value)
-            distributions.append(found)
+            distributions.append(distribution)
     kept = {value.column for value in chosen if value.kind == "rarity"}
     counted = {name: table for name, table in levels.items() if name in kept}
     return Description(tuple(chosen), tuple(distributions), counted, sample.height)
@@ -198,8 +198,8 @@ def _distribution(values: Floats) -> Distribution | None:
     at = np.arange(len(distinct))
     if len(distinct) > KNOTS:
         # Evenly spaced by rank, so that common values keep their own knot.
-        wanted = np.linspace(0, len(known) - 1, KNOTS).astype(np.int64)
-        at = np.unique(np.searchsorted(distinct, known[wanted]))
+        places = np.linspace(0, len(known) - 1, KNOTS).astype(np.int64)
+        at = np.unique(np.searchsorted(distinct, known[places]))
     centre, scale = float(known.mean()), float(known.std())
     third = float(np.mean(((known - centre) / (scale or 1.0)) ** 3))
     skew = float(np.sign(third))
@@ -210,11 +210,16 @@ def to_arrays(description: Description) -> dict[str, NDArray[Any]]:
     """The numbers of a description as arrays; `from_arrays` gives it back with its values."""
     spread = description.distributions
     arrays: dict[str, NDArray[Any]] = {
-        "knot_counts": np.array([len(one.knots) for one in spread], dtype=np.int64),
-        "knots": np.concatenate([one.knots for one in spread]),
-        "below": np.concatenate([one.below for one in spread]),
-        "above": np.concatenate([one.above for one in spread]),
-        "moments": np.array([[one.centre, one.scale, one.skew, one.known] for one in spread]),
+        "knot_counts": np.array([len(distribution.knots) for distribution in spread], dtype=np.int64),
+        "knots": np.concatenate([distribution.knots for distribution in spread]),
+        "below": np.concatenate([distribution.below for distribution in spread]),
+        "above": np.concatenate([distribution.above for distribution in spread]),
+        "moments": np.array(
+            [
+                [distribution.centre, distribution.scale, distribution.skew, distribution.known]
+                for distribution in spread
+            ]
+        ),
     }
     names = list(description.levels)
     tables = [description.levels[name] for name in names]

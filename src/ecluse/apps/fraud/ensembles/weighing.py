@@ -84,7 +84,7 @@ def merits_of(facts: ReferenceFacts, fit: float, accord: float = 1.0) -> Merits:
 
 def weights_of(merits: Sequence[Merits]) -> list[float]:
     """In proportion to what each is worth here; together 1."""
-    parts = [one.fit**SHARPNESS * one.worth**KEENNESS * one.accord for one in merits]
+    parts = [merit.fit**SHARPNESS * merit.worth**KEENNESS * merit.accord for merit in merits]
     total = sum(parts) or 1.0
     return [round(part / total, 6) for part in parts]
 
@@ -115,7 +115,7 @@ def accords(margins: Sequence[Floats]) -> list[float]:
         return [1.0] * len(margins)
     from scipy.stats import rankdata
 
-    alike = np.corrcoef([rankdata(one) for one in margins])
+    alike = np.corrcoef([rankdata(member) for member in margins])
     return [float((row.sum() - 1) / (len(margins) - 1)) for row in alike]
 
 
@@ -123,7 +123,7 @@ def _measured(facts: ReferenceFacts) -> list[float]:
     """Twice the ROC AUC less one on each table of others; of an imported mean the number that it says."""
     tables = facts.transfer.get("tables")
     if isinstance(tables, dict) and tables:
-        return [2 * float(one["roc_auc"]) - 1 for one in tables.values()]
+        return [2 * float(table["roc_auc"]) - 1 for table in tables.values()]
     mean = facts.transfer.get("roc_auc")
     if not isinstance(mean, int | float):
         return []

@@ -67,16 +67,18 @@ class Reference:
         last = len(self.counts) - 1
         if self.kind == "number":
             known = values.cast(pl.Float64).fill_nan(None)
-            found = np.searchsorted(self.edges, known.fill_null(0.0).to_numpy(), side="left")
+            places_of = np.searchsorted(self.edges, known.fill_null(0.0).to_numpy(), side="left")
         elif self.kind == "level":
             known = values
             places = {level: place for place, level in enumerate(self.levels)}
-            found = known.replace_strict(places, default=len(self.levels), return_dtype=pl.Int64).to_numpy()
+            places_of = known.replace_strict(
+                places, default=len(self.levels), return_dtype=pl.Int64
+            ).to_numpy()
         else:
             known = values
             part = (known.dt.hour() // 4) if self.kind == "hour" else (known.dt.weekday() - 1)
-            found = part.cast(pl.Int64).fill_null(0).to_numpy()
-        return np.where(known.is_null().to_numpy(), last, found).astype(np.int64)
+            places_of = part.cast(pl.Int64).fill_null(0).to_numpy()
+        return np.where(known.is_null().to_numpy(), last, places_of).astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -178,11 +180,11 @@ class DriftCounter:
 
     def drifts(self) -> tuple[ColumnDrift, ...]:
         """How far each column has moved, the farthest first."""
-        found = [
+        measured = [
             drift_of(reference, counts, self._new[place])
             for place, (reference, counts) in enumerate(zip(self.references, self.counts, strict=True))
         ]
-        return tuple(sorted(found, key=lambda drift: -drift.index))
+        return tuple(sorted(measured, key=lambda drift: -drift.index))
 
     def _count_new(self, place: int, values: pl.Series) -> None:
         counter = self._new[place]
@@ -284,14 +286,14 @@ def sketch_training(
 ) -> TrainingSketch:
     """The sketch of a model: parsed training rows, and scores (rows,) of rows it has not learned from."""
     weights = importance or {}
-    found = (
+    references = (
         reference_of(sample[spec.name], spec.kind, importance=weights.get(spec.name))
         for spec in specs
         if spec.name in sample.columns
     )
     flagged = None if scores is None or threshold is None else float(np.mean(scores >= threshold))
     score = None if scores is None or not len(scores) else score_reference(scores)
-    columns = tuple(r for r in found if r is not None)
+    columns = tuple(r for r in references if r is not None)
     return TrainingSketch(columns, tuple(specs), score, flagged, until, time)
 
 

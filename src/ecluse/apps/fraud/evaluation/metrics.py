@@ -45,7 +45,7 @@ def choose_threshold(
     where none does; of a cost the least, which may be above every row. `days` is the length of the period the rows
     cover; `alerts_per_day` needs it. Raises InvalidInput when it is absent.
     """
-    found, flagged, cuts = count_by_score(labels, probabilities)
+    hits, flagged, cuts = count_by_score(labels, probabilities)
     if goal.kind == "alerts_per_day":
         if not days or goal.value is None:
             raise InvalidInput(
@@ -53,18 +53,18 @@ def choose_threshold(
             )
         return _cut_for_alerts(flagged, cuts, goal.value * days)
     if goal.kind == "recall":
-        wanted = (goal.value or 1.0) * found[-1]
-        return float(cuts[min(int(np.searchsorted(found, wanted - 1e-9)), len(cuts) - 1)])
+        least_hits = (goal.value or 1.0) * hits[-1]
+        return float(cuts[min(int(np.searchsorted(hits, least_hits - 1e-9)), len(cuts) - 1)])
     if goal.kind == "precision":
-        precision = found / flagged
+        precision = hits / flagged
         kept = np.flatnonzero(precision >= min((goal.value or 1.0) - 1e-9, float(precision.max())))
         return float(cuts[kept[-1]])
     if goal.kind == "cost":
-        costs = _cost(goal, found[-1] - found, flagged - found)
+        costs = _cost(goal, hits[-1] - hits, flagged - hits)
         # Where even the first alert costs more than it saves, nothing is flagged.
-        none = float(_cost(goal, found[-1], 0.0))
+        none = float(_cost(goal, hits[-1], 0.0))
         return float(cuts[int(np.argmin(costs))]) if costs.min() < none else above(probabilities)
-    f1 = 2 * found / (flagged + max(found[-1], 1.0))
+    f1 = 2 * hits / (flagged + max(hits[-1], 1.0))
     return float(cuts[int(np.argmax(f1))])
 
 
@@ -108,17 +108,17 @@ def bootstrap_intervals(
     order = np.argsort(-probabilities, kind="stable")
     truth, scores = labels[order].astype(np.float64), probabilities[order]
     ends = np.flatnonzero(np.append(np.diff(scores) != 0, True))
-    found = share_intervals(labels, probabilities, threshold)
+    intervals = share_intervals(labels, probabilities, threshold)
     if not 0 < truth.sum() < len(truth):
-        return {"average_precision": (0.0, 1.0), "roc_auc": (0.0, 1.0)} | found
-    draws = [one for _ in range(resamples) for one in _resampled(rng, truth, ends)]
+        return {"average_precision": (0.0, 1.0), "roc_auc": (0.0, 1.0)} | intervals
+    draws = [draw for _ in range(resamples) for draw in _resampled(rng, truth, ends)]
     seen = _ranking(truth, 1 - truth, ends)
     plain, widened = np.array(draws[::2]), np.array(draws[1::2])
     ends_of = [np.percentile(part, [2.5, 97.5], axis=0) for part in (plain, widened)]
     low = np.min([seen, *(part[0] for part in ends_of)], axis=0)
     high = np.max([seen, *(part[1] for part in ends_of)], axis=0)
     names = ("average_precision", "roc_auc")
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)} | found
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)} | intervals
 
 
 def share_intervals(
@@ -147,8 +147,8 @@ def half_rows(
 
 def precision_recall_curve(labels: Labels, probabilities: Floats) -> tuple[PrecisionRecallPoint, ...]:
     """Draw at most 200 points by rising recall."""
-    found, flagged, cuts = count_by_score(labels, probabilities)
-    recall, precision = found / max(found[-1], 1.0), found / flagged
+    hits, flagged, cuts = count_by_score(labels, probabilities)
+    recall, precision = hits / max(hits[-1], 1.0), hits / flagged
     return tuple(
         PrecisionRecallPoint(float(recall[i]), float(precision[i]), float(cuts[i]))
         for i in _thin(len(cuts), recall)
@@ -157,8 +157,8 @@ def precision_recall_curve(labels: Labels, probabilities: Floats) -> tuple[Preci
 
 def roc_curve(labels: Labels, probabilities: Floats) -> tuple[RocPoint, ...]:
     """Draw at most 200 points from (0, 0) to (1, 1)."""
-    found, flagged, _rest = count_by_score(labels, probabilities)
-    recall, false_rate = rates_of(found, flagged)
+    hits, flagged, _rest = count_by_score(labels, probabilities)
+    recall, false_rate = rates_of(hits, flagged)
     return tuple(RocPoint(float(false_rate[i]), float(recall[i])) for i in _thin(len(recall), false_rate))
 
 
@@ -195,11 +195,11 @@ def _resampled(rng: np.random.Generator, truth: Floats, ends: NDArray[np.intp]) 
 
 def _ranking(positive: Floats, negative: Floats, ends: NDArray[np.intp]) -> Floats:
     """Average precision and ROC AUC of rows in their order, each a fraud and a legitimate one with some weight."""
-    found, false = np.cumsum(positive)[ends], np.cumsum(negative)[ends]
-    frauds, others = float(found[-1]), float(false[-1])
-    precision = found / np.maximum(found + false, 1e-12)
-    area = float(np.sum(np.diff(found, prepend=0.0) * precision) / max(frauds, 1e-12))
-    recall, false_rate = rates_of(found, found + false)
+    hits, false = np.cumsum(positive)[ends], np.cumsum(negative)[ends]
+    frauds, others = float(hits[-1]), float(false[-1])
+    precision = hits / np.maximum(hits + false, 1e-12)
+    area = float(np.sum(np.diff(hits, prepend=0.0) * precision) / max(frauds, 1e-12))
+    recall, false_rate = rates_of(hits, hits + false)
     auc = float(np.trapezoid(recall, false_rate)) if frauds > 0 and others > 0 else 0.5
     return np.array([area, auc])
 
@@ -208,6 +208,6 @@ def _thin(points: int, spread: Floats) -> list[int]:
     """Indices of at most 200 points, evenly spread along `spread`, both ends kept."""
     if points <= CURVE_POINTS:
         return list(range(points))
-    wanted = np.linspace(spread[0], spread[-1], CURVE_POINTS)
-    nearest = np.clip(np.searchsorted(spread, wanted), 0, points - 1)
+    spots = np.linspace(spread[0], spread[-1], CURVE_POINTS)
+    nearest = np.clip(np.searchsorted(spread, spots), 0, points - 1)
     return sorted({0, points - 1} | {int(i) for i in nearest[1:-1]})

@@ -95,12 +95,12 @@ def _quarters(values: pl.Series, missing: Flags) -> Iterator[tuple[dict[str, Any
 
 def _figures(rows: Flags, labels: Labels, flagged: Flags) -> dict[str, Any]:
     frauds, alerts = int(labels[rows].sum()), int(flagged[rows].sum())
-    found = int((flagged[rows] & (labels[rows] == 1)).sum())
+    hits = int((flagged[rows] & (labels[rows] == 1)).sum())
     return {
         "rows": int(rows.sum()),
         "frauds": frauds,
-        "found": found,
-        "recall": found / frauds if frauds else None,
+        "found": hits,
+        "recall": hits / frauds if frauds else None,
         "alerts": alerts,
-        "precision": found / alerts if alerts else None,
+        "precision": hits / alerts if alerts else None,
     }

@@ -106,8 +106,8 @@ def split_rows(
         return _split_by_group(labels, groups, grouped_by, seed, shares, by_distinct)
     split = _split_by_time(times, shares)
     trouble = _("the time column has fewer than three distinct values") if split is None else None
-    wanted = [] if split is None else list(split.parts().values())[: shares.parts]
-    if not all(0 < labels[part].sum() < len(part) for part in wanted):
+    needed = [] if split is None else list(split.parts().values())[: shares.parts]
+    if not all(0 < labels[part].sum() < len(part) for part in needed):
         trouble = _("a part by time would hold one class only")
     if split is not None and trouble is None:
         return split
@@ -249,14 +249,14 @@ def _draw_parts(
 
 def _nearest_bounds(bounds: NDArray[np.int64], rows: int, shares: _Shares) -> tuple[int, int]:
     """Two different bounds, each as near to its share as the ties allow."""
-    wanted = (shares.train * rows, shares.learning * rows)
-    first = int(np.argmin(np.abs(bounds - wanted[0])))
-    second = int(np.argmin(np.abs(bounds - wanted[1])))
+    aims = (shares.train * rows, shares.learning * rows)
+    first = int(np.argmin(np.abs(bounds - aims[0])))
+    second = int(np.argmin(np.abs(bounds - aims[1])))
     if first == second:
         later_is_cheaper = second + 1 < len(bounds) and (
             first == 0
-            or abs(bounds[second + 1] - wanted[1]) + abs(bounds[first] - wanted[0])
-            <= abs(bounds[second] - wanted[1]) + abs(bounds[first - 1] - wanted[0])
+            or abs(bounds[second + 1] - aims[1]) + abs(bounds[first] - aims[0])
+            <= abs(bounds[second] - aims[1]) + abs(bounds[first - 1] - aims[0])
         )
         first, second = (first, second + 1) if later_is_cheaper else (first - 1, second)
     return int(bounds[first]), int(bounds[second])

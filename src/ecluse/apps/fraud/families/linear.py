@@ -114,12 +114,14 @@ def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -
 
     rate = float(np.clip(labels.mean(), 1e-6, 1 - 1e-6))
     start = np.concatenate([[np.log(rate / (1 - rate))], np.zeros(len(terms))])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", callback=after_each, options={"maxiter": 200})
+    optimum = minimize(
+        loss, start, jac=True, method="L-BFGS-B", callback=after_each, options={"maxiter": 200}
+    )
     weighted = tuple(
         Term(t.feature, t.kind, t.shift, t.scale, t.center, float(w))
-        for t, w in zip(terms, found.x[1:], strict=True)
+        for t, w in zip(terms, optimum.x[1:], strict=True)
     )
-    return LinearModel(weighted, float(found.x[0]), data.train.shape[1])
+    return LinearModel(weighted, float(optimum.x[0]), data.train.shape[1])
 
 
 def load(path: Path) -> LinearModel:

@@ -280,7 +280,7 @@ def _helpful(
     labels: Labels,
     folds: _Folds,
     seed: int,
-    wanted: Groups,
+    asked_groups: Groups,
     tick: Tick,
 ) -> list[Fitted]:
     """Without the groups of features that make no prediction better."""
@@ -296,12 +296,12 @@ def _helpful(
     }
     matrix = _stack([column for _, columns in fitted for column in columns], len(labels))
     forward = folds.of_row if folds.forward else None
-    if wanted.chosen is None:
-        with wanted.searching():
-            wanted.chosen = helpful(
-                matrix, groups, labels, seed=seed, forward=forward, late=wanted.late, tick=tick
+    if asked_groups.chosen is None:
+        with asked_groups.searching():
+            asked_groups.chosen = helpful(
+                matrix, groups, labels, seed=seed, forward=forward, late=asked_groups.late, tick=tick
             )
-    chosen = wanted.chosen
+    chosen = asked_groups.chosen
     if "levels" not in chosen:
         fitted = [
             (replace(encoder, rates=()), columns[:1])
@@ -418,8 +418,8 @@ def _fit_levels(column: pl.Series, labels: Labels, folds: _Folds, *, rates: bool
     of_rare = float(
         _smoothed(np.array([float(rare["frauds"].sum())]), np.array([float(rare["rows"].sum())]), prior)[0]
     )
-    found = np.append(of_common, of_rare)
-    order = np.argsort(found, kind="stable")
+    sums = np.append(of_common, of_rare)
+    order = np.argsort(sums, kind="stable")
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     encoder = LevelEncoder(
@@ -432,7 +432,7 @@ def _fit_levels(column: pl.Series, labels: Labels, folds: _Folds, *, rates: bool
     member = np.where(missing, len(order), places).astype(np.int64)
     _rest, held = _held_out(member, len(order) + 1, labels, folds)
     own = np.where(missing, np.nan, held).astype(np.float32)
-    return replace(encoder, rates=tuple(float(rate) for rate in found[order])), [places, own]
+    return replace(encoder, rates=tuple(float(rate) for rate in sums[order])), [places, own]
 
 
 def _fit_entity(

@@ -60,7 +60,7 @@ def find_giveaways(frame: pl.DataFrame, kinds: Mapping[str, str], labels: Labels
     frame, truth = frame[rows], labels[rows] == 1
     if min(truth.sum(), (~truth).sum()) < LEAST_ROWS:
         return ()
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     alone: dict[str, float] = {}
     codes: dict[str, Codes] = {}
     for name, kind in kinds.items():
@@ -73,13 +73,13 @@ def find_giveaways(frame: pl.DataFrame, kinds: Mapping[str, str], labels: Labels
         ranked = (_by_code(codes[name], truth), other)
         alone[name] = max(_auc(scores, truth) for scores in ranked)
         if one_sided is not None:
-            found[name] = one_sided
+            reasons[name] = one_sided
         elif any(_tells(scores, truth) for scores in ranked):
-            found[name] = _(
+            reasons[name] = _(
                 "it alone separates the two classes (ROC AUC %(auc)s)", auc=num(alone[name], ".3f")
             )
-    found |= _pairs({name: codes[name] for name in codes if name not in found}, alone, truth)
-    return tuple(Giveaway(name, reason) for name, reason in found.items())
+    reasons |= _pairs({name: codes[name] for name in codes if name not in reasons}, alone, truth)
+    return tuple(Giveaway(name, reason) for name, reason in reasons.items())
 
 
 def say_left_out(giveaways: Sequence[Giveaway]) -> list[str]:
@@ -88,10 +88,10 @@ def say_left_out(giveaways: Sequence[Giveaway]) -> list[str]:
         _(
             "%(column)s gives the label away and was left out: %(why)s. If it is known before the "
             "outcome, keep it.",
-            column=one.column,
-            why=one.reason,
+            column=giveaway.column,
+            why=giveaway.reason,
         )
-        for one in giveaways
+        for giveaway in giveaways
     ]
 
 
@@ -101,10 +101,10 @@ def say_kept(giveaways: Sequence[Giveaway]) -> list[str]:
         _(
             "%(column)s seems to give the label away and was kept: %(why)s. If it is filled in "
             "after the outcome, every figure promises too much.",
-            column=one.column,
-            why=one.reason,
+            column=giveaway.column,
+            why=giveaway.reason,
         )
-        for one in giveaways
+        for giveaway in giveaways
     ]
 
 
@@ -182,13 +182,13 @@ def _pairs(
     """The columns of few values of which two tell the label together, and neither nearly so alone."""
     few = [name for name, values in codes.items() if len(np.unique(values)) <= PAIR_LEVELS]
     few = [name for name in few if alone[name] < ALONE_AUC][:PAIR_COLUMNS]
-    found: dict[str, str] = {}
-    for one, other in combinations(few, 2):
-        scores = _by_code(codes[one] * 1_000 + codes[other], truth)
+    reasons: dict[str, str] = {}
+    for first, other in combinations(few, 2):
+        scores = _by_code(codes[first] * 1_000 + codes[other], truth)
         if _tells(scores, truth):
             auc = _auc(scores, truth)
-            for name, partner in ((one, other), (other, one)):
-                found.setdefault(
+            for name, partner in ((first, other), (other, first)):
+                reasons.setdefault(
                     name,
                     _(
                         "with %(column)s it separates the two classes (ROC AUC %(auc)s), alone it does not",
@@ -196,4 +196,4 @@ def _pairs(
                         auc=num(auc, ".3f"),
                     ),
                 )
-    return found
+    return reasons

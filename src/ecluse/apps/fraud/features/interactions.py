@@ -135,11 +135,11 @@ def helpful(
 
     def losses_with(positions: list[int]) -> Floats:
         part, truth = matrix[rows][:, positions], labels[rows]
-        found = [
+        losses = [
             _losses(part, truth, some, number, too_late, tick)
             for some, number in zip(parts, drawn, strict=True)
         ]
-        return np.asarray(np.mean(found, axis=0), dtype=np.float64)
+        return np.asarray(np.mean(losses, axis=0), dtype=np.float64)
 
     def too_late() -> bool:
         return late is not None and late()
@@ -158,12 +158,12 @@ def helpful(
         if len(some) > MAX_OF_GROUP:
             some = _most_used(matrix[rows], labels[rows], some, MAX_OF_GROUP, seed)
         wider = sorted([*kept, *some])
-        found = losses_with(wider)
-        gain = losses - found
+        measured = losses_with(wider)
+        gain = losses - measured
         needed = SURENESS * float(gain.std()) / max(len(gain), 1) ** 0.5
         if not too_late() and gain.mean() > (-needed if name in USUAL else needed):
             chosen.add(name)
-            kept, losses = wider, found
+            kept, losses = wider, measured
     return frozenset(chosen)
 
 
@@ -202,20 +202,20 @@ def _by_use(numbers: Mapping[str, Floats], labels: Labels, seed: int) -> list[st
 
 def _balances(numbers: Mapping[str, Floats]) -> tuple[tuple[Term, ...], ...]:
     """Triples a - b - c and a + b - c that come out even in many rows: what is left over where they do not."""
-    found: dict[frozenset[str], tuple[float, tuple[Term, ...]]] = {}
-    for whole, one, other in itertools.permutations(numbers, 3):
-        if one > other:
+    by_columns: dict[frozenset[str], tuple[float, tuple[Term, ...]]] = {}
+    for whole, first, other in itertools.permutations(numbers, 3):
+        if first > other:
             continue
-        a, b, c = numbers[whole], numbers[one], numbers[other]
+        a, b, c = numbers[whole], numbers[first], numbers[other]
         moved = (a != 0) & (b != 0) & (c != 0)
         if not moved.any():
             continue
         even = np.abs(a - b - c) <= 1e-6 * (np.abs(a) + np.abs(b) + np.abs(c))
         share = float(np.mean(even & moved))
-        key = frozenset((whole, one, other))
-        if share >= BALANCED_SHARE and share > found.get(key, (0.0, ()))[0]:
-            found[key] = (share, ((whole, 1), (one, -1), (other, -1)))
-    return tuple(terms for _, terms in found.values())
+        key = frozenset((whole, first, other))
+        if share >= BALANCED_SHARE and share > by_columns.get(key, (0.0, ()))[0]:
+            by_columns[key] = (share, ((whole, 1), (first, -1), (other, -1)))
+    return tuple(terms for _, terms in by_columns.values())
 
 
 def _pairs(
@@ -236,16 +236,18 @@ def _pairs(
     best = sorted(codes, key=lambda name: (losses[name], name))[:MAX_PAIRED]
     prior = float(labels.mean())
     gains = []
-    for one, other in itertools.combinations(best, 2):
+    for first, other in itertools.combinations(best, 2):
         together = np.unique(
-            pair_keys(codes[one].astype(np.uint64), codes[other].astype(np.uint64)), return_inverse=True
+            pair_keys(codes[first].astype(np.uint64), codes[other].astype(np.uint64)), return_inverse=True
         )[1]
-        apart = np.clip(rates[one] * rates[other] / prior, 1e-6, 1 - 1e-6)
-        reference = min(_log_loss(labels, apart).mean(), losses[one], losses[other])
-        gains.append((reference - _log_loss(labels, _held_rates(together, labels, held)).mean(), one, other))
+        apart = np.clip(rates[first] * rates[other] / prior, 1e-6, 1 - 1e-6)
+        reference = min(_log_loss(labels, apart).mean(), losses[first], losses[other])
+        gains.append(
+            (reference - _log_loss(labels, _held_rates(together, labels, held)).mean(), first, other)
+        )
         tick()
     gains.sort(key=lambda item: (-item[0], item[1], item[2]))
-    return tuple((one, other) for gain, one, other in gains[:MAX_PAIRS] if gain > 0)
+    return tuple((first, other) for gain, first, other in gains[:MAX_PAIRS] if gain > 0)
 
 
 def _can_pair(column: pl.Series, spec: ColumnSpec) -> bool:

@@ -131,13 +131,13 @@ def leak_warnings(
 ) -> list[str]:
     """One warning per raw column that almost gives the answer away alone."""
     sample = _sample(labels)
-    told: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     for position, feature in enumerate(features):
         tick()
         column = matrix[sample, position].astype(np.float64)
         auc = separation(column, labels[sample])
         if auc >= LEAK_AUC:
-            told.setdefault(
+            warnings.setdefault(
                 feature.column,
                 _(
                     "%(column)s alone separates fraud almost perfectly (ROC AUC %(auc)s). If it is filled "
@@ -146,7 +146,7 @@ def leak_warnings(
                     auc=num(auc, ".3f"),
                 ),
             )
-    return list(told.values())
+    return list(warnings.values())
 
 
 def best_single(
@@ -154,13 +154,13 @@ def best_single(
 ) -> tuple[int, float]:
     """The feature that ranks the training rows best alone, and its average precision on the test rows."""
     sample = _sample(train_labels)
-    best, direction, found = 0, 1.0, -1.0
+    best, direction, highest = 0, 1.0, -1.0
     for position in range(train.shape[1]):
         column = np.nan_to_num(train[sample, position].astype(np.float64), nan=-1e30)
         for sign in (1.0, -1.0):
             value = average_precision(train_labels[sample], sign * column)
-            if value > found:
-                best, direction, found = position, sign, value
+            if value > highest:
+                best, direction, highest = position, sign, value
     column = np.nan_to_num(test[:, best].astype(np.float64), nan=-1e30)
     return best, average_precision(test_labels, direction * column)
 

@@ -64,13 +64,13 @@ def ensemble_plan(profile: dict[str, Any], fraud_rate: float, seed: int = 0) -> 
     from ecluse.apps.fraud.ensembles.building import EnsemblePlan
 
     guesses = profile["guesses"]
-    one = {role: (guesses.get(role) or {}).get("column") for role in ("target", "customer", "timestamp")}
+    columns = {role: (guesses.get(role) or {}).get("column") for role in ("target", "customer", "timestamp")}
     return EnsemblePlan(
         fraud_rate=fraud_rate,
         identifier_columns=tuple(guess["column"] for guess in guesses["identifiers"]),
-        customer_column=one["customer"],
-        time_column=one["timestamp"],
-        left_out=() if one["target"] is None else (one["target"],),
+        customer_column=columns["customer"],
+        time_column=columns["timestamp"],
+        left_out=() if columns["target"] is None else (columns["target"],),
         seed=seed,
     )
 

@@ -152,7 +152,7 @@ def _questions_of(runtime: Runtime, inspection: Inspection, dataset: Dataset) ->
     """The questions last asked for a version; else those for another, by which the labelled rows were chosen."""
     with runtime.catalog.read() as transaction:
         for name, version in ((inspection.model_name, inspection.version), (None, None)):
-            found = inspections.list_inspections(
+            newest = inspections.list_inspections(
                 transaction,
                 inspection.user_id,
                 inspections.InspectionFilter(
@@ -160,8 +160,8 @@ def _questions_of(runtime: Runtime, inspection: Inspection, dataset: Dataset) ->
                 ),
                 limit=1,
             )
-            if found:
-                return found[0]
+            if newest:
+                return newest[0]
     return None
 
 

@@ -263,11 +263,11 @@ def log_trials(
     transaction: Transaction,
     run_id: str,
     some: Sequence[Sequence[float]],
-    told: Sequence[Sequence[float]],
+    reported: Sequence[Sequence[float]],
 ) -> None:
     """Keep some of the trials of a search, each with the best up to it."""
     for number, value in some:
-        best = max(other for earlier, other in told if earlier <= number)
+        best = max(other for earlier, other in reported if earlier <= number)
         figures = {_TRIED: value, "best_validation_average_precision": best}
         runs.log_metrics(transaction, run_id, int(number), figures)
 
@@ -303,9 +303,14 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
         metadata={"application": "fraud", "metrics": metrics, "plan": run.plan, "dataset": run.dataset_id},
     )
     with runtime.catalog.write() as transaction:
-        told = trained.get("trials", ())
+        reported = trained.get("trials", ())
         held = _told_before(transaction, run.id)  # with the time at which it was told
-        log_trials(transaction, run.id, [one for one in told if held.get(int(one[0])) != one[1]], told)
+        log_trials(
+            transaction,
+            run.id,
+            [trial for trial in reported if held.get(int(trial[0])) != trial[1]],
+            reported,
+        )
         models.record(transaction, publication, manifest)
 
 

@@ -147,8 +147,10 @@ def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 folder,
                 seen=seen["a"].rows | seen["b"].rows,
             )
-    notes = [note for letter, one in seen.items() for note in seen_notes(letter.upper(), one, result["rows"])]
-    result |= {"seen": {letter: one.count for letter, one in seen.items()}, "notes": notes}
+    notes = [
+        note for letter, side in seen.items() for note in seen_notes(letter.upper(), side, result["rows"])
+    ]
+    result |= {"seen": {letter: side.count for letter, side in seen.items()}, "notes": notes}
     record_result(runtime, inspection_id, result)
 
 

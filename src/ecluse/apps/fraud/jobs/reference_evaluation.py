@@ -82,19 +82,23 @@ def run_evaluation(runtime: Runtime, task: Task, name: str) -> None:
 
 def _evaluate(runtime: Runtime, task: Task, name: str) -> None:
     row = library.find(runtime, name)
-    found: list[Transfer] = []
+    transfers: list[Transfer] = []
     with runtime.scratch() as folder:
         task.report("read", 0.0)
         library.checkout(runtime, row, folder / "model")
-        others = [one for one in library.find_all(runtime) if one.sketches and library.is_readable(one)]
-        others = [one for one in others if one.name != name]
+        others = [
+            reference
+            for reference in library.find_all(runtime)
+            if reference.sketches and library.is_readable(reference)
+        ]
+        others = [reference for reference in others if reference.name != name]
         for done, other in enumerate(others):
             task.report("score", done / len(others), other.name)
             match = _match(runtime, other, name)
             if match is not None and (measured := _measure(runtime, row, other, match, folder)):
-                found.append(measured)
+                transfers.append(measured)
     with runtime.catalog.write() as transaction:
-        if not references.set_transfer(transaction, row, _summary(found)):
+        if not references.set_transfer(transaction, row, _summary(transfers)):
             raise JobCancelled(_("%(name)s was replaced or removed while it was measured.", name=name))
 
 
@@ -146,7 +150,7 @@ def _scores(row: ReferenceModel, match: Match, model_folder: Path, rows: pl.Data
     return margins(model, transfer.read(rows))
 
 
-def _summary(found: Sequence[Transfer]) -> dict[str, Any]:
+def _summary(transfers: Sequence[Transfer]) -> dict[str, Any]:
     """What a row keeps: each table with its figures, and their means; None where no other table matches."""
 
     def mean(values: Sequence[float]) -> float | None:
@@ -154,18 +158,18 @@ def _summary(found: Sequence[Transfer]) -> dict[str, Any]:
 
     return {
         "tables": {
-            one.table: {
-                "similarity": one.similarity,
-                "roc_auc": one.roc_auc,
-                "average_precision": one.average_precision,
-                "fraud_rate": one.fraud_rate,
+            transfer.table: {
+                "similarity": transfer.similarity,
+                "roc_auc": transfer.roc_auc,
+                "average_precision": transfer.average_precision,
+                "fraud_rate": transfer.fraud_rate,
             }
-            for one in found
+            for transfer in transfers
         },
-        "count": len(found),
-        "roc_auc": mean([one.roc_auc for one in found]),
-        "average_precision": mean([one.average_precision for one in found]),
-        "fraud_rate": mean([one.fraud_rate for one in found]),
+        "count": len(transfers),
+        "roc_auc": mean([transfer.roc_auc for transfer in transfers]),
+        "average_precision": mean([transfer.average_precision for transfer in transfers]),
+        "fraud_rate": mean([transfer.fraud_rate for transfer in transfers]),
         "measured_at": now().isoformat(timespec="seconds"),
     }
 

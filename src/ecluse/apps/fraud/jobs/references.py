@@ -121,27 +121,27 @@ def start_demo(
 
     library.expect_administrator(user)
     known = institutions.library()
-    unknown = set(domains) - {one.domain for one in known}
+    unknown = set(domains) - {institution.domain for institution in known}
     if unknown:
         raise InvalidInput(
             _(
                 "No simulated domain is called %(name)s. There are: %(names)s.",
                 name=repr(sorted(unknown)[0]),
-                names=", ".join(dict.fromkeys(one.domain for one in known)),
+                names=", ".join(dict.fromkeys(institution.domain for institution in known)),
             )
         )
     recipes = [
         Recipe(
-            name=one.name,
-            domain=one.domain,
-            content=f"simulation:{SIMULATION}:{one.name}",
-            institution=one.name,
-            target=one.target,
+            name=institution.name,
+            domain=institution.domain,
+            content=f"simulation:{SIMULATION}:{institution.name}",
+            institution=institution.name,
+            target=institution.target,
             budget_s=budget_s,
             with_sample=with_sample,
         )
-        for one in known
-        if not domains or one.domain in domains
+        for institution in known
+        if not domains or institution.domain in domains
     ]
     return start_building(runtime, user, recipes)
 
@@ -218,11 +218,11 @@ def _recipe(data: dict[str, Any]) -> Recipe:
 
 
 def run_building(runtime: Runtime, task: Task, recipe: dict[str, Any]) -> None:
-    wanted = _recipe(recipe)
-    if not task.step("look", is_built, runtime, wanted):
-        built = task.step("train", _build, runtime, task, wanted)
-        task.step("publish", _publish, runtime, task, wanted, built)
-    task.step("tidy", _tidy, runtime, task, wanted)
+    read_recipe = _recipe(recipe)
+    if not task.step("look", is_built, runtime, read_recipe):
+        built = task.step("train", _build, runtime, task, read_recipe)
+        task.step("publish", _publish, runtime, task, read_recipe, built)
+    task.step("tidy", _tidy, runtime, task, read_recipe)
 
 
 def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
@@ -267,9 +267,9 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
             )
         # The library is everyone's: what was measured above is the model that knew its customers.
         FeatureEngineer.load(destination).forgetting().save(destination)
-        told = ReferenceDescription(
+        description = ReferenceDescription(
             domain=recipe.domain,
-            columns=[str(one["name"]) for one in described.sketches],
+            columns=[str(sketch["name"]) for sketch in described.sketches],
             performance=_performance(report),
             target=plan["target"],
             rows=described.rows,
@@ -277,7 +277,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
             sketches=described.sketches,
             positive=report.positive_value,
         )
-        text = json.dumps(told.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(description.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         (destination / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
         if recipe.with_sample:
             write_sample(described, destination)
@@ -287,7 +287,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
                 runtime.registry_in(REFERENCES), recipe.name, destination, task.job_id
             )
         )
-    return uploaded | {"description": told.to_dict(), "plan": plan, "read_from": read_from}
+    return uploaded | {"description": description.to_dict(), "plan": plan, "read_from": read_from}
 
 
 def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]) -> None:
@@ -299,7 +299,7 @@ def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]
         if known != version:
             registry.delete(recipe.name, version)
         return
-    told = ReferenceDescription.from_dict(built["description"])
+    description = ReferenceDescription.from_dict(built["description"])
     manifest = registry.commit(
         recipe.name,
         version,
@@ -309,13 +309,13 @@ def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]
         metadata={
             "application": "fraud",
             "domain": recipe.domain,
-            "metrics": {name: told.performance.get(name) for name in SUMMARY},
+            "metrics": {name: description.performance.get(name) for name in SUMMARY},
             "plan": built["plan"],
             "recipe": recipe.digest,
             "read_from": built.get("read_from"),
         },
     )
-    keep_reference(runtime, task.user_id, registry, manifest, told)
+    keep_reference(runtime, task.user_id, registry, manifest, description)
 
 
 def _tidy(runtime: Runtime, task: Task, recipe: Recipe) -> None:
@@ -323,9 +323,9 @@ def _tidy(runtime: Runtime, task: Task, recipe: Recipe) -> None:
     ended = runtime.jobs.list(task.user_id, limit=1000)
     recipes = [_recipe(job.subject["recipe"]) for job in ended if job.kind == KIND and not job.active]
     stored = {
-        one.dataset_id
-        for one in (recipe, *(one for one in recipes if one.name == recipe.name))
-        if one.dataset_id is not None and not one.keeps_table
+        each.dataset_id
+        for each in (recipe, *(each for each in recipes if each.name == recipe.name))
+        if each.dataset_id is not None and not each.keeps_table
     }
     for dataset_id in sorted(stored):
         try:

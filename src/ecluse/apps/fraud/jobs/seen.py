@@ -129,8 +129,8 @@ def _alike(
         return learned.among(table)
     folder.mkdir()
     with open_stored(runtime, older, folder) as there:
-        found = rows_of(table, there, learned.among(there), but=learned.but)
-    return np.zeros(table.row_count(), dtype=np.bool_) if found is None else found
+        alike = rows_of(table, there, learned.among(there), but=learned.but)
+    return np.zeros(table.row_count(), dtype=np.bool_) if alike is None else alike
 
 
 def _lineage(runtime: Runtime, version: ModelVersion) -> list[ModelVersion]:

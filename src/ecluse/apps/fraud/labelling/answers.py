@@ -23,7 +23,7 @@ def read_labels(table: Any, most: int) -> dict[int, int]:
                 columns=", ".join(table.columns[:30]),
             )
         )
-    found: dict[int, int] = {}
+    labels: dict[int, int] = {}
     given = 0
     for batch in table.batches():
         for row, label in batch.select("row", "label").iter_rows():
@@ -31,7 +31,7 @@ def read_labels(table: Any, most: int) -> dict[int, int]:
                 continue
             given += 1
             if given <= most:
-                add_label(found, _row(row), label_of(str(label)))
+                add_label(labels, _row(row), label_of(str(label)))
     if given > most:
         raise InvalidInput(
             _(
@@ -41,12 +41,12 @@ def read_labels(table: Any, most: int) -> dict[int, int]:
                 most=most,
             )
         )
-    return found
+    return labels
 
 
-def add_label(found: dict[int, int | None] | dict[int, int], row: int, label: Any) -> None:
+def add_label(labels: dict[int, int | None] | dict[int, int], row: int, label: Any) -> None:
     """Note what is said of a row. Raises InvalidInput where something else was said of it before."""
-    if found.setdefault(row, label) != label:
+    if labels.setdefault(row, label) != label:
         raise InvalidInput(
             _("Row %(row)s has two labels that contradict each other. Leave one of them.", row=row)
         )

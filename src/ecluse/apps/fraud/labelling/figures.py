@@ -58,11 +58,11 @@ class LabelFigures:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; each figure says whether its interval is `telling`."""
-        told = asdict(self) | {"notes": list(self.notes)}
+        content = asdict(self) | {"notes": list(self.notes)}
         for name in FIGURES:
-            if told[name] is not None:
-                told[name]["telling"] = is_telling(told[name]["low"], told[name]["high"])
-        return told
+            if content[name] is not None:
+                content[name]["telling"] = is_telling(content[name]["low"], content[name]["high"])
+        return content
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def figures_of(asked: QuestionSet, labels: Mapping[int, int], *, seed: int = 0) 
     Labels that were there before the questions stand for their own rows. Later ones of rows that were not asked
     about are not counted: no one knows what they stand for.
     """
-    return _told(answers_to(asked, labels), labels, seed)
+    return _noted_figures(answers_to(asked, labels), labels, seed)
 
 
 def figures_elsewhere(
@@ -100,7 +100,7 @@ def figures_elsewhere(
     What a row stands for does not depend on whose scores are judged; but flagged rows may now be in any range.
     """
     answered = answers_to(asked, labels)
-    return _told(
+    return _noted_figures(
         replace(
             answered,
             scores=scores[answered.rows - 1],
@@ -113,17 +113,17 @@ def figures_elsewhere(
     )
 
 
-def _told(answered: Answered, labels: Mapping[int, int], seed: int) -> LabelFigures:
-    found = figures_from(answered, seed=seed)
+def _noted_figures(answered: Answered, labels: Mapping[int, int], seed: int) -> LabelFigures:
+    figures = figures_from(answered, seed=seed)
     others = len(labels) - len(answered.labels)
     if not others:
-        return found
+        return figures
     note = ngettext(
         "%(count)s label is of a row that was not asked about; these figures do not count it.",
         "%(count)s labels are of rows that were not asked about; these figures do not count them.",
         others,
     )
-    return LabelFigures(**{**found.__dict__, "notes": (*found.notes, note)})
+    return LabelFigures(**{**figures.__dict__, "notes": (*figures.notes, note)})
 
 
 def answers_to(asked: QuestionSet, labels: Mapping[int, int]) -> Answered:
@@ -145,7 +145,8 @@ def answers_to(asked: QuestionSet, labels: Mapping[int, int]) -> Answered:
             population[group] += stratum is None
         elif stratum is None:
             own = next(
-                (at for at, one in enumerate(strata) if one.low <= score < one.high), len(strata) + below
+                (at for at, range_ in enumerate(strata) if range_.low <= score < range_.high),
+                len(strata) + below,
             )
             population[2 + own] += 1
     rows, scores, truth, groups = zip(*answered, strict=True) if answered else ((), (), (), ())
@@ -219,10 +220,10 @@ def figures_from(answered: Answered, *, seed: int = 0) -> LabelFigures:
     )
 
 
-def _drawn(found: float, of: float, rows: float) -> tuple[float, float, float]:
+def _drawn(frauds: float, of: float, rows: float) -> tuple[float, float, float]:
     """A share of some of `rows` with its 95 % interval; known where all were looked at."""
-    share = found / of
-    return (share, share, share) if of >= rows else (share, *exact(found, of))
+    share = frauds / of
+    return (share, share, share) if of >= rows else (share, *exact(frauds, of))
 
 
 Total = tuple[float, float, float]
@@ -307,10 +308,10 @@ def _drawn_weights(answered: Answered, counts: Floats, rng: np.random.Generator)
         if not len(mine):
             continue
         labels = answered.labels[mine]
-        found = float(labels.sum())
-        rate = rng.beta(found + 0.5, counts[group] - found + 0.5)
-        for share, wanted, into in ((rate, 1, positive), (1 - rate, 0, negative)):
-            at = mine[labels == wanted] if (labels == wanted).any() else mine
+        frauds = float(labels.sum())
+        rate = rng.beta(frauds + 0.5, counts[group] - frauds + 0.5)
+        for share, label, into in ((rate, 1, positive), (1 - rate, 0, negative)):
+            at = mine[labels == label] if (labels == label).any() else mine
             into[at] += rows * share * rng.dirichlet(np.ones(len(at)))
     return positive, negative
 
@@ -323,8 +324,8 @@ def weighted_average_precision(labels: Floats | Labels, scores: Floats, weights:
 
 
 def _step_sum(positive: Floats, negative: Floats, ends: NDArray[np.int64]) -> float:
-    found, false = np.cumsum(positive)[ends], np.cumsum(negative)[ends]
-    if not len(found) or found[-1] <= 0:
+    hits, false = np.cumsum(positive)[ends], np.cumsum(negative)[ends]
+    if not len(hits) or hits[-1] <= 0:
         return 0.0
-    precision = found / np.maximum(found + false, 1e-12)
-    return float(np.sum(np.diff(found, prepend=0.0) * precision) / found[-1])
+    precision = hits / np.maximum(hits + false, 1e-12)
+    return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])

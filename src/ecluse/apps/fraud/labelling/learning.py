@@ -352,14 +352,14 @@ def recalibrate(
     for _turn in range(PASSES):
         thetas = center[0] + REACH * wide[0] * np.linspace(-1, 1, GRID)
         levels = center[1] + REACH * wide[1] * np.linspace(-1, 1, GRID)
-        told = np.empty((GRID, GRID))
+        likelihood = np.empty((GRID, GRID))
         for at, theta in enumerate(thetas):
             scaled = np.exp(theta) * margins
             shifts = _shifts(np.exp(theta) * places, mass, levels)
-            told[at] = -np.logaddexp(0.0, signs * (scaled + shifts[:, None])) @ weight
-        told -= ((thetas / SLOPE_DEVIATION) ** 2 / 2)[:, None]
-        told -= ((levels - prior) / deviation) ** 2 / 2
-        chance = np.exp(told - told.max())
+            likelihood[at] = -np.logaddexp(0.0, signs * (scaled + shifts[:, None])) @ weight
+        likelihood -= ((thetas / SLOPE_DEVIATION) ** 2 / 2)[:, None]
+        likelihood -= ((levels - prior) / deviation) ** 2 / 2
+        chance = np.exp(likelihood - likelihood.max())
         chance /= chance.sum()
         of_theta, of_level = chance.sum(axis=1), chance.sum(axis=0)
         center = np.array([of_theta @ thetas, of_level @ levels])
@@ -388,8 +388,8 @@ def _shifts(places: Floats, mass: Floats, levels: Floats) -> Floats:
     ends = float(places.min()), float(places.max())
     tried = np.linspace(levels.min() - ends[1] - 1e-6, levels.max() - ends[0] + 1e-6, 160)
     rates = _sigmoid(places + tried[:, None]) @ mass
-    found: Floats = np.interp(levels, np.log(rates / (1 - rates)), tried)
-    return found
+    shifts: Floats = np.interp(levels, np.log(rates / (1 - rates)), tried)
+    return shifts
 
 
 def _log_odds(share: float) -> float:
@@ -451,17 +451,22 @@ def _compare(
     tempered = represented**TEMPER
     alone = weighted_average_precision(labels, margins, tempered)
     tried = [(by, penalty) for by in ways for penalty in PENALTIES]
-    unseen = {one: _unseen(labels, margins, matrix[:, ways[one[0]]], one[1], folds) for one in tried}
-    figures = {
-        one: [weighted_average_precision(labels, scores, tempered) for scores in unseen[one]] for one in tried
+    unseen = {
+        setting: _unseen(labels, margins, matrix[:, ways[setting[0]]], setting[1], folds) for setting in tried
     }
-    means = {one: float(np.mean(values)) for one, values in figures.items()}
-    best = max(tried, key=lambda one: means[one])
+    figures = {
+        setting: [weighted_average_precision(labels, scores, tempered) for scores in unseen[setting]]
+        for setting in tried
+    }
+    means = {setting: float(np.mean(values)) for setting, values in figures.items()}
+    best = max(tried, key=lambda setting: means[setting])
     slack = float(np.std(figures[best])) / np.sqrt(REPEATS)
-    chosen = next(one for one in tried if means[one] >= means[best] - slack)
+    chosen = next(setting for setting in tried if means[setting] >= means[best] - slack)
     wins = _wins(labels, margins, unseen[chosen], tempered, rng)
     # Of the whole table, as far as is known what each label stands for.
-    whole = float(np.mean([weighted_average_precision(labels, one, represented) for one in unseen[chosen]]))
+    whole = float(
+        np.mean([weighted_average_precision(labels, setting, represented) for setting in unseen[chosen]])
+    )
     report = {"model": alone, "corrected": means[chosen], "sure": wins, "unseen": whole}
     gain = means[chosen] - alone
     won = gain >= LEAST_GAIN and wins >= (SURE if gain >= MUCH else SURER)
@@ -480,7 +485,7 @@ def _unseen(
     labels: Labels, margins: Floats, matrix: Floats, penalty: float, folds: Sequence[NDArray[np.int64]]
 ) -> list[Floats]:
     """The corrected log-odds of each label by a model that has not seen it, once for each way to divide them."""
-    found = []
+    margins_by_fold = []
     for fold in folds:
         scores = np.empty(len(labels))
         for number in range(FOLDS):
@@ -490,8 +495,8 @@ def _unseen(
             slope = _slope(labels[~out], margins[~out])
             weights = _correct(labels[~out], slope * margins[~out], matrix[~out], penalty)
             scores[out] = slope * margins[out] + matrix[out] @ weights[:-1] + weights[-1]
-        found.append(scores)
-    return found
+        margins_by_fold.append(scores)
+    return margins_by_fold
 
 
 def _wins(
@@ -532,7 +537,7 @@ def _correct(labels: Labels, offset: Floats, matrix: Floats, penalty: float) -> 
 
 def _columns(sample: pl.DataFrame, specs: Sequence[ColumnSpec]) -> tuple[Column, ...]:
     """The numbers to learn from: what varies in the sample, in the order of the columns, at most 60."""
-    found: list[Column] = []
+    columns: list[Column] = []
     for spec in specs:
         if spec.name not in sample.columns:
             continue
@@ -542,18 +547,18 @@ def _columns(sample: pl.DataFrame, specs: Sequence[ColumnSpec]) -> tuple[Column,
             known = values.drop_nulls().fill_nan(None).drop_nulls().to_numpy()
             marks = np.unique(np.quantile(known, np.linspace(0, 1, 41))) if len(known) else np.zeros(1)
             if len(marks) > 1:
-                found.append(Column(spec.name, "number", quantiles=tuple(map(float, marks))))
+                columns.append(Column(spec.name, "number", quantiles=tuple(map(float, marks))))
         elif spec.kind == "datetime" and values.dt.hour().n_unique() > 2:
-            found.append(Column(spec.name, "hour"))
+            columns.append(Column(spec.name, "hour"))
         elif spec.kind == "category":
             shares = values.drop_nulls().value_counts(sort=True).head(LEVELS)
             for level, count in shares.iter_rows():
                 if COMMON <= count / len(values) <= 1 - COMMON:
-                    found.append(Column(spec.name, "level", level=str(level)))
+                    columns.append(Column(spec.name, "level", level=str(level)))
         if COMMON < gone < 1 - COMMON:
-            found.append(Column(spec.name, "missing"))
+            columns.append(Column(spec.name, "missing"))
     scaled = []
-    for column in found[:MOST_COLUMNS]:
+    for column in columns[:MOST_COLUMNS]:
         made = _raw(sample[column.column], column)
         mean, deviation = float(made.mean()), float(made.std())
         if deviation > 1e-9:

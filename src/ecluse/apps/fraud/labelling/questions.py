@@ -288,9 +288,9 @@ def _draw(
     kept = [(cut, rows) for cut, rows in zip(cuts, members, strict=True) if len(rows)]
     sizes = _allocate([rows for _, rows in kept], likely, count)
     for number, ((low, high), rows) in enumerate(kept):
-        taken = rng.permutation(rows)[: sizes[number]]
-        strata.append(Stratum(float(low), float(high), len(rows), len(taken)))
-        drawn += [(int(position), number) for position in taken]
+        drawn_rows = rng.permutation(rows)[: sizes[number]]
+        strata.append(Stratum(float(low), float(high), len(rows), len(drawn_rows)))
+        drawn += [(int(position), number) for position in drawn_rows]
     return tuple(strata), drawn
 
 
@@ -311,13 +311,13 @@ def _allocate(groups: Sequence[Positions], likely: Floats, count: int) -> list[i
     rates = np.array([np.clip(likely[rows].mean(), 0.01, 0.5) for rows in groups])
     weight = sizes * np.sqrt(rates * (1 - rates))
     least = np.minimum(sizes, 2)
-    wanted = np.maximum(count * weight / max(weight.sum(), 1e-12), least)
-    whole = np.minimum(np.floor(wanted), sizes).astype(np.int64)
+    shares = np.maximum(count * weight / max(weight.sum(), 1e-12), least)
+    whole = np.minimum(np.floor(shares), sizes).astype(np.int64)
     # Of the largest ranges one more or one less, until as many are drawn as were asked for.
     while whole.sum() > count and whole.max() > 0:
         whole[int(np.argmax(whole))] -= 1
     while whole.sum() < count and (whole < sizes).any():
-        whole[int(np.argmax(np.where(whole < sizes, wanted - whole, -np.inf)))] += 1
+        whole[int(np.argmax(np.where(whole < sizes, shares - whole, -np.inf)))] += 1
     return [int(size) for size in whole]
 
 

@@ -48,11 +48,11 @@ class LearnedScorer:
         return tuple(dict.fromkeys([*self.base.required_columns, *own]))
 
     def check(self, columns: Sequence[str]) -> ColumnCheck:
-        found = self.base.check(columns)
-        missing = tuple(s.name for s in self.learned.specs if s.name not in (*columns, *found.missing))
+        of_base = self.base.check(columns)
+        missing = tuple(s.name for s in self.learned.specs if s.name not in (*columns, *of_base.missing))
         used = {spec.name for spec in self.learned.specs}
-        extra = tuple(name for name in found.extra if name not in used)
-        return ColumnCheck((*found.missing, *missing), extra, found.near | near_columns(missing, extra))
+        extra = tuple(name for name in of_base.extra if name not in used)
+        return ColumnCheck((*of_base.missing, *missing), extra, of_base.near | near_columns(missing, extra))
 
     def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
         check = self.check(raw.columns)
@@ -147,14 +147,14 @@ class LearnedScorer:
         waiting = next(batches)
         for frame in scored:
             parts = []
-            wanted = frame.height
-            while wanted:
+            lacking = frame.height
+            while lacking:
                 if not waiting.height:
                     waiting = next(batches)
-                taken = waiting.head(wanted)
-                parts.append(taken)
-                waiting = waiting.slice(taken.height)
-                wanted -= taken.height
+                head = waiting.head(lacking)
+                parts.append(head)
+                waiting = waiting.slice(head.height)
+                lacking -= head.height
             raw = pl.concat(parts)
             if theirs:
                 raw = raw.drop([ours for ours in named if ours in raw.columns]).rename(theirs)

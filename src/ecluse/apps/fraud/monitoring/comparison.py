@@ -78,7 +78,7 @@ def compare_on(
             progress(done)
     scores_a, scores_b, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
     known = judged_rows(truth, seen)
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "a": _side(a, scores_a),
         "b": _side(b, scores_b),
         "rows": len(truth),
@@ -90,15 +90,15 @@ def compare_on(
         "figures": None,
         "curves": None,
     }
-    if 0 < found["frauds"] < found["labelled"]:
-        found["figures"] = paired_figures(
+    if 0 < result["frauds"] < result["labelled"]:
+        result["figures"] = paired_figures(
             truth[known], scores_a[known], scores_b[known], a.threshold, b.threshold, seed=seed
         )
-        found["curves"] = {
+        result["curves"] = {
             letter: write(precision_recall_curve(truth[known], scores[known]))
             for letter, scores in (("a", scores_a), ("b", scores_b))
         }
-    return found
+    return result
 
 
 def judged_rows(labels: Labels, seen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
@@ -142,18 +142,18 @@ def paired_figures(
         float(np.sum(of_b & ~of_a)), float(np.sum(of_a & ~of_b)), float(len(of_a))
     )
     values = [_figures(labels, *side) for side in ((a, threshold_a), (b, threshold_b))]
-    found = {}
+    figures = {}
     for place, name in enumerate(NAMES):
         bounds = float(low[place]), float(high[place])
         verdict: Verdict = "better" if bounds[0] > 0 else "worse" if bounds[1] < 0 else "overlap"
-        found[name] = {
+        figures[name] = {
             "a": values[0][place],
             "b": values[1][place],
             "difference": values[1][place] - values[0][place],
             "interval": list(bounds),
             "verdict": verdict,
         }
-    return found
+    return figures
 
 
 def agreement(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def agreement(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _difference(measures: tuple[_Weighted, _Weighted], drawn: tuple[Floats, Floats]) -> list[float]:
-    of_a, of_b = (one.figures(*drawn) for one in measures)
+    of_a, of_b = (measure.figures(*drawn) for measure in measures)
     return [y - x for x, y in zip(of_a, of_b, strict=True)]
 
 
@@ -197,17 +197,19 @@ class _Weighted:
         self._alerts = int(np.searchsorted(-ranked, -threshold, side="right"))
 
     def figures(self, positive: Floats, negative: Floats) -> tuple[float, float, float, float]:
-        found = np.cumsum(positive[self._order])
-        flagged = found + np.cumsum(negative[self._order])
+        hits_by_rank = np.cumsum(positive[self._order])
+        flagged = hits_by_rank + np.cumsum(negative[self._order])
         hits, alerts = (
-            (float(found[self._alerts - 1]), float(flagged[self._alerts - 1])) if self._alerts else (0.0, 0.0)
+            (float(hits_by_rank[self._alerts - 1]), float(flagged[self._alerts - 1]))
+            if self._alerts
+            else (0.0, 0.0)
         )
-        found, flagged = found[self._ends], flagged[self._ends]
-        frauds, others = float(found[-1]), float(flagged[-1] - found[-1])
-        precision = found / np.maximum(flagged, 1e-12)
-        area = float(np.sum(np.diff(found, prepend=0.0) * precision)) / frauds
-        recall = np.concatenate([[0.0], found / frauds])
-        false = np.concatenate([[0.0], (flagged - found) / others])
+        hits_by_rank, flagged = hits_by_rank[self._ends], flagged[self._ends]
+        frauds, others = float(hits_by_rank[-1]), float(flagged[-1] - hits_by_rank[-1])
+        precision = hits_by_rank / np.maximum(flagged, 1e-12)
+        area = float(np.sum(np.diff(hits_by_rank, prepend=0.0) * precision)) / frauds
+        recall = np.concatenate([[0.0], hits_by_rank / frauds])
+        false = np.concatenate([[0.0], (flagged - hits_by_rank) / others])
         auc = float(np.trapezoid(recall, false))
         return area, auc, hits / alerts if alerts else 0.0, hits / frauds
 

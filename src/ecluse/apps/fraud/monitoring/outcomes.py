@@ -44,13 +44,13 @@ class Outcomes:
         """(rows,) int8: fraud 1, legitimate 0, unknown -1."""
         if self.identifier is None or self.keys is None or self.labels is None:
             return self.reading.read(raw[self.label])
-        found = np.full(raw.height, UNKNOWN, dtype=np.int8)
+        labels = np.full(raw.height, UNKNOWN, dtype=np.int8)
         if len(self.keys):
-            wanted = _keys(raw[self.identifier])
-            at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-            hit = (self.keys[at] == wanted) & plain_text(raw[self.identifier]).is_not_null().to_numpy()
-            found[hit] = self.labels[at[hit]]
-        return found
+            keys = _keys(raw[self.identifier])
+            at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            hit = (self.keys[at] == keys) & plain_text(raw[self.identifier]).is_not_null().to_numpy()
+            labels[hit] = self.labels[at[hit]]
+        return labels
 
 
 def outcomes_within(

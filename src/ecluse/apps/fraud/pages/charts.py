@@ -73,9 +73,9 @@ def _has_roc(report: AnyReport) -> bool:
 def pr_curve(report: TrainedReport, say: Words) -> Chart:
     """Draw precision against recall on the test rows, the threshold marked, chance as the grey line."""
     points, threshold = _curves(report).pr, threshold_of(report)
-    precise, found = metric_of(report, "precision"), metric_of(report, "recall")
+    precise, recalled = metric_of(report, "precision"), metric_of(report, "recall")
     rate = report.fraud_rate.get("test")
-    precision, recall = say.percent(precise, 0), say.percent(found, 0)
+    precision, recall = say.percent(precise, 0), say.percent(recalled, 0)
     at = say._(
         "at %(threshold)s: precision %(precision)s, recall %(recall)s",
         threshold=say.threshold(threshold),
@@ -84,7 +84,7 @@ def pr_curve(report: TrainedReport, say: Words) -> Chart:
     )
     series = [line_of("--c1", [(p.recall, p.precision) for p in points], step="end")]
     series[0]["markPoint"] = marked_point(
-        found,
+        recalled,
         precise,
         say._("%(value)s: %(share)s", value=say.threshold(threshold), share=f"{precision} / {recall}"),
     )
@@ -280,11 +280,11 @@ def _compared_pr(a: AnyReport, b: AnyReport, names: tuple[str, str], say: Words)
         rows=tuple(
             (
                 say.percent(level),
-                say.percent(one, 1),
+                say.percent(first, 1),
                 say.percent(other, 1),
-                say.signed(None if one is None or other is None else 100 * (other - one), 1),
+                say.signed(None if first is None or other is None else 100 * (other - first), 1),
             )
-            for level, one, other in zip(_LEVELS, *precisions, strict=True)
+            for level, first, other in zip(_LEVELS, *precisions, strict=True)
         ),
     )
 
@@ -311,11 +311,11 @@ def _compared_roc(a: AnyReport, b: AnyReport, names: tuple[str, str], say: Words
         rows=tuple(
             (
                 say.percent(level),
-                say.percent(one, 1),
+                say.percent(first, 1),
                 say.percent(other, 1),
-                say.signed(100 * (other - one), 1),
+                say.signed(100 * (other - first), 1),
             )
-            for level, one, other in zip(_ALARMS, *recalls, strict=True)
+            for level, first, other in zip(_ALARMS, *recalls, strict=True)
         ),
     )
 

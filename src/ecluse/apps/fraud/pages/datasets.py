@@ -258,10 +258,10 @@ def train_form(row: Dataset, chosen_target: str = "", kept: tuple[str, ...] = ()
         positive=meaning.value or "" if meaning and meaning.sure else "",
         meaning=meaning,
         candidates=tuple(
-            one
-            for one in candidates(row.profile)
+            candidate
+            for candidate in candidates(row.profile)
             # Beside a guess, only what could be a label as well: a port of three values is none.
-            if one.column != target.get("column") and (not target or one.score >= LEAST_BESIDE)
+            if candidate.column != target.get("column") and (not target or candidate.score >= LEAST_BESIDE)
         ),
     )
 
@@ -271,7 +271,7 @@ def _to_leave_out(row: Dataset, target: str | None, kept: tuple[str, ...]) -> tu
     columns = _columns(row)
     guessed = ((row.profile or {}).get("guesses") or {}).get("target") or {}
     of_guess = (row.profile or {}).get("giveaways") or [] if target == guessed.get("column") else []
-    reasons = {one["column"]: one["reason"] for one in of_guess}
+    reasons = {giveaway["column"]: giveaway["reason"] for giveaway in of_guess}
     reasons |= {c["name"]: "" for c in columns if c["name"] in kept and c["name"] not in reasons}
     unused = ("identifier", "leave_out")
     return (

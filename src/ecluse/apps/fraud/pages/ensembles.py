@@ -114,9 +114,9 @@ def meanings_of(report: EnsembleReport, say: Words) -> list[tuple[str, str]]:
     score = names_of_version(report).score
     if score == ANOMALY.score:
         return _of_anomaly(report, stated, say)
-    found = [(score, _probability(report, stated, say))]
+    meanings = [(score, _probability(report, stated, say))]
     if not report.abstained:
-        found.append(
+        meanings.append(
             (
                 "fraud_probability_calibrated",
                 say._("The same as %(column)s.", column=score)
@@ -130,21 +130,21 @@ def meanings_of(report: EnsembleReport, say: Words) -> list[tuple[str, str]]:
                 ),
             )
         )
-        found.append(("combined_score", _combined(report, stated, say)))
+        meanings.append(("combined_score", _combined(report, stated, say)))
     unusual = say._(
         "The share of the sample that is less unusual. It is %(share)s of the combined score.",
         share=say.percent(weight, 0),
     )
     if report.abstained:
         unusual = say._("The share of the sample that is less unusual. It says nothing of fraud.")
-    found.append(("anomaly_score", unusual))
+    meanings.append(("anomaly_score", unusual))
     if score == REFERENCES.score:
-        found.append((REFERENCES.flag, say._("1 for the HIGH rows: those to look at first.")))
+        meanings.append((REFERENCES.flag, say._("1 for the HIGH rows: those to look at first.")))
     if len(report.members) > 1:
-        found.append(
+        meanings.append(
             ("prediction_stability", say._("1 where all members rank the row alike, less where they do not."))
         )
-    return found
+    return meanings
 
 
 def _of_anomaly(report: EnsembleReport, stated: float, say: Words) -> list[tuple[str, str]]:

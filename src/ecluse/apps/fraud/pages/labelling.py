@@ -226,7 +226,7 @@ def steps_of(trail: str) -> list[Step]:
     """The steps of a trail such as `12,7f`; none where it is not one."""
     if not TRAIL.fullmatch(trail):
         return []
-    return [Step(int(one.rstrip("fl")), LETTERS.get(one[-1])) for one in trail.split(",")]
+    return [Step(int(step.rstrip("fl")), LETTERS.get(step[-1])) for step in trail.split(",")]
 
 
 def askable(runtime: Runtime, dataset: Dataset) -> list[str]:
@@ -236,12 +236,12 @@ def askable(runtime: Runtime, dataset: Dataset) -> list[str]:
             transaction, dataset.user_id, dataset_id=dataset.id, status="done", limit=SCORINGS
         )
         latest = models.list_latest(transaction, dataset.user_id)
-        kept = {(one.name, one.version) for one in latest}
-        for name in {one.model_name for one in scored}:
-            kept |= {(name, one.version) for one in models.list_versions(transaction, dataset.user_id, name)}
-    found = [(one.model_name, one.version) for one in scored if (one.model_name, one.version) in kept]
-    found += [(one.name, one.version) for one in latest if _fits(one, dataset)]
-    return [f"{name}@{version}" for name, version in dict.fromkeys(found)]
+        kept = {(row.name, row.version) for row in latest}
+        for name in {row.model_name for row in scored}:
+            kept |= {(name, row.version) for row in models.list_versions(transaction, dataset.user_id, name)}
+    names = [(row.model_name, row.version) for row in scored if (row.model_name, row.version) in kept]
+    names += [(row.name, row.version) for row in latest if _fits(row, dataset)]
+    return [f"{name}@{version}" for name, version in dict.fromkeys(names)]
 
 
 def asking_of(
@@ -407,7 +407,7 @@ def _latest(
 ) -> Inspection | None:
     name, _rest, version = (model or "").partition("@")
     with runtime.catalog.read() as transaction:
-        found = inspections.list_inspections(
+        newest = inspections.list_inspections(
             transaction,
             dataset.user_id,
             inspections.InspectionFilter(
@@ -419,7 +419,7 @@ def _latest(
             ),
             limit=1,
         )
-    return found[0] if found else None
+    return newest[0] if newest else None
 
 
 def _progress(runtime: Runtime, rows: Sequence[Inspection | None], say: Words) -> Progress | None:

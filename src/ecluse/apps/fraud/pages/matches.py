@@ -352,18 +352,21 @@ def _matched(runtime: Runtime, row: Dataset, reference: str, sent: Sent, say: Wo
     usable = set() if result.abstain else {match.reference for match in result.matches}
     with runtime.catalog.read() as transaction:
         known = {
-            one.name: one
-            for one in references.references_named(transaction, [match.reference for match in near])
+            row_of.name: row_of
+            for row_of in references.references_named(transaction, [match.reference for match in near])
         }
         settled = mappings.mappings_of(transaction, row.id)
-    found = [match for match in near if match.reference in known]
-    chosen = next((match for match in found if match.reference == reference), found[0] if found else None)
+    known_matches = [match for match in near if match.reference in known]
+    chosen = next(
+        (match for match in known_matches if match.reference == reference),
+        known_matches[0] if known_matches else None,
+    )
     return {
         "verdict": verdict_of(result),
         "gate": GATE,
         "reason": result.reason,
         "lost": reference if reference in settled and reference != (chosen and chosen.reference) else None,
-        "compared": [_compared(match, known[match.reference], usable, say) for match in found],
+        "compared": [_compared(match, known[match.reference], usable, say) for match in known_matches],
         "shown": chosen
         and _shown(
             chosen,
@@ -376,7 +379,7 @@ def _matched(runtime: Runtime, row: Dataset, reference: str, sent: Sent, say: Wo
 
 
 def _compared(match: Match, row: ReferenceModel, usable: Collection[str], say: Words) -> Compared:
-    importance = {str(one["name"]): float(one.get("importance", 0.0)) for one in row.sketches}
+    importance = {str(sketch["name"]): float(sketch.get("importance", 0.0)) for sketch in row.sketches}
     read = sum(importance.get(pair.ours, 0.0) for pair in match.columns) / total_importance(row)
     domain = domain_name(match.domain, say)
     return Compared(
@@ -394,7 +397,9 @@ def _shown(
     match: Match, row: ReferenceModel, dataset: Dataset, settled: Mapping[str, str | None], sent: Sent
 ) -> Shown:
     chosen = {theirs: ours for theirs, _, ours in sent}
-    kinds = {str(one["name"]): str(one["kind"]) for one in (dataset.profile or {}).get("columns") or []}
+    kinds = {
+        str(column["name"]): str(column["kind"]) for column in (dataset.profile or {}).get("columns") or []
+    }
     matched = [
         Row(
             theirs=pair.theirs,
@@ -407,23 +412,29 @@ def _shown(
         )
         for pair in match.columns
     ]
-    taken = {pair.theirs for pair in match.columns}
+    paired = {pair.theirs for pair in match.columns}
     label = _label(dataset)
     free = [
         Row(name, kind, "", "", None, False, chosen.get(name, ""))
         for name, kind in kinds.items()
-        if name not in taken and name != label
+        if name not in paired and name != label
     ]
     total = total_importance(row)
-    importance = {str(one["name"]): float(one.get("importance", 0.0)) / total for one in row.sketches}
+    importance = {
+        str(column["name"]): float(column.get("importance", 0.0)) / total for column in row.sketches
+    }
     missing = [
         (name, importance.get(name, 0.0), name in settled and settled[name] is None) for name in match.missing
     ]
-    named = tuple(one for one in missing if one[1] >= MISSING_NAMED or one[2])
-    doubtful = [one for one in matched if one.verdict == "check"]
+    named = tuple(column for column in missing if column[1] >= MISSING_NAMED or column[2])
+    doubtful = [column for column in matched if column.verdict == "check"]
     return Shown(
         reference=match.reference,
-        rows=(*(one for one in matched if one.verdict != "check"), *doubtful, *free[:UNMATCHED_SHOWN]),
+        rows=(
+            *(column for column in matched if column.verdict != "check"),
+            *doubtful,
+            *free[:UNMATCHED_SHOWN],
+        ),
         left_out=max(0, len(free) - UNMATCHED_SHOWN),
         ours=tuple(importance),
         missing=named,

@@ -322,21 +322,23 @@ def _monitor_page(
         "progress": look_progress(runtime, shown, say) if shown else None,
         "looks": looks,
         "names": names,
-        "tables": [one for one in suitable_first(tables, version) if may_be_scored(one, version)],
+        "tables": [table for table in suitable_first(tables, version) if may_be_scored(table, version)],
         "lacking": lacking(tables, version),
         "others": tables,
         "tables_total": total,
         "suggested": _chosen(_unlearned_table(tables, version)),
         "labelled": suitable_first(
             [
-                one
-                for one in tables
-                if one.id != version.dataset_id and _has_target(one, version) and can_score(version, one)
+                table
+                for table in tables
+                if table.id != version.dataset_id
+                and _has_target(table, version)
+                and can_score(version, table)
             ],
             version,
         ),
         "counts": counts,
-        "poorer": [one for one, held in counts.items() if held.poorer],
+        "poorer": [table for table, held in counts.items() if held.poorer],
         "learned_from": actions.learned_counts(report),
         "again": can_train_again(version),
         "budgets": BUDGETS,
@@ -362,12 +364,12 @@ def _counts(tables: Sequence[Dataset], version: ModelVersion) -> dict[str, Count
     report = read_trained_report(version.report)
     target = report.target or (version.details.get("plan") or {}).get("target") or ""
     before = actions.learned_counts(report)
-    found = {}
+    counts = {}
     for table in tables:
         held = actions.labelled_counts(table, target, report.positive_value)
         if held is not None:
-            found[table.id] = Counts(*held, before is not None and actions.is_poorer(held[1], before[1]))
-    return found
+            counts[table.id] = Counts(*held, before is not None and actions.is_poorer(held[1], before[1]))
+    return counts
 
 
 def _unlearned_table(tables: Sequence[Dataset], version: ModelVersion) -> Dataset | None:

@@ -145,7 +145,7 @@ def show_reference(
     context = {
         "reference": row,
         "card": card,
-        "columns": [_Column.of(one, total_importance(row), say) for one in shown],
+        "columns": [_Column.of(column, total_importance(row), say) for column in shown],
         "columns_total": len(sketches),
         "metrics": {key: value for key, value in performance.items() if isinstance(value, int | float)},
         "intervals": performance.get("intervals") or {},
@@ -174,8 +174,8 @@ def card_of(row: ReferenceModel, say: Words) -> Card:
     """A reference as the library shows it."""
     readable = library.is_readable(row)
     performance = row.performance if readable else {}
-    named = [str(one["name"]) for one in row.sketches] if readable else []
-    named = named or [str(one) for one in row.columns]
+    named = [str(column["name"]) for column in row.sketches] if readable else []
+    named = named or [str(column) for column in row.columns]
     precision, transfer = performance.get("average_precision"), row.transfer.get("roc_auc")
     return Card(
         row=row,
@@ -192,7 +192,7 @@ def card_of(row: ReferenceModel, say: Words) -> Card:
 
 def total_importance(row: ReferenceModel) -> float:
     """The importance of all columns of a reference together, on whatever scale it was measured; never 0."""
-    return sum(float(one.get("importance", 0.0)) for one in row.sketches) or 1.0
+    return sum(float(sketch.get("importance", 0.0)) for sketch in row.sketches) or 1.0
 
 
 def column_kinds(say: Words) -> dict[str, str]:
@@ -269,8 +269,8 @@ def _number(value: object) -> float | None:
 
 
 def _jobs(runtime: Runtime, user_id: str, *, active: bool = False) -> Sequence[Job]:
-    found = runtime.jobs.list(user_id, limit=MOST_JOBS, active=active)
-    return [job for job in found if job.kind in (building.KIND, evaluation.KIND)]
+    jobs = runtime.jobs.list(user_id, limit=MOST_JOBS, active=active)
+    return [job for job in jobs if job.kind in (building.KIND, evaluation.KIND)]
 
 
 def _library_page(

@@ -21,9 +21,11 @@ def usual_values(profile: Mapping[str, Any] | None, say: Words) -> dict[str, str
     """{column: what is usual in it}, of the columns where something is: numbers that vary, and frequent values."""
     if profile is None:
         return {}
-    found = {}
+    texts = {}
     numbers = {
-        str(one["name"]): one["quantiles"] for one in profile.get("sketches") or () if one["kind"] == "number"
+        str(sketch["name"]): sketch["quantiles"]
+        for sketch in profile.get("sketches") or ()
+        if sketch["kind"] == "number"
     }
     for column in profile.get("columns") or ():
         name = str(column["name"])
@@ -32,8 +34,8 @@ def usual_values(profile: Mapping[str, Any] | None, say: Words) -> dict[str, str
         quantiles = numbers.get(name)
         text = _middle(quantiles, say) if quantiles else _frequent(column.get("top") or (), say)
         if text:
-            found[name] = text
-    return found
+            texts[name] = text
+    return texts
 
 
 def _middle(quantiles: list[float], say: Words) -> str:

@@ -79,8 +79,8 @@ def giveaways_of(
     if guesses.target is None or guesses.positive_value is None or parsed.width > MOST_COLUMNS:
         return ()
     roles = (guesses.target, guesses.timestamp, guesses.customer, *guesses.identifiers)
-    taken = {guess.column for guess in roles if guess is not None}
-    kinds = {column.name: column.kind for column in columns if column.name not in taken}
+    with_role = {guess.column for guess in roles if guess is not None}
+    kinds = {column.name: column.kind for column in columns if column.name not in with_role}
     known = parsed.filter(pl.col(guesses.target.column).is_not_null())
     labels = as_categories(known[guesses.target.column]) == guesses.positive_value
     return find_giveaways(known, kinds, labels.cast(pl.Int8).to_numpy())
@@ -90,10 +90,10 @@ def _say_found(giveaways: Sequence[Giveaway]) -> list[str]:
     return [
         _(
             "%(column)s gives the label away and is left out unless you keep it: %(why)s.",
-            column=one.column,
-            why=one.reason,
+            column=giveaway.column,
+            why=giveaway.reason,
         )
-        for one in giveaways
+        for giveaway in giveaways
     ]
 
 

@@ -54,8 +54,8 @@ def contradictions(frame: pl.DataFrame, names: Sequence[str], labels: Labels) ->
 def drifts(before: pl.DataFrame, now: pl.DataFrame, kinds: Mapping[str, str]) -> tuple[ColumnDrift, ...]:
     """How far each column of parsed rows has moved, the farthest first; texts and identifiers are left out."""
     first, second = (part.gather_every(step_to(part.height)) for part in (before, now))
-    found = (reference_of(first[name], kind) for name, kind in kinds.items())
-    counter = DriftCounter(reference for reference in found if reference is not None)
+    references = (reference_of(first[name], kind) for name, kind in kinds.items())
+    counter = DriftCounter(reference for reference in references if reference is not None)
     counter.add(second)
     return counter.drifts()
 
@@ -75,25 +75,25 @@ def label_suspects(labels: Labels, probabilities: Floats) -> LabelSuspects:
     return LabelSuspects(int(above.sum()), int(below.sum()), len(labels), HOW_SUSPECTED)
 
 
-def warn_of_repeats(found: Repeated) -> list[str]:
+def warn_of_repeats(repeats: Repeated) -> list[str]:
     """What to say of rows on both sides of a split."""
     warnings = []
-    if found.equal > REPEATED_SHARE * found.of:
+    if repeats.equal > REPEATED_SHARE * repeats.of:
         warnings.append(
             _(
                 "%(count)s of %(rows)s test rows equal a row that was learned from, but for "
                 "identifiers and time: the figures may promise too much.",
-                count=num(found.equal, ","),
-                rows=num(found.of, ","),
+                count=num(repeats.equal, ","),
+                rows=num(repeats.of, ","),
             )
         )
-    if found.nearly > REPEATED_SHARE * found.of:
+    if repeats.nearly > REPEATED_SHARE * repeats.of:
         warnings.append(
             _(
                 "%(count)s of %(rows)s test rows nearly equal a row that was learned from (numbers "
                 "rounded to two digits): the figures may promise too much.",
-                count=num(found.nearly, ","),
-                rows=num(found.of, ","),
+                count=num(repeats.nearly, ","),
+                rows=num(repeats.of, ","),
             )
         )
     return warnings
@@ -113,9 +113,9 @@ def warn_of_contradictions(count: int, frauds: int) -> list[str]:
     ]
 
 
-def warn_of_drift(found: Sequence[ColumnDrift]) -> list[str]:
+def warn_of_drift(drifts: Sequence[ColumnDrift]) -> list[str]:
     """What to say of columns that moved far from the earliest to the latest rows."""
-    far = [drift for drift in found if drift.verdict == "far"]
+    far = [drift for drift in drifts if drift.verdict == "far"]
     if not far:
         return []
     names, index = ", ".join(drift.column for drift in far[:NAMED]), num(far[0].index, ".2f")

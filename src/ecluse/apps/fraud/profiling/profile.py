@@ -66,7 +66,7 @@ class TableProfile:
             warnings=tuple(data["warnings"]),
             specs=tuple(ColumnSpec.from_dict(spec) for spec in data["specs"]),
             sketches=tuple(ColumnSketch.from_dict(sketch) for sketch in data.get("sketches", ())),
-            giveaways=tuple(Giveaway(**one) for one in data.get("giveaways", ())),
+            giveaways=tuple(Giveaway(**giveaway) for giveaway in data.get("giveaways", ())),
         )
 
 
@@ -124,8 +124,8 @@ def _values_beyond_sample(table: Table, specs: Sequence[ColumnSpec]) -> dict[str
     constant = [spec.name for spec in specs if spec.kind == "constant"]
     if not constant:
         return {}
-    found = {name: pl.Series(name, [], dtype=table.head(1).schema[name]) for name in constant}
+    values = {name: pl.Series(name, [], dtype=table.head(1).schema[name]) for name in constant}
     for batch in table.batches():
         for name in constant:
-            found[name] = pl.concat([found[name], batch[name]]).unique(maintain_order=True).head(2_000)
-    return found
+            values[name] = pl.concat([values[name], batch[name]]).unique(maintain_order=True).head(2_000)
+    return values

@@ -69,11 +69,11 @@ def describe(
     raw = looked_at.select([spec.name for spec in specs])
     weights = column_importances(importances, [spec.name for spec in specs])
     sketches = sketch_columns(parse_columns(raw, specs), specs)
-    ranked = sorted(sketches, key=lambda one: -weights[one.name])[:MOST_SKETCHES]
+    ranked = sorted(sketches, key=lambda sketch: -weights[sketch.name])[:MOST_SKETCHES]
     return TableDescription(
         rows=table.row_count(),
         fraud_rate=float(known.mean()),
-        sketches=[one.to_dict() | {"importance": round(weights[one.name], 6)} for one in ranked],
+        sketches=[sketch.to_dict() | {"importance": round(weights[sketch.name], 6)} for sketch in ranked],
         sample=_sample(
             raw, known, [s.name for s in specs if s.kind in _PERSONAL or s.name in personal], seed
         ),
@@ -115,12 +115,12 @@ def _kept_rows(rng: np.random.Generator, labels: Labels) -> NDArray[np.int64]:
     frauds, honest = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     if len(labels) <= SAMPLE_ROWS:
         return np.arange(len(labels))
-    wanted = min(
+    size = min(
         len(frauds), SAMPLE_ROWS // 2, max(LEAST_FRAUDS, round(SAMPLE_ROWS * len(frauds) / len(labels)))
     )
-    rest = min(len(honest), SAMPLE_ROWS - wanted)
+    rest = min(len(honest), SAMPLE_ROWS - size)
     return np.sort(
-        np.concatenate([rng.choice(frauds, wanted, replace=False), rng.choice(honest, rest, replace=False)])
+        np.concatenate([rng.choice(frauds, size, replace=False), rng.choice(honest, rest, replace=False)])
     )
 
 

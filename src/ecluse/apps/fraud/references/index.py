@@ -136,14 +136,14 @@ class Vocabulary:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.meanings = [meaning(name) for name in names]
-        self.anonymous = np.array([one.anonymous for one in self.meanings], bool)
+        self.anonymous = np.array([word_meaning.anonymous for word_meaning in self.meanings], bool)
         numbers: dict[Word, int] = {}
         starts, words, weights = [0], [], []
-        for one in self.meanings:
-            for word in one.words:
+        for word_meaning in self.meanings:
+            for word in word_meaning.words:
                 words.append(numbers.setdefault(word, len(numbers)))
-                weights.append(0.0 if one.anonymous else word.weight)
-            if not one.words:
+                weights.append(0.0 if word_meaning.anonymous else word.weight)
+            if not word_meaning.words:
                 words.append(numbers.setdefault(Word("", (), 0.0), len(numbers)))
                 weights.append(0.0)
             starts.append(len(words))
@@ -167,12 +167,12 @@ class Vocabulary:
         """The numbers of the words that mean something like `word`, and how much."""
         known = self._near.get(word)
         if known is None:
-            found = set(self._by_text.get(word.text, ()))
+            indices = set(self._by_text.get(word.text, ()))
             related = dictionary().related
             for concept, _ in word.senses:
                 for near in (concept, *related.get(concept, ())):
-                    found.update(self._by_concept.get(near, ()))
-            numbers = sorted(found)
+                    indices.update(self._by_concept.get(near, ()))
+            numbers = sorted(indices)
             alike = [word_similarity(word, self.words[number]) for number in numbers]
             known = np.array(numbers, np.int64), np.array(alike, np.float32)
             if len(self._near) < 10_000:
@@ -182,9 +182,9 @@ class Vocabulary:
     def coverage(self, name: str) -> Floats:
         """(names,) share of each name's words that `name` covers, in [0, 1]; 0 for anonymous names."""
         best = np.zeros(len(self.words), np.float32)
-        one = meaning(name)
-        if not one.anonymous:
-            for word in one.words:
+        name_meaning = meaning(name)
+        if not name_meaning.anonymous:
+            for word in name_meaning.words:
                 numbers, alike = self.near(word)
                 best[numbers] = np.maximum(best[numbers], alike)
         covered = np.add.reduceat(self.weights * best[self.word_numbers], self.starts)
@@ -337,7 +337,7 @@ def _lay(facts: Iterable[ReferenceFacts]) -> _Laid:
     """A thousand references at a time, so that not all sketches need be there at once."""
     parts, several = [_NOTHING], iter(facts)
     while some := list(islice(several, 1_000)):
-        parts.append(_lay_some([one for one in some if one.columns]))
+        parts.append(_lay_some([each for each in some if each.columns]))
     laid = _beside(parts)
     last = {name: place for place, name in enumerate(laid.references)}
     if len(last) == len(laid.references):
@@ -356,17 +356,17 @@ def _lay_last(laid: _Laid, last: Mapping[str, int]) -> _Laid:
 def _lay_some(facts: Sequence[ReferenceFacts]) -> _Laid:
     if not facts:
         return _NOTHING
-    columns = columns_of([column for one in facts for column in one.columns])
+    columns = columns_of([column for each in facts for column in each.columns])
     names: dict[str, int] = {}
     numbers = [names.setdefault(name, len(names)) for name in columns.names]
     return _Laid(
-        tuple(one.name for one in facts),
-        tuple(one.domain for one in facts),
-        _starts([len(one.columns) for one in facts]),
+        tuple(each.name for each in facts),
+        tuple(each.domain for each in facts),
+        _starts([len(each.columns) for each in facts]),
         tuple(names),
         np.array(numbers, np.int32),
         replace(columns, names=()),
-        np.concatenate([_shares_of_importance(one) for one in facts]),
+        np.concatenate([_shares_of_importance(each) for each in facts]),
         _classes(columns),
     )
 
@@ -449,8 +449,8 @@ def _unpacked(classes: Integers) -> Floats:
 def _nearest(mine: Floats, theirs: Floats) -> Floats:
     """(theirs,) how like the nearest of mine each is, in [0, 1]."""
     best = np.zeros(len(theirs), np.float32)
-    for one in np.unique(mine, axis=0):
-        best = np.maximum(best, 1 - np.abs(theirs - one).sum(axis=1))
+    for row in np.unique(mine, axis=0):
+        best = np.maximum(best, 1 - np.abs(theirs - row).sum(axis=1))
     return best
 
 

@@ -70,12 +70,12 @@ class Unlabelled:
 
 def library() -> list[Institution]:
     """The forty institutions of the demonstration library, by domain."""
-    return [one for one in _everyone() if one.in_library]
+    return [each for each in _everyone() if each.in_library]
 
 
 def outsiders() -> list[Institution]:
     """The institutions that are in no library, one a domain."""
-    return [one for one in _everyone() if not one.in_library]
+    return [each for each in _everyone() if not each.in_library]
 
 
 def institution(name: str) -> Institution:
@@ -84,7 +84,7 @@ def institution(name: str) -> Institution:
     Raises:
         InvalidInput: there is none.
     """
-    known = {one.name: one for one in _everyone()} | {one.domain: one for one in outsiders()}
+    known = {each.name: each for each in _everyone()} | {each.domain: each for each in outsiders()}
     if name not in known:
         raise InvalidInput(
             _(
@@ -97,41 +97,41 @@ def institution(name: str) -> Institution:
     return known[name]
 
 
-def simulate(one: Institution, seed: int = 0) -> pl.DataFrame:
+def simulate(institution: Institution, seed: int = 0) -> pl.DataFrame:
     """(4,000-8,000 rows) of the institution's table as it would export it, its label included.
 
     Dates, numbers and categories are written as the institution writes them: all but plain numbers are text.
     """
-    domain = DOMAINS[one.domain]
-    rng = np.random.default_rng([seed, zlib.crc32(one.name.encode())])
+    domain = DOMAINS[institution.domain]
+    rng = np.random.default_rng([seed, zlib.crc32(institution.name.encode())])
     rows = int(rng.integers(FEWEST, MOST + 1))
     rate = math.exp(rng.uniform(*np.log(RATES)))
     mix = rng.dirichlet(np.full(domain.typologies, 6.0))
     cast = Cast(rng, rows, rate, mix, rng.uniform(*LOOK_ALIKES))
     values = domain.simulate(rng, rows, cast, draw_drift(rng))
     named = {
-        name: _written(rng, one, column, values[key])
+        name: _written(rng, institution, column, values[key])
         for key, column in domain.columns.items()
-        if (name := column.names[one.place]) is not None
+        if (name := column.names[institution.place]) is not None
     }
     return pl.DataFrame(named)
 
 
-def write_labelled(one: Institution, path: Path, seed: int = 0) -> Path:
+def write_labelled(institution: Institution, path: Path, seed: int = 0) -> Path:
     """Write the institution's table as CSV."""
-    simulate(one, seed).write_csv(path)
+    simulate(institution, seed).write_csv(path)
     return path
 
 
-def write_unlabelled(one: Institution, directory: Path, seed: int = 0) -> Unlabelled:
+def write_unlabelled(institution: Institution, directory: Path, seed: int = 0) -> Unlabelled:
     """Write `NAME.csv` without its label, and `NAME_truth.csv` with the answers, into `directory`."""
-    frame = simulate(one, seed)
+    frame = simulate(institution, seed)
     directory.mkdir(parents=True, exist_ok=True)
-    written = Unlabelled(directory / f"{one.name}.csv", directory / f"{one.name}_truth.csv")
-    frame.drop(one.target).write_csv(written.table)
-    truth = {"1", *DOMAINS[one.domain].columns[TARGET].values["1"]}
-    is_fraud = pl.col(one.target).cast(pl.String).is_in(list(truth)).cast(pl.Int8).alias("is_fraud")
-    frame.select(one.identifier, is_fraud).write_csv(written.truth)
+    written = Unlabelled(directory / f"{institution.name}.csv", directory / f"{institution.name}_truth.csv")
+    frame.drop(institution.target).write_csv(written.table)
+    truth = {"1", *DOMAINS[institution.domain].columns[TARGET].values["1"]}
+    is_fraud = pl.col(institution.target).cast(pl.String).is_in(list(truth)).cast(pl.Int8).alias("is_fraud")
+    frame.select(institution.identifier, is_fraud).write_csv(written.truth)
     return written
 
 
@@ -143,25 +143,25 @@ def _everyone() -> list[Institution]:
     ]
 
 
-def _named(one: Institution, key: str) -> str:
-    domain: Domain = DOMAINS[one.domain]
-    name = domain.columns[key].names[one.place]
+def _named(institution: Institution, key: str) -> str:
+    domain: Domain = DOMAINS[institution.domain]
+    name = domain.columns[key].names[institution.place]
     assert name is not None  # noqa: S101 (every institution has a label and an identifier)
     return name
 
 
-def _written(rng: np.random.Generator, one: Institution, column: Column, values: Array) -> pl.Series:
+def _written(rng: np.random.Generator, institution: Institution, column: Column, values: Array) -> pl.Series:
     """A column in the institution's unit and spelling; the same draws are made whatever these are."""
     absent = rng.random(len(values)) < column.missing
     if values.dtype.kind == "M":
-        series = pl.Series(values.astype("datetime64[us]")).dt.strftime(_DATES[_date_style(one)])
+        series = pl.Series(values.astype("datetime64[us]")).dt.strftime(_DATES[_date_style(institution)])
     elif column.values:
-        spelt = {value: names[one.place] for value, names in column.values.items()}
+        spelt = {value: names[institution.place] for value, names in column.values.items()}
         series = pl.Series([spelt.get(str(value), str(value)) for value in values], dtype=pl.String)
     elif values.dtype == object:
         series = pl.Series(values.tolist(), dtype=pl.String)
     else:
-        series = _number(values * column.units[one.place], column.decimals)
+        series = _number(values * column.units[institution.place], column.decimals)
     return series.scatter(np.flatnonzero(absent), None) if absent.any() else series
 
 
@@ -170,5 +170,5 @@ def _number(values: Array, decimals: int) -> pl.Series:
     return pl.Series(rounded) if decimals else pl.Series(rounded.astype(np.int64))
 
 
-def _date_style(one: Institution) -> int:
-    return (one.place + list(DOMAINS).index(one.domain)) % len(_DATES)
+def _date_style(institution: Institution) -> int:
+    return (institution.place + list(DOMAINS).index(institution.domain)) % len(_DATES)

@@ -77,7 +77,7 @@ def checkout(
     """
     manifest = manifest_of(runtime, row)
     fetched = runtime.registry_at(row.url).fetch(manifest, folder, progress, link=True)
-    return CheckedOut(len(fetched), manifest.size, sum(one.from_cache for one in fetched))
+    return CheckedOut(len(fetched), manifest.size, sum(file.from_cache for file in fetched))
 
 
 def is_readable(row: ReferenceModel) -> bool:
@@ -97,8 +97,8 @@ def facts(row: ReferenceModel) -> ReferenceFacts:
     return ReferenceFacts(
         name=row.name,
         domain=row.domain,
-        columns=tuple(ColumnSketch.from_dict(one) for one in row.sketches),
-        importance={str(one["name"]): float(one.get("importance", 0.0)) for one in row.sketches},
+        columns=tuple(ColumnSketch.from_dict(sketch) for sketch in row.sketches),
+        importance={str(sketch["name"]): float(sketch.get("importance", 0.0)) for sketch in row.sketches},
         rows=row.rows or 0,
         fraud_rate=row.fraud_rate or 0.0,
         performance=row.performance,
@@ -149,7 +149,7 @@ def match_dataset(
                 file=dataset.filename,
             )
         )
-    sketches = [ColumnSketch.from_dict(one) for one in dataset.profile["sketches"]]
+    sketches = [ColumnSketch.from_dict(sketch) for sketch in dataset.profile["sketches"]]
     return match_table(
         sketches,
         reference_index(runtime),

@@ -127,11 +127,11 @@ def _never_alike(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
     """(mine, theirs) whether one takes two values and the other many: an amount is no yes or no, nor a country
     whether it is abroad. A category of two levels may still be one of many, in a table of few countries."""
     vetoed = np.zeros((len(mine), len(theirs)), bool)
-    for one, other, turned in ((mine, theirs, False), (theirs, mine, True)):
-        two, flags = _two_valued(one)
+    for first, other, turned in ((mine, theirs, False), (theirs, mine, True)):
+        two, flags = _two_valued(first)
         numbers, others = _many_valued(other)
-        found = (two[:, None] & numbers[None, :]) | (flags[:, None] & others[None, :])
-        vetoed |= found.T if turned else found
+        apart = (two[:, None] & numbers[None, :]) | (flags[:, None] & others[None, :])
+        vetoed |= apart.T if turned else apart
     return vetoed
 
 
@@ -167,7 +167,7 @@ def _distinct(quantiles: Matrix) -> NDArray[np.intp]:
 
 def _of_one_age(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
     """(mine, theirs) whether both are dates of about the same years, over periods of about the same length."""
-    (middles, lengths), (their_middles, their_lengths) = (_periods(one) for one in (mine, theirs))
+    (middles, lengths), (their_middles, their_lengths) = (_periods(columns) for columns in (mine, theirs))
     apart = np.abs(middles[:, None] - their_middles[None, :])
     longer = np.maximum(lengths[:, None], their_lengths[None, :])
     shorter = np.minimum(lengths[:, None], their_lengths[None, :])
@@ -182,7 +182,7 @@ def _periods(columns: Columns) -> tuple[Matrix, Matrix]:
 
 
 def _nameless(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
-    a, b = (np.array([is_anonymous(name) for name in one.names], bool) for one in (mine, theirs))
+    a, b = (np.array([is_anonymous(name) for name in columns.names], bool) for columns in (mine, theirs))
     return np.asarray(a[:, None] | b[None, :])
 
 
@@ -196,15 +196,15 @@ def name_similarities(mine: Sequence[str], theirs: Sequence[str]) -> Matrix:
 
 
 def _to_all(name: str, vocabulary: Vocabulary, unique: Sequence[str]) -> Matrix:
-    one = meaning(name)
-    if one.anonymous:
+    name_meaning = meaning(name)
+    if name_meaning.anonymous:
         same = np.zeros(len(unique))
         same[vocabulary.by_words.get(split_words(name), [])] = 1.0
         return same
     best = np.zeros(len(vocabulary.words), np.float64)
     covered = np.zeros(len(unique), np.float64)
     weight = 0.0
-    for word in one.words:
+    for word in name_meaning.words:
         alike = np.zeros(len(vocabulary.words), np.float64)
         numbers, near = vocabulary.near(word)
         alike[numbers] = near
@@ -212,17 +212,17 @@ def _to_all(name: str, vocabulary: Vocabulary, unique: Sequence[str]) -> Matrix:
         covered += word.weight * np.maximum.reduceat(alike[vocabulary.word_numbers], vocabulary.starts)
         weight += word.weight
     covered += np.add.reduceat(vocabulary.weights * best[vocabulary.word_numbers], vocabulary.starts)
-    found = np.minimum(0.98, covered / np.maximum(vocabulary.totals + weight, 1e-6))
-    found[vocabulary.anonymous] = 0.0
+    similarities = np.minimum(0.98, covered / np.maximum(vocabulary.totals + weight, 1e-6))
+    similarities[vocabulary.anonymous] = 0.0
     for number in vocabulary.by_words.get(split_words(name), ()):
-        found[number] = 1.0 if unique[number] == name else 0.995
-    return found
+        similarities[number] = 1.0 if unique[number] == name else 0.995
+    return similarities
 
 
 def _types() -> Matrix:
     """How well one kind of column stands for another; symmetric, 1 for the same kind."""
     table = np.eye(len(KINDS))
-    for one, other, alike in (
+    for first, other, alike in (
         ("number", "category", 0.4),
         ("number", "identifier", 0.3),
         ("number", "datetime", 0.3),
@@ -236,7 +236,7 @@ def _types() -> Matrix:
         ("constant", "identifier", 0.2),
         ("constant", "text", 0.3),
     ):
-        table[KINDS.index(one), KINDS.index(other)] = table[KINDS.index(other), KINDS.index(one)] = alike
+        table[KINDS.index(first), KINDS.index(other)] = table[KINDS.index(other), KINDS.index(first)] = alike
     return table
 
 
@@ -306,15 +306,15 @@ def _level_shares(columns: Columns, known: NDArray[np.uint32]) -> Matrix:
     return shares
 
 
-def _strengths(mine: Columns, theirs: Columns, wanted: NDArray[np.bool_]) -> Matrix:
+def _strengths(mine: Columns, theirs: Columns, nameless: NDArray[np.bool_]) -> Matrix:
     """(mine, theirs) in [0, 1], where `wanted`: how sure two columns have one distribution, their names aside.
 
     Numbers: the mean gap of the two distribution functions at each other's quantiles; a fifth is none.
     Categories: the levels that they share.
     """
-    strength = np.nan_to_num(np.where(wanted, _levels_alike(mine, theirs), 0.0))
+    strength = np.nan_to_num(np.where(nameless, _levels_alike(mine, theirs), 0.0))
     numbers = np.isfinite(mine.quantiles[:, 0])[:, None] & np.isfinite(theirs.quantiles[:, 0])[None, :]
-    rows, columns = np.nonzero(wanted & numbers)
+    rows, columns = np.nonzero(nameless & numbers)
     if len(rows):
         gaps = _function_gaps(
             mine.quantiles[rows].astype(np.float64), theirs.quantiles[columns].astype(np.float64)
@@ -337,7 +337,7 @@ def _tells_apart(columns: Columns) -> NDArray[np.bool_]:
     width = np.maximum((three - quarter) / (_BELL[3 * QUANTILES // 4] - _BELL[QUANTILES // 4]), 1e-12)
     centred = np.abs(middle) < CENTRED * width
     bell = _function_gaps(plain, width[:, None] * _BELL[None, :]) <= COMMON
-    even = [_function_gaps(plain, np.broadcast_to(one, plain.shape)) <= COMMON for one in _EVEN]
+    even = [_function_gaps(plain, np.broadcast_to(spread, plain.shape)) <= COMMON for spread in _EVEN]
     numbers = several & ~(centred & bell) & ~even[0] & ~even[1]
     return np.asarray(numbers | (np.diff(columns.level_starts) >= 3))
 

@@ -70,28 +70,28 @@ def match_table(
     by reference: columns of it that nothing stands for, as a person said. `only` these references are compared,
     however far down a search would put them.
     """
-    named = frozenset(name for one in corrections.values() for name in one)
+    named = frozenset(name for each in corrections.values() for name in each)
     sketches = _telling(sketches, named)
     settled = {
         name: _Corrections(corrections.get(name, {}), frozenset(refused.get(name, ())))
         for name in (*corrections, *refused)
     }
     if only is not None:
-        found = index.candidates(dict.fromkeys(only))
+        candidates = index.candidates(dict.fromkeys(only))
     else:
-        found = index.search(sketches, CANDIDATES)
-        near = {one.name for one in found}
-        found = (*found, *index.candidates(name for name in settled if name not in near))
+        candidates = index.search(sketches, CANDIDATES)
+        near = {each.name for each in candidates}
+        candidates = (*candidates, *index.candidates(name for name in settled if name not in near))
     certain = settled.keys() if only is None else set(only)
-    matches = _compare(columns_of(sketches), found, settled, certain, by_name_alone=False)
+    matches = _compare(columns_of(sketches), candidates, settled, certain, by_name_alone=False)
     return _result(matches, limit, len(index))
 
 
 def match_names(columns: Sequence[str], index: ReferenceIndex, limit: int = 3) -> MatchResult:
     """`match_table` where nothing but the names is known. Anonymous names match nothing."""
     sketches = _telling([_named(name) for name in columns], frozenset())
-    found = index.search_names([sketch.name for sketch in sketches], CANDIDATES)
-    matches = _compare(columns_of(sketches), found, {}, (), by_name_alone=True)
+    candidates = index.search_names([sketch.name for sketch in sketches], CANDIDATES)
+    matches = _compare(columns_of(sketches), candidates, {}, (), by_name_alone=True)
     return _result(matches, limit, len(index))
 
 
@@ -164,24 +164,30 @@ _NO_CORRECTIONS: Final = _Corrections({}, frozenset())
 
 def _compare(
     mine: Columns,
-    found: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     settled: Mapping[str, _Corrections],
     certain: Collection[str],
     *,
     by_name_alone: bool,
 ) -> list[Match]:
     # What lies so far below the gate that the full comparison cannot lift it there is left out, but for `certain`.
-    some = [one for at, one in enumerate(found) if at < 3 or one.rough >= ROUGH or one.name in certain]
+    some = [
+        candidate
+        for at, candidate in enumerate(candidates)
+        if at < 3 or candidate.rough >= ROUGH or candidate.name in certain
+    ]
     if not some or not len(mine):
         return []
-    theirs = Columns.joined([one.columns for one in some])
+    theirs = Columns.joined([candidate.columns for candidate in some])
     names = name_similarities(mine.names, theirs.names)
     like = likeness_by_name(mine, theirs, names) if by_name_alone else likeness_of(mine, theirs, names)
     matches, at = [], 0
-    for one in some:
-        part = slice(at, at + len(one.columns))
+    for candidate in some:
+        part = slice(at, at + len(candidate.columns))
         at = part.stop
-        matches.append(_match(mine.names, one, like.part(part), settled.get(one.name, _NO_CORRECTIONS)))
+        matches.append(
+            _match(mine.names, candidate, like.part(part), settled.get(candidate.name, _NO_CORRECTIONS))
+        )
     return matches
 
 

@@ -71,19 +71,19 @@ def count_datasets(transaction: Transaction, user_id: str) -> int:
 
 def readable_datasets(transaction: Transaction, user_id: str, *, limit: int) -> tuple[list[Dataset], int]:
     """The user's newest datasets that could be read or are being read, and how many there are in all."""
-    wanted = (Dataset.user_id == user_id, Dataset.state != "failed")
-    total = transaction.scalar(select(func.count()).where(*wanted)) or 0
-    newest = select(Dataset).where(*wanted).order_by(Dataset.created_at.desc(), Dataset.id).limit(limit)
+    conditions = (Dataset.user_id == user_id, Dataset.state != "failed")
+    total = transaction.scalar(select(func.count()).where(*conditions)) or 0
+    newest = select(Dataset).where(*conditions).order_by(Dataset.created_at.desc(), Dataset.id).limit(limit)
     return list(transaction.scalars(newest)), total
 
 
 def filenames(transaction: Transaction, user_id: str, dataset_ids: Collection[str | None]) -> dict[str, str]:
     """File name by id of those of these datasets that are the user's and still there."""
-    wanted = {one for one in dataset_ids if one is not None}
-    found = transaction.execute(
-        select(Dataset.id, Dataset.filename).where(Dataset.user_id == user_id, Dataset.id.in_(wanted))
+    ids = {dataset_id for dataset_id in dataset_ids if dataset_id is not None}
+    rows = transaction.execute(
+        select(Dataset.id, Dataset.filename).where(Dataset.user_id == user_id, Dataset.id.in_(ids))
     )
-    return {row.id: row.filename for row in found}
+    return {row.id: row.filename for row in rows}
 
 
 def set_profile(
@@ -134,5 +134,5 @@ def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> s
 
 def digest_of(transaction: Transaction, user_id: str, dataset_id: str | None) -> str | None:
     """The SHA-256 of one of the user's tables; None once it is removed."""
-    wanted = select(Dataset.sha256).where(Dataset.id == dataset_id, Dataset.user_id == user_id)
-    return transaction.scalar(wanted)
+    query = select(Dataset.sha256).where(Dataset.id == dataset_id, Dataset.user_id == user_id)
+    return transaction.scalar(query)

@@ -34,18 +34,18 @@ def remove_labels(transaction: Transaction, dataset_id: str, rows: Iterable[int]
 
 def labels_of(transaction: Transaction, user_id: str, dataset_id: str) -> dict[int, int]:
     """{row from 1: 0 or 1} of a table of the user, by row."""
-    wanted = (
+    query = (
         select(Label.row, Label.label)
         .where(Label.dataset_id == dataset_id, Label.user_id == user_id)
         .order_by(Label.row)
     )
-    return {int(row): int(label) for row, label in transaction.execute(wanted)}
+    return {int(row): int(label) for row, label in transaction.execute(query)}
 
 
 def count_labels(transaction: Transaction, user_id: str, dataset_id: str) -> tuple[int, int]:
     """How many rows of a table have a label, and how many of them are fraud."""
-    wanted = select(func.count(), func.coalesce(func.sum(Label.label), 0)).where(
+    query = select(func.count(), func.coalesce(func.sum(Label.label), 0)).where(
         Label.dataset_id == dataset_id, Label.user_id == user_id
     )
-    rows, frauds = transaction.execute(wanted).one()
+    rows, frauds = transaction.execute(query).one()
     return int(rows), int(frauds)

@@ -15,8 +15,8 @@ def keep_mapping(
 ) -> None:
     """Keep {ours: theirs, or None for "no column"} in place of what was kept before; none forgets it."""
     if not columns:
-        wanted = (ColumnMapping.dataset_id == dataset_id, ColumnMapping.reference == reference)
-        transaction.execute(delete(ColumnMapping).where(*wanted))
+        conditions = (ColumnMapping.dataset_id == dataset_id, ColumnMapping.reference == reference)
+        transaction.execute(delete(ColumnMapping).where(*conditions))
         return
     transaction.merge(
         ColumnMapping(dataset_id=dataset_id, reference=reference, columns=dict(columns), updated_at=now())

@@ -47,17 +47,17 @@ def _top_reasons(
     effects = np.round(by_owner * model.calibration.slope, 2) + 0.0
     order = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :REASONS]
     words = np.full((len(matrix), REASONS), None, dtype=object)
-    found = np.full((len(matrix), REASONS), np.nan)
+    strongest = np.full((len(matrix), REASONS), np.nan)
     for rank in range(order.shape[1]):
         owner_of_row = order[:, rank]
-        found[:, rank] = np.take_along_axis(effects, owner_of_row[:, None], axis=1)[:, 0]
+        strongest[:, rank] = np.take_along_axis(effects, owner_of_row[:, None], axis=1)[:, 0]
         spoken = np.take_along_axis(speaker, owner_of_row[:, None], axis=1)[:, 0]
         for position in np.unique(spoken):
             chosen = np.flatnonzero(spoken == position)
             words[chosen, rank] = _words(model, features[position], parsed[chosen], matrix[chosen, position])
-    silent = found == 0
-    words[silent], found[silent] = None, np.nan
-    return words, found
+    silent = strongest == 0
+    words[silent], strongest[silent] = None, np.nan
+    return words, strongest
 
 
 def _words(

@@ -45,7 +45,7 @@ class KeptScores:
 
     def __init__(self, store: Checkpoints, of: str) -> None:
         self._store, self._of = store, of
-        self._stored = {int(found[1]): name for name in store.names() if (found := _NAME.fullmatch(name))}
+        self._stored = {int(match[1]): name for name in store.names() if (match := _NAME.fullmatch(name))}
         self._loaded: dict[int, pl.DataFrame] = {}
         self._unsaved: list[pl.DataFrame] = []
         self._first = 0
@@ -71,18 +71,18 @@ class KeptScores:
             file = io.BytesIO()
             pl.concat(self._unsaved).write_parquet(file)
             data = to_bytes(
-                {"heights": [one.height for one in self._unsaved]},
+                {"heights": [frame.height for frame in self._unsaved]},
                 {"parquet": np.frombuffer(file.getvalue(), np.uint8)},
             )
             self._store.save(f"scores_{self._first:09}", data, of=self._of, force=True)
         self._unsaved = []
 
     def _load(self, number: int) -> dict[int, pl.DataFrame]:
-        found = from_bytes(self._store.load(self._stored[number], of=self._of))
-        if found is None:
+        content = from_bytes(self._store.load(self._stored[number], of=self._of))
+        if content is None:
             return {}
-        scores = pl.read_parquet(io.BytesIO(found[1]["parquet"].tobytes()))
-        ends = np.cumsum(found[0]["heights"]).tolist()
+        scores = pl.read_parquet(io.BytesIO(content[1]["parquet"].tobytes()))
+        ends = np.cumsum(content[0]["heights"]).tolist()
         starts = [0, *ends[:-1]]
         parts = zip(starts, ends, strict=True)
         return {number + at: scores[start:end] for at, (start, end) in enumerate(parts)}

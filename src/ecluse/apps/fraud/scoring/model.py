@@ -78,10 +78,10 @@ def load_model(directory: Path) -> FraudModel:
             )
         )
     try:
-        wanted = read_json(directory / "features.json")
+        inputs = read_json(directory / "features.json")
         engineer, selector = FeatureEngineer.load(directory), FeatureSelector.load(directory)
         name = Path(str(info["model_file"])).name
-        if tuple(wanted["features"]) != selector.features:
+        if tuple(inputs["features"]) != selector.features:
             raise ModelUnreadable(
                 _("features.json and feature_selector.json do not belong together. Train again.")
             )
@@ -92,7 +92,7 @@ def load_model(directory: Path) -> FraudModel:
             calibration=Calibration.from_dict(info["calibration"]),
             threshold=float(info["threshold"]),
             medium_threshold=float(info["medium_threshold"]),
-            specs=tuple(ColumnSpec.from_dict(column) for column in wanted["columns"]),
+            specs=tuple(ColumnSpec.from_dict(column) for column in inputs["columns"]),
             passed_on=tuple(info["passed_on"]),
             target=str(info["target"]),
             info=info,

@@ -42,18 +42,18 @@ def own_values(
 
     `columns` are those of the model, the most important first; `mapping` {ours: theirs} those with another name here.
     """
-    wanted = [name for name in columns if mapping.get(name, name) in table.columns][:KEPT_COLUMNS]
-    if not wanted or not places:
+    names = [name for name in columns if mapping.get(name, name) in table.columns][:KEPT_COLUMNS]
+    if not names or not places:
         return {}
-    found = rows_at(table, places, {name: mapping.get(name, name) for name in wanted})
-    by_place = {row[0]: [_shown(value) for value in row[1:]] for row in found.iter_rows()}
+    raw = rows_at(table, places, {name: mapping.get(name, name) for name in names})
+    by_place = {row[0]: [_shown(value) for value in row[1:]] for row in raw.iter_rows()}
     references = {reference.column: reference for reference in sketch.columns} if sketch else {}
     usual = {
         name: said.to_dict()
-        for name in wanted
+        for name in names
         if name in references and (said := usual_in(references[name])) is not None
     }
-    return {"columns": wanted, "rows": [by_place[place] for place in places], "usual": usual}
+    return {"columns": names, "rows": [by_place[place] for place in places], "usual": usual}
 
 
 def rows_at(table: Table, places: Sequence[int], names: Mapping[str, str]) -> pl.DataFrame:

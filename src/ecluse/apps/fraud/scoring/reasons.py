@@ -32,9 +32,9 @@ def kept_sentences() -> Iterator[dict[str, str]]:
 
 def reason_columns(words: NDArray[np.object_], effects: Sequence[pl.Series]) -> pl.DataFrame:
     """Return the columns of the reasons (rows, REASONS), each beside its effect."""
-    wanted = _WANTED.get()
-    if wanted is not None:
-        wanted.update({str(text): text for text in words.ravel().tolist() if text is not None})
+    keep = _WANTED.get()
+    if keep is not None:
+        keep.update({str(text): text for text in words.ravel().tolist() if text is not None})
     columns: list[pl.Series] = []
     for rank in range(REASONS):
         columns.append(pl.Series(f"reason_{rank + 1}", words[:, rank].tolist(), dtype=pl.String))

@@ -164,9 +164,9 @@ def _above(batches: Iterable[pl.DataFrame], score: str, cut: int, at_cut: int) -
     for batch in batches:
         place = batch.select(_place(score)).to_series().to_numpy()
         equal = place == cut
-        wanted = (place > cut) | (equal & (np.cumsum(equal) <= at_cut))
+        chosen = (place > cut) | (equal & (np.cumsum(equal) <= at_cut))
         at_cut -= min(int(equal.sum()), at_cut)
-        yield batch.filter(pl.Series(wanted))
+        yield batch.filter(pl.Series(chosen))
 
 
 def _labels_held(batch: pl.DataFrame, target: str | None, positive: str | None) -> Known:
@@ -252,8 +252,8 @@ def _round_cuts(ranking: Ranking) -> tuple[dict[str, Any], ...]:
 def _round_numbers(most: int) -> NDArray[np.int64]:
     """1, 2 … 9, then twenty numbers of each power of ten, and `most` itself."""
     powers = range(len(str(most)) - 1)
-    found = [*range(1, 10), *(digits * 10**power for power in powers for digits in ROUND)]
-    return np.array([*(number for number in found if number < most), most], dtype=np.int64)
+    numbers = [*range(1, 10), *(digits * 10**power for power in powers for digits in ROUND)]
+    return np.array([*(number for number in numbers if number < most), most], dtype=np.int64)
 
 
 def _plain(value: Any) -> Any:

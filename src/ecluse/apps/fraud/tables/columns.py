@@ -203,17 +203,17 @@ def _plain_columns(sample: pl.DataFrame) -> dict[str, ColumnSpec]:
 
     `_infer_column` comes to the same for them, at some milliseconds each: half a minute for 10,000 columns.
     """
-    found: dict[str, ColumnSpec] = {}
+    specs: dict[str, ColumnSpec] = {}
     if not sample.height:
-        return found
+        return specs
     by_type: dict[pl.DataType, list[str]] = {}
     for name, dtype in sample.schema.items():
         if dtype == pl.String or dtype.is_numeric():
             by_type.setdefault(dtype, []).append(name)
     for names in by_type.values():
         for some in _groups(names, sample.height):
-            found |= _plain_of_one_type(sample, some)
-    return found
+            specs |= _plain_of_one_type(sample, some)
+    return specs
 
 
 def _plain_of_one_type(sample: pl.DataFrame, names: Sequence[str]) -> dict[str, ColumnSpec]:
@@ -241,8 +241,8 @@ def _plain_of_one_type(sample: pl.DataFrame, names: Sequence[str]) -> dict[str, 
         pl.col("length").max().alias("digits"),
         pl.col("zeros_in_front").mean(),
     )
-    found = {name: _plain_spec(name, row) for name, row in zip(names, facts.to_dicts(), strict=True)}
-    return {name: spec for name, spec in found.items() if spec is not None}
+    specs = {name: _plain_spec(name, row) for name, row in zip(names, facts.to_dicts(), strict=True)}
+    return {name: spec for name, spec in specs.items() if spec is not None}
 
 
 def _plain_spec(name: str, facts: Mapping[str, Any]) -> ColumnSpec | None:
@@ -505,8 +505,8 @@ def _settle_day_order(specs: list[ColumnSpec], sample: pl.DataFrame) -> list[Col
 
 
 def _order(spec: ColumnSpec) -> str | None:
-    found = re.match(r"%([dm])[/.-]", spec.datetime_format or "")
-    return found[1] if found else None
+    match = re.match(r"%([dm])[/.-]", spec.datetime_format or "")
+    return match[1] if match else None
 
 
 def _with_order(spec: ColumnSpec, first: str, why: str) -> ColumnSpec:

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from ecluse.apps.fraud.tables.formats import format_names
-from ecluse.apps.fraud.tables.layout import Header, Layout, find_header, found, names_of
+from ecluse.apps.fraud.tables.layout import Header, Layout, find_header, laid_out, names_of
 from ecluse.apps.fraud.tables.source import (
     Compression,
     Scratch,
@@ -73,7 +73,7 @@ def open_csv(path: Path, shown: str, scratch: Scratch, compression: Compression,
         header.start + bool(declared),
         quote,
         len(names) > 1 and _has_blank_rows(path, separator),
-        found(layout, header, rows, first_row),
+        laid_out(layout, header, rows, first_row),
         is_text=True,
     )
     check_lines(source, shown, stop=_CHECKED_AT_OPEN)

@@ -93,7 +93,7 @@ def stream_totals(
             _("%(done)s of %(rows)s rows", done=num(done, ","), rows=num(rows, ",")),
         )
     # An estimate may lie a little above the number of rows.
-    return {name: one.totals(min(int(distinct[name]), rows)) for name, one in running.items()}
+    return {name: column.totals(min(int(distinct[name]), rows)) for name, column in running.items()}
 
 
 def describe_column(spec: ColumnSpec, values: pl.Series, totals: Totals, rows: int) -> ColumnProfile:

@@ -83,14 +83,14 @@ def with_roles(columns: Sequence[ColumnProfile], guesses: Guesses) -> tuple[Colu
 def guesses_from_dict(data: Mapping[str, Any]) -> Guesses:
     """The guesses whose plain JSON values `data` is."""
 
-    def one(guess: Mapping[str, Any] | None) -> Guess | None:
+    def optional_guess(guess: Mapping[str, Any] | None) -> Guess | None:
         return None if guess is None else Guess(**guess)
 
     return Guesses(
-        one(data["target"]),
+        optional_guess(data["target"]),
         tuple(Guess(**guess) for guess in data["identifiers"]),
-        one(data["customer"]),
-        one(data["timestamp"]),
+        optional_guess(data["customer"]),
+        optional_guess(data["timestamp"]),
         data["positive_value"],
         data["fraud_rate"],
     )

@@ -49,9 +49,9 @@ class LabelReading:
         known = text.is_not_null()
         if self.legitimate is not None:
             known &= text.is_in(list(self.fraud | self.legitimate))
-        found = np.where(fraud.fill_null(False).to_numpy(), np.int8(1), np.int8(0)).astype(np.int8)
-        found[~known.to_numpy()] = UNKNOWN
-        return found
+        labels = np.where(fraud.fill_null(False).to_numpy(), np.int8(1), np.int8(0)).astype(np.int8)
+        labels[~known.to_numpy()] = UNKNOWN
+        return labels
 
 
 def reading_of(positive: str | None) -> LabelReading:

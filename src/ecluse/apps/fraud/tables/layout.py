@@ -158,8 +158,8 @@ def find_header(rows: Sequence[Cells], layout: Layout) -> Header | None:
     return Header(None, at, sure) if data else Header(at, _below(rows, at), sure)
 
 
-def found(layout: Layout, header: Header, rows: Sequence[Cells], first_row: int = 1) -> Layout:
-    """The layout with what was found; `first_row` is the number of the first of `rows`."""
+def laid_out(layout: Layout, header: Header, rows: Sequence[Cells], first_row: int = 1) -> Layout:
+    """Return the layout with the header and the first rows that were read; `first_row` is the number of the first of `rows`."""
     preview = tuple(
         (index + first_row, tuple(_text(cell)[:SHOWN_LENGTH] for cell in row[:SHOWN_COLUMNS]))
         for index, row in enumerate(rows)

@@ -169,7 +169,7 @@ def candidates(profile: Mapping[str, Any] | None) -> tuple[Candidate, ...]:
     two values; the last place or the first; that one value is rare.
     """
     columns = list((profile or {}).get("columns", ()))
-    found = []
+    likely = []
     for at, column in enumerate(columns):
         if column["missing_share"] > 0.5 or column["kind"] in ("datetime", "text"):
             continue
@@ -181,8 +181,8 @@ def candidates(profile: Mapping[str, Any] | None) -> tuple[Candidate, ...]:
         score += 0.5 * are_opposites(levels) + 0.3 * (len(levels) == 2) + 0.1 * meaning.sure
         score += 0.25 * (at == len(columns) - 1) + 0.05 * (at == 0) + 0.05 * (meaning.values[-1][1] < 0.2)
         score += 0.1 * bool(_YES_NO_PREFIX & set(name_words(meaning.column)[:1]))
-        found.append(Candidate(meaning, round(score, 2)))
-    return tuple(sorted(found, key=lambda one: -one.score)[:MOST_CANDIDATES])
+        likely.append(Candidate(meaning, round(score, 2)))
+    return tuple(sorted(likely, key=lambda candidate: -candidate.score)[:MOST_CANDIDATES])
 
 
 def named_like_a_label(column: str) -> tuple[float, str]:
@@ -229,10 +229,14 @@ def meaning_in_profile(
 
     Raises InvalidInput where the column never holds what was `named`.
     """
-    found = next((one for one in (profile or {}).get("columns", ()) if one["name"] == column), None)
-    if found is None or not 2 <= found["distinct"] <= MOST_VALUES or len(found["top"]) < found["distinct"]:
+    described = next((each for each in (profile or {}).get("columns", ()) if each["name"] == column), None)
+    if (
+        described is None
+        or not 2 <= described["distinct"] <= MOST_VALUES
+        or len(described["top"]) < described["distinct"]
+    ):
         return None
-    return meaning_of({str(value): float(share) for value, share in found["top"]}, str(column), named)
+    return meaning_of({str(value): float(share) for value, share in described["top"]}, str(column), named)
 
 
 def fraud_means(column: str, value: str, share: float | None) -> str:
@@ -300,8 +304,8 @@ def _named(ranked: Sequence[str], column: str, named: str) -> list[str]:
     parsed = re.sub(r"\.0+$", "", named.strip()) if are_numbers([named]) else named.strip()
     same_letters = [level for level in ranked if level.lower() == parsed.lower()]
     candidates = [named, parsed, *(same_letters if len(same_letters) == 1 else ())]
-    wanted = next((candidate for candidate in candidates if candidate in ranked), None)
-    if wanted is None:
+    chosen = next((candidate for candidate in candidates if candidate in ranked), None)
+    if chosen is None:
         raise InvalidInput(
             _(
                 '%(column)s never holds "%(value)s". Its values: %(values)s.',
@@ -311,7 +315,7 @@ def _named(ranked: Sequence[str], column: str, named: str) -> list[str]:
             )
         )
     alike = spelled_alike(ranked)
-    return [level for level in ranked if alike.get(level, level) == alike.get(wanted, wanted)]
+    return [level for level in ranked if alike.get(level, level) == alike.get(chosen, chosen)]
 
 
 def plain(level: str) -> str:

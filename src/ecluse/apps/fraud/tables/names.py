@@ -139,9 +139,9 @@ def _meaning(name: str) -> Meaning:
     words = split_words(name)
     if is_anonymous(name):
         return Meaning(name, tuple(Word(word, (), 1.0) for word in words), anonymous=True)
-    found = dictionary()
-    said = [word for word in _spans(words) if word not in found.stop] or list(words)
-    return Meaning(name, tuple(_joined(list(_read(said, found)), found)), anonymous=False)
+    entries = dictionary()
+    said = [word for word in _spans(words) if word not in entries.stop] or list(words)
+    return Meaning(name, tuple(_joined(list(_read(said, entries)), entries)), anonymous=False)
 
 
 def name_similarity(a: str, b: str) -> float:
@@ -186,7 +186,7 @@ def name_reason(theirs: str, ours: str) -> str:
     same: list[tuple[float, str]] = []
     near: list[tuple[float, str]] = []
     for word in mine.words:
-        other = max(yours.words, key=lambda one: (word_similarity(word, one), one.text))
+        other = max(yours.words, key=lambda each: (word_similarity(word, each), each.text))
         if not word_similarity(word, other):
             continue
         if word.text == other.text:
@@ -197,8 +197,8 @@ def name_reason(theirs: str, ours: str) -> str:
             near.append(
                 (word.weight, _("related words alone: %(word)s, %(name)s", word=word.text, name=other.text))
             )
-    told = same or near
-    return max(told, key=lambda one: one[0])[1] if told else ""
+    shared = same or near
+    return max(shared, key=lambda each: each[0])[1] if shared else ""
 
 
 def is_weak_reason(why: str) -> bool:
@@ -282,9 +282,9 @@ def dictionary() -> Dictionary:
                 if text:
                     forms.setdefault(text, []).append(Form(concept, language))
     related: dict[str, dict[str, float]] = {}
-    for one, other, nearness in raw["related"]:
-        related.setdefault(one, {})[other] = nearness
-        related.setdefault(other, {})[one] = nearness
+    for first, other, nearness in raw["related"]:
+        related.setdefault(first, {})[other] = nearness
+        related.setdefault(other, {})[first] = nearness
     skeletons: dict[str, set[str]] = {}
     starts: dict[str, set[str]] = {}
     for text, known in forms.items():
@@ -307,14 +307,14 @@ def dictionary() -> Dictionary:
 
 def _phrases(forms: dict[str, list[Form]]) -> dict[tuple[str, str], str]:
     """(concept, concept) → the phrase of two words that says both, so that "dt_naiss" is a date of birth."""
-    found: dict[tuple[str, str], str] = {}
+    phrases: dict[tuple[str, str], str] = {}
     for text in forms:
         parts = text.split(" ")
         if len(parts) == 2 and all(part in forms for part in parts):
-            for one in forms[parts[0]]:
+            for form in forms[parts[0]]:
                 for other in forms[parts[1]]:
-                    found.setdefault((one.concept, other.concept), text)
-    return found
+                    phrases.setdefault((form.concept, other.concept), text)
+    return phrases
 
 
 def _skeleton(word: str) -> str:
@@ -322,86 +322,86 @@ def _skeleton(word: str) -> str:
     return word[0] + re.sub(r"[aeiouy]", "", word[1:])
 
 
-def _read(words: list[str], found: Dictionary) -> Iterable[Word]:
+def _read(words: list[str], entries: Dictionary) -> Iterable[Word]:
     """The longest phrases of the dictionary first, then single words."""
     at = 0
     while at < len(words):
         for size in range(min(PHRASE, len(words) - at), 1, -1):
             phrase = " ".join(words[at : at + size])
-            if phrase in found.forms:
-                yield _word(phrase, _senses_of(found.forms[phrase], 1.0), found)
+            if phrase in entries.forms:
+                yield _word(phrase, _senses_of(entries.forms[phrase], 1.0), entries)
                 at += size
                 break
         else:
-            yield from _single(words[at], found)
+            yield from _single(words[at], entries)
             at += 1
 
 
-def _joined(words: list[Word], found: Dictionary) -> Iterable[Word]:
+def _joined(words: list[Word], entries: Dictionary) -> Iterable[Word]:
     """Two words that together shorten or misspell a phrase become that phrase."""
     at = 0
     while at < len(words):
         phrase = None
         if at + 1 < len(words):
-            pairs = ((one, other) for one, _ in words[at].senses for other, _ in words[at + 1].senses)
-            phrase = next((found.phrases[pair] for pair in pairs if pair in found.phrases), None)
+            pairs = ((first, other) for first, _ in words[at].senses for other, _ in words[at + 1].senses)
+            phrase = next((entries.phrases[pair] for pair in pairs if pair in entries.phrases), None)
         if phrase is None:
             yield words[at]
             at += 1
         else:
             text = f"{words[at].text} {words[at + 1].text}"
-            yield _word(text, _senses_of(found.forms[phrase], 0.95), found)
+            yield _word(text, _senses_of(entries.forms[phrase], 0.95), entries)
             at += 2
 
 
-def _single(word: str, found: Dictionary) -> Iterable[Word]:
-    known = _known(word, found)
+def _single(word: str, entries: Dictionary) -> Iterable[Word]:
+    known = _known(word, entries)
     if known or word.isdigit() or len(word) < 5:
-        yield _word(word, known or _guessed(word, found), found)
+        yield _word(word, known or _guessed(word, entries), entries)
         return
-    near = _misspelt(word, found)
-    pieces = _pieces(word, found)
+    near = _misspelt(word, entries)
+    pieces = _pieces(word, entries)
     if near:
-        yield _word(word, near, found)
+        yield _word(word, near, entries)
     elif pieces:
-        yield from _read([piece for piece in pieces if piece not in found.stop] or list(pieces), found)
+        yield from _read([piece for piece in pieces if piece not in entries.stop] or list(pieces), entries)
     else:
-        yield _word(word, _guessed(word, found), found)
+        yield _word(word, _guessed(word, entries), entries)
 
 
-def _word(text: str, senses: tuple[tuple[str, float], ...], found: Dictionary) -> Word:
-    light = text.isdigit() or any(concept in found.light for concept, _ in senses)
+def _word(text: str, senses: tuple[tuple[str, float], ...], entries: Dictionary) -> Word:
+    light = text.isdigit() or any(concept in entries.light for concept, _ in senses)
     return Word(text, senses, LIGHT if light else 1.0)
 
 
-def _known(word: str, found: Dictionary) -> tuple[tuple[str, float], ...]:
+def _known(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...]:
     """The senses of a word of the dictionary, or of its singular."""
     for form in (word, word[:-1] if len(word) > 3 and word[-1] in "sx" else word):
-        if form in found.forms:
-            return _senses_of(found.forms[form], 1.0)
+        if form in entries.forms:
+            return _senses_of(entries.forms[form], 1.0)
     return ()
 
 
-def _guessed(word: str, found: Dictionary) -> tuple[tuple[str, float], ...]:
+def _guessed(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...]:
     """The senses of the words that this one shortens."""
     if word.isdigit() or len(word) < 3:
         return ()
-    if word in found.skeletons:
-        return _merged(found.skeletons[word], 0.8, found)
-    if len(word) >= 4 and 0 < len(found.starts.get(word, ())) <= 4:
-        return _merged(found.starts[word], 0.7, found)
+    if word in entries.skeletons:
+        return _merged(entries.skeletons[word], 0.8, entries)
+    if len(word) >= 4 and 0 < len(entries.starts.get(word, ())) <= 4:
+        return _merged(entries.starts[word], 0.7, entries)
     return ()
 
 
-def _misspelt(word: str, found: Dictionary) -> tuple[tuple[str, float], ...]:
+def _misspelt(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...]:
     """The senses of words that are one letter away."""
     if len(word) < 6:
         return ()
-    return _merged([form for form in found.starts.get(word[:3], ()) if _one_edit(word, form)], 0.9, found)
+    return _merged([form for form in entries.starts.get(word[:3], ()) if _one_edit(word, form)], 0.9, entries)
 
 
-def _merged(forms: Iterable[str], sure: float, found: Dictionary) -> tuple[tuple[str, float], ...]:
-    return _senses_of([form for text in forms for form in found.forms[text]], sure)
+def _merged(forms: Iterable[str], sure: float, entries: Dictionary) -> tuple[tuple[str, float], ...]:
+    return _senses_of([form for text in forms for form in entries.forms[text]], sure)
 
 
 def _senses_of(forms: Iterable[Form], sure: float) -> tuple[tuple[str, float], ...]:
@@ -423,7 +423,7 @@ def _one_edit(a: str, b: str) -> bool:
 @lru_cache(maxsize=REMEMBERED)
 def _split_cost(word: str) -> tuple[str, ...]:
     """The fewest words of the dictionary (3 letters and more, or "id", "ip", "nb", "no") that make up `word`."""
-    found = dictionary()
+    entries = dictionary()
     best: list[tuple[str, ...] | None] = [()] + [None] * len(word)
     for end in range(1, len(word) + 1):
         for start in range(max(0, end - 15), end):
@@ -431,7 +431,7 @@ def _split_cost(word: str) -> tuple[str, ...]:
             piece = word[start:end]
             if before is None or (len(piece) < 3 and piece not in ("id", "ip", "nb", "no", "dt")):
                 continue
-            if not _known(piece, found) and piece not in found.stop:
+            if not _known(piece, entries) and piece not in entries.stop:
                 continue
             whole = (*before, piece)
             now = best[end]
@@ -444,6 +444,6 @@ def _cost(pieces: tuple[str, ...]) -> tuple[int, int]:
     return len(pieces), -sum(len(piece) ** 2 for piece in pieces)
 
 
-def _pieces(word: str, found: Dictionary) -> tuple[str, ...]:
+def _pieces(word: str, entries: Dictionary) -> tuple[str, ...]:
     pieces = _split_cost(word)
-    return pieces if 1 < len(pieces) <= PHRASE and any(_known(piece, found) for piece in pieces) else ()
+    return pieces if 1 < len(pieces) <= PHRASE and any(_known(piece, entries) for piece in pieces) else ()

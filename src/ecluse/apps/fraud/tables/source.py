@@ -80,7 +80,7 @@ def first_bytes(path: Path, count: int) -> bytes:
 
 def clean_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Unique, non-empty names in order, and a note for each that had to change."""
-    taken = {name.strip() for name in header}
+    used = {name.strip() for name in header}
     names: list[str] = []
     given: set[str] = set()
     notes: list[str] = []
@@ -93,11 +93,11 @@ def clean_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
             given.add(name)
             continue
         stem, number = (name, next_number.get(name, 2)) if name else ("column", position)
-        while f"{stem}_{number}" in taken:
+        while f"{stem}_{number}" in used:
             number += 1
         next_number[name] = number + 1
         names.append(f"{stem}_{number}")
-        taken.add(names[-1])
+        used.add(names[-1])
         reason = _("repeats the name %(name)s", name=repr(name)) if name else _("has no name")
         notes.append(
             _(

@@ -8,7 +8,7 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
-from ecluse.apps.fraud.tables.layout import Layout, Sheet, find_header, found, largest_sheet, names_of
+from ecluse.apps.fraud.tables.layout import Layout, Sheet, find_header, laid_out, largest_sheet, names_of
 from ecluse.apps.fraud.tables.source import (
     Compression,
     Scratch,
@@ -109,7 +109,7 @@ def _read_sheet(
     frame = without_blank_rows(frame)
     if not frame.height:
         raise _no_rows(shown)
-    return frame, found(layout, header, rows), notes
+    return frame, laid_out(layout, header, rows), notes
 
 
 def _no_rows(shown: str) -> UnreadableTable:

@@ -100,7 +100,7 @@ class _Workbook:
         self._parse(self._members[_BOOK], book)
         if _RELATIONS in self._members:
             self._parse(self._members[_RELATIONS], relations)
-        found = set()
+        names = set()
         for id_ in book.ids:
             target, mode = relations.targets.get(id_, ("", ""))
             place = posixpath.normpath(posixpath.join("/xl", target.replace("\\", "/"))).lstrip("/").lower()
@@ -114,8 +114,8 @@ class _Workbook:
                         value=repr(target[:100]),
                     )
                 )
-            found.add(place)
-        return found
+            names.add(place)
+        return names
 
     def _listed(self, path: Path) -> dict[str, zipfile.ZipInfo]:
         """The members by their names as the reader compares them: in lower case, with slashes."""
@@ -133,10 +133,10 @@ class _Workbook:
                     count=num(len(members), ","),
                 )
             )
-        found: dict[str, zipfile.ZipInfo] = {}
+        by_name: dict[str, zipfile.ZipInfo] = {}
         for member in members:
             name = member.filename.replace("\\", "/").lower()
-            if name in found or name.startswith("/") or ".." in name.split("/"):
+            if name in by_name or name.startswith("/") or ".." in name.split("/"):
                 raise UnreadableTable(
                     _(
                         "%(file)s holds %(value)s twice, or outside of itself. Save it again.",
@@ -144,8 +144,8 @@ class _Workbook:
                         value=repr(member.filename[:100]),
                     )
                 )
-            found[name] = member
-        if _BOOK not in found:
+            by_name[name] = member
+        if _BOOK not in by_name:
             raise UnreadableTable(
                 _(
                     "%(file)s is a ZIP archive, not an Excel workbook. Unpack it and pick one table.",
@@ -155,8 +155,8 @@ class _Workbook:
         if sum(member.file_size for member in members) > MAX_XLSX_BYTES:
             raise self._too_large()
         ordered = sorted(members, key=lambda member: member.header_offset)
-        for one, following in itertools.pairwise(ordered):
-            if one.header_offset + one.compress_size > following.header_offset:
+        for before, following in itertools.pairwise(ordered):
+            if before.header_offset + before.compress_size > following.header_offset:
                 raise UnreadableTable(
                     _(
                         "%(file)s is a damaged workbook: %(error)s. Save it again.",
@@ -164,7 +164,7 @@ class _Workbook:
                         error=_("its files overlap"),
                     )
                 )
-        return found
+        return by_name
 
     def _parse(self, member: zipfile.ZipInfo, part: _Elements) -> None:
         parser = part.parser()

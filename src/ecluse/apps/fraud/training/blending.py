@@ -35,8 +35,8 @@ RESAMPLED_ROWS = 2_000_000
 
 def mean_precision(labels: Labels, margins: Floats, panels: NDArray[np.int64]) -> float:
     """The mean over the panels of the average precision within each; all (rows,)."""
-    found = [average_precision(labels[panels == p], margins[panels == p]) for p in np.unique(panels)]
-    return float(np.mean(found))
+    precisions = [average_precision(labels[panels == p], margins[panels == p]) for p in np.unique(panels)]
+    return float(np.mean(precisions))
 
 
 def choose_weights(
@@ -90,13 +90,13 @@ def _without_far(
         if alone[at] >= FAR * alone[best] or not others:
             continue
         beside = np.average([margins[other] for other in others], axis=0, weights=votes[others])
-        together = np.average([margins[one] for one in kept], axis=0, weights=votes[kept])
+        together = np.average([margins[place] for place in kept], axis=0, weights=votes[kept])
         if _share_better(together, beside, labels, panels) < SURE:
             kept = others
     return kept if any(alone[at] >= FAR * alone[best] for at in kept) else [best]
 
 
-def _share_better(one: Floats, other: Floats, labels: Labels, panels: NDArray[np.int64]) -> float:
+def _share_better(first: Floats, other: Floats, labels: Labels, panels: NDArray[np.int64]) -> float:
     """In how many resamples of the rows of each panel `one` ranks better than `other`."""
     rng = np.random.default_rng(0)
     places = [np.flatnonzero(panels == panel) for panel in np.unique(panels)]
@@ -104,8 +104,8 @@ def _share_better(one: Floats, other: Floats, labels: Labels, panels: NDArray[np
     for _ in range(max(LEAST_RESAMPLES, min(RESAMPLES, RESAMPLED_ROWS // len(labels)))):
         rows = np.concatenate([rng.choice(place, len(place)) for place in places])
         if _can_judge(labels[rows], panels[rows], panels):
-            found, without = (mean_precision(labels[rows], m[rows], panels[rows]) for m in (one, other))
-            better.append(found > without)
+            with_it, without = (mean_precision(labels[rows], m[rows], panels[rows]) for m in (first, other))
+            better.append(with_it > without)
     return float(np.mean(better)) if better else 0.0
 
 

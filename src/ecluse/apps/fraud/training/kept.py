@@ -92,12 +92,12 @@ class Kept:
 
     def course(self) -> Course | None:
         """The course of a worker before this one."""
-        found = self._load(COURSE)
-        if found is None:
+        content = self._load(COURSE)
+        if content is None:
             return None
         self._course_spent = self._watch.spent()
-        groups = found[0]["course"]["groups"]
-        return Course(**found[0]["course"] | {"groups": None if groups is None else tuple(groups)})
+        groups = content[0]["course"]["groups"]
+        return Course(**content[0]["course"] | {"groups": None if groups is None else tuple(groups)})
 
     def keep_course(self, course: Course) -> None:
         """What follows is of this course alone. One that was taken up has cost its work already.
@@ -121,9 +121,9 @@ class Kept:
             if batch is None:
                 continue
             self._batches = 1 + int(batch[1])
-            if (found := self._load(name)) is not None:
-                self.finalists = tuple(found[0]["finalists"])
-                fits |= self._fits_of(*found)
+            if (content := self._load(name)) is not None:
+                self.finalists = tuple(content[0]["finalists"])
+                fits |= self._fits_of(*content)
         return fits
 
     def add(self, at: At, fit: Fit) -> None:
@@ -139,13 +139,13 @@ class Kept:
         listed: list[dict[str, Any]] = []
         arrays: dict[str, Any] = {}
         for number, (at, fit) in enumerate(self._unsaved.items()):
-            told = {"at": at, "rounds": fit.rounds, "seconds": fit.seconds, "facts": asdict(fit.facts)}
+            facts = {"at": at, "rounds": fit.rounds, "seconds": fit.seconds, "facts": asdict(fit.facts)}
             arrays[f"margins_{number}"] = fit.margins
             if self._with_models and fit.model is not None:
                 suffix, data = self._file_of(fit.model)
-                told |= {"family": fit.model.family, "suffix": suffix}
+                facts |= {"family": fit.model.family, "suffix": suffix}
                 arrays[f"model_{number}"] = np.frombuffer(data, np.uint8)
-            listed.append(told)
+            listed.append(facts)
         figures = {"fits": listed, "finalists": list(self.finalists)}
         if self._save(f"fits_{self._batches:05}", figures, arrays):
             self._batches += 1
@@ -153,10 +153,10 @@ class Kept:
 
     def search_end(self) -> SearchEnd | None:
         """How the search ended, where a worker before this one was through with it."""
-        found = self._load(SEARCH)
-        if found is None:
+        content = self._load(SEARCH)
+        if content is None:
             return None
-        figures = found[0]
+        figures = content[0]
         return SearchEnd(figures["ended"], figures["begun"], frozenset((a, b) for a, b in figures["fits"]))
 
     def keep_search_end(self, end: SearchEnd) -> None:
@@ -166,8 +166,8 @@ class Kept:
 
     def model(self, name: str, of: Sequence[Any]) -> FittedModel | None:
         """The model that was fitted for good under this name, `of` these settings."""
-        found = self._load(name, of)
-        return None if found is None else self._model(found[0], found[1]["model"].tobytes())
+        content = self._load(name, of)
+        return None if content is None else self._model(content[0], content[1]["model"].tobytes())
 
     def keep_model(self, name: str, of: Sequence[Any], model: FittedModel) -> None:
         if not self._is_worthwhile():
@@ -178,16 +178,16 @@ class Kept:
 
     def _fits_of(self, figures: dict[str, Any], arrays: dict[str, Any]) -> dict[At, Fit]:
         fits: dict[At, Fit] = {}
-        for number, told in enumerate(figures["fits"]):
+        for number, stored in enumerate(figures["fits"]):
             model = None
             if f"model_{number}" in arrays:
-                model = self._model(told, arrays[f"model_{number}"].tobytes())
+                model = self._model(stored, arrays[f"model_{number}"].tobytes())
             if model is None and self._with_models:
                 continue
-            trial, fold = told["at"]
-            facts = FitFacts(**told["facts"])
+            trial, fold = stored["at"]
+            facts = FitFacts(**stored["facts"])
             fits[trial, fold] = Fit(
-                model, told["rounds"], arrays[f"margins_{number}"], told["seconds"], facts
+                model, stored["rounds"], arrays[f"margins_{number}"], stored["seconds"], facts
             )
         return fits
 
@@ -197,22 +197,22 @@ class Kept:
             (name,) = model.save(Path(folder), STEM)
             return name.removeprefix(STEM), (Path(folder) / name).read_bytes()
 
-    def _model(self, told: dict[str, Any], data: bytes) -> FittedModel | None:
+    def _model(self, facts: dict[str, Any], data: bytes) -> FittedModel | None:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            path = Path(folder) / f"{STEM}{told['suffix']}"
+            path = Path(folder) / f"{STEM}{facts['suffix']}"
             path.write_bytes(data)
             try:
-                return _AsItWas(family(told["family"]).load(path), told["suffix"], data)
+                return _AsItWas(family(facts["family"]).load(path), facts["suffix"], data)
             except ModelUnreadable:  # its bytes are as they were kept: another library reads no such model
                 return None
 
     def _load(self, name: str, of: Sequence[Any] = ()) -> tuple[dict[str, Any], dict[str, Any]] | None:
         if self._store is None:
             return None
-        found = from_bytes(self._store.load(name, of=self._identity(of)))
-        if found is not None:
-            self._watch.go_on_from(Spent(**found[0]["spent"]))
-        return found
+        content = from_bytes(self._store.load(name, of=self._identity(of)))
+        if content is not None:
+            self._watch.go_on_from(Spent(**content[0]["spent"]))
+        return content
 
     def _save(
         self,

@@ -86,18 +86,18 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
     specs = tuple(ColumnSpec(s.name, "category") if s.name in as_text else s for s in specs)
     unused = set(plan.identifier_columns) | set(plan.excluded)
     needed = {plan.target, plan.time_column, plan.customer_column}
-    wanted = [s for s in specs if s.name not in unused or s.name in needed]
+    read_specs = [s for s in specs if s.name not in unused or s.name in needed]
     parts = []
     done = 0
     for batch in table.batches(max(1, min(BATCH_ROWS, BATCH_VALUES // len(table.columns)))):
-        parts.append(parse_columns(batch, wanted))
+        parts.append(parse_columns(batch, read_specs))
         done += batch.height
         clock.say("read", 0.02, ngettext("%(count)s row read", "%(count)s rows read", done), always=False)
     frame = pl.concat(parts)
     del parts
     frame, labels, meaning, warnings = _labelled(frame, plan)
     roles = {plan.target, *unused}
-    columns = tuple(s for s in wanted if s.name not in roles)
+    columns = tuple(s for s in read_specs if s.name not in roles)
     dropped = tuple(Dropped(name, _why_unused(name, plan)) for name in table.columns if name in unused)
     same = with_heartbeat(lambda: _same(frame, columns, plan), tick)
     return LabelledRows(frame, labels, columns, specs, meaning, dropped, warnings, same=same)
@@ -157,17 +157,20 @@ def without_giveaways(rows: LabelledRows, split: Split, plan: TrainingPlan) -> L
     Only rows that are learned from are looked at. Raises UnusableTarget where no other column is left.
     """
     learned = split.learning
-    found = _giveaways(rows.frame[learned], rows.columns, rows.labels[learned], plan)
-    kept = tuple(one for one in found if one.column in plan.keep)
-    away = tuple(one for one in found if one.column not in plan.keep)
+    giveaways = _giveaways(rows.frame[learned], rows.columns, rows.labels[learned], plan)
+    kept = tuple(giveaway for giveaway in giveaways if giveaway.column in plan.keep)
+    away = tuple(giveaway for giveaway in giveaways if giveaway.column not in plan.keep)
     return replace(
         rows,
-        columns=_without(rows.columns, [one.column for one in away], plan),
+        columns=_without(rows.columns, [giveaway.column for giveaway in away], plan),
         dropped=(
             *rows.dropped,
-            *(Dropped(one.column, _("gives the label away: %(why)s", why=one.reason)) for one in away),
+            *(
+                Dropped(giveaway.column, _("gives the label away: %(why)s", why=giveaway.reason))
+                for giveaway in away
+            ),
         ),
-        giveaways=found,
+        giveaways=giveaways,
         warnings=(*say_left_out(away), *say_kept(kept), *rows.warnings),
     )
 

@@ -120,14 +120,14 @@ class TrainingRecord:
             if content.pop("format") != FORMAT:
                 raise CannotRepeat(_("%(file)s is of another format. Train anew.", file=RECORD_FILE))
             trials = tuple(
-                TrialRecord(**{**one, "fits": tuple(FitFacts(**fit) for fit in one["fits"])})
-                for one in content["trials"]
+                TrialRecord(**{**trial, "fits": tuple(FitFacts(**fit) for fit in trial["fits"])})
+                for trial in content["trials"]
             )
             groups = None if content["groups"] is None else tuple(content["groups"])
-            found = cls(**{**content, "trials": trials, "groups": groups})
-            _check(found)
-            TrainingPlan.from_dict(found.plan)
-            return found
+            record = cls(**{**content, "trials": trials, "groups": groups})
+            _check(record)
+            TrainingPlan.from_dict(record.plan)
+            return record
         except FileNotFoundError as error:
             raise CannotRepeat(
                 _(
@@ -175,8 +175,8 @@ def _check(record: TrainingRecord) -> None:
     _expect("table", re.fullmatch(r"[0-9a-f]{64}", _text("table", record.table)) is not None, record.table)
     _expect("plan", isinstance(record.plan, dict), record.plan)
     _expect("versions", isinstance(record.versions, dict), record.versions)
-    for package, found in record.versions.items():
-        _text(f"versions.{package}", found)
+    for package, package_version in record.versions.items():
+        _text(f"versions.{package}", package_version)
     for group in record.groups or ():
         _text("groups", group)
     _whole("threads", record.threads, 1, MOST_THREADS)
@@ -187,7 +187,7 @@ def _check(record: TrainingRecord) -> None:
     _expect("refit", isinstance(record.refit, bool), record.refit)
     _expect("ended", record.ended in get_args(Ending), record.ended)
     _expect("for_use", record.for_use in get_args(Refit), record.for_use)
-    _expect("spent", set(record.spent) == {one.name for one in fields(Effort)}, sorted(record.spent))
+    _expect("spent", set(record.spent) == {each.name for each in fields(Effort)}, sorted(record.spent))
     for name, seconds in record.spent.items():
         _number(f"spent.{name}", seconds)
     _expect("trials", 1 <= len(record.trials) <= MOST_TRIALS, len(record.trials))
@@ -214,9 +214,9 @@ def _check_trial(trial: TrialRecord) -> None:
 @cache
 def _settings(name: str) -> frozenset[str]:
     """The settings that our search gives a family. Its library knows others, which name files and machines."""
-    one = family(name)
-    drawn = [params for seed in range(DRAWS) for params in one.vary(np.random.default_rng(seed))]
-    return frozenset(OWN_PARAMS.union(*(start.params for start in one.STARTS), *drawn))
+    facts = family(name)
+    drawn = [params for seed in range(DRAWS) for params in facts.vary(np.random.default_rng(seed))]
+    return frozenset(OWN_PARAMS.union(*(start.params for start in facts.STARTS), *drawn))
 
 
 def _whole(name: str, value: object, least: int, most: int) -> None:
@@ -247,13 +247,13 @@ def _expect(name: str, holds: bool, value: object) -> None:
 
 def library_versions() -> dict[str, str]:
     """The packages that a model depends on, as they are installed here."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for package in sorted({*PACKAGES, *(name for facts in FAMILIES.values() for name in facts.packages)}):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -169,7 +169,8 @@ def report_of(trained: TrainedModel, measured: MeasuredRows, conduct: Conduct) -
         importances=importances,
         leaderboard=tuple(candidate.as_tried() for candidate in trained.search.ranked),
         giveaways=tuple(
-            GiveawayColumn(found.column, found.reason, found.column in plan.keep) for found in rows.giveaways
+            GiveawayColumn(giveaway.column, giveaway.reason, giveaway.column in plan.keep)
+            for giveaway in rows.giveaways
         ),
         dropped=tuple(DroppedColumn(left.column, left.reason) for left in prepared.selector.dropped),
         warnings=tuple(warnings),
@@ -266,14 +267,14 @@ def _intervals(
     rows: LabelledRows, measured: MeasuredRows, threshold: float, seed: int
 ) -> dict[str, tuple[float, float]]:
     """Of all measured rows; where frauds among them repeat, so wide that those of the distinct ones are within."""
-    found = bootstrap_intervals(measured.labels, measured.probabilities, threshold, seed=seed)
+    intervals = bootstrap_intervals(measured.labels, measured.probabilities, threshold, seed=seed)
     apart = rows.told_apart(measured.at)
     if apart.all():
-        return found
+        return intervals
     distinct = measured.only(apart)
     other = bootstrap_intervals(distinct.labels, distinct.probabilities, threshold, seed=seed)
     return {
-        name: (min(low, other[name][0]), max(high, other[name][1])) for name, (low, high) in found.items()
+        name: (min(low, other[name][0]), max(high, other[name][1])) for name, (low, high) in intervals.items()
     }
 
 

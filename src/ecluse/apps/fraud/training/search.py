@@ -184,14 +184,14 @@ def repeat_models(folds: Sequence[FoldData], record: TrainingRecord, setting: Se
     return replace(result, planned=record.planned, begun=record.begun, ended=record.ended)
 
 
-def blend_of(found: SearchResult, *, most_members: int = MOST_MEMBERS) -> Blend:
+def blend_of(result: SearchResult, *, most_members: int = MOST_MEMBERS) -> Blend:
     """The candidates that rank the held rows best together."""
-    margins = [candidate.margins for candidate in found.candidates]
-    weights = choose_weights(margins, found.labels, found.panels, most_members=most_members)
+    margins = [candidate.margins for candidate in result.candidates]
+    weights = choose_weights(margins, result.labels, result.panels, most_members=most_members)
     ranked = sorted(weights, key=lambda at: (-weights[at], at))
     together: Floats = np.sum([weights[at] * margins[at] for at in ranked], axis=0)
-    score = mean_precision(found.labels, together, found.panels)
-    return Blend(tuple((found.candidates[at], weights[at]) for at in ranked), together, score)
+    score = mean_precision(result.labels, together, result.panels)
+    return Blend(tuple((result.candidates[at], weights[at]) for at in ranked), together, score)
 
 
 def fit_on_all(
@@ -468,10 +468,10 @@ class _Race:
         )
 
     def result(self) -> SearchResult:
-        found, folds = self._by_trial, self._base
+        by_trial, folds = self._by_trial, self._base
         if self._finalists and len(self._finals) == len(self._finalists):
-            found, folds = self._by_trial | self._finals, len(self.folds)
-        candidates = [found[trial] for trial in sorted(found)]
+            by_trial, folds = self._by_trial | self._finals, len(self.folds)
+        candidates = [by_trial[trial] for trial in sorted(by_trial)]
         ranked = sorted(candidates, key=lambda c: (-len(c.fits), -c.average_precision))
         return SearchResult(
             tuple(c for c in ranked if len(c.fits) == folds),

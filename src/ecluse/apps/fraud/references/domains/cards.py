@@ -121,16 +121,16 @@ COLUMNS: Final = {
 
 
 def _simulate(rng: np.random.Generator, rows: int, cast: Cast, drift: Drift) -> dict[str, Array]:
-    testing, stolen, taken, bust = (cast.shows(t) for t in (TESTING, STOLEN, TAKEN_OVER, BUST_OUT))
+    testing, stolen, taken_over, bust = (cast.shows(t) for t in (TESTING, STOLEN, TAKEN_OVER, BUST_OUT))
     category = picked(rng, rows, _CATEGORIES, drift)
     category = put(category, cast.shows(STOLEN), "electronics")
     category = put(category, cast.shows(STOLEN) & flag(rng, rows, 0.4).astype(bool), "jewellery")
     category = put(category, cast.shows(TAKEN_OVER), "gift_cards")
     category = put(category, cast.shows(TESTING), "digital")
     channel = picked(rng, rows, {"store": 0.62, "web": 0.23, "app": 0.15}, drift)
-    channel = put(put(channel, cast.shows(TESTING) | taken, "web"), stolen, "store")
+    channel = put(put(channel, cast.shows(TESTING) | taken_over, "web"), stolen, "store")
     factor = {"electronics": 5.0, "travel": 7.0, "jewellery": 6.0, "digital": 0.4, "gift_cards": 1.5}
-    amount = money(rng, rows, 28, 0.8, drift) * np.array([factor.get(one, 1.0) for one in category])
+    amount = money(rng, rows, 28, 0.8, drift) * np.array([factor.get(level, 1.0) for level in category])
     amount = np.where(testing, rng.uniform(0.2, 2.5, rows), amount)
     amount = amount * np.where(cast.shows(STOLEN), rng.uniform(1.5, 4, rows), 1)
     amount = amount * np.where(cast.shows(TAKEN_OVER), rng.uniform(2, 6, rows), 1)

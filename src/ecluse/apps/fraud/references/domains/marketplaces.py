@@ -127,7 +127,7 @@ def _simulate(rng: np.random.Generator, rows: int, cast: Cast, drift: Drift) -> 
     ratio = np.clip(rng.normal(0.95, 0.2, rows), 0.3, 2)
     ratio = np.where(cast.shows(NO_GOODS), rng.uniform(0.2, 0.5, rows), ratio)
     ratio = np.where(cast.shows(HIJACKED), rng.uniform(0.4, 0.7, rows), ratio)
-    price = money(rng, rows, 42, 0.6, drift) * np.array([level.get(one, 1.0) for one in category]) * ratio
+    price = money(rng, rows, 42, 0.6, drift) * np.array([level.get(name, 1.0) for name in category]) * ratio
     seller_age = rng.gamma(1.4, 500, rows) + 1
     seller_age = np.where(
         cast.shows(NO_GOODS) | cast.shows(LED_ELSEWHERE), rng.uniform(0, 25, rows), seller_age
