@@ -159,7 +159,7 @@ def find_header(rows: Sequence[Cells], layout: Layout) -> Header | None:
 
 
 def laid_out(layout: Layout, header: Header, rows: Sequence[Cells], first_row: int = 1) -> Layout:
-    """Return the layout with the header and the first rows that were read; `first_row` is the number of the first of `rows`."""
+    """Return the layout with the header and the first rows that were read; `first_row` is the number of the first."""
     preview = tuple(
         (index + first_row, tuple(_text(cell)[:SHOWN_LENGTH] for cell in row[:SHOWN_COLUMNS]))
         for index, row in enumerate(rows)
