@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +69,19 @@ def test_a_job_that_is_cancelled_leaves_no_process_behind() -> None:
     while len(children()) > began and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(children()) == began
+
+
+@pytest.mark.parametrize(("heeds", "signal_of_end"), [(True, signal.SIGTERM), (False, signal.SIGKILL)])
+def test_a_process_is_ended_by_asking_and_else_by_force(heeds: bool, signal_of_end: signal.Signals) -> None:
+    deaf = "" if heeds else "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    code = f"import signal, time; {deaf}print(flush=True); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    distributed.stop_group(process, patience=60 if heeds else 0.2)
+    assert process.wait(60) == -signal_of_end
+    distributed.stop_group(process)  # one that has ended is left alone
+    process.stdout.close()
 
 
 def test_what_a_process_complains_of_is_the_job_s_error(

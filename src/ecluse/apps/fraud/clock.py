@@ -171,6 +171,8 @@ def _scheduled() -> dict[str, float] | None:
                 continue
             results[task.name] = int(waited) / 1e9
             ran_any |= int(ran) > 0
+    # A kernel that keeps no such accounts has no file, and a container may hide it or write it otherwise: `_measure`
+    # then goes by the processor time alone, which every machine knows.
     except (FileNotFoundError, ValueError, PermissionError):
         return None
     return results if ran_any else None

@@ -8,13 +8,14 @@ both on, and ends the others when it is cancelled.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +32,7 @@ from ecluse.settings import surrounding
 #: Seconds between two looks at what was told, and how long processes have to end by themselves.
 LOOKED_EVERY: Final = 0.25
 PATIENCE: Final = 5.0
+logger = logging.getLogger(__name__)
 #: What the processes may end with that a person can act on.
 ERRORS: Final = {error.__name__: error for error in (TrainingDiverged, UnreadableImage)}
 
@@ -87,13 +89,23 @@ def _started(folder: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        for sent in (signal.SIGTERM, signal.SIGKILL):
-            if process.poll() is None:
-                os.killpg(process.pid, sent)
-                try:
-                    process.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
-                    continue
+        stop_group(process)
+
+
+def stop_group(process: subprocess.Popen[bytes], patience: float = PATIENCE) -> None:
+    """End a process and all it started: by asking, and after `patience` seconds by force.
+
+    One that outlives even that, as in a call to a broken device, is named in the log: the job has its result.
+    """
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        with suppress(ProcessLookupError):  # it has ended since it was asked
+            os.killpg(process.pid, sent)
+        with suppress(subprocess.TimeoutExpired):  # the next signal, or the warning, follows
+            process.wait(patience)
+    if process.poll() is None:
+        logger.warning("Process %s of a training does not end; end it by hand.", process.pid)
 
 
 def _pass_on(folder: Path, process: subprocess.Popen[bytes], callbacks: Callbacks) -> None:
@@ -182,7 +194,9 @@ class _GroupCallbacks:
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except ProcessLookupError:  # the answer, not a failure
+        return False
+    except PermissionError:  # its number is another user's process by now
         return False
     return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +28,14 @@ from ecluse.apps.fraud.training.request import MIN_BUDGET, TrainingRequest
 from ecluse.catalog import audit, references
 from ecluse.catalog.tables import Dataset, User, new_id
 from ecluse.checkpoints import checkpoints_of
-from ecluse.errors import DigestMismatch, InvalidInput, NotFound, RegistryError
+from ecluse.errors import (
+    DigestMismatch,
+    InvalidInput,
+    ManifestInvalid,
+    NotFound,
+    SignatureInvalid,
+    VersionNotFound,
+)
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.models.references import (
     DESCRIPTION_FILE,
@@ -42,6 +50,7 @@ from ecluse.storage import safe_filename
 from ecluse.typed_json import write
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 KIND: Final = "build_reference"
 #: Seconds of training for one reference of the demonstration library.
 DEMO_BUDGET: Final = 8.0
@@ -205,7 +214,8 @@ def _built_version(runtime: Runtime, recipe: Recipe) -> str | None:
         return None
     try:
         manifest = library.manifest_of(runtime, row)
-    except RegistryError:  # it is gone from the store, or damaged: it is built anew
+    except (VersionNotFound, ManifestInvalid, SignatureInvalid) as error:
+        logger.warning("Reference %s is built anew: %s", recipe.name, error)
         return None
     return row.version if manifest.metadata.get("recipe") == recipe.digest else None
 
