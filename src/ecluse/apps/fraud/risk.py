@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from ecluse.sentences import N_
+
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 RiskLevel = Literal["LOW", "MEDIUM", "HIGH"]
 #: From the least risk to the greatest.
 LEVELS: Final[tuple[RiskLevel, ...]] = get_args(RiskLevel)
+#: What pages call each.
+WORDS: Final[dict[RiskLevel, str]] = {"LOW": N_("LOW"), "MEDIUM": N_("MEDIUM"), "HIGH": N_("HIGH")}
 MEDIUM_ALERTS: Final = 3
 
 

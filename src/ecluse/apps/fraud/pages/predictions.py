@@ -27,6 +27,7 @@ from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.usual import COMMON
 from ecluse.apps.fraud.performance.ensemble import EnsembleReport
 from ecluse.apps.fraud.performance.reports import AnyReport
+from ecluse.apps.fraud.risk import WORDS
 from ecluse.apps.fraud.rows import datasets, labels, predictions
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
 from ecluse.apps.fraud.scoring.formats import result_format
@@ -114,6 +115,7 @@ def show_prediction(
     context: dict[str, Any] = {
         "prediction": row,
         "result_format": result_format,
+        "risk_words": WORDS,
         "dataset_name": names.get(row.dataset_id or "", say._("a removed table")),
         "summary": row.summary,
         "threshold": threshold,
