@@ -152,4 +152,4 @@ def test_a_profile_keeps_what_gives_the_label_away_and_a_request_what_is_kept(tm
     dataset = Dataset(filename="t.csv", state="ready", profile=profile.to_dict())
     request = TrainingRequest("m", keep=("state",))
     assert TrainingRequest.from_dict(request.to_dict()) == request
-    assert plan_training(dataset, request)["keep"] == ["state"]
+    assert plan_training(dataset, request).keep == ("state",)

@@ -120,14 +120,14 @@ def test_a_label_that_does_not_say_it_is_refused_before_and_within_a_training(tm
     with open_table(path) as table, pytest.raises(UnusableTarget, match=said):
         read_labelled(table, TrainingPlan("Result"), Clock(10, silent))
     plan = plan_training(dataset_of(path), TrainingRequest("m", positive_value="-1"))
-    assert (plan["target"], plan["positive_value"]) == ("Result", "-1")
+    assert (plan.target, plan.positive_value) == ("Result", "-1")
 
 
 def test_a_profile_of_before_that_took_the_rarer_value_is_read_anew(tmp_path: Path) -> None:
     dataset = dataset_of(table_of("is_fraud", ["1"] * 60 + ["0"] * 40, tmp_path))
     assert dataset.profile is not None
     dataset.profile["guesses"] |= {"positive_value": "0", "fraud_rate": 0.4}
-    assert plan_training(dataset, TrainingRequest("m"))["positive_value"] == "1"
+    assert plan_training(dataset, TrainingRequest("m")).positive_value == "1"
 
 
 def test_columns_that_may_be_the_label_are_offered_likeliest_first(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_values_that_say_fraud_make_a_label_of_a_column_of_any_name(
 ) -> None:
     dataset = dataset_of(table_of("c22", [values[0]] * 60 + [values[1]] * 40, tmp_path))
     plan = plan_training(dataset, TrainingRequest("m"))
-    assert (plan["target"], plan["positive_value"]) == ("c22", values[0])
+    assert (plan.target, plan.positive_value) == ("c22", values[0])
 
 
 @pytest.mark.parametrize(

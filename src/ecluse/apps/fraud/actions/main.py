@@ -18,7 +18,7 @@ from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.meaning import candidates, meaning_in_profile, require_meaning
-from ecluse.apps.fraud.training.plan import SPLIT_RULE
+from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import audit, models, work
 from ecluse.catalog.tables import Dataset, Prediction, new_id, now
@@ -187,7 +187,7 @@ def start_training(runtime: Runtime, user_id: str, dataset_id: str, request: Tra
     dataset = find_dataset(runtime, user_id, dataset_id)
     # A table that is still being read is planned for once its profile is there, so that the guesses count.
     waits = dataset.state == "profiling"
-    plan = {"request": request.to_dict()} if waits else plan_training(dataset, request)
+    plan = {"request": request.to_dict()} if waits else plan_training(dataset, request).to_dict()
     target = str(plan.get("target") or request.target_column or "")
     return _queue_training(runtime, user_id, dataset, checked_name(request.model_name), target, plan)
 
@@ -255,9 +255,8 @@ def _queue_training(
     return run
 
 
-def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
-    """The request with its gaps filled from the profile, as `TrainingPlan.from_dict` reads it."""
-
+def plan_training(dataset: Dataset, request: TrainingRequest) -> TrainingPlan:
+    """Fill the gaps of a request from the profile of its table."""
     if dataset.state == "failed":
         raise InvalidInput(
             _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
@@ -282,20 +281,19 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     _check_goal(dataset, goal.kind, time_column)
     meaning = meaning_in_profile(dataset.profile, target, request.positive_value)
     positive = request.positive_value if meaning is None else require_meaning(meaning)
-    return {
-        "target": target,
-        "positive_value": positive,
-        "time_column": None if time_column == target else time_column,
-        "customer_column": None if customer == target else customer,
-        "identifier_columns": [c for c in identifiers if c != target],
-        "excluded": [c for c in request.excluded if c != target],
-        "keep": [c for c in request.keep if c != target],
-        "budget_s": request.budget_s,
-        "goal": goal.to_dict(),
-        "seed": request.seed,
-        "refit": request.refit,
-        "split_rule": SPLIT_RULE,
-    }
+    return TrainingPlan(
+        target,
+        positive_value=positive,
+        time_column=None if time_column == target else time_column,
+        customer_column=None if customer == target else customer,
+        identifier_columns=tuple(c for c in identifiers if c != target),
+        excluded=tuple(c for c in request.excluded if c != target),
+        keep=tuple(c for c in request.keep if c != target),
+        budget_s=request.budget_s,
+        goal=goal,
+        seed=request.seed,
+        refit=request.refit,
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ alias: that is an act of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ecluse import models
@@ -17,6 +17,7 @@ from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.meaning import meaning_in_profile
+from ecluse.apps.fraud.training.plan import TrainingPlan, plan_of
 from ecluse.catalog import audit
 from ecluse.catalog.tables import Dataset, Inspection, new_id
 from ecluse.errors import InvalidInput
@@ -115,8 +116,8 @@ def start_retraining(
         InvalidInput: the version was not trained on labels, or the table lacks a column of its plan.
     """
     old = models.resolve(runtime, user_id, model)
-    plan = dict(old.details.get("plan") or {})
-    if not plan.get("target"):
+    plan = plan_of(old.details)
+    if plan is None:
         raise InvalidInput(
             _(
                 "%(model)s was not trained on a labelled table, so there is no plan to train it by again.",
@@ -125,19 +126,21 @@ def start_retraining(
         )
     # What meant fraud to the old version means it to the new one, however frequent it has become.
     report = read_trained_report(old.report)
-    plan["positive_value"] = plan.get("positive_value") or report.positive_value
-    if budget_s is not None:
-        plan["budget_s"] = budget_s
+    plan = replace(
+        plan,
+        positive_value=plan.positive_value or report.positive_value,
+        budget_s=plan.budget_s if budget_s is None else budget_s,
+    )
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "failed":
         raise InvalidInput(
             _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
         )
-    if old.dataset_id == dataset.id and (plan.get("test_share") == 0 or report.refitted):
+    if old.dataset_id == dataset.id and (plan.test_share == 0 or report.refitted):
         raise InvalidInput(
             _("The old version learned from every row that was kept for the comparison. Use later rows.")
         )
-    _require(dataset, plan["target"], plan.get("time_column"), plan.get("customer_column"))
+    _require(dataset, plan.target, plan.time_column, plan.customer_column)
     job_id = new_id()
     inspection = Inspection(
         user_id=user_id,
@@ -156,8 +159,8 @@ def start_retraining(
                 job_id=job_id,
                 dataset_id=dataset.id,
                 model_name=old.name,
-                target_column=plan["target"],
-                plan=_of_table(dataset, plan),
+                target_column=plan.target,
+                plan=_of_table(dataset, plan).to_dict(),
                 parent_version=f"{old.name}@{old.version}",
             ),
         )
@@ -205,13 +208,17 @@ def is_poorer(frauds: int, before: int) -> bool:
     return 2 * frauds < before
 
 
-def _of_table(dataset: Dataset, plan: dict[str, Any]) -> dict[str, Any]:
-    """The plan without the identifiers and left-out columns that this table does not have."""
+def _of_table(dataset: Dataset, plan: TrainingPlan) -> TrainingPlan:
+    """Return the plan without the identifiers and left-out columns that this table does not have."""
     names = _names(dataset)
     if names is None:
         return plan
-    lists = ("identifier_columns", "excluded", "keep")
-    return plan | {which: [name for name in plan.get(which, ()) if name in names] for which in lists}
+    return replace(
+        plan,
+        identifier_columns=tuple(name for name in plan.identifier_columns if name in names),
+        excluded=tuple(name for name in plan.excluded if name in names),
+        keep=tuple(name for name in plan.keep if name in names),
+    )
 
 
 def _names(dataset: Dataset) -> frozenset[str] | None:

@@ -128,7 +128,7 @@ def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
         time.sleep(0.5)
     plan = plan_training(dataset, TrainingRequest.from_dict(run.plan["request"]))
     with runtime.catalog.write() as transaction:
-        training.set_plan(transaction, run_id, plan)
+        training.set_plan(transaction, run_id, plan.to_dict())
 
 
 def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> dict[str, Any]:

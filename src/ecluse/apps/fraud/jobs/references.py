@@ -242,7 +242,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
     from ecluse.apps.fraud.references.describing import describe, write_sample
     from ecluse.apps.fraud.scoring.model import load_model
     from ecluse.apps.fraud.tables.dataset import open_table
-    from ecluse.apps.fraud.training.training import TrainingPlan, train
+    from ecluse.apps.fraud.training.training import train
 
     with runtime.scratch() as folder:
         task.report("read", 0.0)
@@ -259,18 +259,18 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
         ) as table:
             report = train(
                 table,
-                TrainingPlan.from_dict(plan),
+                plan,
                 destination,
                 task.report,
                 checkpoints=checkpoints_of(runtime, task),
             )
             task.report("save", 0.96)
             read_from = table.layout.sentence() if recipe.institution is None and table.layout else None
-            named = [name for name in (plan["customer_column"], *plan["identifier_columns"]) if name]
+            named = [name for name in (plan.customer_column, *plan.identifier_columns) if name]
             described = describe(
                 table,
                 load_model(destination).specs,
-                plan["target"],
+                plan.target,
                 report.positive_value,
                 report.importances,
                 personal=named,
@@ -281,7 +281,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
             domain=recipe.domain,
             columns=[str(sketch["name"]) for sketch in described.sketches],
             performance=_performance(report),
-            target=plan["target"],
+            target=plan.target,
             rows=described.rows,
             fraud_rate=described.fraud_rate,
             sketches=described.sketches,
@@ -297,7 +297,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
                 runtime.registry_in(REFERENCES), recipe.name, destination, task.job_id
             )
         )
-    return uploaded | {"description": description.to_dict(), "plan": plan, "read_from": read_from}
+    return uploaded | {"description": description.to_dict(), "plan": plan.to_dict(), "read_from": read_from}
 
 
 def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from ecluse.apps.fraud.jobs.tables import open_stored, table_of
 from ecluse.apps.fraud.performance.reports import read_report, read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import labels
+from ecluse.apps.fraud.training.plan import plan_of
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import NotFound
@@ -81,21 +82,20 @@ class _Trained:
     @property
     def but(self) -> tuple[str, ...]:
         # What became of a row may be known better by now: it is the same row all the same.
-        report, plan = read_trained_report(self.version.report), self.version.details.get("plan") or {}
-        target = report.target or plan.get("target")
+        report, plan = read_trained_report(self.version.report), plan_of(self.version.details)
+        target = report.target or (plan.target if plan else None)
         return (target,) if target else ()
 
     def among(self, table: Table) -> Mask:
         """(rows,) all but those that were kept back to measure on, unless it was fitted on them afterwards."""
         from ecluse.apps.fraud.monitoring.holding import hold_out, tested_rows
-        from ecluse.apps.fraud.training.plan import TrainingPlan
 
-        report, plan = read_trained_report(self.version.report), self.version.details.get("plan") or {}
-        if report.learned or not plan.get("target") or (report.refitted and not report.held_out):
+        report, plan = read_trained_report(self.version.report), plan_of(self.version.details)
+        if report.learned or plan is None or (report.refitted and not report.held_out):
             return np.ones(table.row_count(), dtype=np.bool_)
         # What meant fraud to the version, in plans that left it to be found out.
-        plan = plan | {"positive_value": plan.get("positive_value") or report.positive_value}
-        return ~(hold_out if report.held_out else tested_rows)(table, TrainingPlan.from_dict(plan))
+        plan = replace(plan, positive_value=plan.positive_value or report.positive_value)
+        return ~(hold_out if report.held_out else tested_rows)(table, plan)
 
 
 @dataclass(frozen=True)

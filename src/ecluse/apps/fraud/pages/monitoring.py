@@ -27,6 +27,7 @@ from ecluse.apps.fraud.pages.model import (
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections
+from ecluse.apps.fraud.training.plan import plan_of
 from ecluse.catalog import models
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.errors import EcluseError, InvalidInput, JobNotFound, NotFound
@@ -194,7 +195,13 @@ def look_progress(runtime: Runtime, row: Inspection, say: Words) -> Progress | N
 
 def can_train_again(version: ModelVersion) -> bool:
     """Whether a version came of labels, so that there is a plan to train it by again."""
-    return bool((version.details.get("plan") or {}).get("target"))
+    return plan_of(version.details) is not None
+
+
+def target_of(version: ModelVersion) -> str | None:
+    """Return the label column that a version has learned; None of one that has learned none."""
+    plan = plan_of(version.details)
+    return read_trained_report(version.report).target or (plan.target if plan else None)
 
 
 def _columns(monitored: MonitoringReport, say: Words) -> list[Finding]:
@@ -308,7 +315,7 @@ def _monitor_page(
         names = datasets.filenames(transaction, user_id, [row.dataset_id for row in listed])
     result = shown.result if shown and shown.status == "done" else None
     monitored = read_monitoring(result) if result is not None else None
-    report = read_report(version.report)
+    report, plan = read_report(version.report), plan_of(version.details)
     counts = _counts(tables, version)
     context = {
         "version": version,
@@ -342,7 +349,7 @@ def _monitor_page(
         "learned_from": actions.learned_counts(report),
         "again": can_train_again(version),
         "budgets": BUDGETS,
-        "planned": (version.details.get("plan") or {}).get("budget_s"),
+        "planned": plan.budget_s if plan else None,
         "figure_names": figure_names(say),
         "sent": dict(sent or {}),
         "error": str(error) if error else None,
@@ -362,7 +369,7 @@ class Counts:
 def _counts(tables: Sequence[Dataset], version: ModelVersion) -> dict[str, Counts]:
     """What each table that has the label holds to learn from, by its id."""
     report = read_trained_report(version.report)
-    target = report.target or (version.details.get("plan") or {}).get("target") or ""
+    target = target_of(version) or ""
     before = actions.learned_counts(report)
     counts = {}
     for table in tables:
@@ -386,7 +393,7 @@ def _chosen(table: Dataset | None) -> str | None:
 
 def _has_target(table: Dataset, version: ModelVersion) -> bool:
     """Whether a table that was read has the column that a version was trained to tell."""
-    target = read_trained_report(version.report).target or (version.details.get("plan") or {}).get("target")
+    target = target_of(version)
     return target in {column["name"] for column in (table.profile or {}).get("columns", ())}
 
 

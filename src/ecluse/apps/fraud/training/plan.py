@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ecluse.apps.fraud.goal import Goal
+from ecluse.typed_json import read, write
 
 SPLIT_RULE: Final = 2
-_LISTS = ("identifier_columns", "excluded", "keep")
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,21 @@ class TrainingPlan:
     split_rule: int = SPLIT_RULE
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` gives the same plan back."""
-        lists = {name: list(getattr(self, name)) for name in _LISTS}
-        return asdict(self) | lists | {"goal": self.goal.to_dict()}
+        """Convert to plain JSON values; `from_dict` gives the same plan back."""
+        content: dict[str, Any] = write(self)
+        return content
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> TrainingPlan:
-        lists = {name: tuple(data.get(name, ())) for name in _LISTS}
-        goal = Goal.from_dict(data["goal"]) if "goal" in data else Goal()
-        return cls(**{"split_rule": 1, **data, **lists, "goal": goal})
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainingPlan:
+        """Read what `to_dict` wrote, of any release.
+
+        Raises:
+            UnreadableRecord: it has no target, or a value of another type.
+        """
+        return read(cls, {"split_rule": 1, **data}, "training plan")
+
+
+def plan_of(details: Mapping[str, Any]) -> TrainingPlan | None:
+    """Return the plan a version was trained by, from what its manifest says; None of one that was made otherwise."""
+    plan = details.get("plan") or {}
+    return TrainingPlan.from_dict(plan) if plan.get("target") else None
