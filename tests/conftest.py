@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import psycopg
@@ -46,6 +47,10 @@ settings.load_profile("ecluse")
 
 # As strong as it is, a hash takes a quarter of a second, and the suite signs up hundreds of people.
 hashing._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
+
+
+SERVERS = pytest.StashKey[ExitStack]()
+ADDRESSES = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,12 +94,44 @@ def _refuse_unknown_cases(items: list[pytest.Item]) -> None:
         raise pytest.UsageError(f"marked thorough, but there is no such case: {unknown}")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start, before several processes run the tests (`-n`), the servers that they share."""
+    if getattr(session.config.option, "numprocesses", None):
+        servers = session.config.stash[SERVERS] = ExitStack()
+        folder = Path(servers.enter_context(tempfile.TemporaryDirectory(prefix="seaweedfs")))
+        session.config.stash[ADDRESSES] = {
+            "postgresql": servers.enter_context(postgresql()),
+            "seaweedfs": servers.enter_context(seaweedfs(folder, volumes=200)).endpoint,
+        }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["addresses"] = node.config.stash[ADDRESSES]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SERVERS in config.stash:
+        config.stash[SERVERS].close()
+
+
+def _shared(config: pytest.Config, server: str) -> str | None:
+    """Return the address of a server that other processes of the tests use too; None where this one is alone."""
+    addresses: dict[str, str] = getattr(config, "workerinput", {}).get("addresses", {})
+    return addresses.get(server)
+
+
 T = TypeVar("T")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
-def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+def object_server(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ObjectServer]:
+    if endpoint := _shared(pytestconfig, "seaweedfs"):
+        yield ObjectServer(endpoint, [])
+        return
     with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
         yield server
 
@@ -134,7 +171,10 @@ def _installed(server: AbstractContextManager[T]) -> Iterator[T]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
+def postgresql_server(pytestconfig: pytest.Config) -> Iterator[str]:
+    if url := _shared(pytestconfig, "postgresql"):
+        yield url
+        return
     with postgresql() as url:
         yield url
 
