@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import tracking
@@ -42,9 +43,10 @@ Direction = Literal["ascending", "descending"]
 FIRST_UP: Final = ("name", "application", "kind", "status", "version")
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(BaseModel):
     """What the address of the list asks for; `tag` and `parameter` are NAME=VALUE texts."""
+
+    model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
 
     application: str = ""
     name: str = ""
@@ -53,11 +55,12 @@ class Asked:
     parameter: str = ""
     sort: str = "created"
     direction: Direction = "descending"
+    page: PageNumber = 1
 
     def url(self, **changed: str) -> str:
         """The address of the list with some of it changed; what is empty or usual is left out."""
-        values = vars(self) | changed
-        usual = vars(Asked())
+        values = self.model_dump(exclude={"page"}) | changed
+        usual = Asked().model_dump()
         return "/runs" + (
             f"?{query}" if (query := urlencode({k: v for k, v in values.items() if v != usual[k]})) else ""
         )
@@ -91,31 +94,22 @@ def list_runs(
     request: Request,
     runtime: RuntimeDep,
     user: CurrentUser,
-    application: str = "",
-    name: str = "",
-    status: str = "",
-    tag: str = "",
-    parameter: str = "",
-    sort: str = "created",
-    direction: Direction = "descending",
-    page: PageNumber = 1,
+    asked: Annotated[Asked, Query()],
 ) -> Response:
-    """The runs that fulfil what is asked, a page at a time, sorted by a column or by a metric."""
+    """Show the runs that fulfil what is asked, a page at a time, sorted by a column or by a metric."""
     say = words_of(request)
-    asked = Asked(
-        application, name.strip(), status, tag.strip(), parameter.strip(), sort or "created", direction
-    )
+    sort = asked.sort or "created"
     error, shown, total = None, list[Run](), 0
     with runtime.catalog.read() as transaction:
         try:
             wanted = asked.wanted()
             _, total = runs.list_runs(transaction, user.user.id, wanted, limit=0)
-            pager = page_of(total, page)
+            pager = page_of(total, asked.page)
             shown, total = runs.list_runs(
                 transaction,
                 user.user.id,
                 wanted,
-                sort=asked.sort,
+                sort=sort,
                 direction=asked.direction,
                 limit=PAGE_ROWS,
                 offset=pager.offset,
@@ -123,7 +117,7 @@ def list_runs(
         except InvalidInput as refused:
             error, pager = refused, page_of(0, 1)
         known = runs.names_of(transaction, user.user.id)
-    metric = asked.sort if asked.sort not in runs.COLUMNS else None
+    metric = sort if sort not in runs.COLUMNS else None
     names = sorted({name for run in shown for name in run.metrics} | ({metric} if metric else set()))
     context = {
         "rows": [Row(run, _shown_figure(run, metric, say), seconds_of(run)) for run in shown],
