@@ -51,7 +51,7 @@ class TrainingPlan:
         Raises:
             UnreadableRecord: it has no target, or a value of another type.
         """
-        return read(cls, {"split_rule": 1, **data}, "training plan")
+        return read(cls, {"split_rule": 1, **data}, "plan")
 
 
 def plan_of(details: Mapping[str, Any]) -> TrainingPlan | None:
