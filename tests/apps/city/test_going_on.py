@@ -118,21 +118,21 @@ def test_a_forecast_that_is_interrupted_learns_each_model_once_and_tells_the_sam
     monkeypatch.setattr(lightgbm, "train", counted)
     kept = checkpoints_of(runtime, Job(administrator))
 
-    def facts(inputs: str) -> forecasting.Forecast:
+    def forecast_from(inputs: str) -> forecasting.Forecast:
         recall = workflows._recalled(kept, inputs)
-        return forecast(panel, after(panel), learns=True, recall=forecasting._of_panel(recall, "flow"))
+        return forecast(panel, after(panel), learns=True, recall=recall)
 
     with pytest.raises(JobCancelled):
-        facts("these inputs")
+        forecast_from("these inputs")
     assert trained["models"] == 2
-    again = facts("these inputs")
+    again = forecast_from("these inputs")
     assert trained["models"] == 3, "the first model was learned before"
     for name in ("median", "low", "high"):
         assert np.array_equal(getattr(again, name), getattr(whole, name))
     assert again.models == whole.models
-    facts("these inputs")
+    forecast_from("these inputs")
     assert trained["models"] == 3
-    facts("other inputs")
+    forecast_from("other inputs")
     assert trained["models"] == 5
 
 
