@@ -277,7 +277,7 @@ def environ(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     base = {"ECLUSE_HOME": str(tmp_path / "home")}
     if request.param == "postgresql":
         return base | {"DATABASE_URL": request.getfixturevalue("new_migrated_url")()}
-    shutil.copytree(request.getfixturevalue("empty_home"), tmp_path / "home")
+    shutil.copytree(request.getfixturevalue("empty_home"), tmp_path / "home", dirs_exist_ok=True)
     return base
 
 

@@ -20,7 +20,7 @@ from ecluse.apps.fraud import scorers
 from ecluse.apps.fraud.ensembles.anomaly import ARRAYS_FILE, STATE_FILE, AnomalyModel
 from ecluse.apps.fraud.evaluation.ranking import Ranking
 from ecluse.apps.fraud.families import FAMILIES, loader
-from ecluse.apps.fraud.scoring import scoring
+from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.plants.prediction import KNOWN_FILE, METHOD, Predictor
 from ecluse.errors import EcluseError, ModelUnreadable, PlantsError
 from ecluse.models.trust import SAFE_TYPES
@@ -39,6 +39,10 @@ PLACES: Final = {
     ): "the reader that the parent process names over its pipe, never a file",
     ("settings/schemes.py", "importlib.import_module"): "a name of SCHEMES, which is in the code",
     ("apps/fraud/tables/formats.py", "importlib.import_module"): "a name of FORMATS, which is in the code",
+    (
+        "apps/fraud/scoring/formats.py",
+        "importlib.import_module",
+    ): "a name of RESULT_FORMATS, which is in the code",
     ("models/convert.py", "joblib.load"): "on an administrator's word, in a process of its own",
     ("models/convert.py", "skops.io.load"): "the same process reads what it has just written",
     ("models/trust.py", "skops.io.loads"): "types of SAFE_TYPES, or trusted in this very file by the catalog",
@@ -163,7 +167,7 @@ def test_no_description_names_a_module(named: str, tmp_path: Path) -> None:
     (tmp_path / "best_model.json").write_text(json.dumps(blend))
     with pytest.raises(ModelUnreadable, match="cannot be read here"):
         loader("blend").load(tmp_path / "best_model.json")
-    for reader in (scoring.load_model, scorers.load_scorer):
+    for reader in (load_model, scorers.load_scorer):
         (tmp_path / "model.json").write_text(
             json.dumps({"format": 1, "kind": named, "family": named, "model_file": "/x"})
         )

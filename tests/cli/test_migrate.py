@@ -23,7 +23,7 @@ from tests.migrating import Sizes, all_pointers, check_rows, contents, fill
 
 
 @pytest.fixture
-def home(runtime: Runtime) -> Path:
+def filled(runtime: Runtime) -> Path:
     runtime.accounts.local_administrator()
     fill(runtime)
     return runtime.settings.home
@@ -41,16 +41,16 @@ def asked(home: Path, *arguments: str, code: int = 0) -> Any:
 
 
 def test_a_migration_is_planned_run_verified_and_rolled_back(
-    runtime: Runtime, home: Path, elsewhere: str
+    runtime: Runtime, filled: Path, elsewhere: str
 ) -> None:
-    plan = asked(home, "plan", "data", elsewhere, "--catalog", "--estimate")
+    plan = asked(filled, "plan", "data", elsewhere, "--catalog", "--estimate")
     count, rows = plan["everything"]["objects"], plan["rows"]
     assert (plan["to_copy"]["objects"], plan["estimate"]["objects"]) == (count, count)
     assert len(plan["monthly_costs"]) > 5
-    outcome = asked(home, "run", plan["id"])
+    outcome = asked(filled, "run", plan["id"])
     assert (outcome["copied"]["objects"], outcome["rows_switched"]) == (count, rows)
-    assert asked(home, "verify", plan["id"])["objects"] == count
-    [listed] = asked(home, "list")
+    assert asked(filled, "verify", plan["id"])["objects"] == count
+    [listed] = asked(filled, "list")
     assert (listed["id"], listed["state"], listed["done"], listed["rows"]) == (
         plan["id"],
         "done",
@@ -58,103 +58,105 @@ def test_a_migration_is_planned_run_verified_and_rolled_back(
         rows,
     )
     check_rows(runtime)
-    back = asked(home, "rollback", plan["id"], "--yes")
+    back = asked(filled, "rollback", plan["id"], "--yes")
     assert (back["rows_back"], back["removed"]) == (rows, count)
     assert {pointer.url.startswith(elsewhere) for pointer in all_pointers(runtime)} == {False}
     check_rows(runtime)
 
 
-def test_people_read_what_is_done_and_how_to_go_on(home: Path, elsewhere: str) -> None:
-    planned = run_ecluse(home, {}, "migrate", "plan", "data", elsewhere, "--estimate")
+def test_people_read_what_is_done_and_how_to_go_on(filled: Path, elsewhere: str) -> None:
+    planned = run_ecluse(filled, {}, "migrate", "plan", "data", elsewhere, "--estimate")
     assert planned.returncode == 0, planned.stderr
     assert "Run it: ecluse migrate run " in planned.stdout
     assert "user_models" in planned.stdout
     assert "--catalog switches them" in planned.stdout
-    done = run_ecluse(home, {}, "migrate", "run", "data", elsewhere)
+    done = run_ecluse(filled, {}, "migrate", "run", "data", elsewhere)
     assert done.returncode == 0, done.stderr
     assert "Roll it back: ecluse migrate rollback " in done.stdout
     [listed] = [
-        line for line in run_ecluse(home, {}, "migrate", "list").stdout.splitlines()[1:] if " done " in line
+        line for line in run_ecluse(filled, {}, "migrate", "list").stdout.splitlines()[1:] if " done " in line
     ]
     assert elsewhere[-20:] in listed
 
 
-def test_a_dry_run_records_nothing(home: Path, elsewhere: str) -> None:
-    assert asked(home, "plan", "data", elsewhere, "--dry-run")["id"] is None
-    assert asked(home, "list") == []
+def test_a_dry_run_records_nothing(filled: Path, elsewhere: str) -> None:
+    assert asked(filled, "plan", "data", elsewhere, "--dry-run")["id"] is None
+    assert asked(filled, "list") == []
 
 
-def test_verify_exits_with_one_and_names_what_it_found(runtime: Runtime, home: Path, elsewhere: str) -> None:
-    outcome = asked(home, "run", "data", elsewhere)
+def test_verify_exits_with_one_and_names_what_it_found(
+    runtime: Runtime, filled: Path, elsewhere: str
+) -> None:
+    outcome = asked(filled, "run", "data", elsewhere)
     runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     key = min(contents(there))
     there.delete(key)
     there.put("stray", b"?")
-    found = asked(home, "verify", outcome["id"], code=1)
+    found = asked(filled, "verify", outcome["id"], code=1)
     assert (found["missing"], found["different"], found["extra"]) == ([key], [], ["stray"])
-    done = run_ecluse(home, {}, "migrate", "verify", outcome["id"])
+    done = run_ecluse(filled, {}, "migrate", "verify", outcome["id"])
     assert (done.returncode, key in done.stdout) == (1, True)
     assert f"Found: 1 missing ({key}); 1 that nothing points at (stray). Copy again" in done.stdout
-    asked(home, "run", outcome["id"])
+    asked(filled, "run", outcome["id"])
     there.delete("stray")
-    asked(home, "verify", outcome["id"])
+    asked(filled, "verify", outcome["id"])
 
 
-def test_what_is_not_done_yet_is_unfinished_and_not_missing(home: Path, elsewhere: str) -> None:
-    plan = asked(home, "plan", "data", elsewhere)
+def test_what_is_not_done_yet_is_unfinished_and_not_missing(filled: Path, elsewhere: str) -> None:
+    plan = asked(filled, "plan", "data", elsewhere)
     count = plan["everything"]["objects"]
-    found = asked(home, "verify", plan["id"], code=1)
+    found = asked(filled, "verify", plan["id"], code=1)
     assert (found["objects"], found["unfinished"], found["missing"]) == (0, count, [])
-    told = run_ecluse(home, {}, "migrate", "verify", plan["id"]).stdout
+    told = run_ecluse(filled, {}, "migrate", "verify", plan["id"]).stdout
     assert f"unfinished: 0 of {count} object(s) are done. Go on: ecluse migrate run {plan['id']}" in told
 
 
-def test_nothing_is_verified_while_a_run_is_at_work(runtime: Runtime, home: Path, elsewhere: str) -> None:
-    plan = asked(home, "plan", "data", elsewhere)
+def test_nothing_is_verified_while_a_run_is_at_work(runtime: Runtime, filled: Path, elsewhere: str) -> None:
+    plan = asked(filled, "plan", "data", elsewhere)
     hold = Hold(runtime.catalog, plan["id"]).take("running")
-    refused = run_ecluse(home, {}, "migrate", "verify", plan["id"])
+    refused = run_ecluse(filled, {}, "migrate", "verify", plan["id"])
     assert (refused.returncode, "is at work. Verify it once" in refused.stderr) == (1, True)
-    assert [row["state"] for row in asked(home, "list")] == ["running"]
+    assert [row["state"] for row in asked(filled, "list")] == ["running"]
     hold.release("stopped", None)
 
 
 def test_a_run_whose_process_is_gone_is_stopped_and_the_way_on_is_told(
-    runtime: Runtime, home: Path, elsewhere: str
+    runtime: Runtime, filled: Path, elsewhere: str
 ) -> None:
-    plan = asked(home, "plan", "data", elsewhere)
+    plan = asked(filled, "plan", "data", elsewhere)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     with runtime.catalog.write() as transaction:
         label = replace(Process.current(), pid=gone.pid, started=1).label
         journal.take(transaction, plan["id"], f"process {gone.pid} on a machine ({label} x)", "running")
-    told = run_ecluse(home, {}, "migrate", "list")
+    told = run_ecluse(filled, {}, "migrate", "list")
     assert f"Go on: ecluse migrate run {plan['id']}" in told.stderr
-    assert [row["state"] for row in asked(home, "list")] == ["stopped"]
+    assert [row["state"] for row in asked(filled, "list")] == ["stopped"]
 
 
-def test_a_rollback_asks_first(home: Path, elsewhere: str) -> None:
-    outcome = asked(home, "run", "data", elsewhere, "--catalog")
-    asked_for = run_ecluse(home, {}, "migrate", "rollback", outcome["id"])
+def test_a_rollback_asks_first(filled: Path, elsewhere: str) -> None:
+    outcome = asked(filled, "run", "data", elsewhere, "--catalog")
+    asked_for = run_ecluse(filled, {}, "migrate", "rollback", outcome["id"])
     assert asked_for.returncode != 0
     assert "is deleted there" in asked_for.stderr
-    assert [row["state"] for row in asked(home, "list")] == ["done"]
+    assert [row["state"] for row in asked(filled, "list")] == ["done"]
 
 
-def test_only_administrators_switch_rows(runtime: Runtime, home: Path, elsewhere: str) -> None:
+def test_only_administrators_switch_rows(runtime: Runtime, filled: Path, elsewhere: str) -> None:
     member = runtime.accounts.add("member@example.org").email
-    done = run_ecluse(home, {}, "migrate", "plan", "data", elsewhere, "--catalog", "--user", member)
+    done = run_ecluse(filled, {}, "migrate", "plan", "data", elsewhere, "--catalog", "--user", member)
     assert (done.returncode, "does not administer" in done.stderr) == (1, True)
-    plan = asked(home, "plan", "data", elsewhere, "--catalog")
+    plan = asked(filled, "plan", "data", elsewhere, "--catalog")
     for verb in ("run", "rollback"):
         more = ("--yes",) if verb == "rollback" else ()
-        done = run_ecluse(home, {}, "migrate", verb, plan["id"], "--user", member, *more)
+        done = run_ecluse(filled, {}, "migrate", verb, plan["id"], "--user", member, *more)
         assert (done.returncode, "does not administer" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("arguments", [("run",), ("run", "a", "b", "c"), ("run", "abc", "--catalog")])
-def test_a_run_takes_an_id_or_two_places(home: Path, arguments: tuple[str, ...]) -> None:
-    assert run_ecluse(home, {}, "migrate", *arguments).returncode == 2
+def test_a_run_takes_an_id_or_two_places(filled: Path, arguments: tuple[str, ...]) -> None:
+    assert run_ecluse(filled, {}, "migrate", *arguments).returncode == 2
 
 
 @pytest.mark.thorough("15")
@@ -162,10 +164,10 @@ def test_a_run_takes_an_id_or_two_places(home: Path, arguments: tuple[str, ...])
 def test_an_interrupted_run_says_how_to_go_on(runtime: Runtime, elsewhere: str, stop: signal.Signals) -> None:
     runtime.accounts.local_administrator()
     fill(runtime, Sizes(models=6, files=3, file_bytes=12_000_000, tables=1))
-    home = runtime.settings.home
-    plan = asked(home, "plan", "data", elsewhere, "--catalog")
+    filled = runtime.settings.home
+    plan = asked(filled, "plan", "data", elsewhere, "--catalog")
     process = subprocess.Popen(
-        [sys.executable, "-m", "ecluse", "migrate", "run", plan["id"], "--home", str(home)],
+        [sys.executable, "-m", "ecluse", "migrate", "run", plan["id"], "--home", str(filled)],
         env={name: os.environ[name] for name in KEPT if name in os.environ},
         stderr=subprocess.PIPE,
         text=True,
@@ -178,8 +180,8 @@ def test_an_interrupted_run_says_how_to_go_on(runtime: Runtime, elsewhere: str, 
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert f"Go on: ecluse migrate run {plan['id']}" in said
-    [listed] = asked(home, "list")
+    [listed] = asked(filled, "list")
     assert (listed["state"], listed["error"].startswith("It was interrupted.")) == ("stopped", True)
     check_rows(runtime)
-    assert asked(home, "run", plan["id"])["copied_again"] <= 8
+    assert asked(filled, "run", plan["id"])["copied_again"] <= 8
     check_rows(runtime)

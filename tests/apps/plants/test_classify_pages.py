@@ -137,7 +137,7 @@ def test_errors_are_said_beside_the_form_in_the_readers_language(web: Web) -> No
     stranger = post(web, ("a.jpg", photo()), model="strangers")
     assert (stranger.status_code, 'type="file"' in stranger.text) == (404, True)
     french = post(web, ("a.jpg", b"<html>"), language="fr").text
-    assert "Le fichier n&#39;est pas une image JPEG, PNG ou WebP." in french
+    assert "Le fichier n’est pas une image JPEG, PNG ou WebP." in french
     large = web.ask(
         "POST",
         "/plants/classify",

@@ -22,8 +22,7 @@ from ecluse.apps.plants.pictures import read_picture
 from ecluse.apps.plants.recipe import Epoch, Example, Options, TrainingData
 from ecluse.apps.plants.weights import lite0_state
 from ecluse.checkpoints import Checkpoints
-from ecluse.errors import InvalidInput, UnreadableImage, UnusableImages
-from ecluse.jobs import JobCancelled
+from ecluse.errors import InvalidInput, JobCancelled, UnreadableImage, UnusableImages
 from tests.apps.plants.training_images import Memory
 
 LABELS = ("disc", "square", "stripes")

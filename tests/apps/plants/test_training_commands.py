@@ -25,7 +25,7 @@ from tests.web.test_pages import browser
 
 
 @pytest.fixture
-def home(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> str:
+def place(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> str:
     """An installation with a set of images, where a training takes a second."""
     monkeypatch.setattr(training_work, "recipe", lambda name: learn_last_layer)
     add_set(runtime, runtime.accounts.local_administrator().id)
@@ -40,8 +40,8 @@ def parsed(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def test_a_model_is_trained_and_asked_and_unreadable_files_are_named(home: str, tmp_path: Path) -> None:
-    trained = ran(home, "train", "--name", "shapes", "--epochs", "3", "--json")
+def test_a_model_is_trained_and_asked_and_unreadable_files_are_named(place: str, tmp_path: Path) -> None:
+    trained = ran(place, "train", "--name", "shapes", "--epochs", "3", "--json")
     assert trained.exit_code == 0, trained.output
     said = parsed(trained)
     assert said["recipe"] == "features"
@@ -58,7 +58,7 @@ def test_a_model_is_trained_and_asked_and_unreadable_files_are_named(home: str, 
     good.write_bytes(drawn(1, 99))
     torn.write_bytes(drawn(1, 99)[:200])
     files = [str(path) for path in (torn, good, missing)]
-    asked = ran(home, "predict", f"shapes@{said['version']}", *files, "--json")
+    asked = ran(place, "predict", f"shapes@{said['version']}", *files, "--json")
     assert asked.exit_code == 1
     answer = parsed(asked)
     first, second, third = answer["images"]
@@ -69,7 +69,7 @@ def test_a_model_is_trained_and_asked_and_unreadable_files_are_named(home: str, 
     assert (answer["version"], answer["unreadable"]) == (said["version"], 2)
     assert answer["milliseconds"]["p50"] == answer["milliseconds"]["p95"] == second["milliseconds"]
 
-    explained = ran(home, "predict", "shapes", str(good), "--explain", str(tmp_path / "why"))
+    explained = ran(place, "predict", "shapes", str(good), "--explain", str(tmp_path / "why"))
     assert explained.exit_code == 0, explained.output
     assert f"shapes@{said['version']}: 1 images" in explained.stdout
     with Image.open(tmp_path / "why" / "good.png") as picture:

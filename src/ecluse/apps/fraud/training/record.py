@@ -126,7 +126,7 @@ class TrainingRecord:
             groups = None if content["groups"] is None else tuple(content["groups"])
             record = cls(**{**content, "trials": trials, "groups": groups})
             _check(record)
-            TrainingPlan.from_dict(record.plan)
+            _check_plan(record.plan)
             return record
         except FileNotFoundError as error:
             raise CannotRepeat(
@@ -168,6 +168,13 @@ class TrainingRecord:
                         name=f"{name} {was}",
                     )
                 )
+
+
+def _check_plan(plan: Mapping[str, Any]) -> None:
+    """Raise ValueError where it is no plan, or has a field that no plan has."""
+    if unknown := plan.keys() - {part.name for part in fields(TrainingPlan)}:
+        raise ValueError(f"plan.{min(unknown)}")
+    TrainingPlan.from_dict(plan)
 
 
 def _check(record: TrainingRecord) -> None:
