@@ -167,7 +167,7 @@ class Application:
     jobs: tuple[str, ...] = ()
     #: What a worker does now and then; each returns how many rows or jobs that were: `Callable[[Runtime], int]`.
     due: tuple[str, ...] = ()
-    #: What is done at the end of every job of any application: `Callable[[Runtime], None]`.
+    #: What is done after each job of others (of the core too) that ended well: `Callable[[Runtime, Task], None]`.
     after_jobs: tuple[str, ...] = ()
     #: Give what belongs to the installation to another administrator: `(transaction, user_id, heir_id) -> None`.
     hand_over: str = ""

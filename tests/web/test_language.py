@@ -60,7 +60,7 @@ def page(client: Browser, path: str) -> str:
 
 @pytest.mark.usefixtures("invented")
 def test_the_language_is_offered_by_its_own_name(client: Browser) -> None:
-    assert i18n.languages() == {"en": "English", "fr": "Français", "qya": "Invented"}
+    assert i18n.languages().items() >= {"en": "English", "fr": "Français", "qya": "Invented"}.items()
     assert re.search(r'hreflang="qya"\s*>Invented</a>', client.get("/").text)
 
 

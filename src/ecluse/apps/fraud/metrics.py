@@ -31,14 +31,13 @@ class ScoredRows:
 class FraudMetric(Metric):
     """A metric of a fraud model.
 
-    `card` is what the model card calls it; None where it is not there. `is_summary`: lists, commands and references
-    show it. `is_detail`: the page of a version lists it below its tiles. `is_watched`: monitoring compares it where
-    outcomes are known. `of_order`: it depends on the order of rows alone, and so holds on any scale of the score.
+    `card` is what the model card calls it; None where it is not there. `is_detail`: the page of a version lists it
+    below its tiles. `is_watched`: monitoring compares it where outcomes are known. `of_order`: it depends on the order
+    of rows alone, and so holds on any scale of the score.
     """
 
     measure: Callable[[ScoredRows], float]
     card: str | None = None
-    is_summary: bool = False
     is_detail: bool = False
     is_watched: bool = False
     of_order: bool = False

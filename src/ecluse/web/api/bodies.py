@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from ecluse.application import known_metrics
 from ecluse.catalog.journal import Amount
 from ecluse.catalog.tables import (
     Migration,
@@ -29,7 +31,9 @@ from ecluse.web.api.schemas import (
 )
 from ecluse.web.comparison import Comparison, Figure, figures_of
 
-_SHOWN = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
+
+def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: metrics.get(name) for name, metric in known_metrics().items() if metric.is_summary}
 
 
 def model_body(row: ModelVersion, aliases: Sequence[ModelAlias] = ()) -> ModelBody:
@@ -43,7 +47,7 @@ def model_body(row: ModelVersion, aliases: Sequence[ModelAlias] = ()) -> ModelBo
         url=row.url,
         size_bytes=row.size_bytes,
         digest=row.manifest_digest,
-        metrics={name: metrics.get(name) for name in _SHOWN} if metrics else dict(figures_of(row)),
+        metrics=_summary(metrics) if metrics else dict(figures_of(row)),
         threshold=row.report.get("threshold"),
         metadata=row.details,
         verified_at=row.verified_at,

@@ -32,6 +32,7 @@ from ecluse.apps.fraud.rows import datasets, labels, predictions
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
 from ecluse.apps.fraud.scoring.formats import result_format
 from ecluse.apps.fraud.scoring.reasons import as_written
+from ecluse.apps.fraud.tables.formats import NAME_ENDINGS
 from ecluse.catalog.tables import Prediction
 from ecluse.errors import JobNotFound, NotFound
 from ecluse.runtime import Runtime
@@ -192,8 +193,9 @@ def download_riskiest(
 
 def scored_name(filename: str, file_format: str) -> str:
     """What to call the scores of a file: `été.csv.gz` gives `été_scored.csv`."""
-    stem = re.sub(r"\.(csv|tsv|txt|parquet|xlsx)$", "", filename.removesuffix(".gz"), flags=re.IGNORECASE)
-    return f"{stem}_scored.{file_format}"
+    stem = filename.removesuffix(".gz")
+    ending = next((each for each in NAME_ENDINGS if stem.lower().endswith(each)), "")
+    return f"{stem[: len(stem) - len(ending)]}_scored.{file_format}"
 
 
 def own_columns(rows: list[dict[str, Any]]) -> list[str]:

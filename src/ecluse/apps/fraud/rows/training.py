@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.apps.fraud import metrics
 from ecluse.catalog import runs
 from ecluse.catalog.run_values import flat_values
 from ecluse.catalog.tables import FraudTraining, Run, Work, new_id
@@ -17,7 +18,7 @@ from ecluse.errors import NotFound
 from ecluse.sentences import _
 
 #: The figures of a run that a list of trainings shows.
-SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier", "threshold")
+SUMMARY: Final = (*metrics.SUMMARY, "threshold")
 
 
 @dataclass(frozen=True)

@@ -72,13 +72,15 @@ FORMATS: Final = (
 )
 #: Endings of files that are tables for sure.
 ENDINGS: Final = tuple(ending for each in reversed(FORMATS) for ending in each.endings)
-#: What a form offers to choose, as the attribute `accept` of a field for files has it.
-ACCEPTED: Final = ", ".join(
+#: Endings of the name of a file that was not compressed.
+NAME_ENDINGS: Final = tuple(
     ending
     for each in reversed(FORMATS)
     for ending in (*each.endings, *each.other_endings)
     if ending.count(".") == 1
 )
+#: What a form offers to choose, as the attribute `accept` of a field for files has it.
+ACCEPTED: Final = ", ".join(NAME_ENDINGS)
 
 
 def format_of(beginning: bytes) -> FileFormat:
