@@ -13,8 +13,10 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Date, DateTime, Float, Integer, LargeBinary, Table
 
+from ecluse.apps.city.rows import Schedule
+from ecluse.apps.plants.tables import Image, ImageSet
 from ecluse.catalog import Catalog, rows
-from ecluse.catalog.tables import Image, ImageSet, Run, Schedule, SentenceText, UtcDateTime
+from ecluse.catalog.tables import Run, SentenceText, UtcDateTime
 from ecluse.jobs import JobKind, JobRunner, Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, to_json

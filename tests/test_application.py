@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import logging
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points as all_entry_points
@@ -118,12 +119,33 @@ def test_a_part_that_cannot_be_imported_is_left_out_and_said_once(
 #: The code of core and shell that names an application all the same, and why.
 NAMES_ONE = {
     "catalog/migrations/versions": "what stands in a migration has been run, and stays",
-    "catalog/tables.py": "the tables of ours stand in the one chain of migrations of the catalog",
+    "catalog/tables.py": "the default of a column in the database, and whose the files of reference models are",
     "catalog/references.py": "reference models are kept by the core; theirs is a column of this name",
     "models/references.py": "the same",
     "errors.py": "errors of ours still stand in the one tree",
     "servers/local.py": "a bucket that has this name where it was made",
 }
+
+
+def test_tables_of_applications_are_known_once_a_catalog_is_open(tmp_path: Path) -> None:
+    """The core describes none of them, and rows of its own point at some."""
+    script = """
+import sys
+from ecluse.catalog import Catalog
+from ecluse.catalog.tables import Base, ModelVersion, User
+
+OWN = {"datasets", "predictions", "inspections", "labels", "column_mappings", "fraud_trainings"}
+OWN |= {"image_sets", "images", "image_splits", "schedules"}
+assert not OWN & Base.metadata.tables.keys()
+catalog = Catalog(sys.argv[1])
+assert OWN <= Base.metadata.tables.keys()
+catalog.migrate()
+with catalog.write() as transaction:
+    transaction.add(User(id="me", email="me@example.org"))
+    transaction.flush()
+    transaction.add(ModelVersion(user_id="me", name="m", version="v1"))
+"""
+    subprocess.run([sys.executable, "-c", script, f"sqlite:///{tmp_path / 'catalog.sqlite'}"], check=True)
 
 
 def test_core_and_shell_name_no_application() -> None:

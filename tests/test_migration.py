@@ -404,7 +404,7 @@ def test_what_was_uploaded_or_deleted_since_is_no_finding(
 
 
 def forget(runtime: Runtime, prediction_id: str) -> None:
-    from ecluse.catalog.tables import Prediction
+    from ecluse.apps.fraud.rows.tables import Prediction
 
     with runtime.catalog.write() as transaction:
         transaction.delete(transaction.get_one(Prediction, prediction_id))

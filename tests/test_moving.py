@@ -21,8 +21,9 @@ from sqlalchemy import Column, Integer, MetaData, Table, create_engine, insert, 
 
 from ecluse import moving
 from ecluse.accounts import SESSION_COOKIE
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.catalog import Catalog, homes, rows
-from ecluse.catalog.tables import Base, Dataset, HomeMove, User
+from ecluse.catalog.tables import Base, HomeMove, User
 from ecluse.errors import HomeClosed, MigrationError, MoveRefused, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings, read_variables

@@ -20,9 +20,9 @@ from sqlalchemy import MetaData, null, select
 
 import ecluse.catalog as catalog_package
 from ecluse import migration, moving
+from ecluse.apps.plants.tables import ImageSet
 from ecluse.catalog import Catalog, files, usage
-from ecluse.catalog import tables as table_classes
-from ecluse.catalog.tables import File, ImageSet, MigrationRow, User
+from ecluse.catalog.tables import Base, File, MigrationRow, User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.application import run_ecluse
@@ -80,9 +80,10 @@ def read_value(value: Any) -> Any:
 
 
 def test_every_row_says_of_its_files_what_it_said_before(runtime: Runtime, old: dict[str, Any]) -> None:
+    classes = {mapper.class_.__name__: mapper.class_ for mapper in Base.registry.mappers}
     with runtime.catalog.read() as transaction:
         for name, rows in old["facts"]["rows"].items():
-            kind = getattr(table_classes, name)
+            kind = classes[name]
             now = {row.id: row for row in transaction.scalars(select(kind))}
             assert sorted(now) == sorted(row["id"] for row in rows)
             for row in rows:

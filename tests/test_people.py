@@ -10,8 +10,9 @@ import pytest
 from ecluse import people
 from ecluse.accounts import Accounts
 from ecluse.apps.city import rows as schedules
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.catalog import users
-from ecluse.catalog.tables import Base, Dataset, User, now
+from ecluse.catalog.tables import Base, User, now
 from ecluse.errors import (
     EcluseError,
     Forbidden,

@@ -7,10 +7,11 @@ from sqlalchemy import String, delete, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ecluse import people
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.catalog import Catalog, users, work
 from ecluse.catalog.base import Base, new_id
 from ecluse.catalog.of_work import JOB_GONE, OfWork, Work
-from ecluse.catalog.tables import Dataset, JobRow, JobStep, Run
+from ecluse.catalog.tables import JobRow, JobStep, Run
 from ecluse.runtime import Runtime
 from tests.web.within import Within
 

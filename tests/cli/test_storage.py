@@ -18,7 +18,8 @@ import pytest
 
 from ecluse import models
 from ecluse.apps.fraud.rows import datasets
-from ecluse.catalog.tables import Dataset, ModelVersion, User
+from ecluse.apps.fraud.rows.tables import Dataset
+from ecluse.catalog.tables import ModelVersion, User
 from ecluse.checkpoints import Checkpoints
 from ecluse.runtime import Runtime, uploads_prefix
 from ecluse.settings import Settings

@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 
 from ecluse import catalog as catalog_package
 from ecluse.apps.fraud.rows import datasets, predictions, training
+from ecluse.apps.fraud.rows.tables import Dataset, Prediction
 from ecluse.catalog import Catalog, audit, files, jobs, journal, models, runs, users
 from ecluse.catalog.database import HEAD
-from ecluse.catalog.tables import Base, Dataset, Migration, ModelVersion, Prediction, User, now
+from ecluse.catalog.tables import Base, Migration, ModelVersion, User, now
 from ecluse.errors import (
     CatalogError,
     CatalogUnavailable,

@@ -13,9 +13,10 @@ from alembic.config import Config
 
 from ecluse import catalog as catalog_package
 from ecluse.apps.fraud.rows import inspections, training
+from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.catalog import Catalog, runs, users, work
 from ecluse.catalog.runs import Wanted
-from ecluse.catalog.tables import Inspection, Run, User, now
+from ecluse.catalog.tables import Run, User, now
 from ecluse.errors import InvalidInput, NotFound
 
 

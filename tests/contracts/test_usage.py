@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from datetime import UTC, date, datetime, timedelta
 
+from ecluse.apps.fraud.rows.tables import Dataset, Prediction
+from ecluse.apps.plants.tables import Image, ImageSet
 from ecluse.catalog import Catalog, usage, users
-from ecluse.catalog.tables import Dataset, Image, ImageSet, ModelVersion, Prediction, User
+from ecluse.catalog.tables import ModelVersion, User
 
 FIRST = datetime(2025, 11, 20, 23, 30, tzinfo=UTC)
 NUMBER = itertools.count()

@@ -14,9 +14,10 @@ import pytest
 
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.rows import datasets, labels
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.catalog import work
-from ecluse.catalog.tables import Dataset, User
+from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings

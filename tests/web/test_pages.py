@@ -35,11 +35,12 @@ from ecluse.apps.fraud.pages.predictions import (
 from ecluse.apps.fraud.performance.reports import read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, training
+from ecluse.apps.fraud.rows.tables import Dataset, Prediction
 from ecluse.apps.fraud.sample import write_sample
 from ecluse.apps.fraud.training.request import TrainingRequest, choices
 from ecluse.catalog import attempts, files
 from ecluse.catalog import models as model_rows
-from ecluse.catalog.tables import Dataset, Prediction, User
+from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime

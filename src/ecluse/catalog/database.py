@@ -76,6 +76,8 @@ class Catalog:
 
         `limits`: how long a statement on PostgreSQL may take; of a move, and of migrations, as long as it needs.
         """
+        # Rows of the core point at tables of applications, and what is stored is added up over all of them.
+        migrations_of_applications.import_rows()
         self._url = make_url(url)
         self._moves = moves
         self._has_moves = False

@@ -28,6 +28,9 @@ T = TypeVar("T")
 Form = Literal["object", "version", "folder"]
 #: Lengths that a row of the table of files can keep.
 LONGEST_NAME: Final = 255
+#: What a row without a file says of its address and its bytes.
+NOWHERE: Final[str | None] = None
+UNKNOWN_SIZE: Final[int | None] = None
 
 
 class File(Base):
@@ -198,5 +201,5 @@ def _names_of_file(rows: Any) -> frozenset[str]:
 
 
 def file_classes() -> list[type[HasFile]]:
-    """Every class of rows with a file, of the core and of the applications that are imported."""
+    """Return every class of rows with a file; those of applications are imported when a catalog is opened."""
     return [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, HasFile)]

@@ -6,29 +6,23 @@ Identifiers are opaque random strings, so one person's cannot be guessed from an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Float,
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     Select,
     String,
     Text,
     UniqueConstraint,
-    and_,
-    case,
-    literal,
-    null,
     select,
     text,
 )
-from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column
 
 from ecluse.catalog.base import Base as Base
 from ecluse.catalog.base import SentenceText as SentenceText
@@ -36,16 +30,11 @@ from ecluse.catalog.base import UtcDateTime as UtcDateTime
 from ecluse.catalog.base import by_bytes
 from ecluse.catalog.base import new_id as new_id
 from ecluse.catalog.base import now as now
-from ecluse.catalog.filed import LONGEST_NAME, FileKind, HasFile, of_file
+from ecluse.catalog.filed import LONGEST_NAME, NOWHERE, FileKind, HasFile, of_file
 from ecluse.catalog.filed import File as File
-from ecluse.catalog.of_work import ERROR, HAS_WORK, STATUS
 from ecluse.catalog.of_work import OfWork as OfWork
 from ecluse.catalog.of_work import Work as Work
-from ecluse.sentences import _
 
-#: What a row without a file says of its address and its bytes.
-NOWHERE: Final[str | None] = None
-UNKNOWN_SIZE: Final[int | None] = None
 #: A run points at the version it made: that is the file of another row, or was, until the version was deleted.
 RUN_VERSIONS: Final = FileKind(
     "runs", kind="runs", application="", form="version", area="models", owned=False
@@ -120,58 +109,6 @@ class Attempt(Base):
     free_at: Mapped[float] = mapped_column(Float(53), index=True)
 
 
-#: What is said of a table whose reading a person stopped.
-READING_STOPPED: Final = _("Reading it was stopped on request. Upload it again.")
-
-
-class Dataset(OfWork, HasFile, Base):
-    """An uploaded table. `state` is profiling, ready or failed; `profile` is what was found in it.
-
-    Its work is to be read: a table that was read and is read in another way stays ready if that fails.
-    `layout` is which sheet and row its columns begin in, as a person chose it; None where no one did.
-    """
-
-    __tablename__ = "datasets"
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    filename: Mapped[str] = mapped_column(String(300))
-    rows: Mapped[int | None]
-    profile: Mapped[dict[str, Any] | None]
-    layout: Mapped[dict[str, Any] | None]
-    if TYPE_CHECKING:
-        state: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    last_used_at: Mapped[datetime] = mapped_column(default=now)
-
-    STATE = "state", {"profiling": "queued", "ready": "done", "failed": "failed"}
-    FILE = FileKind("datasets", kind="uploads", application="fraud", counted=True, place=1)
-    key = of_file("key", "")
-    url = of_file("url", "")
-    size_bytes = of_file("size_bytes", 0)
-    sha256 = of_file("sha256", "")
-
-    @classmethod
-    def work_values(cls) -> dict[str, ColumnElement[Any]]:
-        """Say of a table that was read that it is ready, whatever became of reading it once more."""
-        was_read = cls.rows.is_not(None)
-        state = case(
-            (STATUS.in_(("queued", "running")), "profiling"),
-            (STATUS == "done", "ready"),
-            (was_read, "ready"),
-            else_="failed",
-        )
-        error = case(
-            (STATUS == "cancelled", literal(READING_STOPPED, Work.error.type)),
-            (and_(~HAS_WORK, was_read), None),
-            else_=ERROR,
-        )
-        return {**super().work_values(), "state": state, "error": error}
-
-    @classmethod
-    def names(cls) -> Select[*tuple[Any, ...]]:
-        return select(cls.id, cls.filename, null())
-
-
 class ModelVersion(HasFile, Base):
     """A published version. `prefix` is the key its folder was published under, `url` where that is; `details` is what
     its manifest says of it, `report` the performance.json of a fraud model. `damage` says what a verification found.
@@ -241,34 +178,6 @@ class Publication(HasFile, Base):
     url = of_file("url", "")
 
 
-class Prediction(OfWork, HasFile, Base):
-    """One scoring, from the moment it was asked for. It has a file once its result is complete."""
-
-    __tablename__ = "predictions"
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
-    model_name: Mapped[str] = mapped_column(String(100))
-    version: Mapped[str] = mapped_column(String(32))
-    format: Mapped[str] = mapped_column(String(16), default="csv")
-    rows: Mapped[int | None]
-    flagged: Mapped[int | None]
-    summary: Mapped[dict[str, Any] | None]
-    #: `fraud.ranking.Ranking` of the scores; up to a megabyte, so it is read by `ranking_of` alone.
-    ranking: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-    FILE = FileKind("predictions", kind="results", application="fraud", counted=True, place=2)
-    key = of_file("key", NOWHERE)
-    url = of_file("url", NOWHERE)
-    size_bytes = of_file("size_bytes", UNKNOWN_SIZE)
-    sha256 = of_file("sha256", NOWHERE)
-
-    @classmethod
-    def names(cls) -> Select[*tuple[Any, ...]]:
-        return select(cls.id, Dataset.filename, null()).outerjoin(Dataset, Dataset.id == cls.dataset_id)
-
-
 class ReferenceModel(HasFile, Base):
     """A model of the shared library that unlabelled tables are matched against."""
 
@@ -297,48 +206,6 @@ class ReferenceModel(HasFile, Base):
     url = of_file("url", "")
     manifest_digest = of_file("sha256", "")
     size_bytes = of_file("size_bytes", 0)
-
-
-class ColumnMapping(Base):
-    """A person's corrections of how a table's columns meet a reference's: {ours: theirs, or None for "no column"}."""
-
-    __tablename__ = "column_mappings"
-    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
-    reference: Mapped[str] = mapped_column(String(100), primary_key=True)
-    columns: Mapped[dict[str, Any]]
-    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
-
-
-class Label(Base):
-    """What a person says of one row of a table: fraud (1) or legitimate (0). `row` counts from 1."""
-
-    __tablename__ = "labels"
-    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
-    row: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    label: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-
-class Inspection(OfWork, Base):
-    """A model looked at beside a table. `kind` is questions, learning, monitor, comparison or
-    transfer; `result` what was found.
-
-    `other_version` is the second of two that are compared.
-    """
-
-    __tablename__ = "inspections"
-    __table_args__ = (Index("ix_inspections_model", "user_id", "model_name", "version"),)
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    kind: Mapped[str] = mapped_column(String(16))
-    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
-    model_name: Mapped[str] = mapped_column(String(100))
-    version: Mapped[str] = mapped_column(String(32))
-    other_version: Mapped[str | None] = mapped_column(String(32))
-    request: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    result: Mapped[dict[str, Any] | None]
-    created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Migration(Base):
@@ -543,116 +410,6 @@ class JobCheckpoints(Base):
     saved_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class Schedule(Base):
-    """Work that is begun once a day. `at`: HH:MM on the clocks of the work; `since`: the first day it is done for."""
-
-    __tablename__ = "schedules"
-    name: Mapped[str] = mapped_column(String(32), primary_key=True)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    at: Mapped[str] = mapped_column(String(5))
-    since: Mapped[date]
-    fetches: Mapped[bool] = mapped_column(default=False)
-    updated_at: Mapped[datetime] = mapped_column(default=now)
-
-
-class ImageSet(HasFile, Base):
-    """A person's images with their labels. `job_id` is that of the last import or audit.
-
-    `staged_url`: the folder of what was uploaded for an import, until that has ended. `last_import`: how many files
-    were added, known, duplicates, contested and rejected.
-    """
-
-    __tablename__ = "image_sets"
-    __table_args__ = (UniqueConstraint("user_id", "name"),)
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    name: Mapped[str] = mapped_column(String(100))
-    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    imported_at: Mapped[datetime | None]
-    last_import: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    audited_at: Mapped[datetime | None]
-
-    FILE = FileKind("image_sets", kind="staged", application="plants", form="folder")
-    staged_url = of_file("url", NOWHERE)
-
-    @classmethod
-    def names(cls) -> Select[*tuple[Any, ...]]:
-        return select(cls.id, cls.name, null())
-
-
-class Image(HasFile, Base):
-    """A file that was imported. `state` is valid, rejected (`reason` says why; nothing is stored) or excluded.
-
-    `origin` is where it came from, `seen_again` other places with the same bytes; `contested` says that one of these
-    had another label, and that nobody chose since. Of a file that was never read, such as one that could not be
-    fetched, `sha256` is the digest of its origin. `perceptual_hash`: 64 bits as 16 hex digits. `group` is the id of
-    the first of those that look nearly the same. `suspicion`: how improbable its label is by models that have not
-    seen it, 0 to 1; `suggested_label` what they say instead, or the label itself where a person chose or confirmed it.
-    """
-
-    __tablename__ = "images"
-    __table_args__ = (
-        UniqueConstraint("set_id", "sha256"),
-        Index("ix_images_state", "set_id", "state", "label"),
-    )
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    set_id: Mapped[str] = mapped_column(ForeignKey("image_sets.id", ondelete="CASCADE"))
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    sha256: Mapped[str] = mapped_column(String(64))
-    format: Mapped[str] = mapped_column(String(8), default="")
-    width: Mapped[int | None]
-    height: Mapped[int | None]
-    label: Mapped[str] = mapped_column(String(100))
-    imported_label: Mapped[str] = mapped_column(String(100))
-    origin: Mapped[str] = mapped_column(String(1200))
-    seen_again: Mapped[list[Any]] = mapped_column(default=list)
-    contested: Mapped[bool] = mapped_column(default=False)
-    state: Mapped[str] = mapped_column(String(16), default="valid")
-    reason: Mapped[str | None] = mapped_column(SentenceText)
-    perceptual_hash: Mapped[str | None] = mapped_column(String(16))
-    group: Mapped[str | None] = mapped_column("near_group", String(32), index=True)
-    suspicion: Mapped[float | None]
-    suggested_label: Mapped[str | None] = mapped_column(String(100))
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-    #: Files of the set, each by the id of its image. That of a rejected image has no address: nothing is kept of it.
-    FILE = FileKind(
-        "image_sets",
-        kind="images",
-        application="plants",
-        area="images",
-        counted=True,
-        place=4,
-        id_column="set_id",
-        name_column="id",
-    )
-    url = of_file("url", "")
-    size_bytes = of_file("size_bytes", 0)
-
-
-class ImageSplit(HasFile, Base):
-    """Which image is learned from, chosen by, or tested on. The manifest at `url` says it of each by its digest.
-
-    `counts`: {part: {label: images}}.
-    """
-
-    __tablename__ = "image_splits"
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    set_id: Mapped[str] = mapped_column(ForeignKey("image_sets.id", ondelete="CASCADE"), index=True)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    seed: Mapped[int]
-    shares: Mapped[dict[str, Any]]
-    counts: Mapped[dict[str, Any]]
-    data_digest: Mapped[str] = mapped_column(String(64))
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-    FILE = FileKind("image_splits", kind="splits", application="plants")
-    url = of_file("url", "")
-    sha256 = of_file("sha256", "")
-    size_bytes = of_file("size_bytes", 0)
-
-
 class Run(OfWork, HasFile, Base):
     """One training of any application, as it is tracked.
 
@@ -701,24 +458,6 @@ class Run(OfWork, HasFile, Base):
 
     def _address_of(self, file: Mapping[str, Any]) -> str:
         return f"{self.url}/{file['name']}"
-
-
-class FraudTraining(Base):
-    """What a run of fraud keeps besides: its table, and its plan. One of kind "ensemble" makes an ensemble of
-    reference models for a table without labels.
-    """
-
-    __tablename__ = "fraud_trainings"
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
-    target_column: Mapped[str] = mapped_column(String(300))
-    plan: Mapped[dict[str, Any]]
-    user_id: Mapped[str] = column_property(
-        select(Run.user_id).where(Run.id == run_id).correlate_except(Run).scalar_subquery()
-    )
-    #: In this order they are written.
-    _run: Mapped[Run] = relationship(lazy="raise")
-    _dataset: Mapped[Dataset | None] = relationship(lazy="raise")
 
 
 class RunMetric(Base):

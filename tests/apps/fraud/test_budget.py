@@ -25,8 +25,9 @@ from ecluse.apps.fraud.performance.parts import Confusion
 from ecluse.apps.fraud.performance.reports import read_ensemble_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import labels
+from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.scoring.results import write_scores
-from ecluse.catalog.tables import ModelVersion, Prediction, User
+from ecluse.catalog.tables import ModelVersion, User
 from ecluse.runtime import Runtime
 from ecluse.storage import Stored
 from ecluse.web.i18n import Words

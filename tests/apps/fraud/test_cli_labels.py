@@ -12,9 +12,9 @@ import pytest
 
 from ecluse.apps.fraud.commands.labels import asked_for_label, label_lines
 from ecluse.apps.fraud.profiling.profile import profile_table
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.request import TrainingRequest
-from ecluse.catalog.tables import Dataset
 
 
 def dataset(folder: Path, **columns: list[object]) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecluse.apps.fraud.commands.monitoring import _monitor_text, _retrained
-from ecluse.catalog.tables import Inspection
+from ecluse.apps.fraud.rows.tables import Inspection
 from tests.apps.fraud.test_monitoring_pages import monitored
 
 

@@ -13,12 +13,12 @@ from ecluse.apps.fraud.features.giveaways import find_giveaways
 from ecluse.apps.fraud.performance.parts import GiveawayColumn
 from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.card import model_card
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.apps.fraud.training.training import train
-from ecluse.catalog.tables import Dataset
 from ecluse.errors import UnusableTarget
 
 ROWS = 2_000

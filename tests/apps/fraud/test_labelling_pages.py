@@ -17,7 +17,8 @@ from ecluse.apps.fraud.labelling.questions import choose_questions
 from ecluse.apps.fraud.pages.labelling import Step, askable, asking_of, steps_of, whys
 from ecluse.apps.fraud.pages.usual import usual_values
 from ecluse.apps.fraud.rows import inspections, labels
-from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, User
+from ecluse.apps.fraud.rows.tables import Dataset, Inspection
+from ecluse.catalog.tables import ModelVersion, User
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from tests.web import invented

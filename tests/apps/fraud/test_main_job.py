@@ -18,11 +18,12 @@ import pytest
 
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.rows import training
+from ecluse.apps.fraud.rows.tables import READING_STOPPED
 from ecluse.apps.fraud.sample import SamplePaths, write_sample
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import runs, work
 from ecluse.catalog.runs import Point
-from ecluse.catalog.tables import READING_STOPPED, now
+from ecluse.catalog.tables import now
 from ecluse.checkpoints import Checkpoints
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings

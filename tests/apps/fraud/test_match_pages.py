@@ -14,8 +14,9 @@ from ecluse.apps.fraud.actions import ensembles
 from ecluse.apps.fraud.pages.matches import SURE_FIT, corrected, stated_rate
 from ecluse.apps.fraud.references import institutions
 from ecluse.apps.fraud.rows import mappings, training
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.catalog import references, work
-from ecluse.catalog.tables import Dataset, User
+from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from tests.web import invented

@@ -14,6 +14,7 @@ from ecluse.apps.fraud.jobs.references import Recipe
 from ecluse.apps.fraud.labelling.answers import label_of
 from ecluse.apps.fraud.monitoring.outcomes import outcomes_within, read_outcomes
 from ecluse.apps.fraud.profiling.profile import profile_table
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.labels import LabelReading, reading_of_outcomes
 from ecluse.apps.fraud.tables.meaning import candidates, meaning_of
@@ -22,7 +23,6 @@ from ecluse.apps.fraud.training.labelled import read_labelled
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.apps.fraud.training.training import train
-from ecluse.catalog.tables import Dataset
 from ecluse.errors import InvalidInput, UnusableTarget
 
 

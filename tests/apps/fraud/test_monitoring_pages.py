@@ -17,8 +17,9 @@ from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.monitoring import Judged, _unlearned_table, findings
 from ecluse.apps.fraud.performance.reports import read_report
 from ecluse.apps.fraud.rows import inspections, training
+from ecluse.apps.fraud.rows.tables import Dataset, Inspection
 from ecluse.catalog import runs
-from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, Run, User, now
+from ecluse.catalog.tables import ModelVersion, Run, User, now
 from ecluse.errors import UnreadableRecord
 from ecluse.runtime import Runtime
 from ecluse.web import charts

@@ -50,6 +50,7 @@ from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.facts import MatchResult
 from ecluse.apps.fraud.references.library import SAMPLE_LABEL
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.scorers import base_scorer, load_scorer
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
@@ -59,7 +60,7 @@ from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns
 from ecluse.apps.fraud.tables.dataset import Table, open_table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.apps.fraud.training.training import TrainingPlan, train
-from ecluse.catalog.tables import Dataset, ModelVersion
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.web.i18n import Words
 

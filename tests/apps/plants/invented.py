@@ -11,7 +11,8 @@ from typing import Any, Final
 from PIL import Image as Drawing
 from PIL import ImageDraw
 
-from ecluse.catalog.tables import Image, ImageSet, ImageSplit, ModelVersion, Run, User
+from ecluse.apps.plants.tables import Image, ImageSet, ImageSplit
+from ecluse.catalog.tables import ModelVersion, Run, User
 from ecluse.runtime import Runtime
 
 MOMENT: Final = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)

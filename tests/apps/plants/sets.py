@@ -18,7 +18,8 @@ from ecluse.apps.plants.evaluation import softmax
 from ecluse.apps.plants.graphs import extractor
 from ecluse.apps.plants.pictures import Transform, read_picture
 from ecluse.apps.plants.recipe import Callbacks, Epoch, Example, Options, TrainedClassifier, TrainingData
-from ecluse.catalog.tables import Image, ImageSet, new_id, now
+from ecluse.apps.plants.tables import Image, ImageSet
+from ecluse.catalog.tables import new_id, now
 from ecluse.runtime import Runtime
 from ecluse.storage import join_key
 

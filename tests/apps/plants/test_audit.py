@@ -27,7 +27,8 @@ from ecluse.apps.plants.rows import Filter
 from ecluse.apps.plants.sources.folders import open_folder
 from ecluse.apps.plants.splits import manifest_of, split_for
 from ecluse.apps.plants.suspects import judge_labels
-from ecluse.catalog.tables import Image, ImageSet, User
+from ecluse.apps.plants.tables import Image, ImageSet
+from ecluse.catalog.tables import User
 from ecluse.errors import DigestMismatch, InvalidInput, NotFound
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, Worker

@@ -27,7 +27,8 @@ from ecluse.apps.plants.jobs import audit as audit_work
 from ecluse.apps.plants.rows import Filter
 from ecluse.apps.plants.sources import File
 from ecluse.apps.plants.sources.folders import open_folder
-from ecluse.catalog.tables import ImageSet, User
+from ecluse.apps.plants.tables import ImageSet
+from ecluse.catalog.tables import User
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import JobCancelled
 from ecluse.jobs import Task

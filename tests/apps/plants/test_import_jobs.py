@@ -30,7 +30,8 @@ from ecluse.apps.plants.rows import Filter
 from ecluse.apps.plants.sources import folders, lists, web
 from ecluse.apps.plants.sources.lists import Listed, open_list, read_list
 from ecluse.apps.plants.sources.web import fetch_image, is_public
-from ecluse.catalog.tables import Image, ImageSet, ImageSplit, User
+from ecluse.apps.plants.tables import Image, ImageSet, ImageSplit
+from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput, UnreadableImage
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings

@@ -25,7 +25,8 @@ from ecluse.apps.plants.sources import File, archives
 from ecluse.apps.plants.sources.archives import open_archive
 from ecluse.apps.plants.sources.folders import open_folder
 from ecluse.apps.plants.sources.stores import importable, open_prefix
-from ecluse.catalog.tables import Image, ImageSet, User, new_id
+from ecluse.apps.plants.tables import Image, ImageSet
+from ecluse.catalog.tables import User, new_id
 from ecluse.errors import InvalidInput, NotFound, StoreUnavailable, UnreadableImage
 from ecluse.runtime import Runtime
 from ecluse.sentences import Sentence

@@ -16,8 +16,9 @@ from ecluse.apps.plants.pages.charts import shaded
 from ecluse.apps.plants.pages.pictures import name_of
 from ecluse.apps.plants.pages.sets import View, default_model_name
 from ecluse.apps.plants.publication import NOT_CHECKED
+from ecluse.apps.plants.tables import Image, ImageSet
 from ecluse.catalog import runs
-from ecluse.catalog.tables import Image, ImageSet, Run, User
+from ecluse.catalog.tables import Run, User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.apps.plants import invented

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from ecluse.apps.plants import rows as images
-from ecluse.catalog.tables import Image as ImageRow
-from ecluse.catalog.tables import ImageSet, new_id
+from ecluse.apps.plants.tables import Image as ImageRow
+from ecluse.apps.plants.tables import ImageSet
+from ecluse.catalog.tables import new_id
 from tests.apps.plants.tiny import YELLOW
 from tests.web.within import Within as Web
 

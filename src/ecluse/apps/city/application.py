@@ -38,6 +38,7 @@ APPLICATION: Final = Application(
         "source_title": "ecluse.apps.city.names:source_in",
     },
     errors={"no_such_day": "ecluse.apps.city.pages.errors:no_such_day"},
+    rows=("ecluse.apps.city.rows",),
     hand_over="ecluse.apps.city.rows:hand_over",
     jobs=("ecluse.apps.city.jobs:KINDS", "ecluse.apps.city.sample:KINDS", "ecluse.apps.city.schedule:KINDS"),
     due=("ecluse.apps.city.schedule:queue_due",),

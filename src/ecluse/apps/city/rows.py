@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
-from sqlalchemy import update
+from sqlalchemy import ForeignKey, String, update
+from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Schedule, now
+from ecluse.catalog.tables import Base, now
+
+
+class Schedule(Base):
+    """Work that is begun once a day. `at`: HH:MM on the clocks of the work; `since`: the first day it is done for."""
+
+    __tablename__ = "schedules"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    at: Mapped[str] = mapped_column(String(5))
+    since: Mapped[date]
+    fetches: Mapped[bool] = mapped_column(default=False)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
 
 
 def schedule_of(transaction: Transaction, name: str) -> Schedule | None:

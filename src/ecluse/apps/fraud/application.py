@@ -39,12 +39,13 @@ APPLICATION: Final = Application(
             "ecluse.apps.fraud.commands.main:fraud", "Analyze, train on and score tables of transactions."
         )
     },
+    rows=("ecluse.apps.fraud.rows.tables",),
     owned={
-        "tables": "ecluse.catalog.tables:Dataset",
-        "scored_tables": "ecluse.catalog.tables:Prediction",
-        "trainings": "ecluse.catalog.tables:FraudTraining",
-        "labels": "ecluse.catalog.tables:Label",
-        "inspections": "ecluse.catalog.tables:Inspection",
+        "tables": "ecluse.apps.fraud.rows.tables:Dataset",
+        "scored_tables": "ecluse.apps.fraud.rows.tables:Prediction",
+        "trainings": "ecluse.apps.fraud.rows.tables:FraudTraining",
+        "labels": "ecluse.apps.fraud.rows.tables:Label",
+        "inspections": "ecluse.apps.fraud.rows.tables:Inspection",
     },
     model_page="ecluse.apps.fraud.pages.model:page",
     model_comparison="ecluse.apps.fraud.pages.model:comparison",

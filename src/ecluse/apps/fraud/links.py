@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ecluse.apps.fraud.rows import inspections, predictions, training
+from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.catalog import Transaction
-from ecluse.catalog.tables import Inspection
 from ecluse.jobs import Job, Link
 from ecluse.sentences import N_
 

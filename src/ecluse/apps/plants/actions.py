@@ -9,8 +9,9 @@ from typing import Final, Literal
 
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.rows import Counts
+from ecluse.apps.plants.tables import ImageSet
 from ecluse.catalog import audit
-from ecluse.catalog.tables import ImageSet, new_id, now
+from ecluse.catalog.tables import new_id, now
 from ecluse.errors import InvalidInput, JobNotFound, NotFound
 from ecluse.runtime import Runtime, uploads_prefix
 from ecluse.sentences import _

@@ -29,7 +29,8 @@ APPLICATION: Final = Application(
             "ecluse.apps.plants.commands.main:plants", "Import, audit and learn from labelled images."
         )
     },
-    owned={"sets_of_images": "ecluse.catalog.tables:ImageSet"},
+    rows=("ecluse.apps.plants.tables",),
+    owned={"sets_of_images": "ecluse.apps.plants.tables:ImageSet"},
     stored={"images": StoredKind(N_("Images"), N_("Set of images"), "/plants", "/plants/{id}")},
     model_page="ecluse.apps.plants.pages.models:page",
     runs="ecluse.apps.plants.runs:RUNS",

@@ -12,8 +12,9 @@ from typing import Final
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import QUEUE, find_set, is_importing
 from ecluse.apps.plants.rows import Filter
+from ecluse.apps.plants.tables import ImageSet
 from ecluse.catalog import audit as record
-from ecluse.catalog.tables import ImageSet, new_id
+from ecluse.catalog.tables import new_id
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, ngettext

@@ -14,7 +14,7 @@ from typing import IO, Final, cast
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.rows import Filter
 from ecluse.apps.plants.splits import manifest_of
-from ecluse.catalog.tables import Image
+from ecluse.apps.plants.tables import Image
 from ecluse.errors import DigestMismatch, InvalidInput, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _

@@ -26,7 +26,8 @@ from ecluse.apps.plants.likeness import perceptual_hash
 from ecluse.apps.plants.pictures import read_picture, says_many_pixels
 from ecluse.apps.plants.sources import File
 from ecluse.apps.plants.sources.archives import is_archive
-from ecluse.catalog.tables import Image, new_id
+from ecluse.apps.plants.tables import Image
+from ecluse.catalog.tables import new_id
 from ecluse.checkpoints import Checkpoints, from_bytes, to_bytes
 from ecluse.errors import InvalidInput, NotFound, UnreadableImage
 from ecluse.runtime import Runtime

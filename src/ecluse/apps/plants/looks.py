@@ -23,7 +23,7 @@ from ecluse.apps.plants.keypoints import Points, describe
 from ecluse.apps.plants.likeness import SHAPE, near_groups, perceptual_hash, thumbnail
 from ecluse.apps.plants.pictures import read_picture
 from ecluse.apps.plants.rows import Filter
-from ecluse.catalog.tables import Image
+from ecluse.apps.plants.tables import Image
 from ecluse.checkpoints import Checkpoints
 from ecluse.errors import DigestMismatch, ObjectNotFound
 from ecluse.runtime import Runtime

@@ -9,8 +9,9 @@ from typing import Any, Final, Literal, cast
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.apps.plants.tables import Image, ImageSet, ImageSplit
 from ecluse.catalog import files
-from ecluse.catalog.tables import File, Image, ImageSet, ImageSplit, now
+from ecluse.catalog.tables import File, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
 

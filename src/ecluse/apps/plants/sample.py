@@ -10,8 +10,9 @@ from ecluse.apps.plants import links
 from ecluse.apps.plants.actions import QUEUE, find_set, make_set
 from ecluse.apps.plants.audit import queue_audit
 from ecluse.apps.plants.sources import File, folder_label
+from ecluse.apps.plants.tables import ImageSet
 from ecluse.catalog import audit
-from ecluse.catalog.tables import ImageSet, new_id
+from ecluse.catalog.tables import new_id
 from ecluse.checkpoints import checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime

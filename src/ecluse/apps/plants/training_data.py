@@ -12,7 +12,7 @@ from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.demo import is_drawn
 from ecluse.apps.plants.recipe import Example, TrainingData
 from ecluse.apps.plants.splits import PARTS, Part, manifest_of
-from ecluse.catalog.tables import Image, ImageSplit
+from ecluse.apps.plants.tables import Image, ImageSplit
 from ecluse.errors import DigestMismatch, ObjectNotFound, UnusableImages
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, ngettext

@@ -11,9 +11,10 @@ from typing import Any, Final
 from ecluse import models
 from ecluse.apps.fraud.actions.main import find_dataset
 from ecluse.apps.fraud.rows import datasets, inspections, labels
+from ecluse.apps.fraud.rows.tables import Dataset, Inspection
 from ecluse.apps.fraud.tables.layout import layout_of
 from ecluse.catalog import audit
-from ecluse.catalog.tables import Dataset, Inspection, new_id
+from ecluse.catalog.tables import new_id
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num

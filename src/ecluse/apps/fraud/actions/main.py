@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ecluse.apps.fraud.goal import Goal
 from ecluse.apps.fraud.performance.reports import read_trained_report
 from ecluse.apps.fraud.rows import datasets, predictions, training
+from ecluse.apps.fraud.rows.tables import Dataset, Prediction
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
@@ -21,7 +22,7 @@ from ecluse.apps.fraud.tables.meaning import candidates, meaning_in_profile, req
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import audit, models, work
-from ecluse.catalog.tables import Dataset, Prediction, new_id, now
+from ecluse.catalog.tables import new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix

@@ -15,11 +15,12 @@ from ecluse.apps.fraud.actions.main import find_dataset
 from ecluse.apps.fraud.performance.reports import AnyReport, read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
+from ecluse.apps.fraud.rows.tables import Dataset, Inspection
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.meaning import meaning_in_profile
 from ecluse.apps.fraud.training.plan import TrainingPlan, plan_of
 from ecluse.catalog import audit
-from ecluse.catalog.tables import Dataset, Inspection, new_id
+from ecluse.catalog.tables import new_id
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ecluse.catalog.tables import Inspection
+from ecluse.apps.fraud.rows.tables import Inspection
 
 
 class RowLabel(BaseModel):

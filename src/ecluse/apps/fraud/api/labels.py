@@ -19,7 +19,7 @@ from ecluse.apps.fraud.api.inspecting import (
 )
 from ecluse.apps.fraud.labelling.answers import add_label
 from ecluse.apps.fraud.rows import labels
-from ecluse.catalog.tables import Inspection
+from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.runtime import Runtime
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep

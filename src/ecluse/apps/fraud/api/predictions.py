@@ -17,9 +17,9 @@ from ecluse.apps.fraud.api.schemas import BudgetBody, PredictionBody, Prediction
 from ecluse.apps.fraud.evaluation.ranking import Ranking
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report
 from ecluse.apps.fraud.rows import predictions
+from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.scoring.formats import result_format
 from ecluse.catalog import models as model_rows
-from ecluse.catalog.tables import Prediction
 from ecluse.errors import InvalidInput, ModelNotFound, NotFound, VersionNotFound
 from ecluse.intervals import expected_among
 from ecluse.runtime import Runtime

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, fraud_means, meaning_in_profile
 from ecluse.apps.fraud.training.request import TrainingRequest
-from ecluse.catalog.tables import Dataset
 from ecluse.cli.output import say
 
 

@@ -11,8 +11,9 @@ from ecluse.apps.fraud.actions import labelling, monitoring
 from ecluse.apps.fraud.commands.tables import add_table, layout_options
 from ecluse.apps.fraud.monitoring.report import MonitoringReport, read_monitoring
 from ecluse.apps.fraud.rows import inspections, labels
+from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.apps.fraud.tables.layout import Layout
-from ecluse.catalog.tables import Inspection, User
+from ecluse.catalog.tables import User
 from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.runtime import Runtime

@@ -11,7 +11,7 @@ from ecluse.apps.fraud.jobs import main as work
 from ecluse.apps.fraud.jobs.tables import open_stored, table_of
 from ecluse.apps.fraud.performance.reports import report_content
 from ecluse.apps.fraud.references import library
-from ecluse.catalog.tables import Dataset
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ecluse import models
 from ecluse.apps.fraud.jobs.tables import table_of
 from ecluse.apps.fraud.rows import datasets, inspections
+from ecluse.apps.fraud.rows.tables import Dataset, Inspection
 from ecluse.catalog import models as model_rows
-from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import JobCancelled
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime

@@ -23,7 +23,8 @@ from ecluse.apps.fraud.performance.reports import (
     write_report,
 )
 from ecluse.apps.fraud.rows import inspections, labels
-from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
+from ecluse.apps.fraud.rows.tables import Dataset, Inspection
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import JobCancelled
 from ecluse.jobs import Task, patiently
 from ecluse.runtime import Runtime

@@ -21,11 +21,12 @@ from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report, report_content
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
+from ecluse.apps.fraud.rows.tables import Dataset, Prediction
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import Transaction, runs
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication
+from ecluse.catalog.tables import ModelVersion, Publication
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import (
     CannotRepeat,

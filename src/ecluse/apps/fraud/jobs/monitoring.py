@@ -29,8 +29,8 @@ from ecluse.apps.fraud.performance.reports import (
     threshold_of,
 )
 from ecluse.apps.fraud.rows import inspections
+from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.catalog import runs
-from ecluse.catalog.tables import Inspection
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import InvalidInput
 from ecluse.jobs import JobKind, Task, patiently

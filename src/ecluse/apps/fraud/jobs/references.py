@@ -23,10 +23,11 @@ from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.tables.layout import layout_of
 from ecluse.apps.fraud.training.request import MIN_BUDGET, TrainingRequest
 from ecluse.catalog import audit, references
-from ecluse.catalog.tables import Dataset, User, new_id
+from ecluse.catalog.tables import User, new_id
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import (
     DigestMismatch,

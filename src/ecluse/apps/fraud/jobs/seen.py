@@ -13,9 +13,10 @@ from ecluse.apps.fraud.jobs.tables import open_stored, table_of
 from ecluse.apps.fraud.performance.reports import read_report, read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import labels
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.training.plan import plan_of
 from ecluse.catalog import models as model_rows
-from ecluse.catalog.tables import Dataset, ModelVersion
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
 

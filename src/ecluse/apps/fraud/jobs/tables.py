@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.tables.layout import layout_of
-from ecluse.catalog.tables import Dataset
 from ecluse.errors import (
     DigestMismatch,
     NotFound,

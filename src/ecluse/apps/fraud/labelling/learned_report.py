@@ -17,7 +17,8 @@ from ecluse.typed_json import read
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.labelling.asking import Made
-    from ecluse.catalog.tables import Dataset, ModelVersion
+    from ecluse.apps.fraud.rows.tables import Dataset
+    from ecluse.catalog.tables import ModelVersion
 
 #: Fewer labels give no figure to sort versions by.
 MEASURED: Final = 100

@@ -18,8 +18,8 @@ from ecluse.apps.fraud.pages.predictions import to_the_minute
 from ecluse.apps.fraud.performance.parts import Curves
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
+from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.catalog import models
-from ecluse.catalog.tables import Inspection
 from ecluse.errors import DigestMismatch, EcluseError, InvalidInput, NotFound, VersionNotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _

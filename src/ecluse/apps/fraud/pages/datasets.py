@@ -17,12 +17,13 @@ from starlette.responses import RedirectResponse, Response
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.performance.reports import read_report
 from ecluse.apps.fraud.rows import predictions, training
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.apps.fraud.tables.layout import Layout, layout_of
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, meaning_in_profile
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import models
-from ecluse.catalog.tables import Dataset, ModelVersion
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput, JobNotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime

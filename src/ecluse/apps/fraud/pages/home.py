@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ecluse.apps.fraud.rows import datasets, predictions
+from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.sample import FRAUD_SHARE, write_sample
 from ecluse.catalog import Transaction
-from ecluse.catalog.tables import ModelVersion, Prediction, User
+from ecluse.catalog.tables import ModelVersion, User
 from ecluse.web.i18n import Words
 from ecluse.web.pages.home import Result
 

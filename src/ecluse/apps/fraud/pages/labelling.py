@@ -18,9 +18,10 @@ from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.pages.datasets import can_score
 from ecluse.apps.fraud.pages.usual import usual_values
 from ecluse.apps.fraud.rows import inspections, labels, predictions
+from ecluse.apps.fraud.rows.tables import Dataset, Inspection
 from ecluse.apps.fraud.tables.formats import ACCEPTED
 from ecluse.catalog import models
-from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import EcluseError, InvalidInput, JobNotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _

@@ -24,9 +24,10 @@ from ecluse.apps.fraud.performance.parts import Period
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.catalog import Transaction
-from ecluse.catalog.tables import Dataset, ModelVersion
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput
 from ecluse.jobs import Link
 from ecluse.registry import Manifest

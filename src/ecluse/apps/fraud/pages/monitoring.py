@@ -27,9 +27,10 @@ from ecluse.apps.fraud.pages.model import (
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections
+from ecluse.apps.fraud.rows.tables import Dataset, Inspection
 from ecluse.apps.fraud.training.plan import plan_of
 from ecluse.catalog import models
-from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import EcluseError, InvalidInput, JobNotFound, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _

@@ -29,11 +29,11 @@ from ecluse.apps.fraud.performance.ensemble import EnsembleReport
 from ecluse.apps.fraud.performance.reports import AnyReport
 from ecluse.apps.fraud.risk import WORDS
 from ecluse.apps.fraud.rows import datasets, labels, predictions
+from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
 from ecluse.apps.fraud.scoring.formats import result_format
 from ecluse.apps.fraud.scoring.reasons import as_written
 from ecluse.apps.fraud.tables.formats import NAME_ENDINGS
-from ecluse.catalog.tables import Prediction
 from ecluse.errors import JobNotFound, NotFound
 from ecluse.runtime import Runtime
 from ecluse.storage import safe_filename

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
+from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.catalog import Catalog, audit, references
-from ecluse.catalog.tables import Dataset, ReferenceModel, User
+from ecluse.catalog.tables import ReferenceModel, User
 from ecluse.errors import Forbidden, InvalidInput
 from ecluse.models import CheckedOut
 from ecluse.models.references import check_description

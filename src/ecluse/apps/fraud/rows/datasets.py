@@ -8,17 +8,9 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.apps.fraud.rows.tables import Dataset, FraudTraining, Inspection, Label, Prediction
 from ecluse.catalog import files, work
-from ecluse.catalog.tables import (
-    Dataset,
-    File,
-    FraudTraining,
-    Inspection,
-    Label,
-    MigrationRow,
-    Prediction,
-    now,
-)
+from ecluse.catalog.tables import File, MigrationRow, now
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 

@@ -12,9 +12,10 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.catalog import runs, work
 from ecluse.catalog.run_values import flat_values
-from ecluse.catalog.tables import Inspection, Run
+from ecluse.catalog.tables import Run
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Label, now
+from ecluse.apps.fraud.rows.tables import Label
+from ecluse.catalog.tables import now
 
 #: Rows in one statement.
 _AT_ONCE = 500

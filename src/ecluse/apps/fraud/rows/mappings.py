@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import ColumnMapping, now
+from ecluse.apps.fraud.rows.tables import ColumnMapping
+from ecluse.catalog.tables import now
 
 
 def keep_mapping(

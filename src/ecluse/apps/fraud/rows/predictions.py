@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.catalog import work
-from ecluse.catalog.tables import File, Prediction
+from ecluse.catalog.tables import File
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 

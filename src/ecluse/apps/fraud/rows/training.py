@@ -11,9 +11,10 @@ from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.apps.fraud import metrics
+from ecluse.apps.fraud.rows.tables import FraudTraining
 from ecluse.catalog import runs
 from ecluse.catalog.run_values import flat_values
-from ecluse.catalog.tables import FraudTraining, Run, Work, new_id
+from ecluse.catalog.tables import Run, Work, new_id
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from ecluse.catalog.tables import Dataset
+    from ecluse.apps.fraud.rows.tables import Dataset
 
 #: A row of titles fills at most this share of the columns, and such rows come first.
 TITLE_SHARE: Final = 1 / 3

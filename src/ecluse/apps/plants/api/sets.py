@@ -25,7 +25,8 @@ from ecluse.apps.plants.http.stored_images import (
 )
 from ecluse.apps.plants.recipe import Architecture, Options, RecipeName
 from ecluse.apps.plants.rows import Filter, Order, State
-from ecluse.catalog.tables import Image, ImageSplit, User
+from ecluse.apps.plants.tables import Image, ImageSplit
+from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.web.admission import admission_of

@@ -18,7 +18,8 @@ from ecluse.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ecluse.apps.plants.splits import Part
-    from ecluse.catalog.tables import Image, ImageSet, User
+    from ecluse.apps.plants.tables import Image, ImageSet
+    from ecluse.catalog.tables import User
     from ecluse.runtime import Runtime
 
 #: The set that the sample is imported into.

@@ -21,7 +21,8 @@ from ecluse.storage import LONG_PATIENCE
 
 if TYPE_CHECKING:
     from ecluse.apps.plants.sources import File
-    from ecluse.catalog.tables import Image, ImageSet, User
+    from ecluse.apps.plants.tables import Image, ImageSet
+    from ecluse.catalog.tables import User
     from ecluse.runtime import Runtime
 
 #: How many rejected files and images with other labels `show` lists.

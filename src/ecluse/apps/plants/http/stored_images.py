@@ -11,7 +11,7 @@ from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.exporting import zip_chunks
 from ecluse.apps.plants.formats import FORMATS
 from ecluse.apps.plants.http.image_work import ImageWork
-from ecluse.catalog.tables import Image, ImageSet
+from ecluse.apps.plants.tables import Image, ImageSet
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
 from ecluse.storage import Digest

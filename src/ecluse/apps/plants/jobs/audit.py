@@ -9,8 +9,8 @@ from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import QUEUE
 from ecluse.apps.plants.audit import AUDIT
+from ecluse.apps.plants.tables import Image
 from ecluse.catalog import audit
-from ecluse.catalog.tables import Image
 from ecluse.checkpoints import Checkpoints, checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime

@@ -13,7 +13,7 @@ from ecluse.apps.plants.pages.pictures import shown
 from ecluse.apps.plants.pages.sets import Field, change, part_names
 from ecluse.apps.plants.rows import Filter
 from ecluse.apps.plants.splits import manifest_of
-from ecluse.catalog.tables import Image
+from ecluse.apps.plants.tables import Image
 from ecluse.errors import (
     DigestMismatch,
     EcluseError,

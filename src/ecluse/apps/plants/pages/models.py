@@ -11,8 +11,9 @@ from ecluse.apps.plants.pages.charts import classifier_charts, shaded
 from ecluse.apps.plants.pages.pictures import Shown, shown
 from ecluse.apps.plants.pages.recipes import RecipeText, recipe_texts
 from ecluse.apps.plants.report import DoubtfulImage, read_classifier_report
+from ecluse.apps.plants.tables import Image
 from ecluse.catalog import runs
-from ecluse.catalog.tables import Image, ModelVersion
+from ecluse.catalog.tables import ModelVersion
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words

@@ -13,9 +13,9 @@ from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.http.imports import TAKEN, import_form, open_import
 from ecluse.apps.plants.sample import start_sample
+from ecluse.apps.plants.tables import ImageSet
 from ecluse.apps.plants.training import KIND as TEACHING
 from ecluse.catalog import models, runs
-from ecluse.catalog.tables import ImageSet
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from ecluse.catalog.tables import Image
+from ecluse.apps.plants.tables import Image
 
 #: The longer side of a thumbnail on a page, in pixels, and the shorter one of an image nothing is known of.
 THUMBNAIL: Final = 160

@@ -21,9 +21,10 @@ from ecluse.apps.plants.pages.pictures import Shown, shown
 from ecluse.apps.plants.pages.recipes import architecture_names, recipe_texts, torch_is_missing
 from ecluse.apps.plants.recipe import ARCHITECTURES, RECIPES, Architecture, Options, RecipeName
 from ecluse.apps.plants.rows import Counts, Filter, State
+from ecluse.apps.plants.tables import ImageSet
 from ecluse.apps.plants.training import TrainingRequest, start_training
 from ecluse.catalog import Transaction, runs
-from ecluse.catalog.tables import ImageSet, Run
+from ecluse.catalog.tables import Run
 from ecluse.errors import EcluseError, InvalidInput, UnusableImages
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
