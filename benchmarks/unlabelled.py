@@ -437,7 +437,7 @@ def after_labels(
         )  # type: ignore[arg-type]
         taught = folder.parent / "taught"
         shutil.copytree(folder, taught)
-        save_learned(taught, made.learned, made.threshold, made.medium_threshold)
+        save_learned(taught, made.learned, made.thresholds)
         scorer = load_scorer(taught)
     after = probabilities(scorer, table)[unasked]
     return figures_of(truth[unasked], before), figures_of(truth[unasked], after)

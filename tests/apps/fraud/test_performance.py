@@ -41,6 +41,7 @@ ADDED = {
     },
     "records": {"refit", "effort", "positive_share", "positive_reason"},
     "giveaways": {"giveaways", "doubt", "frauds_repeat", "distinct_frauds", "tested_rows", "simulated"},
+    "levels of risk": {"level_thresholds"},
 }  # fmt: skip
 
 

@@ -114,11 +114,11 @@ def test_rows_come_back_with_their_identifiers_levels_and_flags(model: FraudMode
     result = scored(model, folder / "to_score.csv")
     assert result.columns[:6] == [*KEPT, "fraud_probability", "risk_level", "is_fraud"]
     assert result.select(KEPT).equals(raw(folder).select(KEPT))
-    high = result["fraud_probability"] >= model.threshold
+    high = result["fraud_probability"] >= model.thresholds.flagged
     assert (result["is_fraud"] == 1).equals(high.alias("is_fraud"))
     assert (result["risk_level"] == "HIGH").equals(high.alias("risk_level"))
     medium = result.filter(pl.col("risk_level") == "MEDIUM")["fraud_probability"]
-    assert medium.is_between(model.medium_threshold, model.threshold, closed="left").all()
+    assert medium.is_between(model.thresholds.least["medium"], model.thresholds.flagged, closed="left").all()
 
 
 def test_every_flagged_row_has_a_reason_in_words(model: FraudModel, folder: Path) -> None:
@@ -216,8 +216,8 @@ def test_the_summary_counts_what_the_file_holds(
         summary = write_scores(batches, path, format)  # type: ignore[arg-type]
     written = pl.read_csv(path) if format == "csv" else pl.read_parquet(path)
     assert written.height == summary.rows == 1_500 == sum(summary.histogram)
-    assert summary.flagged == written["is_fraud"].sum() == summary.high
-    assert summary.high + summary.medium + summary.low == summary.rows
+    assert summary.flagged == written["is_fraud"].sum() == summary.levels["high"]
+    assert summary.levels["high"] + summary.levels["medium"] + summary.levels["low"] == summary.rows
     assert summary.top[0]["fraud_probability"] == written["fraud_probability"].max()
     assert len(summary.top) == 100
     assert json.loads(json.dumps(summary.to_dict()))["rows"] == 1_500

@@ -352,7 +352,7 @@ def test_what_labels_teach_any_kind_of_version_is_applied_alike_however_rows_com
             fraud_rate=0.05,
         )  # fmt: skip
     shutil.copytree(folder / kind, tmp_path / "learned")
-    save_learned(tmp_path / "learned", made.learned, made.threshold, made.medium_threshold)
+    save_learned(tmp_path / "learned", made.learned, made.thresholds)
     scorer = load_scorer(tmp_path / "learned")
     with open_table(folder / "later.csv") as table:
         whole = pl.concat(scorer.score_table(table, reasons_for=None))

@@ -22,6 +22,7 @@ from ecluse.apps.fraud.labelling.scoring import LearnedScorer, margins_of, proba
 from ecluse.apps.fraud.measures import roc_auc
 from ecluse.apps.fraud.references.facts import Match, MatchResult, Pair
 from ecluse.apps.fraud.references.matching import match_table
+from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.scorers import EnsembleScorer, ModelScorer, load_scorer
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
 from ecluse.apps.fraud.scoring.model import load_model
@@ -142,7 +143,7 @@ def test_a_table_that_nothing_matches_is_ranked_by_anomaly_and_says_so(
     flagged = scored.filter(pl.col("review") == 1)
     assert flagged["reason_1"].is_not_null().all()
     assert flagged["anomaly_score"].min() == report.threshold
-    assert (report.score, report.alerts.high) == ("anomaly_score", flagged.height)
+    assert (report.score, report.alerts["high"]) == ("anomaly_score", flagged.height)
 
 
 def test_a_ranking_by_anomaly_of_before_is_still_read_with_its_threshold(
@@ -162,11 +163,12 @@ def test_a_ranking_by_anomaly_of_before_is_still_read_with_its_threshold(
 def test_labels_make_a_probability_of_an_anomaly_score(tmp_path: Path, library: dict[str, Made]) -> None:
     built(tmp_path, plants(), library, EnsemblePlan(RATE))
     base = load_scorer(tmp_path / "model")
+    thresholds = Thresholds({"medium": 0.2, "high": 0.5})
     plain = base.score_frame(rows(tmp_path), None)
-    kept = LearnedScorer(base, Learned(1.0, 0.0), 0.5, 0.2).score_frame(rows(tmp_path), None)
+    kept = LearnedScorer(base, Learned(1.0, 0.0), thresholds).score_frame(rows(tmp_path), None)
     assert kept.columns == plain.columns
     assert kept["review"].sum() == (plain["anomaly_score"] >= 0.5).sum()
-    taught = LearnedScorer(base, Learned(0.8, -0.1), 0.5, 0.2).score_frame(rows(tmp_path), None)
+    taught = LearnedScorer(base, Learned(0.8, -0.1), thresholds).score_frame(rows(tmp_path), None)
     assert {"fraud_probability", "risk_level", "is_fraud"} <= set(taught.columns)
     assert not {"anomaly_level", "review"} & set(taught.columns)
     assert taught["anomaly_score"].equals(plain["anomaly_score"])
@@ -286,7 +288,7 @@ def test_scores_are_written_as_csv_and_parquet(scorer: Scorer, folder: Path, tmp
     for form in ("csv", "parquet"):
         with open_table(folder / "table.csv") as table:
             summary = write_scores(scorer.score_table(table), tmp_path / f"scores.{form}", form)  # type: ignore[arg-type]
-        assert (summary.rows, summary.high) == (1_500, summary.flagged)
+        assert (summary.rows, summary.levels["high"]) == (1_500, summary.flagged)
 
 
 @pytest.fixture(scope="module")

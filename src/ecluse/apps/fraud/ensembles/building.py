@@ -50,7 +50,7 @@ from ecluse.apps.fraud.performance.reports import write_report
 from ecluse.apps.fraud.references.facts import Match, MatchResult, ReferenceFacts
 from ecluse.apps.fraud.references.library import SAMPLE_FILE
 from ecluse.apps.fraud.references.matching import GATE
-from ecluse.apps.fraud.risk import medium_share
+from ecluse.apps.fraud.risk import raised_levels
 from ecluse.apps.fraud.scoring.model import FraudModel
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
@@ -290,8 +290,7 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> EnsembleReport:
         "kind": KIND,
         "score": ensemble.names.score,
         "files": [*files, STATE_FILE, INFO_FILE, REPORT_FILE, "model_card.md"],
-        "threshold": report.threshold,
-        "medium_threshold": report.medium_threshold,
+        **report.thresholds.to_dict(),
         "passed_on": list(ensemble.passed_on),
         "customer_column": facts.plan.customer_column,
         "time_column": facts.plan.time_column,
@@ -334,7 +333,7 @@ def _info(facts: _Facts, scores: Floats) -> dict[str, Any]:
         "anomaly_columns": list(anomaly.columns),
         "required_columns": list(ensemble.required_columns),
         "agreement": _agreement(ensemble, facts.margins, scores),
-        "alerts": {"high": ensemble.fraud_rate, "medium": medium_share(ensemble.fraud_rate)},
+        "alerts": {level.key: level.share(ensemble.fraud_rate) for level in raised_levels()},
         "match": facts.result.to_dict(),
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ecluse.apps.fraud.performance.ensemble import EnsembleReport
+from ecluse.apps.fraud.risk import raised_levels
 
 
 def card_of(info: Mapping[str, Any], report: EnsembleReport) -> str:
@@ -41,20 +42,25 @@ def _scores_of_references(info: Mapping[str, Any]) -> list[str]:
         if info["estimated_fraud_rate"] is None
         else "- `fraud_probability_calibrated` follows the fraud rate that the references suggest, "
         f"{info['estimated_fraud_rate']:.2%}; it holds if fraud looks here as it does there.",
-        f"- `combined_score` is the share of the sample that is less risky; HIGH is the top "
-        f"{info['alerts']['high']:.2%}, MEDIUM the top {info['alerts']['medium']:.2%}.",
+        f"- `combined_score` is the share of the sample that is less risky; {_tops(info)}.",
         "- `anomaly_score` is the share of the sample that is less unusual. It counts for "
         f"{info['weights']['anomaly']:.0%} of the combined score.",
-        "- `review` is 1 for the HIGH rows: those to look at first.",
+        "- `review` is 1 for the flagged rows: those to look at first.",
     ]
 
 
 def _scores_of_anomaly(info: Mapping[str, Any]) -> list[str]:
     return [
         "- `anomaly_score` is the share of the sample that is less unusual. It says nothing of fraud.",
-        f"- `anomaly_level` is HIGH for the top {info['alerts']['high']:.2%}, MEDIUM for the top "
-        f"{info['alerts']['medium']:.2%}; `review` is 1 for the HIGH rows: those to look at first.",
+        f"- `anomaly_level`: {_tops(info)}; `review` is 1 for the flagged rows: those to look at first.",
     ]
+
+
+def _tops(info: Mapping[str, Any]) -> str:
+    """Say which rows reach each level of risk, the highest level first."""
+    return ", ".join(
+        f"{level.name} is the top {info['alerts'][level.key]:.2%}" for level in reversed(raised_levels())
+    )
 
 
 def _grounds(merits: Mapping[str, Any]) -> str:

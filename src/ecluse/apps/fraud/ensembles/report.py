@@ -10,14 +10,13 @@ import numpy as np
 from ecluse.apps.fraud.ensembles.ensemble import Floats, Judgement
 from ecluse.apps.fraud.performance.ensemble import (
     Agreement,
-    AlertCounts,
     EnsembleMember,
     EnsembleReport,
     JudgeWeights,
     SampleHistogram,
     StatedRate,
 )
-from ecluse.apps.fraud.risk import medium_share
+from ecluse.apps.fraud.risk import Thresholds, flagged_level
 from ecluse.sentences import _, num
 from ecluse.typed_json import read
 
@@ -32,17 +31,16 @@ def report_of(
     """Report an ensemble on its sample. Without labels there is no figure: `metrics` is empty."""
     scores = judged.probability if info["members"] else judged.anomaly
     rows = len(scores)
-    high = judged.combined >= 1 - rate
-    medium = judged.combined >= 1 - medium_share(rate)
+    shares = Thresholds.of_shares(rate)
+    alerts = shares.counts(judged.combined)
+    least = {key: _least(scores, judged.combined >= share) for key, share in shares.least.items()}
     counts, edges = np.histogram(scores, bins=BINS, range=(0.0, 1.0))
     return EnsembleReport(
         score=info["score"],
-        threshold=_least(scores, high),
-        medium_threshold=_least(scores, medium),
-        warnings=tuple(_warnings(info, int(high.sum()), rows)),
+        warnings=tuple(_warnings(info, alerts[flagged_level().key], rows)),
         rows={"sample": rows},
         fraud_rate=StatedRate(rate, info["estimated_fraud_rate"]),
-        alerts=AlertCounts(int(high.sum()), int(medium.sum())),
+        alerts=alerts,
         members=tuple(read(EnsembleMember, member, "member") for member in info["members"]),
         abstained=info["abstained"],
         reason=info["reason"],
@@ -53,6 +51,7 @@ def report_of(
         sample_histogram=SampleHistogram(tuple(edges.tolist()), tuple(counts.tolist())),
         seconds=round(seconds, 2),
         seed=seed,
+        **Thresholds(least).to_dict(),
     )
 
 

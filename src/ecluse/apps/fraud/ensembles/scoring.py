@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.clock import with_heartbeat
 from ecluse.apps.fraud.ensembles import transfer as transferring
 from ecluse.apps.fraud.ensembles.ensemble import Ensemble, Floats, Judgement
-from ecluse.apps.fraud.risk import medium_share, risk_levels
-from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, REFERENCES, ScoreNames, kept_names
+from ecluse.apps.fraud.risk import Thresholds
+from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, REFERENCES, kept_names
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
 from ecluse.apps.fraud.scoring.model import ColumnCheck, missing_message, near_columns
 from ecluse.apps.fraud.scoring.reasons import as_written, reason_columns
@@ -78,13 +78,13 @@ def score_frame(
         for member, read in zip(ensemble.members, rows, strict=True)
     ]
     judged = ensemble.judge_read(margins, ensemble.anomaly.detector_scores(matrix))
-    high = judged.combined >= 1 - ensemble.fraud_rate
-    medium = judged.combined >= 1 - medium_share(ensemble.fraud_rate)
+    thresholds, names = Thresholds.of_shares(ensemble.fraud_rate), ensemble.names
     columns = [*_passed_on(ensemble, raw).get_columns(), *_opinions(ensemble, judged)]
-    scored = pl.DataFrame([*columns, *_picked(high, medium, ensemble.names)])
+    scored = pl.DataFrame([*columns, *thresholds.mark(judged.combined, names.level, names.flag)])
     if reasons_for is None:
         return scored
-    explained = np.arange(raw.height) if reasons_for == "all" else np.flatnonzero(medium | high)
+    raised = np.flatnonzero(thresholds.places(judged.combined))
+    explained = np.arange(raw.height) if reasons_for == "all" else raised
     return scored.hstack(_reasons(ensemble, raw, parsed, rows, matrix, explained))
 
 
@@ -129,10 +129,6 @@ def _opinions(ensemble: Ensemble, judged: Judgement) -> list[pl.Series]:
         pl.Series("combined_score", judged.combined),
         _known("fraud_probability_calibrated", judged.calibrated),
     ]
-
-
-def _picked(high: NDArray[np.bool_], medium: NDArray[np.bool_], names: ScoreNames) -> list[pl.Series]:
-    return [risk_levels(names.level, high, medium), pl.Series(names.flag, high.astype(np.int8))]
 
 
 def _known(name: str, values: Floats) -> pl.Series:

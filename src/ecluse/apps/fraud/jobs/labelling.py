@@ -112,7 +112,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
             )
         made_folder = folder / "learned"
         shutil.copytree(files, made_folder, ignore=shutil.ignore_patterns(PLOTS))
-        save_learned(made_folder, made.learned, made.threshold, made.medium_threshold)
+        save_learned(made_folder, made.learned, made.thresholds)
         save_scores(made_folder, made)
         report = learned_report(version, dataset, made, load_scorer(made_folder).required_columns)
         write_report(made_folder, report)
@@ -178,7 +178,7 @@ def save_scores(folder: Path, made: Made) -> None:
 
     sketch = TrainingSketch.load(folder)
     if sketch is not None:
-        rate = float(np.mean(made.scores >= made.threshold))
+        rate = float(np.mean(made.scores >= made.thresholds.flagged))
         replace(sketch, score=score_reference(made.scores), alert_rate=rate).save(folder)
 
 

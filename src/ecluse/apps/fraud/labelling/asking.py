@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -33,7 +34,7 @@ from ecluse.apps.fraud.labelling.learning import (
 )
 from ecluse.apps.fraud.labelling.questions import QUESTIONS, OtherScores, QuestionSet, choose_questions
 from ecluse.apps.fraud.labelling.scoring import margins_of, probabilities
-from ecluse.apps.fraud.risk import medium_alerts
+from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.scoring.columns import REASONS
 from ecluse.apps.fraud.scoring.model import missing_message
 from ecluse.apps.fraud.scoring.reasons import kept_sentences
@@ -81,8 +82,7 @@ class Made:
     """
 
     learned: Learned
-    threshold: float
-    medium_threshold: float
+    thresholds: Thresholds
     result: dict[str, Any]
     scores: Floats = field(repr=False)
 
@@ -242,7 +242,7 @@ def learn_about(
         again, expected = scores.score, float(scores.likely.mean())
     alerts = int(np.sum(old >= version.threshold))
     high = alert_cut(again, alerts) if alerts else 1.0
-    medium = min(alert_cut(again, medium_alerts(max(alerts, 1))), high)
+    thresholds = Thresholds.around(high, max(alerts, 1), partial(alert_cut, again))
     result = {
         "way": learned.report["way"],
         "labels": len(labelled.labels),
@@ -254,7 +254,7 @@ def learn_about(
         "mean_before": float(scores.likely.mean() if base is None else old.mean()),
         "mean_after": expected,
     }
-    return Made(learned, float(high), float(medium), result, again)
+    return Made(learned, thresholds, result, again)
 
 
 def _learn(

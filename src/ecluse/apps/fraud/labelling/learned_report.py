@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.apps.fraud.metrics import OF_ORDER
-from ecluse.apps.fraud.performance.ensemble import AlertCounts, EnsembleReport, SampleHistogram
+from ecluse.apps.fraud.performance.ensemble import EnsembleReport, SampleHistogram
 from ecluse.apps.fraud.performance.learned import LabelledFigures, Learned, LearningFacts
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
@@ -56,10 +56,9 @@ def learned_report(version: ModelVersion, dataset: Dataset, made: Made, required
         metrics=_metrics(before, result, facts, same_order),
         warnings=_warnings(before, result["labels"]),
         score=(names_of_version(before) if result["way"] == "kept" else PROBABILITY).score,
-        threshold=made.threshold,
-        medium_threshold=made.medium_threshold,
         required_columns=tuple(required),
         learned=learned,
+        **made.thresholds.to_dict(),
     )
 
 
@@ -97,10 +96,7 @@ def _of_ensemble(before: EnsembleReport, made: Made) -> EnsembleReport:
         before,
         seconds=None,
         rows={"sample": len(made.scores)},
-        alerts=AlertCounts(
-            high=int(np.sum(made.scores >= made.threshold)),
-            medium=int(np.sum(made.scores >= made.medium_threshold)),
-        ),
+        alerts=made.thresholds.counts(made.scores),
         sample_histogram=SampleHistogram(tuple(edges.tolist()), tuple(counts.tolist())),
     )
 

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.labelling.learning import Learned
-from ecluse.apps.fraud.risk import risk_levels
+from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.scoring.columns import ANOMALY, PROBABILITY, ScoreNames, names_of
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores
 from ecluse.apps.fraud.scoring.model import ColumnCheck, missing_message, near_columns
@@ -35,12 +35,11 @@ LEAST: Final = 5e-7
 
 @dataclass(frozen=True)
 class LearnedScorer:
-    """A scorer with what labels taught: risk is HIGH from `threshold` on and MEDIUM from `medium_threshold` on."""
+    """A scorer with what labels taught, and the thresholds of its levels of risk."""
 
     base: Scorer
     learned: Learned
-    threshold: float
-    medium_threshold: float
+    thresholds: Thresholds
 
     @property
     def required_columns(self) -> tuple[str, ...]:
@@ -135,8 +134,7 @@ class LearnedScorer:
         return self.base.opinions_of(raw)
 
     def _picked(self, scores: Floats, names: ScoreNames) -> list[pl.Series]:
-        high, medium = scores >= self.threshold, scores >= self.medium_threshold
-        return [risk_levels(names.level, high, medium), pl.Series(names.flag, high.astype(np.int8))]
+        return self.thresholds.mark(scores, names.level, names.flag)
 
     def _apply_each(
         self, scored: Iterator[pl.DataFrame], table: Table, named: Mapping[str, str]
@@ -171,9 +169,7 @@ def with_learned(base: Scorer, folder: Path) -> Scorer:
         return base
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return LearnedScorer(
-            base, Learned.from_dict(content), float(content["threshold"]), float(content["medium_threshold"])
-        )
+        return LearnedScorer(base, Learned.from_dict(content), Thresholds.read(content))
     except (ValueError, KeyError, TypeError) as error:
         raise ModelUnreadable(
             _(
@@ -184,9 +180,9 @@ def with_learned(base: Scorer, folder: Path) -> Scorer:
         ) from error
 
 
-def save_learned(folder: Path, learned: Learned, threshold: float, medium_threshold: float) -> None:
+def save_learned(folder: Path, learned: Learned, thresholds: Thresholds) -> None:
     """Write what was learned beside the files of the version it was learned for."""
-    content = learned.to_dict() | {"threshold": threshold, "medium_threshold": medium_threshold}
+    content = learned.to_dict() | thresholds.to_dict()
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / LEARNED_FILE).write_text(text, encoding="utf-8")
 

@@ -10,7 +10,7 @@ from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.references import domain_name
 from ecluse.apps.fraud.performance.ensemble import EnsembleMember, EnsembleReport, MappedColumn
 from ecluse.apps.fraud.performance.reports import read_ensemble_report
-from ecluse.apps.fraud.risk import medium_share
+from ecluse.apps.fraud.risk import Thresholds, flagged_level, raised_levels
 from ecluse.apps.fraud.rows import labels
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REFERENCES, names_of_version
 from ecluse.catalog import references
@@ -82,6 +82,7 @@ def ensemble_context(runtime: Runtime, version: ModelVersion, say: Words) -> dic
         "abstained": report.abstained,
         "members": members_of(report, kept, say),
         "anomaly_weight": report.weights.anomaly,
+        "flagged": report.alerts[flagged_level().key],
         "agreement": agreement_of(report, say),
         "meanings": meanings_of(report, say),
         "warnings": warnings_of(report),
@@ -139,7 +140,7 @@ def meanings_of(report: EnsembleReport, say: Words) -> list[tuple[str, str]]:
         unusual = say._("The share of the sample that is less unusual. It says nothing of fraud.")
     meanings.append(("anomaly_score", unusual))
     if score == REFERENCES.score:
-        meanings.append((REFERENCES.flag, say._("1 for the HIGH rows: those to look at first.")))
+        meanings.append((REFERENCES.flag, say._("1 for the flagged rows: those to look at first.")))
     if len(report.members) > 1:
         meanings.append(
             ("prediction_stability", say._("1 where all members rank the row alike, less where they do not."))
@@ -151,15 +152,8 @@ def _of_anomaly(report: EnsembleReport, stated: float, say: Words) -> list[tuple
     """The columns where nothing but how unusual a row is speaks."""
     return [
         (ANOMALY.score, say._("The share of the sample that is less unusual. It says nothing of fraud.")),
-        (
-            ANOMALY.level,
-            say._(
-                "HIGH is the top %(high)s, MEDIUM the top %(medium)s.",
-                high=say.percent(stated),
-                medium=say.percent(medium_share(stated)),
-            ),
-        ),
-        (ANOMALY.flag, say._("1 for the HIGH rows: those to look at first.")),
+        (ANOMALY.level, _tops(stated, say) + "."),
+        (ANOMALY.flag, say._("1 for the flagged rows: those to look at first.")),
         ("prediction_stability", say._("1 where all detectors rank the row alike, less where they do not.")),
     ]
 
@@ -189,15 +183,29 @@ def _combined(report: EnsembleReport, stated: float, say: Words) -> str:
     if report.learned:
         return say._(
             "The share of the sample that ranks lower before anything was learned from labels. The risk does not "
-            "follow it: HIGH is a %(column)s from %(high)s on, MEDIUM from %(medium)s on.",
+            "follow it, but %(column)s: %(levels)s.",
             column=names_of_version(report).score,
-            high=say.threshold(report.threshold),
-            medium=say.threshold(report.medium_threshold),
+            levels=_starts(report.thresholds, say),
         )
-    return say._(
-        "The share of the sample that ranks lower. HIGH is the top %(high)s, MEDIUM the top %(medium)s.",
-        high=say.percent(stated),
-        medium=say.percent(medium_share(stated)),
+    return say._("The share of the sample that ranks lower. %(levels)s.", levels=_tops(stated, say))
+
+
+def _tops(stated: float, say: Words) -> str:
+    """Say which share of the sample reaches each level of risk, the highest level first."""
+    return ", ".join(
+        say._("%(level)s is the top %(share)s", level=level.name, share=say.percent(level.share(stated)))
+        for level in reversed(raised_levels())
+    )
+
+
+def _starts(thresholds: Thresholds, say: Words) -> str:
+    """Say from which score on each level of risk is reached, the highest level first."""
+    return ", ".join(
+        say._(
+            "%(level)s from %(score)s on", level=level.name, score=say.threshold(thresholds.least[level.key])
+        )
+        for level in reversed(raised_levels())
+        if level.key in thresholds.least
     )
 
 
@@ -248,6 +256,6 @@ def _sample(report: EnsembleReport) -> dict[str, Any]:
     """The sample's scores as a scored table's summary has them."""
     return {
         "histogram": report.sample_histogram.counts,
-        "flagged": report.alerts.high,
+        "flagged": report.alerts[flagged_level().key],
         "rows": report.rows["sample"],
     }

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from ecluse.apps.fraud import risk
 from ecluse.apps.fraud.api.budget import (
     Meaning,
     cut_at,
@@ -27,7 +28,6 @@ from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.usual import COMMON
 from ecluse.apps.fraud.performance.ensemble import EnsembleReport
 from ecluse.apps.fraud.performance.reports import AnyReport
-from ecluse.apps.fraud.risk import WORDS
 from ecluse.apps.fraud.rows import datasets, labels, predictions
 from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
@@ -116,7 +116,8 @@ def show_prediction(
     context: dict[str, Any] = {
         "prediction": row,
         "result_format": result_format,
-        "risk_words": WORDS,
+        "levels": risk.LEVELS,
+        "level_named": risk.level_named,
         "dataset_name": names.get(row.dataset_id or "", say._("a removed table")),
         "summary": row.summary,
         "threshold": threshold,

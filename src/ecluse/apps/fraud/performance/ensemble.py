@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from ecluse.apps.fraud.performance.learned import Learned
 from ecluse.apps.fraud.performance.parts import FORMAT
+from ecluse.apps.fraud.risk import Thresholds
 from ecluse.typed_json import optional
 
 #: `kind` of a model that was made of reference models, without labels.
@@ -97,14 +98,6 @@ class StatedRate:
 
 
 @dataclass(frozen=True)
-class AlertCounts:
-    """Rows of HIGH risk, and of HIGH and MEDIUM."""
-
-    high: int
-    medium: int
-
-
-@dataclass(frozen=True)
 class SampleHistogram:
     """Rows of the sample by score: `counts` between each two `edges`."""
 
@@ -117,7 +110,8 @@ class EnsembleReport:
     """What is known of an ensemble, or of a version that learned from labels of its table.
 
     `metrics` are empty until labels measure something. It `abstained` where no reference matches, for the `reason`
-    given, and then ranks by anomaly alone. `rows` and `sample_histogram` are of the sample, `alerts` among it.
+    given, and then ranks by anomaly alone. `rows` and `sample_histogram` are of the sample. `alerts` counts those of it
+    that reach each level of risk, by its key.
     """
 
     format: int = FORMAT
@@ -126,10 +120,11 @@ class EnsembleReport:
     score: str | None = optional()
     threshold: float
     medium_threshold: float
+    level_thresholds: dict[str, float] | None = optional()
     warnings: tuple[str, ...] = ()
     rows: dict[str, int]
     fraud_rate: StatedRate
-    alerts: AlertCounts
+    alerts: dict[str, int]
     members: tuple[EnsembleMember, ...]
     abstained: bool
     reason: str
@@ -141,6 +136,11 @@ class EnsembleReport:
     seconds: float | None = optional()
     seed: int
     learned: Learned | None = optional()
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The least score of each level of risk."""
+        return Thresholds.read(vars(self))
 
     @property
     def columns(self) -> tuple[str, ...]:

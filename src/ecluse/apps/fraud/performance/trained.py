@@ -36,6 +36,7 @@ from ecluse.apps.fraud.performance.parts import (
     TrainingEffort,
     TriedModel,
 )
+from ecluse.apps.fraud.risk import Thresholds
 from ecluse.typed_json import optional
 
 
@@ -94,6 +95,7 @@ class TrainedReport:
     versions: dict[str, str] | None = optional()
     simulated: bool | None = optional()
     medium_threshold: float | None = optional()
+    level_thresholds: dict[str, float] | None = optional()
     calibration: str | None = optional()
     refitted: bool | None = optional()
     refit: str | None = optional()
@@ -111,6 +113,11 @@ class TrainedReport:
         return tuple(dict.fromkeys([*(item.column for item in self.importances), *self.required_columns]))
 
     @property
+    def thresholds(self) -> Thresholds:
+        """The least score of each level of risk, of a version that has thresholds."""
+        return Thresholds.read(vars(self))
+
+    @property
     def is_from_folds(self) -> bool:
         """Whether all rows were learned from, and the figures are of those that each fold held out."""
         return self.measured_on == "folds"
@@ -122,9 +129,10 @@ class TrainingReport(TrainedReport):
 
     `positive_value` of the column `target` means fraud, `positive_share` of the rows, because of `positive_reason`.
     `params` are those of the model where it is one, `members` those of a blend. Figures are of the rows of
-    `measured_on`. `cost` is that of a goal of cost. `medium_threshold` is the probability from which the risk is
-    MEDIUM, `calibration` the method that makes probabilities of margins. `contradicted_frauds` equal a row that is
-    labelled legitimate. `features` is how many the model reads.
+    `measured_on`. `cost` is that of a goal of cost. `level_thresholds` are the probabilities from which each
+    level of risk is reached, by its key; `medium_threshold` is that of MEDIUM. `calibration` is the method that makes
+    probabilities of margins. `contradicted_frauds` equal a row that is labelled legitimate. `features` is how many
+    the model reads.
     """
 
     # `field()` makes a field required again that has a default above.
@@ -170,6 +178,7 @@ class TrainingReport(TrainedReport):
     versions: dict[str, str] = field()
     simulated: bool = field()
     medium_threshold: float = field()
+    level_thresholds: dict[str, float] = field()
     calibration: str = field()
     refitted: bool = field()
     refit: Refit = field()

@@ -17,6 +17,7 @@ from ecluse.apps.fraud.evaluation.calibration import Calibration
 from ecluse.apps.fraud.families import FittedModel, loader
 from ecluse.apps.fraud.features.features import Feature, FeatureEngineer
 from ecluse.apps.fraud.features.selection import FeatureSelector
+from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
@@ -37,8 +38,7 @@ class FraudModel:
     positions: NDArray[np.int64]
     fitted: FittedModel
     calibration: Calibration
-    threshold: float
-    medium_threshold: float
+    thresholds: Thresholds
     specs: tuple[ColumnSpec, ...]
     passed_on: tuple[str, ...]
     target: str
@@ -90,8 +90,7 @@ def load_model(directory: Path) -> FraudModel:
             positions=selector.positions(engineer.features),
             fitted=loader(str(info["family"])).load(directory / name),
             calibration=Calibration.from_dict(info["calibration"]),
-            threshold=float(info["threshold"]),
-            medium_threshold=float(info["medium_threshold"]),
+            thresholds=Thresholds.read(info),
             specs=tuple(ColumnSpec.from_dict(column) for column in inputs["columns"]),
             passed_on=tuple(info["passed_on"]),
             target=str(info["target"]),

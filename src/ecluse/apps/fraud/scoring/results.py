@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.apps.fraud import risk
 from ecluse.apps.fraud.evaluation.ranking import PLACES, Ranking, RankingCounter
-from ecluse.apps.fraud.risk import LEVELS
 from ecluse.apps.fraud.scoring.columns import names_of
 from ecluse.apps.fraud.scoring.formats import ResultName, result_format
 from ecluse.apps.fraud.tables.dataset import Table
@@ -37,6 +37,7 @@ SORTED_ROWS = 50_000
 class ScoreSummary:
     """What a page shows of a scored table, without reading it again.
 
+    `levels` counts rows by the key of their level of risk; `to_dict` has each under that key.
     `histogram` counts rows in 20 equal bins of probability; `top` holds the 100 riskiest rows as dicts of
     the output's columns. `budgets` tells, for round numbers of alerts (`ROUND`), the lowest
     probability among them ("cut"), the sum of their probabilities ("expected"), how many of them have a known
@@ -47,9 +48,7 @@ class ScoreSummary:
 
     rows: int
     flagged: int
-    high: int
-    medium: int
-    low: int
+    levels: dict[str, int]
     histogram: tuple[int, ...]
     top: tuple[dict[str, Any], ...]
     budgets: tuple[dict[str, Any], ...] = ()
@@ -66,9 +65,9 @@ class ScoreSummary:
         values = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("ranking", "top_places")
+            if name not in ("levels", "ranking", "top_places")
         }
-        return values | lists
+        return values | self.levels | lists
 
 
 def write_scores(
@@ -184,7 +183,7 @@ class _Tally:
 
     def __init__(self, known: Known | None) -> None:
         self._known = known
-        self._levels: dict[str, int] = dict.fromkeys(LEVELS, 0)
+        self._levels: dict[str, int] = {level.name: 0 for level in risk.LEVELS}
         self._flagged = 0
         self._flagged_from: float | None = None
         self._rows = 0
@@ -200,14 +199,11 @@ class _Tally:
     def summary(self) -> ScoreSummary:
         top = [] if self._top is None else self._top.drop(_PLACE).to_dicts()
         plain = tuple({name: _plain(value) for name, value in row.items()} for row in top)
-        levels = self._levels
         ranking = self._ranked.ranking()
         return ScoreSummary(
             rows=self._rows,
             flagged=self._flagged,
-            high=levels["HIGH"],
-            medium=levels["MEDIUM"],
-            low=levels["LOW"],
+            levels={level.key: self._levels[level.name] for level in risk.LEVELS},
             histogram=tuple(self._bins.tolist()),
             top=plain,
             budgets=_round_cuts(ranking),

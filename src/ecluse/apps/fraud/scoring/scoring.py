@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from ecluse.apps.fraud.clock import with_heartbeat
-from ecluse.apps.fraud.risk import risk_levels
 from ecluse.apps.fraud.scoring.columns import PROBABILITY, kept_names
 from ecluse.apps.fraud.scoring.explaining import explain
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
@@ -60,7 +59,7 @@ def score_table(
     from 1, where the input has no identifier), then `fraud_probability`
     (six decimals), `risk_level`, `is_fraud` (0 or 1), and unless `reasons_for` is None `reason_1` to `reason_3` in
     words with `reason_1_effect`… in log-odds. A column of the input with one of these names comes back as name_input.
-    `reasons_for="risky"` explains the rows of HIGH and MEDIUM risk only: it costs tens of times the score.
+    `reasons_for="risky"` explains the rows above the lowest level only: it costs tens of times the score.
     `columns` {ours: theirs} says under which name the table has a column of the model.
     `progress` is given the number of rows done, and may raise to cancel. What is `kept` is not scored again.
 
@@ -95,18 +94,16 @@ def score_frame(
     if len(model.positions) != matrix.shape[1] or (np.diff(model.positions) != 1).any():
         matrix = np.ascontiguousarray(matrix[:, model.positions])
     probability = model.calibration.probabilities(model.fitted.predict_margin(matrix))
-    high, medium = probability >= model.threshold, probability >= model.medium_threshold
-    level = risk_levels(PROBABILITY.level, high, medium)
     kept = _passed_on(model, raw, mapping)
     scores = [
         pl.Series(PROBABILITY.score, probability),
-        level,
-        pl.Series(PROBABILITY.flag, high.astype(np.int8)),
+        *model.thresholds.mark(probability, PROBABILITY.level, PROBABILITY.flag),
     ]
     scored = pl.DataFrame([*kept.get_columns(), *scores])
     if reasons_for is None:
         return scored
-    explained = np.ones(len(raw), dtype=np.bool_) if reasons_for == "all" else medium | high
+    raised = model.thresholds.places(probability) > 0
+    explained = np.ones(len(raw), dtype=np.bool_) if reasons_for == "all" else raised
     return scored.hstack(explain(model, parsed, matrix, explained))
 
 

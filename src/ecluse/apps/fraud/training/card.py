@@ -10,6 +10,7 @@ from ecluse.apps.fraud.goal import Goal
 from ecluse.apps.fraud.metrics import METRICS
 from ecluse.apps.fraud.performance.parts import TrainingEffort
 from ecluse.apps.fraud.performance.trained import TrainingReport
+from ecluse.apps.fraud.risk import flagged_level, raised_levels
 from ecluse.apps.fraud.sample import SIMULATED
 from ecluse.apps.fraud.tables.meaning import fraud_means
 
@@ -165,10 +166,15 @@ def _figures(report: TrainingReport) -> str:
 
 
 def _threshold(report: TrainingReport) -> str:
-    counts = report.confusion
+    counts, least = report.confusion, report.thresholds.least
+    levels = " ".join(
+        f"From {least[level.key]:.6f} the risk is {level.name}."
+        for level in reversed(raised_levels())
+        if level != flagged_level()
+    )
     text = (
-        f"Rows with a probability of at least {report.threshold:.6f} are flagged (HIGH): chosen on the validation "
-        f"rows for {_goal_in_words(report.goal)}. From {report.medium_threshold:.6f} the risk is MEDIUM. On the test "
+        f"Rows with a probability of at least {report.threshold:.6f} are flagged ({flagged_level().name}): "
+        f"chosen on the validation rows for {_goal_in_words(report.goal)}. {levels} On the test "
         f"rows: {counts.tp:,} frauds found, {counts.fn:,} missed, {counts.fp:,} false alarms."
     )
     if cost := report.cost:

@@ -125,7 +125,7 @@ class Conduct:
 def report_of(trained: TrainedModel, measured: MeasuredRows, conduct: Conduct) -> TrainingReport:
     """Measure the model on these rows and tell how it came to be."""
     rows, split, plan, final = trained.rows, trained.split, trained.plan, trained.final
-    prepared, threshold = final.prepared, trained.thresholds.high
+    prepared, threshold = final.prepared, trained.thresholds.flagged
     labels, probabilities = measured.labels, measured.probabilities
     intervals = _intervals(rows, measured, threshold, plan.seed)
     parts = {name: part for name, part in split.parts().items() if len(part)}
@@ -155,7 +155,6 @@ def report_of(trained: TrainedModel, measured: MeasuredRows, conduct: Conduct) -
         metrics=metrics,
         doubt=doubt,
         intervals=intervals,
-        threshold=threshold,
         goal=plan.goal,
         confusion=confusion(labels, probabilities, threshold),
         cost=costs(labels, probabilities, threshold, plan.goal) if plan.goal.kind == "cost" else None,
@@ -190,7 +189,7 @@ def report_of(trained: TrainedModel, measured: MeasuredRows, conduct: Conduct) -
         seed=plan.seed,
         versions=library_versions(),
         simulated=trained.simulated,
-        medium_threshold=trained.thresholds.medium,
+        **trained.thresholds.to_dict(),
         calibration=trained.calibration,
         refitted=conduct.refit == "done",
         refit=conduct.refit,
@@ -322,7 +321,7 @@ def _look_closer(trained: TrainedModel, measured: MeasuredRows) -> _Closer:
     learned, new = (split.learning, split.test) if len(split.test) else (split.train, split.validation)
     early = rows.frame[learned[:: step_to(len(learned))]]
     return _Closer(
-        groups=weakest_groups(frame, lasting, labels, probabilities >= trained.thresholds.high),
+        groups=weakest_groups(frame, lasting, labels, probabilities >= trained.thresholds.flagged),
         periods=_periods(trained, measured),
         repeated=repeats(rows.frame, lasting, learned, new),
         contradicted_frauds=contradictions(rows.frame, list(lasting), rows.labels),
@@ -336,7 +335,7 @@ def _periods(trained: TrainedModel, measured: MeasuredRows) -> tuple[Period, ...
     times = None if name is None else trained.rows.frame[name][measured.at]
     if times is None or times.dtype != pl.Datetime("us") or times.is_null().all():
         return ()
-    return by_period(times, measured.labels, measured.probabilities, trained.thresholds.high)
+    return by_period(times, measured.labels, measured.probabilities, trained.thresholds.flagged)
 
 
 def _importances(final: FinalModel) -> tuple[Importance, ...]:
@@ -380,7 +379,7 @@ def _missed_goal(
     trained: TrainedModel, measured: MeasuredRows, intervals: dict[str, tuple[float, float]]
 ) -> list[str]:
     """Warn of a threshold that met its goal where it was chosen, and clearly does not on the test rows."""
-    goal, threshold = trained.plan.goal, trained.thresholds.high
+    goal, threshold = trained.plan.goal, trained.thresholds.flagged
     if measured.part != "test" or goal.value is None:
         return []
     reached = measure(measured.labels, measured.probabilities, threshold)

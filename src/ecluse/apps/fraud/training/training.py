@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from ecluse.apps.fraud.families.blend import Member, blend
 from ecluse.apps.fraud.goal import Goal
 from ecluse.apps.fraud.performance.parts import Refit
 from ecluse.apps.fraud.performance.trained import TrainingReport
-from ecluse.apps.fraud.risk import Thresholds, medium_alerts
+from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.sample import SIMULATED, is_sample
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.training.blending import MOST_MEMBERS
@@ -272,8 +273,8 @@ def _calibrate(
         # A fraud that stands there a thousand times would set the threshold for all others.
         chosen_on = rows.told_apart(held)
     high = choose_threshold(labels[chosen_on], probabilities[chosen_on], plan.goal, days=days)
-    medium = alert_cut(probabilities, medium_alerts(float(np.sum(probabilities >= high))))
-    return calibration, Thresholds(high, min(medium, high))
+    alerts = float(np.sum(probabilities >= high))
+    return calibration, Thresholds.around(high, alerts, partial(alert_cut, probabilities))
 
 
 def _fit_final(training: Training, chosen: Chosen) -> FinalModel:
