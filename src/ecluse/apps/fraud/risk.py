@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from ecluse.apps.fraud.measures import Floats
+    Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
