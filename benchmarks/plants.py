@@ -30,6 +30,7 @@ from PIL import Image
 
 from ecluse.apps.plants.architectures import network
 from ecluse.apps.plants.array_cache import ArrayCache
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.features import features
 from ecluse.apps.plants.graphs import build_graph
 from ecluse.apps.plants.likeness import near_groups, perceptual_hash, thumbnail
@@ -37,7 +38,6 @@ from ecluse.apps.plants.pictures import read_picture
 from ecluse.apps.plants.prediction import Graph, Predictor, learn_familiarity, write_familiarity
 from ecluse.apps.plants.recipe import Epoch, Example, Options, TrainedClassifier, TrainingData
 from ecluse.apps.plants.splits import Divided, assign_parts
-from ecluse.errors import UnreadableImage
 from ecluse.intervals import wilson
 
 DATA = Path("../shared/data/plants/dandelion_grass")

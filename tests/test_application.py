@@ -122,7 +122,6 @@ NAMES_ONE = {
     "catalog/tables.py": "the default of a column in the database, and whose the files of reference models are",
     "catalog/references.py": "reference models are kept by the core; theirs is a column of this name",
     "models/references.py": "the same",
-    "errors.py": "errors of ours still stand in the one tree",
     "servers/local.py": "a bucket that has this name where it was made",
 }
 

@@ -21,8 +21,9 @@ from ecluse.apps.fraud.ensembles.anomaly import ARRAYS_FILE, STATE_FILE, Anomaly
 from ecluse.apps.fraud.evaluation.ranking import Ranking
 from ecluse.apps.fraud.families import FAMILIES, loader
 from ecluse.apps.fraud.scoring.model import load_model
+from ecluse.apps.plants.errors import PlantsError
 from ecluse.apps.plants.prediction import KNOWN_FILE, METHOD, Predictor
-from ecluse.errors import EcluseError, ModelUnreadable, PlantsError
+from ecluse.errors import EcluseError, ModelUnreadable
 from ecluse.models.trust import SAFE_TYPES
 from tests.apps.plants.tiny import KNOWN, TRANSFORM, WEIGHTS, tiny_graph
 

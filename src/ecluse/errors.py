@@ -1,4 +1,4 @@
-"""Every error Écluse raises on purpose, as one tree.
+"""Name every error that core and shell raise on purpose, as one tree.
 
     EcluseError
     ├── SettingsError (ValueError)              a setting is missing or contradicts another
@@ -65,27 +65,10 @@
     │   ├── DocumentsUnavailable (ConnectionError)  the database of the documents does not answer
     │   │   └── DocumentsUnwritable (DiskUnusable)  its disk is full, can only be read, or is not to be written by us
     │   └── DocumentsMissing (LookupError)      its tables or indexes are not there: ecluse documents create
-    ├── CityError
-    │   ├── BadRaw (ValueError)                 a raw file is not what its name says
-    │   ├── NoSuchDay (LookupError)             nothing is known of a day; the message names the nearest
-    │   ├── NoRawData (LookupError)             there is no raw data for a day
-    │   └── FetchFailed (ConnectionError)       open data did not come, or is not what was asked for
-    ├── PlantsError
-    │   ├── UnreadableImage (ValueError)        a file is not an image that can be used; the message says why
-    │   ├── UnusableImages (ValueError)         too few images or labels to learn from
-    │   ├── TrainingDiverged (ArithmeticError)  the loss of a training is no longer a number
-    │   ├── UnusableCheckpoint (ValueError)     what a training kept to go on from is damaged or of another format
-    │   └── TorchMissing (LookupError)          fine-tuning needs torch, which is not installed
-    ├── MlflowError
-    │   ├── MlflowMissing (LookupError)         the extra ecluse[mlflow] is not installed
-    │   └── MlflowUnavailable (ConnectionError) the MLflow server does not answer, or refuses
-    └── FraudError
-        ├── UnreadableTable (ValueError)        the file is not a table we can read
-        ├── UnusableTarget (ValueError)         the target column cannot be learned
-        ├── ColumnsMissing (LookupError)        the table to score lacks columns of the model
-        ├── CannotRepeat (ValueError)           a training cannot be made again as it was
-        ├── TrainingTooSlow                     a training took many times its budget; nothing is published
-        └── ModelUnreadable (ValueError)        a model file is damaged or of a foreign format
+    ├── CannotRepeat (ValueError)               a training cannot be made again as it was
+    └── ModelUnreadable (ValueError)            a model file is damaged or of a foreign format
+
+Those of one application alone stand in its `errors.py`.
 
 Each message states the fact, the offending value and the next action. `code` is the stable name that the
 HTTP API and `--json` show; `status` is the HTTP status it maps to.
@@ -427,100 +410,9 @@ class DocumentsMissing(DocumentError, LookupError):
     code, status = "documents_missing", 503
 
 
-class CityError(EcluseError):
-    code = "city_error"
+class CannotRepeat(EcluseError, ValueError):
+    code, status = "cannot_repeat", 422
 
 
-class BadRaw(CityError, ValueError):
-    code, status = "bad_raw", 422
-
-
-class MixedData(CityError, ValueError):
-    code, status = "mixed_data", 409
-
-
-class NoSuchDay(CityError, LookupError):
-    code, status = "no_such_day", 404
-
-    def __init__(self, message: str, nearest: tuple[str, ...] = ()) -> None:
-        """`nearest`: the dates around it that are known, the closest first."""
-        super().__init__(message)
-        self.nearest = nearest
-
-
-class NoRawData(CityError, LookupError):
-    code, status = "no_raw_data", 404
-
-
-class FetchFailed(CityError, ConnectionError):
-    code, status = "fetch_failed", 502
-
-
-class PlantsError(EcluseError):
-    code, status = "plants_error", 422
-
-
-class UnreadableImage(PlantsError, ValueError):
-    code = "unreadable_image"
-
-
-class UnusableImages(PlantsError, ValueError):
-    code = "unusable_images"
-
-
-class TrainingDiverged(PlantsError, ArithmeticError):
-    code = "training_diverged"
-
-
-class UnusableCheckpoint(PlantsError, ValueError):
-    code = "unusable_checkpoint"
-
-
-class TorchMissing(PlantsError, LookupError):
-    code, status = "torch_missing", 501
-
-
-class PretrainedWeights(PlantsError, ValueError):
-    code, status = "pretrained_weights", 500
-
-
-class MlflowError(EcluseError):
-    code = "mlflow_error"
-
-
-class MlflowMissing(MlflowError, LookupError):
-    code, status = "mlflow_missing", 501
-
-
-class MlflowUnavailable(MlflowError, ConnectionError):
-    code, status = "mlflow_unavailable", 503
-
-
-class FraudError(EcluseError):
-    code = "fraud_error"
-    status = 422
-
-
-class UnreadableTable(FraudError, ValueError):
-    code = "unreadable_table"
-
-
-class UnusableTarget(FraudError, ValueError):
-    code = "unusable_target"
-
-
-class ColumnsMissing(FraudError, LookupError):
-    code = "columns_missing"
-
-
-class CannotRepeat(FraudError, ValueError):
-    code = "cannot_repeat"
-
-
-class TrainingTooSlow(FraudError):
-    code = "training_too_slow"
-    status = 503
-
-
-class ModelUnreadable(FraudError, ValueError):
-    code = "model_unreadable"
+class ModelUnreadable(EcluseError, ValueError):
+    code, status = "model_unreadable", 422

@@ -39,7 +39,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
-from ecluse import errors
 from ecluse.confined.limits import GIB, apply_limits, set_limit, set_oom_score
 from ecluse.errors import EcluseError, ReaderStopped
 from ecluse.sentences import from_json, pack, to_json, unpack
@@ -338,10 +337,20 @@ def _error_of(details: Mapping[str, Any], limits: Limits) -> Exception:
         if number == errno.EFBIG:
             return ReaderStopped("size", limits.written)
         return OSError(number, message, str(details.get("filename") or "a file"))
-    error_type = getattr(errors, kind, None)
-    if isinstance(error_type, type) and issubclass(error_type, EcluseError):
-        return error_type(message)
-    return ReaderStopped("crash", 0, detail=message)
+    error_type = _error_types().get(kind)
+    return ReaderStopped("crash", 0, detail=message) if error_type is None else error_type(message)
+
+
+def _error_types() -> dict[str, type[EcluseError]]:
+    """Find the errors of ours and of applications by their full names; nothing is imported for what a reader says."""
+    error_types = [EcluseError]
+    for error_type in error_types:
+        error_types += error_type.__subclasses__()
+    return {_full_name(error_type): error_type for error_type in error_types}
+
+
+def _full_name(error_type: type[Exception]) -> str:
+    return f"{error_type.__module__}.{error_type.__qualname__}"
 
 
 # The nursery, as the process that asks sees it
@@ -550,7 +559,7 @@ def _serve(job: socket.socket) -> NoReturn:
         answer = result if isinstance(result, Beside) else Beside(result, b"")
         say({"answer": pack(answer.value), "size": len(answer.data)}, answer.data)
     except EcluseError as error:
-        say({"error": type(error).__name__, "message": to_json(str(error))})
+        say({"error": _full_name(type(error)), "message": to_json(str(error))})
     except MemoryError:
         say({"error": "MemoryError"})
     except OSError as error:

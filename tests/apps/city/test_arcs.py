@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.apps.city import reference
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.sources import arcs, roads, zones
 from ecluse.apps.city.sources.zones import EARTH
-from ecluse.errors import BadRaw
 from tests.apps.city.layers import Layers, make_layers
 from tests.apps.city.test_roads import HEADER as COUNTS_HEADER
 from tests.apps.city.test_roads import line as count

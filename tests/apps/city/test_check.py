@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from ecluse.apps.city import actions as workflows
 from ecluse.apps.city.check import Checked, check_raw
 from ecluse.apps.city.demo import write_demo
+from ecluse.apps.city.errors import BadRaw, NoRawData
 from ecluse.apps.city.provenance import MARKER
 from ecluse.cli import cli
-from ecluse.errors import BadRaw, NoRawData
 from ecluse.runtime import Runtime
 from ecluse.storage import open_store
 from tests.apps.city.by_hand import PARIS

@@ -18,10 +18,11 @@ import pytest
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.demo import write_demo
 from ecluse.apps.city.download import Downloads, Pace
+from ecluse.apps.city.errors import FetchFailed
 from ecluse.apps.city.fetch import Fetched, FetchPlace, Portals, fetch_data
 from ecluse.apps.city.raw import Raw
 from ecluse.apps.city.sources.bikes import curate
-from ecluse.errors import FetchFailed, InvalidInput, KeyConflict
+from ecluse.errors import InvalidInput, KeyConflict
 from ecluse.settings import Secret
 from ecluse.storage import ObjectStore, open_store
 from tests.apps.city.portal import KEY, Portal, bike_row, road_row, running_portal

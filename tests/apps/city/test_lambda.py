@@ -21,9 +21,10 @@ import pytest
 import yaml
 
 from ecluse.apps.city.demo import write_demo
+from ecluse.apps.city.errors import NoRawData
 from ecluse.apps.city.settings import CitySettings
 from ecluse.documents import open_documents
-from ecluse.errors import InvalidInput, NoRawData, SettingsError
+from ecluse.errors import InvalidInput, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings, variables
 from ecluse.storage import open_store

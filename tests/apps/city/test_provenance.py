@@ -11,9 +11,9 @@ import pytest
 from ecluse.apps.city.actions import City, open_city, prepare, remove_sample, run_day, update_forecast
 from ecluse.apps.city.days import MARK
 from ecluse.apps.city.demo import write_demo
+from ecluse.apps.city.errors import BadRaw, MixedData
 from ecluse.apps.city.provenance import NAME, invented_days, is_invented_day
 from ecluse.apps.city.raw import Raw
-from ecluse.errors import BadRaw, MixedData
 from ecluse.runtime import Runtime
 from ecluse.storage import open_store
 from tests.apps.city.sample import LAST

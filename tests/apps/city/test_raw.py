@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ecluse.apps.city import raw as layout
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.raw import Raw, fingerprint_of, is_packed
-from ecluse.errors import BadRaw, StoreUnavailable
+from ecluse.errors import StoreUnavailable
 from ecluse.settings import Settings
 from ecluse.storage import ObjectStore, open_store
 from tests.apps.city.layers import local_store

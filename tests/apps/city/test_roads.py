@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.sources import road_files, road_records, roads
 from ecluse.apps.city.tables import ROADS
-from ecluse.errors import BadRaw
 from ecluse.settings import Settings
 from ecluse.storage import open_store
 from tests.apps.city.layers import PARIS, Layers, make_layers

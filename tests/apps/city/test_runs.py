@@ -15,18 +15,11 @@ from ecluse.apps.city import actions as workflows
 from ecluse.apps.city import reference
 from ecluse.apps.city.actions import City
 from ecluse.apps.city.days import MARK, find_day, is_there, latest_day, nearest_days
+from ecluse.apps.city.errors import BadRaw, MixedData, NoRawData, NoSuchDay
 from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.documents import Document, Documents
-from ecluse.errors import (
-    BadRaw,
-    InvalidInput,
-    MixedData,
-    NoRawData,
-    NoSuchDay,
-    SettingsError,
-    StoreUnavailable,
-)
+from ecluse.errors import InvalidInput, SettingsError, StoreUnavailable
 from ecluse.runtime import Runtime
 from tests.apps.city.sample import LAST, LONG_DAY, held
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecluse.apps.city.calendar import LocalDay
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.sources import bikes
-from ecluse.errors import BadRaw
 from tests.apps.city.layers import PARIS, Layers, make_layers
 from tests.conftest import SHARED
 

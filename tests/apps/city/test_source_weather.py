@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from ecluse.apps.city.calendar import days_between
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.sources import weather, weather_values
-from ecluse.errors import BadRaw
 from tests.apps.city.layers import SAMPLES, Layers, make_layers
 from tests.conftest import SHARED
 

@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 from pyproj import Geod
 
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.sources import works, zones
-from ecluse.errors import BadRaw
 from tests.apps.city.layers import SAMPLES, Layers, make_layers
 from tests.conftest import SHARED
 

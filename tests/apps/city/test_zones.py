@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.sources import zones
-from ecluse.errors import BadRaw
 from tests.apps.city.layers import Layers, make_layers
 from tests.conftest import SHARED
 

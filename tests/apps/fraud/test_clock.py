@@ -13,7 +13,7 @@ import pytest
 
 from ecluse.apps.fraud import clock
 from ecluse.apps.fraud.clock import Clock, Effort, Stopwatch, with_heartbeat
-from ecluse.errors import TrainingTooSlow
+from ecluse.apps.fraud.errors import TrainingTooSlow
 
 
 def test_work_that_takes_long_is_heard_of_in_the_calling_thread() -> None:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from ecluse.apps.fraud.actions.main import plan_training
+from ecluse.apps.fraud.errors import UnusableTarget
 from ecluse.apps.fraud.features.giveaways import find_giveaways
 from ecluse.apps.fraud.performance.parts import GiveawayColumn
 from ecluse.apps.fraud.performance.trained import TrainingReport
@@ -19,7 +20,6 @@ from ecluse.apps.fraud.training.card import model_card
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.apps.fraud.training.training import train
-from ecluse.errors import UnusableTarget
 
 ROWS = 2_000
 

@@ -10,6 +10,7 @@ import pytest
 
 from ecluse.apps.fraud.actions.main import plan_training
 from ecluse.apps.fraud.clock import Clock
+from ecluse.apps.fraud.errors import UnusableTarget
 from ecluse.apps.fraud.jobs.references import Recipe
 from ecluse.apps.fraud.labelling.answers import label_of
 from ecluse.apps.fraud.monitoring.outcomes import outcomes_within, read_outcomes
@@ -23,7 +24,7 @@ from ecluse.apps.fraud.training.labelled import read_labelled
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.apps.fraud.training.training import train
-from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.errors import InvalidInput
 
 
 def silent(stage: str, fraction: float, message: str = "") -> None:

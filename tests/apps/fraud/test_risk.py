@@ -21,13 +21,14 @@ from ecluse.apps.fraud.evaluation.metrics import alert_cut
 from ecluse.apps.fraud.pages.ensembles import meanings_of
 from ecluse.apps.fraud.performance.reports import read_ensemble_report, read_training_report
 from ecluse.apps.fraud.risk import LEVELS, RiskLevel, Thresholds
+from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.fraud.scoring.scoring import score_frame
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.training import train
-from ecluse.catalog.tables import Prediction, User
+from ecluse.catalog.tables import User
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from tests.apps.fraud.test_budget import keep

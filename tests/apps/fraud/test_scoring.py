@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.scoring.model import FraudModel, check_columns, load_model
@@ -22,7 +23,7 @@ from ecluse.apps.fraud.scoring.results import known_labels, write_scores
 from ecluse.apps.fraud.scoring.scoring import Batching, score_frame, score_table
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan, train
-from ecluse.errors import ColumnsMissing, InvalidInput, JobCancelled, ModelUnreadable
+from ecluse.errors import InvalidInput, JobCancelled, ModelUnreadable
 from ecluse.formulas import neutralise_formulas
 from ecluse.sentences import Sentence
 from ecluse.web.i18n import Words

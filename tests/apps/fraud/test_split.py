@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.apps.fraud.errors import UnusableTarget
 from ecluse.apps.fraud.evaluation.split import Split, draw_folds, split_rows
-from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.errors import InvalidInput
 
 
 def labels_of(rows: int, positives: int) -> np.ndarray:

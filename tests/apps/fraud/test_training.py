@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from ecluse.apps.fraud.clock import Effort, Stopwatch
+from ecluse.apps.fraud.errors import TrainingTooSlow, UnusableTarget
 from ecluse.apps.fraud.evaluation.metrics import Goal
 from ecluse.apps.fraud.features.interactions import helpful
 from ecluse.apps.fraud.performance.parts import DroppedColumn
@@ -22,7 +23,7 @@ from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.record import TrainingRecord
 from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, TrainingReport, digest_of, train
-from ecluse.errors import CannotRepeat, InvalidInput, TrainingTooSlow, UnusableTarget
+from ecluse.errors import CannotRepeat, InvalidInput
 from ecluse.sentences import unpack
 
 PLAN = TrainingPlan(

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, build_ensemble
+from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.evaluation.drift import TrainingSketch
 from ecluse.apps.fraud.jobs.labelling import save_scores
 from ecluse.apps.fraud.labelling.asking import (
@@ -61,7 +62,7 @@ from ecluse.apps.fraud.tables.dataset import Table, open_table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.catalog.tables import ModelVersion
-from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
+from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.web.i18n import Words
 
 PLAN = TrainingPlan(

@@ -24,12 +24,13 @@ import pytest
 from ecluse import models, tracking
 from ecluse.accounts import SESSION_COOKIE
 from ecluse.apps.mlflow import jobs as work
+from ecluse.apps.mlflow.errors import MlflowUnavailable
 from ecluse.apps.mlflow.exporting import MLFLOW, export_run
 from ecluse.apps.mlflow.serving import SignedInAlone, _refused_place, server_environment
 from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Run, User, now
-from ecluse.errors import MlflowUnavailable, SettingsError
+from ecluse.errors import SettingsError
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Secret, Settings

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors import numpy as safetensors
 
 from ecluse.apps.plants.checkpoints import Checkpoint, from_bytes, to_bytes
+from ecluse.apps.plants.errors import UnusableCheckpoint
 from ecluse.apps.plants.recipe import Epoch
-from ecluse.errors import UnusableCheckpoint
 
 HISTORY = tuple(Epoch(number, 0.5, 0.75, 0.4 / number, 0.8, 1e-3, 1.5) for number in (1, 2))
 

@@ -16,8 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ecluse.apps.plants.demo import COPIES, LABELS, MISLABELLED, WRONG, Drawn, draw_sample, write_demo
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.pictures import read_picture
-from ecluse.errors import InvalidInput, UnreadableImage
+from ecluse.errors import InvalidInput
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecluse.apps.plants.errors import PlantsError, TrainingDiverged
 from ecluse.apps.plants.pictures import Transform
 from ecluse.apps.plants.plan import Plan
-from ecluse.errors import JobCancelled, PlantsError, TrainingDiverged
+from ecluse.errors import JobCancelled
 from tests.apps.plants.training_images import Notes, training_data
 from tests.servers import free_port
 

@@ -16,13 +16,14 @@ from PIL import Image, ImageDraw
 from ecluse.apps.plants import features as recipe
 from ecluse.apps.plants.architectures import lite0
 from ecluse.apps.plants.array_cache import ArrayCache
+from ecluse.apps.plants.errors import UnreadableImage, UnusableImages
 from ecluse.apps.plants.features import CORNERS, LITE0, extract_features, features
 from ecluse.apps.plants.graphs import build_graph
 from ecluse.apps.plants.pictures import read_picture
 from ecluse.apps.plants.recipe import Epoch, Example, Options, TrainingData
 from ecluse.apps.plants.weights import lite0_state
 from ecluse.checkpoints import Checkpoints
-from ecluse.errors import InvalidInput, JobCancelled, UnreadableImage, UnusableImages
+from ecluse.errors import InvalidInput, JobCancelled
 from tests.apps.plants.training_images import Memory
 
 LABELS = ("disc", "square", "stripes")

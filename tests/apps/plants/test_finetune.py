@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from ecluse.apps.plants import checkpoints
+from ecluse.apps.plants.errors import TrainingDiverged, UnreadableImage, UnusableImages
 from ecluse.apps.plants.finetune import finetune, plan_for, train_by
 from ecluse.apps.plants.pictures import Transform
 from ecluse.apps.plants.plan import Plan
 from ecluse.apps.plants.recipe import Options, TrainedClassifier, TrainingData
-from ecluse.errors import InvalidInput, JobCancelled, TrainingDiverged, UnreadableImage, UnusableImages
+from ecluse.errors import InvalidInput, JobCancelled
 from tests.apps.plants.training_images import LABELS, Notes, example, training_data
 
 pytestmark = pytest.mark.long

@@ -15,11 +15,12 @@ import pytest
 from numpy.typing import NDArray
 
 from ecluse.apps.plants.architectures import Convolution, Network, lite0, network, resnet18
+from ecluse.apps.plants.errors import PlantsError
 from ecluse.apps.plants.features import LITE0
 from ecluse.apps.plants.graphs import build_graph, extractor
 from ecluse.apps.plants.pictures import read_picture
 from ecluse.apps.plants.weights import lite0_file, lite0_state
-from ecluse.errors import InvalidInput, PlantsError
+from ecluse.errors import InvalidInput
 
 #: Numbers of ImageNet's classes.
 DAISY, PALACE = 985, 698

@@ -24,6 +24,7 @@ from ecluse import migration
 from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import Source
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.importing import Imported, import_images
 from ecluse.apps.plants.jobs import importing as work
 from ecluse.apps.plants.rows import Filter
@@ -32,7 +33,7 @@ from ecluse.apps.plants.sources.lists import Listed, open_list, read_list
 from ecluse.apps.plants.sources.web import fetch_image, is_public
 from ecluse.apps.plants.tables import Image, ImageSet, ImageSplit
 from ecluse.catalog.tables import User
-from ecluse.errors import InvalidInput, UnreadableImage
+from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.work import cancel_job, kinds

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.importing import Imported, import_images
 from ecluse.apps.plants.rows import Filter
 from ecluse.apps.plants.sources import File, archives
@@ -27,7 +28,7 @@ from ecluse.apps.plants.sources.folders import open_folder
 from ecluse.apps.plants.sources.stores import importable, open_prefix
 from ecluse.apps.plants.tables import Image, ImageSet
 from ecluse.catalog.tables import User, new_id
-from ecluse.errors import InvalidInput, NotFound, StoreUnavailable, UnreadableImage
+from ecluse.errors import InvalidInput, NotFound, StoreUnavailable
 from ecluse.runtime import Runtime
 from ecluse.sentences import Sentence
 from tests.apps.plants.photos import folder_of, photo

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from ecluse.apps.plants.demo.leaf import draw_leaf
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.likeness import near_groups, perceptual_hash, thumbnail
 from ecluse.apps.plants.pictures import read_picture
-from ecluse.errors import UnreadableImage
 
 PHOTOGRAPHS = Path(__file__).parents[4] / "shared/data/plants/dandelion_grass"
 

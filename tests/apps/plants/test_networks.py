@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ecluse.apps.plants.architectures import Network, lite0, resnet18
+from ecluse.apps.plants.errors import PlantsError
 from ecluse.apps.plants.graphs import build_graph
-from ecluse.errors import PlantsError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: ./test installs it")
 networks = pytest.importorskip("ecluse.apps.plants.networks")

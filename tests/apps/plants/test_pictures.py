@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.pictures import (
     MAX_BYTES,
     MOST_MARKERS,
@@ -17,7 +18,6 @@ from ecluse.apps.plants.pictures import (
     read_picture,
     says_many_pixels,
 )
-from ecluse.errors import UnreadableImage
 from tests.apps.plants.photos import (
     animation,
     encoded,

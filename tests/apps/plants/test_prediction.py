@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ecluse.apps.plants.architectures import lite0, resnet18
+from ecluse.apps.plants.errors import PlantsError, UnreadableImage
 from ecluse.apps.plants.features import LITE0, features
 from ecluse.apps.plants.graphs import build_graph, extractor
 from ecluse.apps.plants.pictures import Transform
@@ -25,7 +26,6 @@ from ecluse.apps.plants.prediction import (
     write_familiarity,
 )
 from ecluse.apps.plants.recipe import Options
-from ecluse.errors import PlantsError, UnreadableImage
 from tests.apps.plants.test_features import LABELS, Told, drawing, examples, training_data
 from tests.apps.plants.test_graphs import some_state
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecluse.apps.plants.errors import UnusableImages
 from ecluse.apps.plants.splits import (
     PARTS,
     SHARES,
@@ -18,7 +19,7 @@ from ecluse.apps.plants.splits import (
     counts_of,
     data_digest,
 )
-from ecluse.errors import InvalidInput, UnusableImages
+from ecluse.errors import InvalidInput
 
 
 def _digest(number: int) -> str:

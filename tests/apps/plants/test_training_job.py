@@ -21,6 +21,7 @@ from ecluse import models
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants import training
 from ecluse.apps.plants.callbacks import RunCallbacks
+from ecluse.apps.plants.errors import UnusableImages
 from ecluse.apps.plants.jobs import training as training_work
 from ecluse.apps.plants.prediction import Predictor
 from ecluse.apps.plants.recipe import Callbacks, Epoch, Options, TrainedClassifier, TrainingData
@@ -28,7 +29,7 @@ from ecluse.apps.plants.training import TrainingRequest
 from ecluse.catalog import jobs, runs
 from ecluse.catalog.tables import ModelVersion, Run, User
 from ecluse.cli.session import finish
-from ecluse.errors import InvalidInput, JobCancelled, JobFailed, NotFound, UnusableImages
+from ecluse.errors import InvalidInput, JobCancelled, JobFailed, NotFound
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import unpack

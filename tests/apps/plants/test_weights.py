@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from ecluse.apps.plants.architectures import lite0
+from ecluse.apps.plants.errors import PretrainedWeights
 from ecluse.apps.plants.weights import SHA256, lite0_file, lite0_state, read_state
-from ecluse.errors import PretrainedWeights
 
 
 def read(data: bytes) -> dict[str, Any]:

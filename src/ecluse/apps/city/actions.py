@@ -22,6 +22,7 @@ from ecluse.apps.city.check import not_taken
 from ecluse.apps.city.curated import Curated, Part
 from ecluse.apps.city.days import MARK, latest_day
 from ecluse.apps.city.doubts import doubts_of, said_of
+from ecluse.apps.city.errors import BadRaw, NoRawData
 from ecluse.apps.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
 from ecluse.apps.city.printed import file_name, print_report
 from ecluse.apps.city.processors import PROCESSORS, QUALITY, compute_all, words_of
@@ -39,7 +40,6 @@ from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.sources import Curating, curate_all, curated_tables
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.documents import Body, Document, Documents
-from ecluse.errors import BadRaw, NoRawData
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, listing, num
 from ecluse.settings import store_or_folder

@@ -23,13 +23,13 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from ecluse.apps.city.curated import Curated
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.progress import Report, part_of, unheard
 from ecluse.apps.city.provenance import MARKER, is_invented
 from ecluse.apps.city.raw import RawFile
 from ecluse.apps.city.sources import SOURCES, curated_tables, forms
 from ecluse.apps.city.sources.curating import Curating, FileContents
 from ecluse.apps.city.sources.forms import Form
-from ecluse.errors import BadRaw
 from ecluse.storage import Cache, ObjectInfo, ObjectStore, open_store
 
 #: What fetching notes beside the data, and the mark of the sample: no data.

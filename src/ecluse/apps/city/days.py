@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Final
 
+from ecluse.apps.city.errors import NoSuchDay
 from ecluse.documents import Body, Documents
-from ecluse.errors import NoSuchDay
 from ecluse.sentences import _
 
 #: The kind of the documents that say which days are whole.

@@ -36,7 +36,7 @@ from urllib.request import (
 )
 
 from ecluse import __version__
-from ecluse.errors import FetchFailed
+from ecluse.apps.city.errors import FetchFailed
 from ecluse.sentences import _, num
 
 #: Told now and then while a file comes; what it raises ends the work.

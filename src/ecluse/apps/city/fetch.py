@@ -18,11 +18,12 @@ from zoneinfo import ZoneInfo
 
 from ecluse.apps.city.calendar import expect_days
 from ecluse.apps.city.download import Downloads, Pace
+from ecluse.apps.city.errors import FetchFailed
 from ecluse.apps.city.fetching import Fetched, FetchTask, FetchWork, Portals
 from ecluse.apps.city.progress import Report, unheard
 from ecluse.apps.city.provenance import is_invented
 from ecluse.apps.city.sources import SOURCES
-from ecluse.errors import FetchFailed, InvalidInput, KeyConflict
+from ecluse.errors import InvalidInput, KeyConflict
 from ecluse.sentences import _
 from ecluse.settings import Secret
 from ecluse.storage import ObjectStore

@@ -16,7 +16,8 @@ from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from ecluse.apps.city.download import Download, Downloads, Validators
-from ecluse.errors import FetchFailed, ObjectNotFound
+from ecluse.apps.city.errors import FetchFailed
+from ecluse.errors import ObjectNotFound
 from ecluse.sentences import _
 from ecluse.settings import Secret
 from ecluse.storage import ObjectStore, read_chunks

@@ -19,9 +19,10 @@ from datetime import date
 from typing import Final
 
 from ecluse.apps.city.days import MARK
+from ecluse.apps.city.errors import BadRaw, MixedData
 from ecluse.apps.city.raw import Raw
 from ecluse.documents import Body, Documents
-from ecluse.errors import BadRaw, MixedData, ObjectNotFound, StoreUnavailable
+from ecluse.errors import ObjectNotFound, StoreUnavailable
 from ecluse.sentences import _
 from ecluse.storage import ObjectStore
 

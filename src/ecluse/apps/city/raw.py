@@ -22,7 +22,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from ecluse.errors import BadRaw, InvalidKey, StoreUnavailable
+from ecluse.apps.city.errors import BadRaw
+from ecluse.errors import InvalidKey, StoreUnavailable
 from ecluse.sentences import _, num
 from ecluse.storage import ObjectInfo, ObjectStore, checked_key, join_key
 

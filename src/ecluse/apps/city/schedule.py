@@ -17,13 +17,14 @@ from zoneinfo import ZoneInfo
 
 from ecluse.apps.city import rows as schedules
 from ecluse.apps.city.calendar import days_between
+from ecluse.apps.city.errors import FetchFailed
 from ecluse.apps.city.jobs import QUEUE, expect_administrator
 from ecluse.apps.city.progress import part_of
 from ecluse.apps.city.settings import CitySettings
 from ecluse.catalog import audit
 from ecluse.catalog.tables import User, now
 from ecluse.checkpoints import checkpoints_of
-from ecluse.errors import FetchFailed, InvalidInput
+from ecluse.errors import InvalidInput
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _, num

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from ecluse.errors import TrainingTooSlow
+from ecluse.apps.fraud.errors import TrainingTooSlow
 from ecluse.sentences import _, num
 
 Progress = Callable[[str, float, str], None]

@@ -19,11 +19,12 @@ from typing import Any, Final
 
 from ecluse import models, tracking
 from ecluse.apps.mlflow.client import OWNER, RUN, VERSION
+from ecluse.apps.mlflow.errors import MlflowError, MlflowMissing, MlflowUnavailable
 from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog import Transaction, runs, users
 from ecluse.catalog import models as version_rows
 from ecluse.catalog.tables import ModelVersion, Run, now
-from ecluse.errors import MlflowError, MlflowMissing, MlflowUnavailable, SettingsError
+from ecluse.errors import SettingsError
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.settings import surrounding

@@ -20,10 +20,11 @@ from urllib.parse import unquote, urlsplit
 from ecluse import serving as http
 from ecluse.accounts import Accounts, comes_from_elsewhere
 from ecluse.accounts.ways import Credentials, who_asks
+from ecluse.apps.mlflow.errors import MlflowError
 from ecluse.apps.mlflow.exporting import STEERING, check_installed
 from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog.provision import make_schema
-from ecluse.errors import EcluseError, MlflowError, SettingsError
+from ecluse.errors import EcluseError, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.settings import Settings, replace_variables

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecluse.apps.plants.augmentation import Augmentation, draw_for
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.pictures import Transform, read_picture
 from ecluse.apps.plants.recipe import Example
-from ecluse.errors import UnreadableImage
 from ecluse.sentences import _
 
 #: Bytes of decoded images that are kept in memory; those beyond are decoded each time.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from ecluse.apps.plants.errors import UnusableCheckpoint
 from ecluse.apps.plants.recipe import Epoch
-from ecluse.errors import UnusableCheckpoint
 from ecluse.sentences import _
 
 FORMAT: Final = "ecluse-checkpoint-1"

@@ -23,9 +23,9 @@ from typing import Any, Final
 
 from ecluse.apps.plants.array_cache import ArrayCache
 from ecluse.apps.plants.checkpoints import from_bytes
+from ecluse.apps.plants.errors import PlantsError, TrainingDiverged, UnreadableImage
 from ecluse.apps.plants.plan import Plan
 from ecluse.apps.plants.recipe import Callbacks, Epoch, Example, TrainedClassifier, TrainingData
-from ecluse.errors import PlantsError, TrainingDiverged, UnreadableImage
 from ecluse.sentences import _, from_json, to_json
 from ecluse.settings import surrounding
 

@@ -25,6 +25,7 @@ from PIL import Image
 
 from ecluse.apps.plants.architectures import CLASSIFIER, lite0
 from ecluse.apps.plants.checkpoints import history_of, pack, unpack
+from ecluse.apps.plants.errors import UnusableCheckpoint, UnusableImages
 from ecluse.apps.plants.graphs import extractor
 from ecluse.apps.plants.pictures import Transform, read_picture
 from ecluse.apps.plants.recipe import (
@@ -36,7 +37,6 @@ from ecluse.apps.plants.recipe import (
     check_choices,
 )
 from ecluse.apps.plants.weights import PACKAGE, SHA256, lite0_state
-from ecluse.errors import UnusableCheckpoint, UnusableImages
 from ecluse.sentences import _
 
 if TYPE_CHECKING:

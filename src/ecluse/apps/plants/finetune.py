@@ -12,9 +12,10 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Final, Literal
 
+from ecluse.apps.plants.errors import TorchMissing, UnusableImages
 from ecluse.apps.plants.plan import PLANS, Plan
 from ecluse.apps.plants.recipe import RECIPES, Callbacks, Options, TrainedClassifier, TrainingData
-from ecluse.errors import InvalidInput, TorchMissing, UnusableImages
+from ecluse.errors import InvalidInput
 from ecluse.sentences import _
 
 #: Threads of one training; more gain little on the small batches of a CPU.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.apps.plants.architectures import CLASSIFIER, Block, Convolution, Network
-from ecluse.errors import PlantsError
+from ecluse.apps.plants.errors import PlantsError
 from ecluse.sentences import _
 
 if TYPE_CHECKING:

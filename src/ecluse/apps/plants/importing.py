@@ -21,6 +21,7 @@ import numpy as np
 
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import checked_label, images_prefix
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import FORMATS
 from ecluse.apps.plants.likeness import perceptual_hash
 from ecluse.apps.plants.pictures import read_picture, says_many_pixels
@@ -29,7 +30,7 @@ from ecluse.apps.plants.sources.archives import is_archive
 from ecluse.apps.plants.tables import Image
 from ecluse.catalog.tables import new_id
 from ecluse.checkpoints import Checkpoints, from_bytes, to_bytes
-from ecluse.errors import InvalidInput, NotFound, UnreadableImage
+from ecluse.errors import InvalidInput, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import ObjectStore, join_key

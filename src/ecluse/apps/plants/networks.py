@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from ecluse.apps.plants.architectures import CLASSIFIER, Activation, Block, Convolution, Network
-from ecluse.errors import PlantsError
+from ecluse.apps.plants.errors import PlantsError
 from ecluse.sentences import _
 
 

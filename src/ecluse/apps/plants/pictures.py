@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import WebPImagePlugin as WebPImagePlugin
 
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import FORMATS, MAX_BYTES
 from ecluse.confined import Answer, Beside, Heard, Limits, run
-from ecluse.errors import EcluseError, Overloaded, ReaderStopped, UnreadableImage
+from ecluse.errors import EcluseError, Overloaded, ReaderStopped
 from ecluse.sentences import _, num
 
 #: Pixels of an image once it is decoded: a bomb says its size before it is.

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ecluse.apps.plants.errors import PlantsError
 from ecluse.apps.plants.evaluation import softmax
 from ecluse.apps.plants.graphs import FEATURES, IMAGES, LOGITS, MAPS
 from ecluse.apps.plants.pictures import Transform, read_picture
-from ecluse.errors import PlantsError
 from ecluse.sentences import _
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.errors import UnusableImages
 from ecluse.apps.plants.tables import Image, ImageSplit
 from ecluse.catalog import audit
 from ecluse.catalog.tables import new_id
-from ecluse.errors import DigestMismatch, InvalidInput, UnusableImages
+from ecluse.errors import DigestMismatch, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _, num
 from ecluse.storage import join_key

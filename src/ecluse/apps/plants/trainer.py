@@ -22,11 +22,11 @@ from ecluse.apps.plants.array_cache import ArrayCache
 from ecluse.apps.plants.augmentation import order_of
 from ecluse.apps.plants.batches import Batch, Pictures, batches
 from ecluse.apps.plants.checkpoints import Checkpoint, from_bytes, to_bytes
+from ecluse.apps.plants.errors import TrainingDiverged, UnusableCheckpoint
 from ecluse.apps.plants.networks import Classifier, initialise, set_state, state_of
 from ecluse.apps.plants.plan import Plan
 from ecluse.apps.plants.recipe import Callbacks, Epoch, Example, TrainedClassifier, TrainingData
 from ecluse.apps.plants.weights import pretrained_state
-from ecluse.errors import TrainingDiverged, UnusableCheckpoint
 from ecluse.sentences import _, num
 
 #: Seconds between two reports.

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import find_set, is_importing
+from ecluse.apps.plants.errors import UnusableImages
 from ecluse.apps.plants.recipe import ARCHITECTURES, RECIPES, Options, RecipeName, check_choices
 from ecluse.catalog import audit, runs
 from ecluse.catalog.tables import Run, new_id
-from ecluse.errors import CannotRepeat, InvalidInput, UnusableImages
+from ecluse.errors import CannotRepeat, InvalidInput
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num

@@ -10,10 +10,11 @@ from typing import Any
 
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.demo import is_drawn
+from ecluse.apps.plants.errors import UnusableImages
 from ecluse.apps.plants.recipe import Example, TrainingData
 from ecluse.apps.plants.splits import PARTS, Part, manifest_of
 from ecluse.apps.plants.tables import Image, ImageSplit
-from ecluse.errors import DigestMismatch, ObjectNotFound, UnusableImages
+from ecluse.errors import DigestMismatch, ObjectNotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, ngettext
 from ecluse.storage.side_by_side import side_by_side

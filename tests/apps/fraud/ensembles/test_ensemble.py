@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, Reference, anomaly_weight, build_ensemble
 from ecluse.apps.fraud.ensembles.ensemble import load_ensemble, shift_to_rate, sigmoid
 from ecluse.apps.fraud.ensembles.transfer import _lacking
+from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.features.history import hash_keys
 from ecluse.apps.fraud.labelling.learning import Learned
 from ecluse.apps.fraud.labelling.scoring import LearnedScorer, margins_of, probabilities
@@ -30,7 +31,7 @@ from ecluse.apps.fraud.scoring.results import write_scores
 from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan
-from ecluse.errors import ColumnsMissing, InvalidInput, JobCancelled, ModelUnreadable
+from ecluse.errors import InvalidInput, JobCancelled, ModelUnreadable
 from tests.apps.fraud.ensembles.library import (
     Made,
     claims,

@@ -98,9 +98,9 @@ def _panel(city: City, kind: str, first: date | None, last: date | None, *, requ
     """Return the days of the curated layer; None where it has none and they are not `required`."""
     import polars as pl
 
+    from ecluse.apps.city.errors import NoRawData
     from ecluse.apps.city.road_hours import possible_values
     from ecluse.apps.city.typical import panel_of
-    from ecluse.errors import NoRawData
 
     days = [
         day for day in city.curated.days(kind) if first is None or (last is not None and first <= day <= last)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ecluse.apps.city.errors import NoRawData
 from ecluse.apps.city.settings import CitySettings
 from ecluse.cli.output import Record, counted, progress, reports
 from ecluse.cli.session import acting, home_option, opened, user_option
-from ecluse.errors import NoRawData, SettingsError
+from ecluse.errors import SettingsError
 from ecluse.settings import store_or_folder
 
 if TYPE_CHECKING:

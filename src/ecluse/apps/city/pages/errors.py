@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from ecluse.errors import NoSuchDay
+from ecluse.apps.city.errors import NoSuchDay
 from ecluse.web.errors import ErrorPage
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.progress import part_of
 from ecluse.apps.city.raw import Raw
 from ecluse.apps.city.sources import arcs, bikes, disruptions, roads, weather, works, zones
@@ -18,7 +19,6 @@ from ecluse.apps.city.sources.curating import Curating
 from ecluse.apps.city.sources.forms import Form
 from ecluse.apps.city.sources.source import Source
 from ecluse.apps.city.tables import Table
-from ecluse.errors import BadRaw
 from ecluse.sentences import _
 
 __all__ = ["SOURCES", "Curating", "Source", "curate_all", "curated_tables", "forms"]

@@ -22,6 +22,7 @@ import shapely
 from numpy.typing import NDArray
 
 from ecluse.apps.city.curated import Batch
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.sources import roads
 from ecluse.apps.city.sources.curating import Curating, FileContents
@@ -34,7 +35,6 @@ from ecluse.apps.city.sources.stamps import Stamp
 from ecluse.apps.city.sources.text import opened, records
 from ecluse.apps.city.sources.zones import EARTH, is_on_earth, locate
 from ecluse.apps.city.tables import ARCS, Table
-from ecluse.errors import BadRaw
 from ecluse.sentences import N_, _, num
 
 BATCHES: Final = (

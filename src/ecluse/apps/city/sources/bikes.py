@@ -22,6 +22,7 @@ from polars.exceptions import PolarsError
 from ecluse.apps.city.calendar import LocalDay, days_between
 from ecluse.apps.city.curated import Part
 from ecluse.apps.city.download import Download
+from ecluse.apps.city.errors import BadRaw, FetchFailed
 from ecluse.apps.city.fetching import FetchWork, Stored, read_json, without_query
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.sources.curating import Curating, FileContents, contents_of
@@ -44,7 +45,6 @@ from ecluse.apps.city.sources.source import Source
 from ecluse.apps.city.sources.stamps import HOUR, Stamp
 from ecluse.apps.city.sources.text import fault_of, first_line
 from ecluse.apps.city.tables import BIKES, LARGEST, MOMENT, Table
-from ecluse.errors import BadRaw, FetchFailed
 from ecluse.sentences import N_, _
 
 FEED: Final = "bikes"

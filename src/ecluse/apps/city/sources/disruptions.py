@@ -22,6 +22,7 @@ import polars as pl
 
 from ecluse.apps.city.calendar import LocalDay, days_between
 from ecluse.apps.city.download import Download
+from ecluse.apps.city.errors import FetchFailed
 from ecluse.apps.city.fetching import (
     JSON_TYPES,
     LARGEST_ANSWER,
@@ -49,7 +50,6 @@ from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.sources.source import Source
 from ecluse.apps.city.sources.stamps import Stamp
 from ecluse.apps.city.tables import DISRUPTIONS, Table
-from ecluse.errors import FetchFailed
 from ecluse.sentences import N_, _
 
 FEED: Final = "traffic"

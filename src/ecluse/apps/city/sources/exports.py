@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from ecluse.apps.city.calendar import LocalDay, days_between
 from ecluse.apps.city.download import Download
+from ecluse.apps.city.errors import FetchFailed
 from ecluse.apps.city.fetching import (
     CSV_TYPES,
     JSON_TYPES,
@@ -28,7 +29,6 @@ from ecluse.apps.city.fetching import (
     without_query,
 )
 from ecluse.apps.city.sources.stamps import Stamp
-from ecluse.errors import FetchFailed
 from ecluse.sentences import _
 from ecluse.storage import read_chunks
 

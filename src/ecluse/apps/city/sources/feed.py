@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from ecluse.apps.city.calendar import HOUR, LocalDay
 from ecluse.apps.city.curated import LAYOUT, QUOTED, Curated, Part, RejectedRecord
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.tables import LARGEST
-from ecluse.errors import BadRaw
 from ecluse.sentences import _
 from ecluse.storage.side_by_side import side_by_side
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ecluse.apps.city.calendar import LocalDay
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.raw import RawFile
 from ecluse.apps.city.sources.curating import Curating
 from ecluse.apps.city.sources.feed import Rejections, number, parsed
@@ -28,7 +29,6 @@ from ecluse.apps.city.sources.weather_values import (
     in_our_units,
     moment_in,
 )
-from ecluse.errors import BadRaw
 from ecluse.sentences import _
 
 BATCH: Final = "open-meteo"

@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 import numpy as np
 import polars as pl
 
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.raw import RawFile
 from ecluse.apps.city.sources.road_records import (
     COLUMNS,
@@ -28,7 +29,6 @@ from ecluse.apps.city.sources.road_records import (
     parse_with_care,
     sift,
 )
-from ecluse.errors import BadRaw
 from ecluse.sentences import _
 
 #: Blocks of this size stay in the processor's caches: with 32 MiB parsing takes half as long again.

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.curated import Batch, Part
 from ecluse.apps.city.download import Download
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.fetching import FetchWork, Stored
 from ecluse.apps.city.progress import part_of
 from ecluse.apps.city.raw import Raw, RawFile
@@ -36,7 +37,6 @@ from ecluse.apps.city.sources.road_records import COLUMNS, STAMP, Block, Clock
 from ecluse.apps.city.sources.sort_buffers import HELD, MISSING, SortBuffers
 from ecluse.apps.city.sources.source import Source
 from ecluse.apps.city.tables import MOMENT, ROADS, Table
-from ecluse.errors import BadRaw
 from ecluse.sentences import N_, _, listing
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.raw import is_packed
-from ecluse.errors import BadRaw
 from ecluse.sentences import _
 
 #: The longest cell of the known exports, a polygon of a large site, is far below this.

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from ecluse.apps.city.calendar import LocalDay, days_between
+from ecluse.apps.city.errors import FetchFailed
 from ecluse.apps.city.fetching import (
     JSON_TYPES,
     LARGEST_ANSWER,
@@ -23,7 +24,6 @@ from ecluse.apps.city.fetching import (
     without_query,
     write_note,
 )
-from ecluse.errors import FetchFailed
 from ecluse.sentences import _
 
 SOURCE_NAME: Final = "weather"

@@ -20,6 +20,7 @@ import polars as pl
 import shapely
 
 from ecluse.apps.city.calendar import days_between
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.sources.curating import Curating, FileContents, contents_of
 from ecluse.apps.city.sources.exports import WholeExport, fetch_whole
@@ -38,7 +39,6 @@ from ecluse.apps.city.sources.stamps import DAY, Stamp
 from ecluse.apps.city.sources.text import LONGEST_CELL, opened, records
 from ecluse.apps.city.sources.zones import area_of, is_on_earth, locate
 from ecluse.apps.city.tables import WORKS, Table
-from ecluse.errors import BadRaw
 from ecluse.sentences import N_, _
 
 logger = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from pyproj import Geod
 
 from ecluse.apps.city.curated import RejectedRecord
+from ecluse.apps.city.errors import BadRaw
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.sources.curating import Curating, FileContents
 from ecluse.apps.city.sources.exports import WholeExport, fetch_whole
@@ -27,7 +28,6 @@ from ecluse.apps.city.sources.feed import parsed, text_of, whole_of
 from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.sources.source import Source
 from ecluse.apps.city.tables import ZONES, Table
-from ecluse.errors import BadRaw
 from ecluse.sentences import N_, _
 
 BATCH: Final = "arrondissements"

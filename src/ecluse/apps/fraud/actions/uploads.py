@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ecluse.apps.fraud.errors import UnreadableTable
 from ecluse.apps.fraud.profiling.profile import TableProfile
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.source import Scratch, Source, TableFormat
 from ecluse.confined import Answer, Heard, Limits, run
 from ecluse.confined.limits import usual_memory
-from ecluse.errors import EcluseError, Overloaded, ReaderStopped, UnreadableTable
+from ecluse.errors import EcluseError, Overloaded, ReaderStopped
 from ecluse.sentences import _, num
 
 #: Seconds of work for any table, and for each megabyte of one. To profile a CSV of 1 GB takes some 60 s.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.clock import with_heartbeat
 from ecluse.apps.fraud.ensembles import transfer as transferring
 from ecluse.apps.fraud.ensembles.ensemble import Ensemble, Floats, Judgement
+from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, REFERENCES, kept_names
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
@@ -20,7 +21,6 @@ from ecluse.apps.fraud.scoring.reasons import as_written, reason_columns
 from ecluse.apps.fraud.scoring.scoring import ReasonsFor
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
-from ecluse.errors import ColumnsMissing
 from ecluse.sentences import _
 
 BATCH_ROWS = 20_000

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.apps.fraud.errors import UnusableTarget
+from ecluse.errors import InvalidInput
 from ecluse.sentences import _, num
 
 Rows = NDArray[np.int64]

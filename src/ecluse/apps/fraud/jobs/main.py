@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ecluse import models
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.main import Reasons, plan_training
+from ecluse.apps.fraud.errors import UnreadableTable
 from ecluse.apps.fraud.jobs.tables import fetch_table, open_stored, table_of
 from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report, report_content
@@ -28,12 +29,7 @@ from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import ModelVersion, Publication
 from ecluse.checkpoints import checkpoints_of
-from ecluse.errors import (
-    CannotRepeat,
-    CatalogUnavailable,
-    JobCancelled,
-    UnreadableTable,
-)
+from ecluse.errors import CannotRepeat, CatalogUnavailable, JobCancelled
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime, predictions_prefix

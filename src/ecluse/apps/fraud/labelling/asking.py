@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.evaluation.metrics import alert_cut
 from ecluse.apps.fraud.labelling.figures import (
     LabelFigures,
@@ -41,7 +42,6 @@ from ecluse.apps.fraud.scoring.reasons import kept_sentences
 from ecluse.apps.fraud.scoring.scorer import AlertingScorer, Scorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
-from ecluse.errors import ColumnsMissing
 from ecluse.sentences import _
 
 Floats = NDArray[np.float64]

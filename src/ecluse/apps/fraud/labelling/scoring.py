@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.labelling.learning import Learned
 from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.scoring.columns import ANOMALY, PROBABILITY, ScoreNames, names_of
@@ -20,7 +21,7 @@ from ecluse.apps.fraud.scoring.model import ColumnCheck, missing_message, near_c
 from ecluse.apps.fraud.scoring.scoring import ReasonsFor
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
-from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
+from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.evaluation.metrics import confusion, half_rows, precision_recall_curve
 from ecluse.apps.fraud.measures import average_precision, roc_auc
 from ecluse.apps.fraud.monitoring.outcomes import Outcomes
@@ -18,7 +19,6 @@ from ecluse.apps.fraud.scoring.model import missing_message
 from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
-from ecluse.errors import ColumnsMissing
 from ecluse.intervals import matched_difference
 from ecluse.typed_json import write
 

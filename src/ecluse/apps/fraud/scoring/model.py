@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.evaluation.calibration import Calibration
 from ecluse.apps.fraud.families import FittedModel, loader
 from ecluse.apps.fraud.features.features import Feature, FeatureEngineer
@@ -20,7 +21,7 @@ from ecluse.apps.fraud.features.selection import FeatureSelector
 from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.apps.fraud.tables.dataset import Table
-from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
+from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _, listing
 
 FORMAT = 1

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from ecluse.apps.fraud.clock import with_heartbeat
+from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.scoring.columns import PROBABILITY, kept_names
 from ecluse.apps.fraud.scoring.explaining import explain
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
@@ -24,7 +25,6 @@ from ecluse.apps.fraud.scoring.model import (
 )
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
-from ecluse.errors import ColumnsMissing
 from ecluse.sentences import _
 
 ReasonsFor = Literal["risky", "all"]

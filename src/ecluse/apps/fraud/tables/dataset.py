@@ -20,6 +20,7 @@ from typing import Self
 
 import polars as pl
 
+from ecluse.apps.fraud.errors import UnreadableTable
 from ecluse.apps.fraud.tables.delimited import check_lines
 from ecluse.apps.fraud.tables.formats import format_names, format_of
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
@@ -33,7 +34,6 @@ from ecluse.apps.fraud.tables.source import (
     first_bytes,
     without_blank_rows,
 )
-from ecluse.errors import UnreadableTable
 from ecluse.sentences import _
 
 __all__ = ["Layout", "Table", "TableFormat", "open_table"]

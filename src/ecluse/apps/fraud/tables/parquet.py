@@ -7,6 +7,7 @@ from typing import Final
 
 import polars as pl
 
+from ecluse.apps.fraud.errors import UnreadableTable
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.apps.fraud.tables.source import (
     MAX_RATIO,
@@ -17,7 +18,6 @@ from ecluse.apps.fraud.tables.source import (
     damaged,
     refuse_width,
 )
-from ecluse.errors import UnreadableTable
 from ecluse.sentences import _, num
 
 #: Bytes of all texts of a file, unless it is nearly as large itself.

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from ecluse.apps.fraud.errors import UnreadableTable
 from ecluse.apps.fraud.tables.layout import Layout
-from ecluse.errors import UnreadableTable
 from ecluse.sentences import _, num
 
 MAX_COLUMNS = 10_000

@@ -8,6 +8,7 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
+from ecluse.apps.fraud.errors import UnreadableTable
 from ecluse.apps.fraud.tables.layout import Layout, Sheet, find_header, laid_out, largest_sheet, names_of
 from ecluse.apps.fraud.tables.source import (
     Compression,
@@ -21,7 +22,6 @@ from ecluse.apps.fraud.tables.source import (
     without_blank_rows,
 )
 from ecluse.apps.fraud.tables.workbook_parts import check_parts
-from ecluse.errors import UnreadableTable
 from ecluse.sentences import _
 
 #: Rows from the top of a sheet in which its names are looked for.

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.clock import Clock, with_heartbeat
+from ecluse.apps.fraud.errors import UnusableTarget
 from ecluse.apps.fraud.evaluation.split import Split, check_labels, split_rows
 from ecluse.apps.fraud.features.giveaways import Giveaway, find_giveaways, say_kept, say_left_out
 from ecluse.apps.fraud.features.history import times_of
@@ -20,7 +21,7 @@ from ecluse.apps.fraud.tables.columns import LEVELS, SAMPLE_ROWS, ColumnSpec, in
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.meaning import MOST_FRAUD, Meaning, meaning_of, require_meaning, spelled_alike
 from ecluse.apps.fraud.training.plan import TrainingPlan
-from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.errors import InvalidInput
 from ecluse.sentences import N_, _, listing, ngettext, num
 
 BATCH_ROWS = 50_000

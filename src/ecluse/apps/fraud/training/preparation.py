@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.clock import Stopwatch, with_heartbeat
+from ecluse.apps.fraud.errors import UnusableTarget
 from ecluse.apps.fraud.evaluation.split import Rows, Split
 from ecluse.apps.fraud.families import FitData
 from ecluse.apps.fraud.features.features import (
@@ -31,7 +32,6 @@ from ecluse.apps.fraud.features.selection import (
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.apps.fraud.training.labelled import LabelledRows, kind_of
 from ecluse.apps.fraud.training.plan import TrainingPlan
-from ecluse.errors import UnusableTarget
 from ecluse.sentences import _
 
 Tick = Callable[[], None]  # called between columns; may raise to cancel

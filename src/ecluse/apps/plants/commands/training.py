@@ -13,6 +13,7 @@ import click
 from ecluse import models as published
 from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants import training
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.evaluation import in_words, served_in_words
 from ecluse.apps.plants.recipe import ARCHITECTURES, RECIPES, Architecture, Options, RecipeName
 from ecluse.apps.plants.report import ClassFigures, ExportCheck, read_classifier_report
@@ -20,7 +21,7 @@ from ecluse.apps.plants.training import TrainingRequest
 from ecluse.catalog import models, runs
 from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
-from ecluse.errors import InvalidInput, UnreadableImage
+from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 
 if TYPE_CHECKING:

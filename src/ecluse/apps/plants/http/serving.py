@@ -19,11 +19,12 @@ from fastapi import Depends, FastAPI, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ecluse import models
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.http.image_work import ImageWork
 from ecluse.apps.plants.http.images import IMAGE_BYTES, Sent
 from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelVersion
-from ecluse.errors import InvalidInput, ModelNotFound, UnreadableImage
+from ecluse.errors import InvalidInput, ModelNotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
 

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.audit import start_audit
+from ecluse.apps.plants.errors import UnusableImages
 from ecluse.apps.plants.http.stored_images import send_set
 from ecluse.apps.plants.pages.overview import plant_jobs
 from ecluse.apps.plants.pages.pictures import Shown, shown
@@ -25,7 +26,7 @@ from ecluse.apps.plants.tables import ImageSet
 from ecluse.apps.plants.training import TrainingRequest, start_training
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import Run
-from ecluse.errors import EcluseError, InvalidInput, UnusableImages
+from ecluse.errors import EcluseError, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web.i18n import Words

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import MAX_BYTES
-from ecluse.errors import UnreadableImage
 from ecluse.sentences import _, num
 
 #: Files that one import takes.

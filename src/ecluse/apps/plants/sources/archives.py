@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import MAX_BYTES
 from ecluse.apps.plants.sources import MOST_FILES, File, folder_label, is_hidden, refused, too_large
-from ecluse.errors import EcluseError, InvalidInput, UnreadableImage
+from ecluse.errors import EcluseError, InvalidInput
 from ecluse.sentences import _, num
 
 #: Bytes that one archive may unpack to.

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import MAX_BYTES
 from ecluse.apps.plants.sources import MOST_FILES, File, folder_label, is_hidden, refused, too_large
-from ecluse.errors import InvalidInput, UnreadableImage
+from ecluse.errors import InvalidInput
 from ecluse.sentences import _, num
 
 

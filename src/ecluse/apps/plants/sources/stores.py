@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import MAX_BYTES
 from ecluse.apps.plants.sources import MOST_FILES, File, folder_label, is_hidden, too_large
 from ecluse.catalog import users
-from ecluse.errors import InvalidInput, ObjectChanged, ObjectNotFound, SettingsError, UnreadableImage
+from ecluse.errors import InvalidInput, ObjectChanged, ObjectNotFound, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
 from ecluse.settings import local_folder, scheme_of, store_or_folder

@@ -19,9 +19,9 @@ from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from ecluse import __version__
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import MAX_BYTES, MEDIA_TYPES
 from ecluse.apps.plants.sources import too_large
-from ecluse.errors import UnreadableImage
 from ecluse.sentences import _, num
 
 USER_AGENT: Final = f"ecluse/{__version__} (images that a person listed)"
