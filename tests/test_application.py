@@ -55,6 +55,30 @@ def test_ours_come_in_by_the_door_that_anyone_uses() -> None:
     assert not failures()
 
 
+def test_what_cannot_be_read_of_an_installation_is_logged_and_leaves_the_rest(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(
+        "birds",
+        "birds_ok:APPLICATION",
+        "from ecluse.application import Application as A\nAPPLICATION = A('birds')",
+    )
+    unreadable = tmp_path / "site" / "moths-1.0.dist-info"
+    (unreadable / "entry_points.txt").mkdir(parents=True)
+    (tmp_path / "site" / "plain-1.0.dist-info").mkdir()
+    (tmp_path / "archive.zip").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("missing", "archive.zip", "circle"):
+        monkeypatch.syspath_prepend(str(tmp_path / name))
+    forget()
+    with caplog.at_level(logging.WARNING, "ecluse.application"):
+        assert "birds" in names()
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 2
+    assert f"Applications in {tmp_path / 'circle'} are left out" in logged[0]
+    assert "Applications of moths are left out" in logged[1]
+
+
 def test_every_part_of_ours_is_there() -> None:
     broken = [
         reference

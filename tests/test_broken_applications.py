@@ -153,6 +153,36 @@ BROKEN = {
         "from ecluse.errors import InvalidInput\ndef due(r): raise InvalidInput('never')",
         "due failed: InvalidInput: never",
     ),
+    "badpage": ("'badpage', model_page='MODULE:f'", "def f(*a): return 1 / 0", "model_page failed: ZeroD"),
+    "nopage": (
+        "'nopage', model_page='MODULE:f'",
+        "from ecluse.web.pages.models import ModelPage\ndef f(*a): return ModelPage('nopage/none.html', {})",
+        "model_page failed: TemplateNotFound",
+    ),
+    "badcomparison": (
+        "'badcomparison', model_comparison='MODULE:f'",
+        "def f(*a): return {'figures': 7}",
+        "model_comparison failed: TypeError",
+    ),
+    "badfacts": (
+        "'badfacts', runs='MODULE:R'",
+        "from ecluse.tracking.kinds import TrackedRuns\n"
+        "R = TrackedRuns(facts=lambda t, r: [7], may_repeat=lambda r: 1 / 0)",
+        "facts failed: TypeError: 7 is of type int and not Fact",
+    ),
+    "badschema": (
+        "'badschema', api=('MODULE:router',)",
+        "from collections.abc import Callable\nfrom fastapi import APIRouter\nfrom pydantic import BaseModel\n"
+        "class Body(BaseModel):\n    f: Callable[[], int] | None = None\n    x: int = 1\n"
+        "router = APIRouter(prefix='/badschema')\n"
+        "router.add_api_route('/x', lambda: {}, response_model=Body, response_model_exclude={'f'})",
+        "openapi /badschema failed: PydanticInvalidForJsonSchema",
+    ),
+    "baderror": (
+        "'baderror', errors={'not_found': 'MODULE:f', 'run_not_found': 'MODULE:f'}",
+        "from ecluse.web.errors import ErrorPage\ndef f(error): return ErrorPage('baderror/none.html', {}, {})",
+        "failed: TemplateNotFound",
+    ),
     "badfilter": ("'badfilter', filters={'num': 'MODULE:f'}", "f = str", 'a filter "num" already'),
     "sameaddress": (
         "'sameaddress', order=1, api=('MODULE:router',)",
@@ -248,10 +278,29 @@ def used(web: Within) -> Within:
             user_id=web.user_id, name="m", version="1", application="badsources", url="file:///m"
         )
         run = Run(user_id=web.user_id, application="x", kind="y", name="m", status="done")
-        transaction.add_all((run, version))
-    for address in (*pages, f"/runs/{run.id}", "/models/m/1"):
+        of_others = [
+            ModelVersion(
+                user_id=web.user_id, name=name, version=number, application=name, url=f"file:///{name}"
+            )
+            for name in ("badpage", "nopage", "badcomparison")
+            for number in ("1", "2")
+        ]
+        version_of_run = ModelVersion(
+            user_id=web.user_id, name="made", version="1", application="badfacts", url="file:///made"
+        )
+        own_run = Run(
+            user_id=web.user_id, application="badfacts", kind="y", name="made", version="1", status="done"
+        )
+        transaction.add_all((run, version, *of_others, version_of_run, own_run))
+    named = (f"/runs/{run.id}", f"/runs/{own_run.id}", "/models/m/1")
+    for address in (*pages, *named):
         answer = web.ask("GET", address)
         assert answer.status_code == 200, (address, answer.text[-2000:])
+    for address in ("/models/badpage/1", "/models/nopage/1", "/models/badcomparison/compare"):
+        answer = web.ask("GET", address)
+        assert answer.status_code == 200, (address, answer.text[-2000:])
+        assert "failed and is left out" in answer.text
+    assert web.ask("GET", "/runs/none", headers={"accept": "text/html"}).status_code == 404
     work.reconcile(web.runtime)
     cli.commands()
     web.runtime.accounts.add("leaves@example.org")
@@ -289,9 +338,12 @@ def test_what_comes_first_keeps_its_name_and_ours_come_first(used: Within, ours:
     assert number == "1\N{NO-BREAK SPACE}234,5"
     assert Words("fr")._("Words of mine") == "Words of mine"
     assert Words("fr")._("Models") == "Modèles"
-    assert [model["name"] for model in used.ask("GET", "/api/models").json()] == ["m"]
+    assert "m" in {model["name"] for model in used.ask("GET", "/api/models").json()}
     assert used.ask("GET", "/no/such/page").status_code == 404
-    assert used.ask("GET", "/openapi.json").status_code == 200
+    described = used.ask("GET", "/openapi.json").json()["paths"]
+    assert "/api/models" in described
+    assert "/api/badschema/x" not in described
+    assert used.ask("GET", "/api/badschema/x").json() == {"x": 1}
 
 
 def test_what_is_left_out_is_named_by_the_checks_and_readiness_stays(used: Within) -> None:

@@ -395,7 +395,10 @@ def entry_points() -> Iterator[EntryPoint]:
     for place in dict.fromkeys(sys.path):
         try:
             every = os.listdir(place or ".")  # noqa: PTH208 (paths of all that is there cost as much as the rest)
-        except OSError:  # an archive, or nothing at all
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # nothing at all, or an archive
+        except OSError as error:
+            logger.warning("Applications in %s are left out: it cannot be read: %s", place or ".", error)
             continue
         for name in sorted(name for name in every if name.endswith(".dist-info")):
             distribution = re.sub(r"[-_.]+", "-", name.removesuffix(".dist-info").rpartition("-")[0]).lower()
@@ -404,7 +407,10 @@ def entry_points() -> Iterator[EntryPoint]:
             seen.add(distribution)
             try:
                 text = Path(place or ".", name, "entry_points.txt").read_text("utf-8", errors="replace")
-            except OSError:  # it brings none
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # it brings none
+            except OSError as error:
+                logger.warning("Applications of %s are left out: %s", distribution, error)
                 continue
             yield from _entry_points_in(text, distribution)
 

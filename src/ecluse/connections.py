@@ -240,10 +240,8 @@ class _Server:
             except ConnectionTimeout:
                 self._silent_at = time.monotonic()
                 return False
-            except (
-                OperationalError
-            ):  # it has no connection left, or is gone: then the one that waits is told so
-                pass
+            except OperationalError:
+                pass  # it has no connection left, or is gone: then the one that waits is told so
             self._answered_at = time.monotonic()
             return True
 

@@ -132,7 +132,7 @@ def run(
     }
     head = json.dumps(request).encode() + b"\n"
     for _ in range(_TRIES - 1):
-        with contextlib.suppress(_EndedFromOutside):
+        with contextlib.suppress(_EndedFromOutside):  # it is tried again; the last time says so below
             return _attempt(module, head, data, limits, heard)
     try:
         return _attempt(module, head, data, limits, heard)
@@ -515,9 +515,9 @@ def _report_ended(running: dict[int, socket.socket], waiting: selectors.BaseSele
         status = running.pop(pid)
         unit = 1 if sys.platform == "darwin" else 1024
         ended = {"status": code, "peak": used.ru_maxrss * unit, "work": used.ru_utime + used.ru_stime}
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError):  # its asker is gone, and has been let go of
             waiting.unregister(status)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # nobody listens any more
             status.sendall(json.dumps(ended).encode())
         status.close()
 

@@ -25,13 +25,13 @@ def machine_memory() -> int:
     """Return the bytes of memory of this machine, or of the container it is in."""
     pages: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):  # the container has no such file, or no limit: "max"
             pages = min(pages, int(Path(file).read_text(encoding="ascii")))
     return pages
 
 
 def set_oom_score(score: int) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a system without it, or one that does not let it be lowered
         Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
 
 

@@ -400,7 +400,7 @@ def _convert_in_process(source: Path, destination: Path) -> dict[str, Any]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the process and what it has started."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError):  # all of them have ended
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 

@@ -276,7 +276,7 @@ def _only_one(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
 
 def _inner_ports(path: Path) -> dict[str, int]:
     """Return those of the last time where they are free: SeaweedFS names its sockets after them."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    with contextlib.suppress(FileNotFoundError, ValueError):  # none are kept yet, or not whole
         ports: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
         if set(ports) == set(seaweedfs.PORTS) and all(_is_free(port) for port in ports.values()):
             return ports

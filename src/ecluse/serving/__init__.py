@@ -48,7 +48,7 @@ def make_server(
             """Keep the date of the answers, once a second and not ten times, until a signal says to stop."""
             self._stopping, self._loop, tenths = asyncio.Event(), asyncio.get_running_loop(), 0
             while not await self.on_tick(tenths):
-                with suppress(TimeoutError):
+                with suppress(TimeoutError):  # a second has passed: tick
                     await asyncio.wait_for(self._stopping.wait(), 1.0)
                 tenths = (tenths + 10) % 864_000
 

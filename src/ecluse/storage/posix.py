@@ -351,7 +351,7 @@ class PosixBackend:
                 existing = status_of(folder, name)
                 if existing is None or stat.S_ISDIR(existing.st_mode):
                     continue
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                     os.unlink(name, dir_fd=folder)
                 self._forget(identity(existing))
             os.fsync(folder)

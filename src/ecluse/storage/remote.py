@@ -186,7 +186,7 @@ class RemoteBackend:
 
     def delete(self, paths: Sequence[str]) -> None:
         for some in _batched(paths, self._bucket.deleted_at_once):
-            with suppress(ObjectNotFound):
+            with suppress(ObjectNotFound):  # a backend may say so of what is gone already
                 self._insist("DELETE", some[0], partial(obstore.delete, self._store, some))
 
     def stale_uploads(self, prefix: str, older_than: timedelta, *, remove: bool) -> StaleUploads:

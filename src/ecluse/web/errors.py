@@ -130,8 +130,8 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EcluseError)  # noqa: S101 (registered for this class)
     if isinstance(error, NotSignedIn) and not _wants_json(request):
         return _to_sign_in(request)
-    if (page := _page_of(error)) is not None:
-        return _answer_with_page(request, error, page)
+    if (own_answer := _answer_of_application(request, error)) is not None:
+        return own_answer
     if isinstance(error, Overloaded | TooManyAttempts):
         answer = _answer(request, error.status, error.code, str(error))
         answer.headers["retry-after"] = str(error.seconds)
@@ -207,15 +207,14 @@ def _answer(request: Request, status: int, code: str, message: str, reference: s
     )
 
 
-def _page_of(error: EcluseError) -> ErrorPage | None:
-    """Return how the application that an error belongs to shows it; None where none says so."""
+def _answer_of_application(request: Request, error: EcluseError) -> Response | None:
+    """Answer as the application does that an error belongs to; None where it belongs to none."""
     for application in ours_first():
         reference = application.errors.get(error.code, "")
         show = part(application, "errors", reference) if reference else None
         if show is not None:
             with guarded(application, f"errors: {reference}"):
-                page: ErrorPage = show(error)
-                return page
+                return _answer_with_page(request, error, show(error))
     return None
 
 

@@ -130,9 +130,7 @@ def _check_jobs(runtime: Runtime) -> None:
 
 
 def _check_documents(runtime: Runtime) -> None:
-    with suppress(
-        DocumentsMissing
-    ):  # it answers that no one has made them, and whoever needs them is told how
+    with suppress(DocumentsMissing):  # it answers, and has none yet: who needs them is told how
         runtime.documents.check()
 
 

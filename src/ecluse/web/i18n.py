@@ -351,7 +351,7 @@ def _preferences(accept: str) -> list[str]:
         try:
             quality = float(weight) if weight else 1.0
         except ValueError:
-            continue
+            continue  # a part that no browser sends: the others still say what is wanted
         if quality > 0:
             weighted.append((quality, name))
     return [name for _, name in sorted(weighted, key=lambda pair: -pair[0])]

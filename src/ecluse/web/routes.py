@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from fastapi import APIRouter
+from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 
-from ecluse.application import OURS, guarded, leave_out, parts
+from ecluse.application import OURS, Application, guarded, leave_out, parts
 
 
 def include_parts(router: APIRouter, name: str, *, ours: bool) -> None:
@@ -19,9 +20,21 @@ def include_parts(router: APIRouter, name: str, *, ours: bool) -> None:
         # Ours are known not to be in each other's way, and to read every address takes time.
         if ours or not (reason := _clash(router, brought)):
             with guarded(application, f"{name} {brought.prefix}"):
-                router.include_router(brought)
+                describes = ours or name != "api" or can_describe(application, brought)
+                router.include_router(brought, include_in_schema=describes)
         else:
             leave_out(application, f"{name} {brought.prefix}", reason)
+
+
+def can_describe(application: Application, router: APIRouter) -> bool:
+    """Return whether the description of the API can hold a router of an application; if not, it is left out there.
+
+    One operation that cannot be described would leave all of them without a description.
+    """
+    with guarded(application, f"openapi {router.prefix}"):
+        get_openapi(title=application.name, version="1", routes=router.routes)
+        return True
+    return False
 
 
 def _clash(router: APIRouter, brought: APIRouter) -> str:

@@ -67,11 +67,8 @@ def _zone(env: Mapping[str, str], usual: str) -> str:
     zone = env.get("ECLUSE_CITY_ZONE", usual)
     try:
         return ZoneInfo(zone).key
-    except (
-        ZoneInfoNotFoundError,
-        ValueError,
-        OSError,
-    ):  # also for what is no name at all, and for folders of zones
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        # Also for what is no name at all, and for folders of zones.
         raise SettingsError(
             f"ECLUSE_CITY_ZONE={zone} is no time zone that is known here; write it as Europe/Paris or America/Lima."
         ) from None

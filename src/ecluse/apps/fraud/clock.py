@@ -167,8 +167,8 @@ def _scheduled() -> dict[str, float] | None:
         for task in Path("/proc/self/task").iterdir():
             try:
                 ran, waited, _rest = (task / "schedstat").read_text().split()
-            except (ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
-                continue
+            except (ProcessLookupError, FileNotFoundError):
+                continue  # it has ended meanwhile
             results[task.name] = int(waited) / 1e9
             ran_any |= int(ran) > 0
     # A kernel that keeps no such accounts has no file, and a container may hide it or write it otherwise: `_measure`

@@ -260,10 +260,15 @@ def compare_page(
         "tables_total": 0,
         "suggested": None,
         "error": str(error) if error else None,
+        "failed_application": "",
     }
-    if brought is not None:
-        context |= brought(runtime, user_id, rows, dataset, say)
-    return render(request, "model_compare.html", context, status=error.status if error else 200)
+    status = error.status if error else 200
+    if own is not None and brought is not None:
+        with guarded(own, "model_comparison", passing=(EcluseError,)):
+            own_context = context | brought(runtime, user_id, rows, dataset, say)
+            return render(request, "model_compare.html", own_context, status=status)
+        context["failed_application"] = own.name
+    return render(request, "model_compare.html", context, status=status)
 
 
 def sources_of(transaction: Transaction, versions: Sequence[ModelVersion]) -> dict[str, Link]:
@@ -329,15 +334,22 @@ def model_page(
         "unsigned": unsigned,
         "error": str(error) if error else None,
         "blocked": isinstance(error, VersionInUse),
+        "failed_application": "",
     }
     status = error.status if error else 200
     own = application_named(version.application)
     make = None if own is None else part(own, "model_page")
-    brought: ModelPage | None = make(runtime, version, manifest, say) if make is not None else None
-    if brought is None:
-        return render(request, "model_plain.html", context | _plain(version), status=status)
-    context["card"] = card_of(runtime, version, manifest) if manifest else None
-    return render(request, brought.template, {**context, **brought.context}, status=status)
+    if own is not None and make is not None:
+        # What is refused or cannot be read is answered as on any page; all else is a fault of the application.
+        with guarded(own, "model_page", passing=(EcluseError,)):
+            brought: ModelPage | None = make(runtime, version, manifest, say)
+            if brought is None:
+                return render(request, "model_plain.html", context | _plain(version), status=status)
+            card = card_of(runtime, version, manifest) if manifest else None
+            own_context = {**context, "card": card, **brought.context}
+            return render(request, brought.template, own_context, status=status)
+        context["failed_application"] = own.name
+    return render(request, "model_plain.html", context | _plain(version), status=status)
 
 
 def _plain(version: ModelVersion) -> dict[str, Any]:
@@ -365,12 +377,8 @@ def card_of(runtime: Runtime, version: ModelVersion, manifest: Manifest) -> str 
         with runtime.scratch() as folder:
             runtime.registry_of(version).fetch_file(manifest, CARD, folder / CARD)
             return (folder / CARD).read_text(encoding="utf-8")
-    except (
-        DigestMismatch,
-        StorageError,
-        SettingsError,
-    ):  # the page must open: it is where the files are verified
-        return None
+    except (DigestMismatch, StorageError, SettingsError):
+        return None  # the page must open: it is where the files are verified
 
 
 def version_of(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:

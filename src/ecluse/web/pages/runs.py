@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
@@ -12,15 +13,16 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import tracking
-from ecluse.application import applications, guarded, parts
+from ecluse.application import application_named, applications, guarded, parts
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.runs import Wanted
 from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import CannotRepeat, InvalidInput, JobNotFound
 from ecluse.runtime import Runtime
+from ecluse.shapes import fault
 from ecluse.tracking import Figure, Tracked
-from ecluse.tracking.kinds import tracked_runs
+from ecluse.tracking.kinds import Fact, tracked_runs
 from ecluse.web.api.runs import condition_of, ids_of, start_repeat
 from ecluse.web.comparison import headline
 from ecluse.web.i18n import Words
@@ -210,7 +212,7 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         tracked = tracking.read(transaction, user_id, run_id)
         run = tracked.run
         version = _version_of(transaction, run)
-        facts = tracked_runs(run.application).facts(transaction, run)
+        facts = _facts(transaction, run)
     progress = _progress(runtime, run, say)
     is_active = run.status in runs.ACTIVE
     return {
@@ -228,7 +230,7 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         ],
         "parameters": sorted(run.parameters.items()),
         "tags": sorted(run.tags.items()),
-        "can_repeat": version is not None and tracked_runs(run.application).may_repeat(run),
+        "can_repeat": version is not None and _may_repeat(run),
         "repeat_words": tracked_runs(run.application).repeat_words,
         "refused": None,
         "progress": progress,
@@ -236,6 +238,28 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         "application_names": application_names(say),
         "kind_names": kind_names(say),
     }
+
+
+def _facts(transaction: Transaction, run: Run) -> Sequence[Fact]:
+    """List what a run was made from; nothing where its application fails to say so."""
+    application = application_named(run.application)
+    if application is None:
+        return ()
+    with guarded(application, "facts"), transaction.begin_nested():
+        facts = tracked_runs(run.application).facts(transaction, run)
+        if reason := fault(facts, Sequence[Fact]):
+            raise TypeError(reason)
+        return facts
+    return ()
+
+
+def _may_repeat(run: Run) -> bool:
+    application = application_named(run.application)
+    if application is None:
+        return False
+    with guarded(application, "may_repeat"):
+        return tracked_runs(run.application).may_repeat(run)
+    return False
 
 
 def poll_seconds(run: Run) -> int:

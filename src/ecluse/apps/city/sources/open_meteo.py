@@ -283,12 +283,8 @@ def _zone_of(header: Mapping[str, Any]) -> tzinfo | None:
         return timezone(timedelta(seconds=seconds))
     try:
         return ZoneInfo(str(header["timezone"])) if header.get("timezone") else None
-    except (
-        ZoneInfoNotFoundError,
-        ValueError,
-        OSError,
-    ):  # also for folders of zones, and names without an end
-        return None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None  # also for folders of zones, and names without an end
 
 
 def read_blocks(blocks: list[Block], day: LocalDay, url: str, rejected: Rejections) -> Reading:

@@ -341,8 +341,8 @@ def _tidy(runtime: Runtime, task: Task, recipe: Recipe) -> None:
     for dataset_id in sorted(stored):
         try:
             workflows.remove_dataset(runtime, task.user_id, dataset_id)
-        except NotFound:  # an attempt before this one has removed it, or its owner has
-            continue
+        except NotFound:
+            continue  # an attempt before this one has removed it, or its owner has
 
 
 def _table(runtime: Runtime, task: Task, recipe: Recipe, folder: Path) -> tuple[Path, Dataset]:

@@ -258,10 +258,8 @@ def library_versions() -> dict[str, str]:
     for package in sorted({*PACKAGES, *(name for facts in FAMILIES.values() for name in facts.packages)}):
         try:
             versions[package] = version(package)
-        except (
-            PackageNotFoundError
-        ):  # a family whose library is not here is not used; `expect` calls it "none"
-            continue
+        except PackageNotFoundError:
+            continue  # a family whose library is not here is not used; `expect` calls it "none"
     return versions
 
 

@@ -81,10 +81,8 @@ def open_archive(path: Path, name: str) -> Iterator[File]:
         raise InvalidInput(
             _("%(file)s is a damaged archive: %(error)s. Pack it again.", file=name, error=error)
         ) from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # of a tar: no number where one belongs, headers about headers
+    except (ValueError, RecursionError) as error:
+        # Of a tar: no number where one belongs, headers about headers.
         if isinstance(error, EcluseError):
             raise
         raise InvalidInput(

@@ -141,7 +141,7 @@ def _answer(parts: SplitResult, address: tuple[str, int], until: float) -> Itera
 
     def cut() -> None:
         late.set()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
             plain.shutdown(socket.SHUT_RDWR)
 
     try:
@@ -172,11 +172,8 @@ def _answer(parts: SplitResult, address: tuple[str, int], until: float) -> Itera
                 reason=_("the certificate of %(key)s cannot be trusted", key=parts.hostname),
             )
         ) from error
-    except (
-        OSError,
-        http.client.HTTPException,
-        ValueError,
-    ) as error:  # a length below nothing is a ValueError
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # A length below nothing is a ValueError.
         if isinstance(error, UnreadableImage):
             raise
         if late.is_set():
