@@ -63,7 +63,7 @@ def test_a_session_knows_its_user_until_it_is_signed_out(accounts: Accounts) -> 
 
 def test_a_session_ends_with_its_time(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
     accounts.sign_up("a@b.c", PASSWORD)
-    monkeypatch.setattr("ecluse.accounts.base.SESSION_LIFETIME", timedelta(seconds=-1))
+    monkeypatch.setattr("ecluse.accounts.access.SESSION_LIFETIME", timedelta(seconds=-1))
     _, secret = accounts.sign_in("a@b.c", PASSWORD)
     assert accounts.who_has_session(secret) is None
 

@@ -72,7 +72,7 @@ def _expected(value: R, hint: Any) -> R:
 
 
 def settled(kind: JobKind) -> JobKind:
-    """Return the same kind of job, of which a version that was committed when it failed is found."""
+    """Return the kind with one more step on failure: record the model version that the job had published by then."""
 
     def failed(runtime: Runtime, task: Task, message: str, **subject: Any) -> None:
         models.settle_job(runtime, task.job_id)
@@ -122,7 +122,7 @@ def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 
 
 def reconcile(runtime: Runtime) -> int:
-    """End the work whose job or process ended without saying so, and queue what is due; how many that were."""
+    """End work whose job or process is gone, and queue what is due; return how many rows and jobs that were."""
     ended = models.reconcile(runtime) + models.settle_ended(runtime)
     with runtime.catalog.read() as transaction:
         has_lost = work.any_lost(transaction)

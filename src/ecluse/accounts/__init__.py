@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
+from ecluse.accounts.access import SESSION_LIFETIME, SignedIn
 from ecluse.accounts.accounts import Accounts
-from ecluse.accounts.base import SESSION_LIFETIME, SignedIn
 from ecluse.accounts.links import LINK_LIFETIME, LOCAL_EMAIL
 from ecluse.accounts.people import Admission, checked_email
 from ecluse.accounts.proofs import LINK_PROVES

@@ -6,7 +6,7 @@ import secrets
 from datetime import timedelta
 from typing import Final
 
-from ecluse.accounts.base import AccountsBase, add_session, digest
+from ecluse.accounts.access import AccountCatalog, add_session, digest
 from ecluse.catalog import audit, users
 from ecluse.catalog.tables import ApiToken, User, now
 from ecluse.errors import Forbidden, InvalidCredentials
@@ -20,7 +20,7 @@ _LINK_IS_USED: Final = _(
 )
 
 
-class Links(AccountsBase):
+class Links(AccountCatalog):
     """Sign-in links, and the first start."""
 
     def local_administrator(self) -> User:

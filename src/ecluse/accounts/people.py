@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from ecluse.accounts.base import AccountsBase, digest, end_everything, locked_user
+from ecluse.accounts.access import AccountCatalog, digest, end_everything, locked_user
 from ecluse.accounts.sessions import MAX_EMAIL
 from ecluse.catalog import Transaction, attempts, audit, jobs, users
 from ecluse.catalog.tables import AuditEntry, User, now
@@ -39,7 +39,7 @@ class _NewAccount:
     by_itself: bool = False
 
 
-class People(AccountsBase):
+class People(AccountCatalog):
     """The accounts, and who administers."""
 
     def sign_up(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from ecluse.accounts.base import AccountsBase, SignedIn, end_other_access
+from ecluse.accounts.access import AccountCatalog, SignedIn, end_other_access
 from ecluse.accounts.links import LOCAL_EMAIL
 from ecluse.accounts.people import checked_email
 from ecluse.catalog import attempts, audit, users
@@ -19,7 +19,7 @@ from ecluse.sentences import _
 LINK_PROVES: Final = timedelta(hours=1)
 
 
-class Proofs(AccountsBase):
+class Proofs(AccountCatalog):
     """What is done by who proves to be the owner."""
 
     def prove(self, signed_in: SignedIn, password: str, *, here: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from ecluse.accounts.base import AccountsBase, SignedIn, add_session, digest, end_other_access
+from ecluse.accounts.access import AccountCatalog, SignedIn, add_session, digest, end_other_access
 from ecluse.catalog import attempts, audit, users
 from ecluse.catalog.tables import Session, User, now
 from ecluse.errors import Forbidden, InvalidCredentials
@@ -18,7 +18,7 @@ BROWSER_COOKIE: Final = "ecluse_browser"
 MAX_EMAIL: Final = 320
 
 
-class Sessions(AccountsBase):
+class Sessions(AccountCatalog):
     """What begins and ends a session."""
 
     def sign_in(

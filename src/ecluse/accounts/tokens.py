@@ -6,7 +6,7 @@ import secrets
 from datetime import timedelta
 from typing import Final
 
-from ecluse.accounts.base import AccountsBase, SignedIn, digest
+from ecluse.accounts.access import AccountCatalog, SignedIn, digest
 from ecluse.catalog import Transaction, audit, users
 from ecluse.catalog.tables import ApiToken, now
 from ecluse.errors import InvalidInput, NotFound
@@ -16,7 +16,7 @@ from ecluse.sentences import _
 TOKEN_DAYS: Final[tuple[int | None, ...]] = (30, 90, 365, None)
 
 
-class Tokens(AccountsBase):
+class Tokens(AccountCatalog):
     """Tokens for programs."""
 
     def create_token(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ecluse.accounts.access import SignedIn
 from ecluse.accounts.accounts import Accounts
-from ecluse.accounts.base import SignedIn
 from ecluse.accounts.sessions import SESSION_COOKIE
 from ecluse.catalog.tables import User
 from ecluse.errors import NotSignedIn
@@ -54,19 +54,20 @@ class Way:
     """A way to sign in: by a form, by what every request brings, or by both."""
 
     name: str
-    #: What the page asks for; without any it has no form there.
+    #: The fields of its form on the sign-in page; without fields it has no form.
     fields: tuple[Field, ...] = ()
-    #: Check what was given: the user, and the secret of a new session. It raises an AccountError.
+    #: Check what the form brought; return the user and the secret of a new session, or raise an AccountError.
     enter: Callable[[Accounts, Entry], tuple[User, str]] | None = None
-    #: The action in the log of accounts when someone entered so, and what the page calls it.
+    #: The action that the log of accounts records when someone signs in this way, and its name on the page.
     action: str = ""
     logged: str = ""
-    #: What a request brings by which its sender is known, None where it does not; and whose that is.
+    #: Read the credential of this way from a request, such as a token; None where the request has none.
     credential: Callable[[Credentials], str | None] | None = None
+    #: Find whose credential it is; None where it is nobody's.
     owner: Callable[[Accounts, str], SignedIn | None] | None = None
-    #: What to answer where the credential is nobody's; empty: the next way is tried.
+    #: The error for a credential that is nobody's; empty: the next way is tried.
     unknown: str = ""
-    #: It is for programs: pages, which are for people, refuse it.
+    #: It is for programs: pages refuse it.
     is_for_programs: bool = False
 
     @property

@@ -78,11 +78,11 @@ class JobKind:
 
     #: `run(context, task, **subject)` does the work. How the job and its work end is recorded by the worker.
     run: Callable[..., None]
-    #: `failed(context, task, message, **subject)` tidies up besides when it fails, before that is recorded: files that
-    #: nothing needs, an entry in the audit log.
+    #: `failed(context, task, message, **subject)` is called when the job fails, before the failure is recorded: it
+    #: removes files that nothing needs, and writes to the audit log.
     failed: Callable[..., None] | None = None
     queue: str
-    #: How many jobs of its queue a worker runs at a time; the most that a kind of this queue says counts.
+    #: How many jobs of its queue a worker runs at a time. Where the kinds of one queue differ, the largest counts.
     at_once: Annotated[int, _at_least_one] = 1
     #: What it does, in a word: its title is "Train · NAME".
     verb: Message = ""
@@ -90,19 +90,19 @@ class JobKind:
     title: Message = ""
     #: The stages it passes, in order, and what to call each.
     stages: Mapping[str, Message] = field(default_factory=dict)
-    #: Whether what a cancelled job has done so far stays.
+    #: Whether the results so far are kept when the job is cancelled.
     keeps_what_is_done: bool = False
-    #: Record that it is to end now and to keep the best so far; false once it publishes or has ended.
+    #: Ask the job to end now and keep its best result so far; false where it is publishing already or has ended.
     finish: Callable[[Transaction, str], bool] | None = None
-    #: Where the result of a job that is done is, and where to go on from one that came to nothing.
+    #: The page of the result of a job that is done, and the pages to go on from where it failed or was cancelled.
     result: Callable[[Transaction, Job], Link | None] = _no_result
     ways: Callable[[Transaction, Job], tuple[Link, ...]] = _no_ways
-    #: What the API answers as the result of one that is done, where that is more than its subject: reference of a
-    #: function `(runtime, transaction, job) -> dict | None`.
+    #: Reference of a function `(runtime, transaction, job) -> dict | None`: the `result` that the API gives for a job
+    #: that is done. Without it, the API gives the subject of the job.
     answer: str = ""
-    #: Shown together with its like.
+    #: Jobs of one group are shown together in lists.
     group: Group | None = None
-    #: Whether it goes on when the account in whose name it runs is closed.
+    #: It belongs to the installation: it goes on when the account in whose name it runs is closed.
     is_of_installation: bool = False
 
 

@@ -1,7 +1,7 @@
-"""Let uploads into the store a few at a time. The others wait, each person in turn, and may ask how long.
+"""Let uploads into the store a few at a time. The others wait in a queue, where people take turns, and may ask how long.
 
-One that waits is not read: its sender's system holds the bytes back. So what uploads take of memory, and how many
-requests a slow store has to serve at once, is bounded by the number of turns, and none has to be refused.
+An upload that waits is not read: its sender's system holds the bytes back. So the memory that uploads take, and the
+requests that a slow store serves at once, are bounded by the number of turns without refusing an upload.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ LONGEST_ID: Final = 64
 
 
 class Admission:
-    """Who may hand an upload on, in one web process. Used from its event loop alone."""
+    """The queue of uploads of one web process. Used from its event loop alone."""
 
     def __init__(self, at_once: int = AT_ONCE, most_waiting: int = MOST_WAITING, late: float = LATE) -> None:
         self._free = at_once
         self._most_waiting = most_waiting
         self.late = late
-        #: Who waits, by person: the first of the person whose turn it is goes next.
+        #: The uploads that wait, by person, in the order of the people's turns.
         self._waiting: OrderedDict[str, deque[Arrival]] = OrderedDict()
         self._named: dict[tuple[str, str], Arrival] = {}
 
     @asynccontextmanager
     async def arriving(self, request: Request, user_id: str) -> AsyncIterator[Request]:
-        """The request of an upload, whose body is read only while it is its turn.
+        """Yield the request of an upload; its body is read only while it is its turn.
 
         Raises:
-            Overloaded: more wait already than may.
+            Overloaded: the queue is full.
         """
         if self.someone_waits and sum(map(len, self._waiting.values())) >= self._most_waiting:
             raise Overloaded(
@@ -66,7 +66,7 @@ class Admission:
             arrival.leave()
 
     def ahead_of(self, user_id: str, upload_id: str) -> int | None:
-        """How many uploads come before this one; 0 where it is its turn, None where no such one is under way."""
+        """Count the uploads that go before this one: 0 while it is its turn, None if there is no such upload."""
         arrival = self._named.get((user_id, upload_id))
         if arrival is None:
             return None
@@ -74,15 +74,14 @@ class Admission:
         if own is None or arrival not in own:
             return 0
         before = own.index(arrival)
-        count, first = (
-            before,
-            True,
-        )  # of another person as many as of one's own, and one more where that one is first
+        # People take turns. Before this upload each other person sends as many as wait before it of one's own, and one
+        # more where that person is next before its owner.
+        count, is_earlier = before, True
         for other, theirs in self._waiting.items():
             if other == user_id:
-                first = False
+                is_earlier = False
             else:
-                count += min(len(theirs), before + first)
+                count += min(len(theirs), before + is_earlier)
         return count + 1
 
     @property
@@ -90,7 +89,7 @@ class Admission:
         return bool(self._waiting)
 
     def ask(self, arrival: Arrival) -> asyncio.Future[None]:
-        """Done when it is this one's turn."""
+        """Return a future that is done when it is the turn of this upload."""
         turn = asyncio.get_running_loop().create_future()
         arrival.asked = turn
         self._waiting.setdefault(arrival.user_id, deque()).append(arrival)
@@ -102,7 +101,7 @@ class Admission:
         self._pass_on()
 
     def forget(self, arrival: Arrival) -> None:
-        """Let one go that no longer waits."""
+        """Take an upload out of the queue, where it still is in it."""
         theirs = self._waiting.get(arrival.user_id)
         if theirs is not None and arrival in theirs:
             theirs.remove(arrival)
@@ -120,7 +119,7 @@ class Admission:
 
 
 class Arrival:
-    """One upload on its way in."""
+    """One upload that waits or is being received."""
 
     def __init__(self, admission: Admission, user_id: str, receive: Receive) -> None:
         self.user_id = user_id
@@ -131,7 +130,7 @@ class Arrival:
         self._late = 0.0
 
     async def receive(self) -> Message:
-        """What comes next, once it is its turn. Of one whose sender is late the turn goes to another meanwhile."""
+        """Receive the next message once it is its turn; a sender who is late loses the turn to the next upload."""
         began = time.monotonic()
         coming = asyncio.ensure_future(self._receive())
         try:

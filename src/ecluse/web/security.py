@@ -36,9 +36,10 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _
 
 COOKIE: Final = SESSION_COOKIE
-#: Bytes of a body, but at the addresses to which applications let files be sent.
+#: The largest body of a request (bytes), except at addresses where applications accept files.
 MAX_BODY: Final = 1_000_000
-#: Of who is not known: an address, a password, a name and a secret, each character as three.
+#: The largest body of a request from someone who is not signed in (bytes): room for an email address, a password, a
+#: name and a secret, with three bytes for each character.
 STRANGERS_BODY: Final = 16_384
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CONTENT_POLICY: Final = (

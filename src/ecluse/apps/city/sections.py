@@ -104,7 +104,7 @@ class Section:
     tables: tuple[ReportTable, ...] = ()
     #: The template of `templates/printed` that stands before the tables in the printed report.
     lead: str = ""
-    #: The page of the report shows it in a part of its own.
+    #: The page of the report draws this section itself; sections without this are drawn from `tables`.
     has_own_part: bool = False
 
 

@@ -120,13 +120,14 @@ ZONES: Final = pl.Schema(
 
 @dataclass(frozen=True)
 class Table:
-    """How a curated table is kept: its columns, and those that make a row one of its kind."""
+    """How a curated table is stored. `key`: the columns that no two rows have alike."""
 
     schema: pl.Schema
     key: tuple[str, ...]
-    #: Kept once for all days, not per day.
+    #: Stored once for all days; otherwise, once for each day.
     whole: bool = False
-    #: The processors read its past too, to know what is usual; of the others, the day alone.
+    #: Processors also read the days before, to know what is usual. Of other tables they read their own day only.
     has_history: bool = False
-    #: A day must have rows of one such table: sites of works, say, are known long before and after their days.
+    #: It holds measurements of its day: a day without rows in any such table has no data. (Works, for example, are
+    #: known long before and after their days.)
     is_measured: bool = False

@@ -212,7 +212,7 @@ def inspect(file: RawFile, work: Curating) -> FileContents:
 
 
 def read_document(document: Document, zone: ZoneInfo, rejected: Rejections) -> Snapshot:
-    """Return what one file of the feed tells; what cannot be read is added to `told`."""
+    """Read one file of the feed. Records that cannot be read are added to `rejected`."""
     rejected.extend(document.rejections)
     snapshot, content, url = Snapshot(), document.content, document.file.raw.url
     if content is None:

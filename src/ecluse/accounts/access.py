@@ -1,4 +1,4 @@
-"""Hold what every part of the accounts stands on: the catalog, counted attempts, secrets and their digests."""
+"""Open and end access to accounts: sessions, links and tokens, and the counting of attempts to gain it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class SignedIn:
     token: ApiToken | None = None
 
 
-class AccountsBase:
-    """The accounts in one catalog, as each part of `Accounts` sees them."""
+class AccountCatalog:
+    """The accounts of one catalog; the classes that make up `Accounts` extend it."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
