@@ -23,7 +23,7 @@ def is_telling(low: float, high: float) -> bool:
     return bool(high - low <= TOO_WIDE)
 
 
-def wilson(found: float, of: float, level: float = LEVEL) -> Interval:
+def wilson(count: float, of: float, level: float = LEVEL) -> Interval:
     """Return the interval of Wilson (1927) for a share of which `found` of `of` were seen; (0, 1) where nothing was.
 
     Over many shares it holds the true one about as often as `level` says, at the edges too (Brown, Cai & DasGupta,
@@ -32,15 +32,15 @@ def wilson(found: float, of: float, level: float = LEVEL) -> Interval:
     if of <= 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf(0.5 + level / 2)
-    share, slack = found / of, z * z / of
+    share, slack = count / of, z * z / of
     middle = (share + slack / 2) / (1 + slack)
     half = z * math.sqrt(share * (1 - share) / of + slack / (4 * of)) / (1 + slack)
     # Rounding must not put the ends a hair beyond what they are exactly, or beyond what was seen.
-    low = 0.0 if found <= 0 else min(middle - half, share)
-    return low, (1.0 if found >= of else max(middle + half, share))
+    low = 0.0 if count <= 0 else min(middle - half, share)
+    return low, (1.0 if count >= of else max(middle + half, share))
 
 
-def exact(found: float, of: float, level: float = LEVEL) -> Interval:
+def exact(count: float, of: float, level: float = LEVEL) -> Interval:
     """Return the interval of Clopper and Pearson (1934): it holds the true share at least as often as `level` says.
 
     For few looks that stand for many rows, where Wilson's holds a rare share less often than it says.
@@ -50,8 +50,8 @@ def exact(found: float, of: float, level: float = LEVEL) -> Interval:
     from scipy.special import betaincinv
 
     tail = (1 - level) / 2
-    low = float(betaincinv(found, of - found + 1, tail)) if found > 0 else 0.0
-    high = float(betaincinv(found + 1, of - found, 1 - tail)) if found < of else 1.0
+    low = float(betaincinv(count, of - count + 1, tail)) if count > 0 else 0.0
+    high = float(betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
     return low, high
 
 

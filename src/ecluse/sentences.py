@@ -115,9 +115,9 @@ def _(message: str, /, **values: object) -> str:
     return Sentence(message, values)
 
 
-def ngettext(one: str, many: str, count: int, /, **values: object) -> str:
+def ngettext(singular: str, plural: str, count: int, /, **values: object) -> str:
     """Make a sentence for a count of which each language has its own forms; `%(count)s` is the count, grouped."""
-    return Sentence(one, {"count": num(int(count)), **values}, many, int(count))
+    return Sentence(singular, {"count": num(int(count)), **values}, plural, int(count))
 
 
 def N_(message: str) -> str:  # noqa: N802 (the name gettext tools look for)

@@ -113,8 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _show(error: EcluseError, *, as_json: bool) -> None:
     if as_json:
-        told = {"code": error.code, "message": str(error)} | (
+        detail = {"code": error.code, "message": str(error)} | (
             {"command": error.command} if error.command else {}
         )
-        click.echo(json.dumps({"error": told}, ensure_ascii=False))
+        click.echo(json.dumps({"error": detail}, ensure_ascii=False))
     say(f"Error: {error}" + (f" Run: {error.command}" if error.command else ""))

@@ -53,10 +53,10 @@ class Address:
         """
         if self.key and not self.is_folder and self.key.endswith(suffix) and self.store.exists(self.key):
             return [self.store.head(self.key)]
-        found = list(self.store.list(self.key, suffix=suffix))
-        if not found:
+        objects = list(self.store.list(self.key, suffix=suffix))
+        if not objects:
             raise ObjectNotFound(f"Nothing is stored at {self}. See: ecluse storage ls")
-        return found
+        return objects
 
 
 @contextmanager
@@ -92,9 +92,9 @@ def read_address(text: str, stores: Stores, *, writing: bool = False) -> Address
             f"({', '.join(AREAS)}), or a full address, such as s3://bucket/KEY."
         )
     area, _, key = text.partition(":")
-    for known in AREAS:
-        if area == known and not key.startswith("//"):
-            return _address(stores.area(known), key.lstrip("/"), known)
+    for named in AREAS:
+        if area == named and not key.startswith("//"):
+            return _address(stores.area(named), key.lstrip("/"), named)
     for store in stores.areas().values():
         if text.rstrip("/") == store.url.rstrip("/"):
             return _address(store, "")

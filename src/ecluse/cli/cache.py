@@ -32,8 +32,8 @@ def show(home: Path | None) -> Record:
         "max_bytes": kept.max_bytes,
         "entries": [asdict(entry) for entry in entries],
     }
-    told = f"{len(entries)} objects, {used} of at most {kept.max_bytes} bytes in {folder}"
-    return Record(fields, "\n".join([*map(_line, entries), told]))
+    summary = f"{len(entries)} objects, {used} of at most {kept.max_bytes} bytes in {folder}"
+    return Record(fields, "\n".join([*map(_line, entries), summary]))
 
 
 @cache.command("verify")
@@ -50,11 +50,15 @@ def verify(home: Path | None) -> Record:
             done += size
             report(min(done / total, 1.0), "")
 
-        found = kept.verify(take)
-    lines = [f"{sha256} was damaged and is removed." for sha256 in found.corrupt]
-    lines.append(f"{found.intact} objects, {found.size} bytes, all as downloaded.")
-    fields = {"intact": found.intact, "bytes": found.size, "corrupt": list(found.corrupt)}
-    return Record(fields, "\n".join(lines), failed=bool(found.corrupt))
+        verification = kept.verify(take)
+    lines = [f"{sha256} was damaged and is removed." for sha256 in verification.corrupt]
+    lines.append(f"{verification.intact} objects, {verification.size} bytes, all as downloaded.")
+    fields = {
+        "intact": verification.intact,
+        "bytes": verification.size,
+        "corrupt": list(verification.corrupt),
+    }
+    return Record(fields, "\n".join(lines), failed=bool(verification.corrupt))
 
 
 @cache.command("clear")

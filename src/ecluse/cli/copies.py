@@ -116,39 +116,39 @@ def compare(pair: Pair, tick: Tick) -> Compared:
     return Compared(pair, "same", sent)
 
 
-def check_free(found: Sequence[Compared]) -> None:
+def check_free(pairs: Sequence[Compared]) -> None:
     """Raises:
     ObjectExists: another content is at a target.
     """
-    taken = [one.pair.target for one in found if one.state == "other"]
-    if taken:
-        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+    occupied = [each.pair.target for each in pairs if each.state == "other"]
+    if occupied:
+        more = f" and {len(occupied) - 1} more" if len(occupied) > 1 else ""
         raise ObjectExists(
-            f"{taken[0]}{more} is there with another content; nothing was copied. Replace it with --force, or choose "
+            f"{occupied[0]}{more} is there with another content; nothing was copied. Replace it with --force, or choose "
             "another destination."
         )
 
 
-def copy(found: Compared, tick: Tick) -> Copied:
+def copy(compared: Compared, tick: Tick) -> Copied:
     """Copy one file unless it is there, and read it back.
 
     Raises:
         DigestMismatch: what was read back is not what was sent.
     """
-    pair = found.pair
-    if found.sha256 is not None:
-        return Copied(str(pair.source), str(pair.target), pair.size, found.sha256, found.state)
+    pair = compared.pair
+    if compared.sha256 is not None:
+        return Copied(str(pair.source), str(pair.target), pair.size, compared.sha256, compared.state)
     sent = _send(pair, tick)
     if (kept := _digest(pair.target, tick)) != sent:
         raise DigestMismatch(
             f"{pair.target} is not what was sent: its SHA-256 is {kept[:12]}…, {sent[:12]}… was sent. Copy it again."
         )
-    return Copied(str(pair.source), str(pair.target), pair.size, sent, found.state)
+    return Copied(str(pair.source), str(pair.target), pair.size, sent, compared.state)
 
 
-def copy_all(found: Sequence[Compared], tick: Tick) -> list[Copied]:
+def copy_all(compared: Sequence[Compared], tick: Tick) -> list[Copied]:
     """Every file, several at a time; the first failure stops the rest, and what is done stays."""
-    return side_by_side(copy, found, tick)
+    return side_by_side(copy, compared, tick)
 
 
 def _send(pair: Pair, tick: Tick) -> str:
@@ -171,17 +171,19 @@ def _send(pair: Pair, tick: Tick) -> str:
         source.store.copy(source.key, target.key)  # a store in the network copies by itself
         return _digest(source, tick)
     attributes = source.store.attributes(source.key)
-    return target.store.put_stream(target.key, _told(source.chunks(), tick), attributes=attributes).sha256
+    return target.store.put_stream(
+        target.key, _with_progress(source.chunks(), tick), attributes=attributes
+    ).sha256
 
 
 def _digest(end: End, tick: Tick) -> str:
     digest = Digest()
-    for _ in _told(digest.through(end.chunks()), tick):
+    for _ in _with_progress(digest.through(end.chunks()), tick):
         pass
     return digest.stored("").sha256
 
 
-def _told(chunks: Iterator[bytes], tick: Tick) -> Iterator[bytes]:
+def _with_progress(chunks: Iterator[bytes], tick: Tick) -> Iterator[bytes]:
     for chunk in chunks:
         tick(len(chunk))
         yield chunk

@@ -46,7 +46,7 @@ def doctor(home: Path | None) -> Record:
     failed = any(check["status"] == "failed" for check in checks)
     fields = {
         "status": "failed" if failed else "ok",
-        "detected": [asdict(found) for found in settings.detected],
+        "detected": [asdict(detection) for detection in settings.detected],
         "checks": checks,
     }
     return Record(fields, _text(fields), failed=failed)
@@ -117,8 +117,8 @@ def _check_documents(settings: Settings) -> Proof:
     try:
         documents.put(_PROBES, key, written)
         try:
-            found = [one.body for one in documents.all(_PROBES) if one.key == key]
-            if documents.get(_PROBES, key) != written or found != [written]:
+            bodies = [document.body for document in documents.all(_PROBES) if document.key == key]
+            if documents.get(_PROBES, key) != written or bodies != [written]:
                 raise DocumentError(f"{documents.place} gave back another document. Use another database.")
         finally:
             documents.delete(_PROBES, key)
@@ -144,7 +144,7 @@ def _check_applications(settings: Settings) -> Proof:
     names = [application.name for application in applications()]
     numbers = f"{len(names)} applications ({', '.join(names)}), {len(kinds())} kinds of jobs"
     if broken := failures():
-        reasons = "; ".join(f"{one.name} ({one.source}): {one.reason}" for one in broken)
+        reasons = "; ".join(f"{refused.name} ({refused.source}): {refused.reason}" for refused in broken)
         raise ApplicationBroken(f"{numbers}. Left out: {reasons}")
     return Proof(numbers)
 
@@ -163,16 +163,16 @@ CHECKS: Final[Mapping[str, Callable[[Settings], Proof]]] = {
 def _run(name: str, check: Callable[[Settings], Proof], settings: Settings) -> dict[str, Any]:
     began = time.perf_counter()
     try:
-        found: Mapping[str, str] = asdict(check(settings))
+        proof: Mapping[str, str] = asdict(check(settings))
     except (EcluseError, OSError) as error:
         reason = str(error) if isinstance(error, EcluseError) else what_is_wrong(error)
         if reason is None:
             raise
-        found = {"status": "failed", "detail": reason}
+        proof = {"status": "failed", "detail": reason}
     return {
         "part": name,
-        "status": found["status"],
-        "detail": found["detail"],
+        "status": proof["status"],
+        "detail": proof["detail"],
         "milliseconds": round((time.perf_counter() - began) * 1000, 1),
     }
 

@@ -56,8 +56,8 @@ def list_documents(kind: str | None, start: str | None, stop: str | None, home: 
                 [{"kind": kind, "key": key} for key in keys], ("key",), "There are no such documents."
             )
         columns = ("kind", "documents", "first", "last")
-        found = [(one, there.keys(one, start, stop)) for one in there.kinds()]
-        rows = [(one, len(keys), keys[0], keys[-1]) for one, keys in found if keys]
+        keys_of = [(kind_name, there.keys(kind_name, start, stop)) for kind_name in there.kinds()]
+        rows = [(kind_name, len(keys), keys[0], keys[-1]) for kind_name, keys in keys_of if keys]
         return Rows(
             [dict(zip(columns, row, strict=True)) for row in rows], columns, "There are no documents."
         )
@@ -107,24 +107,26 @@ def copy_documents(
         _check(there, destination)
         try:
             with progress(title) as report:
-                found = walk(here, there, lambda at, n, kind: report(at / n, f"{at} of {n} kinds: {kind}"))
+                comparison = walk(
+                    here, there, lambda at, n, kind: report(at / n, f"{at} of {n} kinds: {kind}")
+                )
         except KeyboardInterrupt:
             say("Stopped. What was copied stays; the same command goes on from there.")
             raise
-    fields: dict[str, Any] = {"source": here.place, "destination": there.place, "kinds": found.kinds}
+    fields: dict[str, Any] = {"source": here.place, "destination": there.place, "kinds": comparison.kinds}
     return Record(
-        fields | found.counts | {"named": found.named},
-        _told(found, here, there, is_dry, is_verified),
-        failed=is_verified and not found.is_same,
+        fields | comparison.counts | {"named": comparison.named},
+        _text(comparison, here, there, is_dry, is_verified),
+        failed=is_verified and not comparison.is_same,
     )
 
 
-def _told(found: Comparison, here: Documents, there: Documents, is_dry: bool, is_verified: bool) -> str:
-    count = found.counts
+def _text(comparison: Comparison, here: Documents, there: Documents, is_dry: bool, is_verified: bool) -> str:
+    count = comparison.counts
     differing = count["missing"] + count["other"]
     if is_verified:
         first = f"{count['same']} documents are the same in {here.place} and {there.place}"
-        first += "." if found.is_same else f", {differing + count['extra']} are not."
+        first += "." if comparison.is_same else f", {differing + count['extra']} are not."
     else:
         verb = "would be copied" if is_dry else "copied"
         first = f"{differing} documents {verb} from {here.place} to {there.place}"
@@ -134,7 +136,7 @@ def _told(found: Comparison, here: Documents, there: Documents, is_dry: bool, is
         lines.append(f"{count['extra']} documents are at the destination alone; they stay.")
     if is_verified:
         lines += [
-            f"  {state:<7}  {kind} {key}" for state, names in found.named.items() for kind, key in names
+            f"  {state:<7}  {kind} {key}" for state, names in comparison.named.items() for kind, key in names
         ]
     return "\n".join(lines)
 

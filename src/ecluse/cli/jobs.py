@@ -27,8 +27,8 @@ def jobs() -> None:
 def list_jobs(limit: int, active: bool, email: str | None, home: Path | None) -> Rows:
     """The user's jobs, newest first."""
     with acting(home, email) as (runtime, user):
-        found = [asdict(job) for job in runtime.jobs.list(user.id, limit=limit, active=active)]
-    return Rows(found, ("id", "kind", "status", "stage", "title", "created_at"), "No jobs yet.")
+        rows = [asdict(job) for job in runtime.jobs.list(user.id, limit=limit, active=active)]
+    return Rows(rows, ("id", "kind", "status", "stage", "title", "created_at"), "No jobs yet.")
 
 
 @jobs.command("show")

@@ -117,19 +117,19 @@ def run(
 def verify(migration_id: str, home: Path | None) -> Record:
     """Read everything again at the destination; exit 1 names what is missing, different or extra."""
     with opened(home, patience=LONG_PATIENCE) as runtime, _shown() as progress:
-        found = migration.verify(runtime.catalog, runtime.stores, migration_id, progress=progress)
-    if found.passed:
-        return Record(asdict(found), f"{found.objects} objects, all as they were recorded.")
+        verification = migration.verify(runtime.catalog, runtime.stores, migration_id, progress=progress)
+    if verification.passed:
+        return Record(asdict(verification), f"{verification.objects} objects, all as they were recorded.")
     lines = [
         f"{what:<10}{key}"
         for what, keys in (
-            ("missing", found.missing),
-            ("different", found.different),
-            ("extra", found.extra),
+            ("missing", verification.missing),
+            ("different", verification.different),
+            ("extra", verification.extra),
         )
         for key in keys
     ]
-    return Record(asdict(found), "\n".join([*lines, migration.findings(found)]), failed=True)
+    return Record(asdict(verification), "\n".join([*lines, migration.findings(verification)]), failed=True)
 
 
 @migrate.command("rollback")
@@ -141,14 +141,16 @@ def verify(migration_id: str, home: Path | None) -> Record:
 def rollback(migration_id: str, yes: bool, email: str | None, home: Path | None) -> Record:
     """Give the rows their former addresses, then delete what the migration wrote at the destination."""
     with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
-        found = migration.find(runtime.catalog, migration_id)
-        _check_may_switch(user, found.switches_rows)
+        row = migration.find(runtime.catalog, migration_id)
+        _check_may_switch(user, row.switches_rows)
         if not yes:
-            asked = f"{found.rows_switched} row(s) go back to {found.source}. What was copied to {found.destination}"
+            asked = (
+                f"{row.rows_switched} row(s) go back to {row.source}. What was copied to {row.destination}"
+            )
             click.confirm(f"{asked} is deleted there. Go on?", abort=True, err=True)
         with _resumable("rollback", migration_id), _shown() as progress:
             back = migration.rollback(runtime.catalog, runtime.stores, migration_id, progress=progress)
-    lines = [f"{back.rows_back} row(s) point at {found.source} again; {back.removed} object(s) were deleted."]
+    lines = [f"{back.rows_back} row(s) point at {row.source} again; {back.removed} object(s) were deleted."]
     lines += [f"stays      {name}" for name in (*back.rows_kept, *back.kept)]
     return Record(asdict(back), "\n".join(lines))
 
@@ -160,8 +162,8 @@ def list_all(home: Path | None) -> Rows:
     """The newest migrations, and how each stands."""
     with opened(home) as runtime:
         rows = [
-            _row(migration.summary(runtime.catalog, found.id))
-            for found in migration.list_migrations(runtime.catalog)
+            _row(migration.summary(runtime.catalog, each.id))
+            for each in migration.list_migrations(runtime.catalog)
         ]
     for row in rows:
         if row["onward"]:
@@ -253,9 +255,12 @@ def _plan_lines(plan: migration.Plan) -> list[str]:
     lines += [
         f"  {group.name:<14}{group.objects:>8} objects {_size(group.size):>12}" for group in plan.groups
     ]
-    lines += [f"  largest       {_size(one.size):>12}  {one.name}" for one in plan.largest[:1]]
-    told = "switch with it" if plan.switches_rows else "stay as they are (--catalog switches them)"
-    lines.append(f"  {plan.rows} row(s) of the catalog point there and {told}")
+    lines += [
+        f"  largest       {_size(object_info.size):>12}  {object_info.name}"
+        for object_info in plan.largest[:1]
+    ]
+    what_happens = "switch with it" if plan.switches_rows else "stay as they are (--catalog switches them)"
+    lines.append(f"  {plan.rows} row(s) of the catalog point there and {what_happens}")
     lines += [f"  conflict      {key}" for key in plan.conflicts]
     return lines
 
@@ -288,9 +293,9 @@ def _outcome_lines(outcome: migration.Outcome) -> list[str]:
     return [*lines, f"Roll it back: ecluse migrate rollback {outcome.id}"]
 
 
-def _row(found: migration.Summary) -> dict[str, Any]:
-    row = found.migration
-    ended = row.state in ("running", "rolling_back") and not found.active
+def _row(summary: migration.Summary) -> dict[str, Any]:
+    row = summary.migration
+    ended = row.state in ("running", "rolling_back") and not summary.active
     state = "stopped" if ended else row.state
     verb = "rollback" if row.state == "rolling_back" else "run"
     return {
@@ -302,9 +307,9 @@ def _row(found: migration.Summary) -> dict[str, Any]:
         "from": _short(row.source),
         "to": _short(row.destination),
         "prefix": row.prefix,
-        "objects": found.everything.objects,
-        "bytes": found.everything.size,
-        "done": found.settled.objects,
+        "objects": summary.everything.objects,
+        "bytes": summary.everything.size,
+        "done": summary.settled.objects,
         "rows": row.rows_switched,
         "error": row.error,
         "created_at": row.created_at,

@@ -43,7 +43,7 @@ def models() -> None:
 @click.argument("name")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--meta", multiple=True, help="Metadata as KEY=VALUE, such as val_accuracy=0.93; repeatable.")
-@click.option("--alias", "wanted", multiple=True, help="Alias to point at the new version; repeatable.")
+@click.option("--alias", "aliases", multiple=True, help="Alias to point at the new version; repeatable.")
 @user_option
 @home_option
 @reports
@@ -51,21 +51,21 @@ def publish(
     name: str,
     paths: tuple[Path, ...],
     meta: tuple[str, ...],
-    wanted: tuple[str, ...],
+    aliases: tuple[str, ...],
     email: str | None,
     home: Path | None,
 ) -> Record:
     """Publish files, and what folders hold, as a new version of NAME: all of it, or nothing at all."""
-    metadata = dict(_meta(one) for one in meta)
-    for alias in wanted:
+    metadata = dict(_meta(text) for text in meta)
+    for alias in aliases:
         published.checked_alias(alias)
     total = sum(file.stat().st_size for file in published.gathered(paths).values())
     with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
         with transfer(f"Publishing {name}", total) as progress:
             row = published.publish(runtime, user.id, name, paths, metadata=metadata, progress=progress)
-        for alias in wanted:
+        for alias in aliases:
             published.set_alias(runtime, user.id, name, alias, row.version)
-        fields = _row(row, list(wanted))
+        fields = _row(row, list(aliases))
     return Record(fields, f"{row.name}@{row.version}: {row.size_bytes} bytes at {row.url}")
 
 
@@ -85,15 +85,15 @@ def publish(
 @reports
 def list_models(name: str | None, where: tuple[str, ...], email: str | None, home: Path | None) -> Rows:
     """List the user's models, every version of one, or the versions that fulfil every condition."""
-    conditions = [published.parse_condition(one) for one in where]
+    conditions = [published.parse_condition(text) for text in where]
     with acting(home, email) as (runtime, user):
         if name or conditions:
-            found = published.search(runtime, user.id, conditions, name)
+            versions = published.search(runtime, user.id, conditions, name)
         else:
             with runtime.catalog.read() as transaction:
-                found = model_rows.list_latest(transaction, user.id)
-        unknown = published.unknown_keys(runtime, user.id, conditions) if not found else []
-        rows = [_row(version, aliases) for version, aliases in _with_aliases(runtime, user, found)]
+                versions = model_rows.list_latest(transaction, user.id)
+        unknown = published.unknown_keys(runtime, user.id, conditions) if not versions else []
+        rows = [_row(version, aliases) for version, aliases in _with_aliases(runtime, user, versions)]
     empty = "No version fulfils that." if conditions else "No models yet. Publish one: ecluse models publish"
     if unknown:
         empty += f" None has {', '.join(unknown)}. What can be asked: ecluse models list --help"
@@ -112,17 +112,17 @@ def show(model: str, email: str | None, home: Path | None) -> Record:
         manifest = published.manifest_of(runtime, row)
         ((_, aliases),) = _with_aliases(runtime, user, [row])
     files = [asdict(file) for file in manifest.files]
-    shown = _row(row, aliases)
+    fields = _row(row, aliases)
     listed = [f"  {f['sha256'][:12]}  {f['size']:>10}  {f['path']}" for f in files]
-    told = {
+    shown = {
         name: value
-        for name, value in shown.items()
+        for name, value in fields.items()
         if value is not None and name not in ("metadata", "figures")
     }
-    lines = [f"{name.replace('_', ' '):<18} {_text(value)}" for name, value in told.items()]
+    lines = [f"{name.replace('_', ' '):<18} {_text(value)}" for name, value in shown.items()]
     lines += [f"{name:<18} {_text(value)}" for name, value in manifest.metadata.items() if name != "plan"]
     return Record(
-        shown | {"report": row.report, "files": files, "created_by": manifest.created_by},
+        fields | {"report": row.report, "files": files, "created_by": manifest.created_by},
         "\n".join([*lines, "files", *listed]),
     )
 
@@ -220,8 +220,8 @@ def gc(removes: bool, older_than: str, email: str | None, home: Path | None) -> 
     with acting(home, email) as (runtime, user):
         if user.role != "admin":
             raise Forbidden("Only administrators clean up. Ask one of yours.")
-        found = published.gc(runtime, delete=removes, older_than=age)
-    rows = [asdict(one) | {"age": round(one.age.total_seconds()), "removed": removes} for one in found]
+        leftovers = published.gc(runtime, delete=removes, older_than=age)
+    rows = [asdict(each) | {"age": round(each.age.total_seconds()), "removed": removes} for each in leftovers]
     return Rows(rows, ("url", "kind", "objects", "size", "age"), "Nothing was left behind.")
 
 
@@ -250,9 +250,11 @@ def import_models(
         done = published.import_folder(
             runtime, user, directory, prefix=prefix, trust=trust, progress=progress
         )
-    problems = [f"{one.name}: {problem}" for one in done for problem in one.problems]
-    lines = [_imported(one) for one in done] + [f"Problem: {problem}" for problem in problems]
-    return Record({"models": [asdict(one) for one in done]}, "\n".join(lines), failed=bool(problems))
+    problems = [f"{imported.name}: {problem}" for imported in done for problem in imported.problems]
+    lines = [_imported(imported) for imported in done] + [f"Problem: {problem}" for problem in problems]
+    return Record(
+        {"models": [asdict(imported) for imported in done]}, "\n".join(lines), failed=bool(problems)
+    )
 
 
 @models.command("sign")
@@ -312,8 +314,8 @@ def _with_aliases(
     runtime: Runtime, user: User, versions: list[ModelVersion]
 ) -> list[tuple[ModelVersion, list[str]]]:
     pointed: dict[tuple[str, str], list[str]] = {}
-    for one in published.aliases(runtime, user.id):
-        pointed.setdefault((one.name, one.version), []).append(one.alias)
+    for alias in published.aliases(runtime, user.id):
+        pointed.setdefault((alias.name, alias.version), []).append(alias.alias)
     return [(version, pointed.get((version.name, version.version), [])) for version in versions]
 
 
@@ -339,15 +341,15 @@ def _age(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def _imported(one: published.Imported) -> str:
-    if one.outcome == "failed":
-        return f"{one.name}: not imported"
-    told = f"{one.name}@{one.version}: {one.outcome}, {one.files} files, {one.bytes} bytes"
-    if one.converted:
-        told += f"; as .skops too: {', '.join(one.converted)}"
-    if one.pickles:
-        told += f"; stored unread: {', '.join(one.pickles)}"
-    return told
+def _imported(imported: published.Imported) -> str:
+    if imported.outcome == "failed":
+        return f"{imported.name}: not imported"
+    line = f"{imported.name}@{imported.version}: {imported.outcome}, {imported.files} files, {imported.bytes} bytes"
+    if imported.converted:
+        line += f"; as .skops too: {', '.join(imported.converted)}"
+    if imported.pickles:
+        line += f"; stored unread: {', '.join(imported.pickles)}"
+    return line
 
 
 def _text(value: Any) -> str:

@@ -74,12 +74,12 @@ def run(source: Path | None, destination: Path, home: Path | None, wait: bool) -
 def verify(source: Path | None, destination: Path, home: Path | None) -> Record:
     """Compare both places row by row and read every object there again; exit 1 names what differs."""
     with _both(source, destination, home) as both, progress("Comparing both places") as report:
-        found = moving.verify(both, report=report)
-    if not found.passed:
-        return Record(asdict(found), "\n".join(found.findings), failed=True)
-    count = sum(one["rows"] for one in found.rows.values())
-    text = f"{count:,} rows, {found.documents.get('same', 0):,} documents and {found.objects:,} objects are the same."
-    return Record(asdict(found), text)
+        check = moving.verify(both, report=report)
+    if not check.passed:
+        return Record(asdict(check), "\n".join(check.findings), failed=True)
+    count = sum(counts["rows"] for counts in check.rows.values())
+    text = f"{count:,} rows, {check.documents.get('same', 0):,} documents and {check.objects:,} objects are the same."
+    return Record(asdict(check), text)
 
 
 @move.command("rollback")
@@ -128,9 +128,9 @@ def release(yes: bool, home: Path | None) -> Record:
 def list_all(home: Path | None) -> Rows:
     """The moves to and from this home, and how each stands."""
     with opened(home) as runtime:
-        found = [_row(one) for one in moving.list_moves(runtime.catalog)]
+        rows = [_row(move_row) for move_row in moving.list_moves(runtime.catalog)]
     columns = ("id", "direction", "state", "from", "to", "rows", "objects", "documents", "created_at")
-    return Rows(found, columns, "Nothing was moved to or from here. Plan it: ecluse move plan --to cloud.env")
+    return Rows(rows, columns, "Nothing was moved to or from here. Plan it: ecluse move plan --to cloud.env")
 
 
 @contextmanager
@@ -178,8 +178,8 @@ def _plan_lines(made: moving.Plan, file: Path) -> list[str]:
     lines.append(
         f"  {'objects':<20}{made.objects:>10,} {made.size / 1e6:>12,.1f} MB, {made.to_copy:,} to copy"
     )
-    lines += [f"  note: {one}" for one in made.notes]
-    lines += [f"In the way: {one}" for one in made.problems]
+    lines += [f"  note: {text}" for text in made.notes]
+    lines += [f"In the way: {text}" for text in made.problems]
     if not made.problems:
         lines.append(f"Run it: ecluse move run --to {file}")
     return lines
@@ -195,19 +195,19 @@ def _outcome_lines(outcome: moving.Outcome, file: Path) -> list[str]:
     return [*lines, f"Compare again: ecluse move verify --to {file}. Back: ecluse move rollback --to {file}"]
 
 
-def _row(found: HomeMove) -> dict[str, Any]:
+def _row(move_row: HomeMove) -> dict[str, Any]:
     return {
-        "id": found.id,
-        "direction": found.direction,
-        "state": found.state,
-        "from": found.source["database"],
-        "to": found.destination["database"],
-        "source": found.source,
-        "destination": found.destination,
-        "rows": sum(found.counts.get("rows", {}).values()),
-        "objects": found.counts.get("objects"),
-        "documents": found.counts.get("documents"),
-        "counts": found.counts,
-        "created_at": found.created_at,
-        "finished_at": found.finished_at,
+        "id": move_row.id,
+        "direction": move_row.direction,
+        "state": move_row.state,
+        "from": move_row.source["database"],
+        "to": move_row.destination["database"],
+        "source": move_row.source,
+        "destination": move_row.destination,
+        "rows": sum(move_row.counts.get("rows", {}).values()),
+        "objects": move_row.counts.get("objects"),
+        "documents": move_row.counts.get("documents"),
+        "counts": move_row.counts,
+        "created_at": move_row.created_at,
+        "finished_at": move_row.finished_at,
     }

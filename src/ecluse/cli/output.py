@@ -75,7 +75,7 @@ def counted(number: int, noun: str) -> str:
 
 def harmless(text: str) -> str:
     """Text in which what would steer a terminal is written out: `\\x1b` for an escape. Lines and tabs stay."""
-    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 Report = Callable[[float, str], None]
@@ -142,21 +142,21 @@ def transfer(title: str, total_bytes: int) -> Iterator[Transferred]:
 @contextmanager
 def _transfer_lines(title: str, total: int) -> Iterator[Transferred]:
     """A line every `LINE_SECONDS`, and one at the end where that took longer."""
-    began = told = time.monotonic()
+    began = written_at = time.monotonic()
     done, lock = 0, threading.Lock()
     say(title)
 
     def take(size: int) -> None:
-        nonlocal done, told
+        nonlocal done, written_at
         with lock:
             done += size
             moment = time.monotonic()
-            if moment - told >= LINE_SECONDS:
-                told = moment
+            if moment - written_at >= LINE_SECONDS:
+                written_at = moment
                 say(_transfer_line(done, total, moment - began))
 
     yield take
-    if told != began:
+    if written_at != began:
         say(_transfer_line(done, total, time.monotonic() - began))
 
 

@@ -36,10 +36,10 @@ class _Pair(click.ParamType[tuple[str, str]]):
     ) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value
-        name, equals, told = str(value).partition("=")
+        name, equals, given = str(value).partition("=")
         if not name or not equals:
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
-        return name, told
+        return name, given
 
 
 @click.group(cls=Group)
@@ -74,12 +74,12 @@ def list_runs(
     home: Path | None,
 ) -> Rows:
     """The user's runs, newest first. The figure is the one sorted by, or the one each run is judged by."""
-    wanted = Wanted(application, name, kind, status, dict(tags), dict(parameters))
+    selection = Wanted(application, name, kind, status, dict(tags), dict(parameters))
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
         rows, total = run_rows.list_runs(
             transaction,
             user.id,
-            wanted,
+            selection,
             sort=sort,
             direction="ascending" if ascending else "descending",
             limit=limit,
@@ -100,10 +100,10 @@ def list_runs(
 def show_run(run_id: str, email: str | None, home: Path | None) -> Record:
     """One run: what it was told, its metrics by step, and what it left."""
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
-        found = tracking.read(transaction, user.id, run_id)
-    curves = {name: [asdict(point) for point in points] for name, points in found.curves.items()}
-    fields = run_fields(found.run) | {"aliases": list(found.aliases), "metrics_by_step": curves}
-    return Record(fields, "\n\n".join(_told(found)))
+        tracked = tracking.read(transaction, user.id, run_id)
+    curves = {name: [asdict(point) for point in points] for name, points in tracked.curves.items()}
+    fields = run_fields(tracked.run) | {"aliases": list(tracked.aliases), "metrics_by_step": curves}
+    return Record(fields, "\n\n".join(_sections(tracked)))
 
 
 @runs.command("repeat")
@@ -136,27 +136,28 @@ def repeat(run_id: str, email: str | None, home: Path | None) -> Record:
 def compare(run_ids: tuple[str, ...], email: str | None, home: Path | None) -> Record:
     """Up to five runs beside each other: parameters that differ, then figures."""
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
-        found = tracking.compare(transaction, user.id, run_ids)
+        compared = tracking.compare(transaction, user.id, run_ids)
     parts = [
-        _table(["", *(run.id for run in found.runs)], [["name", *(run.name for run in found.runs)]]),
+        _table(["", *(run.id for run in compared.runs)], [["name", *(run.name for run in compared.runs)]]),
         *(
             _table(
-                [title, *("" for _ in found.runs)], [[one.name, *map(_text, one.values)] for one in settings]
+                [title, *("" for _ in compared.runs)],
+                [[each.name, *map(_text, each.values)] for each in settings],
             )
             for title, settings in (
-                ("parameters that differ", [one for one in found.parameters if one.differs]),
-                ("metrics", found.metrics),
+                ("parameters that differ", [setting for setting in compared.parameters if setting.differs]),
+                ("metrics", compared.metrics),
             )
             if settings
         ),
     ]
     fields = {
-        "runs": [run_fields(run) for run in found.runs],
-        "parameters": [asdict(one) | {"differs": one.differs} for one in found.parameters],
-        "metrics": [asdict(one) | {"differs": one.differs} for one in found.metrics],
+        "runs": [run_fields(run) for run in compared.runs],
+        "parameters": [asdict(setting) | {"differs": setting.differs} for setting in compared.parameters],
+        "metrics": [asdict(setting) | {"differs": setting.differs} for setting in compared.metrics],
         "curves": {
             name: {run: [asdict(point) for point in points] for run, points in by_run.items()}
-            for name, by_run in found.curves.items()
+            for name, by_run in compared.curves.items()
         },
     }
     return Record(fields, "\n\n".join(parts))
@@ -174,9 +175,9 @@ def _figure(run: Run, metric: str | None) -> dict[str, Any]:
     return {"metric": main.name, "value": main.value} if main else {"metric": None, "value": None}
 
 
-def _told(found: tracking.Tracked) -> list[str]:
+def _sections(tracked: tracking.Tracked) -> list[str]:
     """A run as people read it: its row, then its metrics with a line for each step."""
-    run = found.run
+    run = tracked.run
     about = (*_FIELDS[:5], "version", "parent_version", "job_id", "error", "started_at", "finished_at")
     parts = [_table(["run", ""], [[name, _text(getattr(run, name))] for name in about])]
     for title, values in (("parameter", run.parameters), ("tag", run.tags), ("metric", run.metrics)):
@@ -184,10 +185,10 @@ def _told(found: tracking.Tracked) -> list[str]:
             parts.append(
                 _table([title, ""], [[name, _text(value)] for name, value in sorted(values.items())])
             )
-    if found.curves:
-        parts.append(_by_step(found.curves))
+    if tracked.curves:
+        parts.append(_by_step(tracked.curves))
     if run.artifacts:
-        parts.append(_table(["file", "bytes"], [[one["name"], str(one["size"])] for one in run.artifacts]))
+        parts.append(_table(["file", "bytes"], [[file["name"], str(file["size"])] for file in run.artifacts]))
     return parts
 
 

@@ -71,10 +71,10 @@ def status(home: Path | None) -> Record:
     """Whether they run, where they answer, and which file sets the environment."""
     from ecluse.servers import running
 
-    found = running(_folder(home))
-    if found is None:
+    state = running(_folder(home))
+    if state is None:
         return Record({"status": "stopped"}, "None run. Start them: ecluse servers start")
-    return Record({"status": "running"} | asdict(found))
+    return Record({"status": "running"} | asdict(state))
 
 
 @servers.command("stop")
@@ -115,11 +115,11 @@ def _folder(home: Path | None) -> Path:
 
 
 def _announce(opened: LocalServers, *, as_json: bool) -> None:
-    found = opened.running()
+    state = opened.running()
     if as_json:
-        click.echo(json.dumps(asdict(found)))
+        click.echo(json.dumps(asdict(state)))
         return
-    say(f"SeaweedFS is at {found.endpoint}, PostgreSQL at {found.database}. Ctrl-C stops both.")
-    say(f"In another terminal, the keys too: . {shlex.quote(found.environment)}")
+    say(f"SeaweedFS is at {state.endpoint}, PostgreSQL at {state.database}. Ctrl-C stops both.")
+    say(f"In another terminal, the keys too: . {shlex.quote(state.environment)}")
     for name, value in opened.public_environment().items():
         click.echo(f"export {name}={shlex.quote(value)}")

@@ -134,7 +134,7 @@ def finish_all(runtime: Runtime, user: User, job_ids: Sequence[str], title: str)
         with progress(title) as report, attended(runtime, kind) as attend:
             while len(ended) < len(job_ids):
                 attend()
-                open_ = [runtime.jobs.get(user.id, one) for one in job_ids if one not in ended]
+                open_ = [runtime.jobs.get(user.id, job_id) for job_id in job_ids if job_id not in ended]
                 ended |= {job.id: job for job in open_ if not job.active}
                 running = [job.title for job in open_ if job.status == "running"]
                 done = len(ended) + sum(job.fraction for job in open_ if job.status == "running")

@@ -168,20 +168,20 @@ def copy(source: str, destination: str, force: bool, home: Path | None) -> Recor
         pairs = copies.pairs(source, destination, stores)
         total = sum(pair.size for pair in pairs)
         with transfer("Comparing what is there", 2 * total) as tick:
-            found = side_by_side(copies.compare, pairs, tick)
+            compared = side_by_side(copies.compare, pairs, tick)
         if not force:
-            copies.check_free(found)
-        moved = 2 * sum(one.pair.size for one in found if one.state != "same")
+            copies.check_free(compared)
+        moved = 2 * sum(each.pair.size for each in compared if each.state != "same")
         with transfer("Copying, and reading back", moved) as tick:
-            done = copies.copy_all(found, tick)
-    made = [one for one in done if one.state != "same"]
+            done = copies.copy_all(compared, tick)
+    made = [each for each in done if each.state != "same"]
     same = len(done) - len(made)
-    size = sum(one.size for one in made)
+    size = sum(each.size for each in made)
     text = f"{len(made)} copied and verified, {size_text(size)}." + (
         f" {same} were there already." if same else ""
     )
     return Record(
-        {"copied": len(made), "bytes": size, "same": same, "files": [asdict(one) for one in done]}, text
+        {"copied": len(made), "bytes": size, "same": same, "files": [asdict(each) for each in done]}, text
     )
 
 
@@ -303,31 +303,31 @@ def verify(area: Area | None, home: Path | None) -> Record:
     """
     with opened(home, patience=LONG_PATIENCE) as runtime:
         with runtime.catalog.read() as transaction:
-            known = [file for file in file_rows.files(transaction) if file.owned]
+            files = [file for file in file_rows.files(transaction) if file.owned]
         if area:
             root = f"{runtime.stores.area(area).url.rstrip('/')}/"
-            known = [one for one in known if one.url.startswith(root)]
-        found = _check(runtime, known)
+            files = [file for file in files if file.url.startswith(root)]
+        check = _check(runtime, files)
         stores = [runtime.stores.area(area)] if area else runtime.stores.distinct()
         kept = [runtime.data.url_of(prefix) for prefix in checkpoints.known_prefixes(runtime)]
-        kept += [file.url for file in known if file.form == "folder"]
+        kept += [file.url for file in files if file.form == "folder"]
         extra = [
             store.url_of(info.key)
             for store in stores
             for info in store.list()
-            if not _is_known(store.url_of(info.key), found.digests, runtime)
+            if not _is_known(store.url_of(info.key), check.digests, runtime)
             and not any(is_within(store.url_of(info.key), folder) for folder in kept)
         ]
     amiss = {
-        "missing": sorted(found.missing),
-        "different": sorted(found.different),
+        "missing": sorted(check.missing),
+        "different": sorted(check.different),
         "extra": sorted(extra),
     }
-    fields = {"objects": len(found.digests), "bytes": found.size} | amiss
+    fields = {"objects": len(check.digests), "bytes": check.size} | amiss
     lines = [f"{name:<10} {url}" for name, urls in amiss.items() for url in urls]
     counts = ", ".join(f"{len(urls)} {name}" for name, urls in amiss.items())
     lines.append(
-        f"{len(found.digests)} objects known to the catalog, {size_text(found.size)} read: {counts}."
+        f"{len(check.digests)} objects known to the catalog, {size_text(check.size)} read: {counts}."
     )
     return Record(fields, "\n".join(lines), failed=any(amiss.values()))
 
@@ -342,45 +342,45 @@ class _Check:
     size: int = 0
 
 
-def _check(runtime: Runtime, known: list[File]) -> _Check:
-    found = _Check({}, set(), set())
-    versions = [one for one in known if one.is_version]
+def _check(runtime: Runtime, files: list[File]) -> _Check:
+    check = _Check({}, set(), set())
+    versions = [file for file in files if file.is_version]
     with progress("Reading manifests") as report:
-        for number, one in enumerate(versions):
+        for number, file in enumerate(versions):
             report(number / len(versions), "")
-            _read_manifest(runtime, one, found)
-    found.digests |= {one.url: one.sha256 for one in known if one.form == "object"}
-    readable = [url for url in found.digests if url not in found.missing | found.different]
-    with transfer("Reading every object", sum(one.size_bytes or 0 for one in known)) as tick:
+            _read_manifest(runtime, file, check)
+    check.digests |= {file.url: file.sha256 for file in files if file.form == "object"}
+    readable = [url for url in check.digests if url not in check.missing | check.different]
+    with transfer("Reading every object", sum(file.size_bytes or 0 for file in files)) as tick:
         for url, size in zip(
-            readable, side_by_side(lambda url, told: _read(runtime, url, told), readable, tick), strict=True
+            readable, side_by_side(lambda url, done: _read(runtime, url, done), readable, tick), strict=True
         ):
             if size is None:
-                found.missing.add(url)
+                check.missing.add(url)
             else:
-                found.size += size[0]
-                if size[1] != found.digests[url]:
-                    found.different.add(url)
-    return found
+                check.size += size[0]
+                if size[1] != check.digests[url]:
+                    check.different.add(url)
+    return check
 
 
-def _read_manifest(runtime: Runtime, one: File, found: _Check) -> None:
+def _read_manifest(runtime: Runtime, file: File, check: _Check) -> None:
     """Take in the files of a model version."""
-    url = one.url.rstrip("/")
+    url = file.url.rstrip("/")
     _, name, version = url.rsplit("/", 2)
     manifest_url = f"{url}/{MANIFEST}"
     try:
         manifest = runtime.registry_at(url).manifest(name, version)
     except VersionNotFound:
-        found.digests[manifest_url] = one.sha256
-        found.missing.add(manifest_url)
+        check.digests[manifest_url] = file.sha256
+        check.missing.add(manifest_url)
         return
     except ManifestInvalid:
-        found.digests[manifest_url] = one.sha256
-        found.different.add(manifest_url)
+        check.digests[manifest_url] = file.sha256
+        check.different.add(manifest_url)
         return
-    found.digests[manifest_url] = one.sha256 or manifest.digest
-    found.digests |= {f"{url}/{file.path}": file.sha256 for file in manifest.files}
+    check.digests[manifest_url] = file.sha256 or manifest.digest
+    check.digests |= {f"{url}/{file.path}": file.sha256 for file in manifest.files}
 
 
 def _read(runtime: Runtime, url: str, tick: Tick) -> tuple[int, str] | None:
@@ -411,7 +411,7 @@ def _refuse_pointed_at(runtime: Runtime, place: Address) -> None:
     with runtime.catalog.read() as transaction:
         rows = file_rows.files_at(transaction, place.url, limit=ROWS_NAMED)
     if rows:
-        named = ", ".join(one.row for one in rows)
+        named = ", ".join(row.row for row in rows)
         raise ObjectExists(
             f"Rows of the catalog point at {place}: {named}. Delete the table or the model version itself, or remove "
             "the objects under the row with --force."

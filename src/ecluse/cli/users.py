@@ -156,7 +156,7 @@ def remove_user(email: str, with_everything: bool, yes: bool, home: Path | None)
 def show_log(email: str | None, everything: bool, limit: int, home: Path | None) -> Rows:
     """Who signed in or tried to, and what was changed about accounts; of one account, or of all. The newest first."""
     with opened(home) as runtime:
-        found = runtime.accounts.log(email, everything=everything, limit=limit)
+        entries = runtime.accounts.log(email, everything=everything, limit=limit)
     rows = [
         {
             "created_at": entry.created_at,
@@ -165,7 +165,7 @@ def show_log(email: str | None, everything: bool, limit: int, home: Path | None)
             "by": by,
             "detail": entry.detail,
         }
-        for entry, by in found
+        for entry, by in entries
     ]
     return Rows(rows, ("created_at", "action", "subject", "by", "detail"), "Nothing was written down yet.")
 

@@ -132,17 +132,17 @@ class SqlDocuments:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with self._reported(), self._found().connect() as connection:
+        with self._reported(), self._engine_of_file().connect() as connection:
             yield connection
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        self._found()
+        self._engine_of_file()
         with self._reported(), self._writing.begin() as connection:
             yield connection
 
-    def _found(self) -> Engine:
-        """Return the engine; SQLite would make an empty file where none is."""
+    def _engine_of_file(self) -> Engine:
+        """Return the engine if its database is there: SQLite would make an empty file in its place."""
         if self._file is not None and not self._file.exists():
             raise DocumentsMissing(
                 _("There is no database %(value)s. Make it: ecluse documents create", value=self._file)

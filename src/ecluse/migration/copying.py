@@ -191,7 +191,7 @@ class Copier:
 
     def _settled(self, entry: Entry, written: bool) -> Entry | None:
         """Return the entry of an object that the destination has and that is not to be replaced; else None."""
-        there = self._found(self._destination, entry.key)
+        there = self._head(self._destination, entry.key)
         if there is None or (entry.times_copied and entry.e_tag and there.e_tag == entry.e_tag):
             return None
         try:
@@ -241,7 +241,7 @@ class Copier:
     def _digest(self, store: ObjectStore, key: str) -> str:
         return digest_of(store, key, self._watch, counted=False)
 
-    def _found(self, store: ObjectStore, key: str) -> ObjectInfo | None:
+    def _head(self, store: ObjectStore, key: str) -> ObjectInfo | None:
         try:
             return store.head(key)
         except ObjectNotFound:

@@ -1,4 +1,4 @@
-"""Let uploads into the store a few at a time. The others wait in a queue, where people take turns, and may ask how long.
+"""Let uploads into the store a few at a time. The others wait in a queue, take turns by person, and may ask how long.
 
 An upload that waits is not read: its sender's system holds the bytes back. So the memory that uploads take, and the
 requests that a slow store serves at once, are bounded by the number of turns without refusing an upload.

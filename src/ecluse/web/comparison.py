@@ -99,7 +99,7 @@ def compare(
 ) -> Comparison:
     """What two versions have in common and where they differ."""
     columns_a, columns_b = columns_of(a), columns_of(b)
-    known = manifest_a is not None and manifest_b is not None
+    both_are_readable = manifest_a is not None and manifest_b is not None
     return Comparison(
         a=a,
         b=b,
@@ -108,16 +108,16 @@ def compare(
         columns_a=tuple(sorted(columns_a - columns_b)),
         columns_b=tuple(sorted(columns_b - columns_a)),
         columns_both=len(columns_a & columns_b),
-        files=_files(manifest_a, manifest_b) if known and manifest_a and manifest_b else None,
+        files=_files(manifest_a, manifest_b) if both_are_readable and manifest_a and manifest_b else None,
         same_test=_same_test(a, b),
     )
 
 
 def headline(version: ModelVersion) -> Figure | None:
     """The figure that stands for a version in a list: average precision, else the first one it has."""
-    found = figures_of(version)
-    name = "average_precision" if "average_precision" in found else next(iter(found), None)
-    return Figure(name, None, found[name], None, _interval(version, name), _better(name)) if name else None
+    figures = figures_of(version)
+    name = "average_precision" if "average_precision" in figures else next(iter(figures), None)
+    return Figure(name, None, figures[name], None, _interval(version, name), _better(name)) if name else None
 
 
 def figures_of(version: ModelVersion) -> dict[str, float]:
@@ -125,12 +125,12 @@ def figures_of(version: ModelVersion) -> dict[str, float]:
     measured = version.report.get("metrics")
     if isinstance(measured, Mapping):
         return dict(_numbers(measured))
-    found = dict(_numbers(_mapping(version.details.get("metrics"))))
+    figures = dict(_numbers(_mapping(version.details.get("metrics"))))
     for name, value in leaves(version.details):
         group = name.partition(".")[0]
         if _is_number(value) and group not in _GROUPS | {"metrics"}:
-            found.setdefault(name, float(value))
-    return found
+            figures.setdefault(name, float(value))
+    return figures
 
 
 def settings_of(version: ModelVersion) -> dict[str, Any]:
@@ -139,15 +139,15 @@ def settings_of(version: ModelVersion) -> dict[str, Any]:
     chosen: dict[str, Any] = {name: report[name] for name in _REPORT_SETTINGS if name in report}
     if isinstance(report.get("split"), Mapping):
         chosen["split"] = report["split"].get("kind")
-    found = dict(leaves(chosen))
+    settings = dict(leaves(chosen))
     for group in _GROUPS:
         if isinstance(details.get(group), Mapping):
             for name, value in leaves(details[group]):
-                found.setdefault(name, value)
+                settings.setdefault(name, value)
     if not report:
         rest = {name: value for name, value in details.items() if name not in _GROUPS | {"metrics"}}
-        found |= {name: value for name, value in leaves(rest) if not _is_number(value)}
-    return found
+        settings |= {name: value for name, value in leaves(rest) if not _is_number(value)}
+    return settings
 
 
 def columns_of(version: ModelVersion) -> frozenset[str]:

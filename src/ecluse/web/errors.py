@@ -166,10 +166,10 @@ def _methods(request: Request) -> list[str]:
     """What the address takes. The framework names only the methods of the first route that has its path."""
     place = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
     routes = [route for route in request.app.router.routes if not isinstance(route, Mount)]
-    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    candidates = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     return [
         method
-        for method in known
+        for method in candidates
         if any(route.matches({**place, "method": method})[0] is Match.FULL for route in routes)
     ] or ["GET", "HEAD"]
 

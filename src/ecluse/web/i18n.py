@@ -168,9 +168,11 @@ class Words:
             return re.sub(" ?%$", self._formats.percent, text)
         return self.phrase(value) if isinstance(value, str) else str(value)
 
-    def ngettext(self, one: str, many: str, count: int, **values: object) -> str:
+    def ngettext(self, singular: str, plural: str, count: int, **values: object) -> str:
         """The sentence for this count; `%(count)s` is the count, grouped."""
-        chosen = _catalogue(self.language).ngettext(one, many, count) or (one if count == 1 else many)
+        chosen = _catalogue(self.language).ngettext(singular, plural, count) or (
+            singular if count == 1 else plural
+        )
         return chosen % {"count": self.num(count), **_isolated(values)}
 
     def num(self, value: float | None, digits: int = 0) -> str:
@@ -423,13 +425,13 @@ def _expect_same_places(message: Message) -> None:
     translations = message.string if isinstance(message.string, tuple | list) else (message.string,)
     if not message.id or not any("%" in text for text in translations if text):
         return
-    known = _Places()
+    expected = _Places()
     for text in originals:
-        known.fill(text)
+        expected.fill(text)
     for text in filter(None, translations):
         places = _Places()
         places.fill(text)
-        if lacking := places.names - known.names - {"count"}:
+        if lacking := places.names - expected.names - {"count"}:
             raise ValueError(f'"{text}" names {", ".join(sorted(lacking))}, which "{originals[0]}" does not.')
 
 

@@ -72,7 +72,7 @@ async def read_parts(request: Request, most: int, too_large: UploadTooLarge) -> 
             raise InvalidInput(
                 _("The request is not well-formed multipart/form-data: %(error)s.", error=error)
             ) from error
-        for event in parser.taken():
+        for event in parser.take_events():
             yield event
     if not parser.ended:
         raise InvalidInput(_("The upload ended before the file did. Nothing was kept; send it again."))
@@ -125,7 +125,7 @@ class _Parser:
     def feed(self, piece: bytes) -> None:
         self._parser.write(piece)
 
-    def taken(self) -> list[Event]:
+    def take_events(self) -> list[Event]:
         events, self._events = self._events, []
         return events
 

@@ -49,15 +49,15 @@ def run_charts(curves: Curves, application: str, say: Words) -> list[Chart]:
     return charts
 
 
-def compared_charts(found: Compared, say: Words) -> list[Chart]:
+def compared_charts(compared: Compared, say: Words) -> list[Chart]:
     """The curves of several runs over each other, a figure for each metric; a run has its letter everywhere."""
-    applications = {run.application for run in found.runs}
+    applications = {run.application for run in compared.runs}
     application = applications.pop() if len(applications) == 1 else ""
     charts = []
-    for number, (name, by_run) in enumerate(found.curves.items()):
+    for number, (name, by_run) in enumerate(compared.curves.items()):
         lines = [
             (f"{LETTERS[at]} · {run.name}", COLOURS[at], by_run[run.id])
-            for at, run in enumerate(found.runs)
+            for at, run in enumerate(compared.runs)
             if run.id in by_run
         ]
         chart = _chart(
@@ -163,7 +163,9 @@ def _groups(curves: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     groups: dict[str, list[str]] = {}
     for part in (*PARTS, ""):
         for name in sorted(curves):
-            stem = next((name.removeprefix(one) for one in reversed(PARTS) if name.startswith(one)), name)
+            stem = next(
+                (name.removeprefix(prefix) for prefix in reversed(PARTS) if name.startswith(prefix)), name
+            )
             if name == f"{part}{stem}":
                 groups.setdefault(stem, []).append(name)
     first = ("loss", "accuracy")
@@ -175,9 +177,9 @@ def _coloured(names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Validation in the first colour, as it decides; what is measured on the rows learned from in the second."""
     others = iter(COLOURS[2:] * len(names))
     for name in names:
-        known = {"train_": "--c2", "validation_": "--c1", "best_validation_": "--c3"}
+        colours = {"train_": "--c2", "validation_": "--c1", "best_validation_": "--c3"}
         part = next((part for part in reversed(PARTS) if name.startswith(part)), "")
-        yield name, known.get(part) or ("--c1" if len(names) == 1 else next(others))
+        yield name, colours.get(part) or ("--c1" if len(names) == 1 else next(others))
 
 
 def _chart(
@@ -286,7 +288,7 @@ def _best_of(name: str, lines: Sequence[Line], say: Words) -> str:
         )
     pick = max if better == "higher" else min
     best = [(line, pick(points, key=lambda point: point.value)) for line, _, points in lines]
-    line, point = pick(best, key=lambda one: one[1].value)
+    line, point = pick(best, key=lambda line_and_point: line_and_point[1].value)
     return say._(
         "Best of all: %(name)s, %(value)s at step %(step)s.",
         name=line,

@@ -141,12 +141,12 @@ def is_from_here(request: Request) -> bool:
 
 def admission(request: Request) -> Admission:
     """Who may make an account by the page, see `ECLUSE_OPEN_SIGN_UP`."""
-    wanted = request.app.state.runtime.settings.open_sign_up
-    if wanted is False:
+    open_sign_up = request.app.state.runtime.settings.open_sign_up
+    if open_sign_up is False:
         return "closed"
     if is_from_here(request):
         return "open"
-    return "guarded" if wanted else "first"
+    return "guarded" if open_sign_up else "first"
 
 
 #: Headers by which a proxy says whom it speaks for.

@@ -165,9 +165,9 @@ def _say(context: Context, message: str, **values: object) -> str:
 
 
 @pass_context
-def _say_count(context: Context, one: str, many: str, count: int, **values: object) -> str:
+def _say_count(context: Context, singular: str, plural: str, count: int, **values: object) -> str:
     words: Words = context["say"]
-    return words.ngettext(one, many, count, **values)
+    return words.ngettext(singular, plural, count, **values)
 
 
 def _filter(name: str) -> Callable[..., str]:

@@ -235,7 +235,7 @@ def latest_report(runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
 @router.get("/report/{day}", responses=answers(404))
 def show_report(day: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
     """Return the report of a day."""
-    return _one(runtime.documents, "reports", city.date_of(day))
+    return _document_of(runtime.documents, "reports", city.date_of(day))
 
 
 @router.get("/forecast/bikes/{counter}", responses=answers(404))
@@ -331,10 +331,10 @@ def show_run(run: str, runtime: RuntimeDep, user: Administrator) -> CityRun:
 
 
 def _metrics(documents: Documents, kind: str, day: date) -> Body:
-    return _one(documents, f"metrics/{_known_kind(documents, kind)}", day)
+    return _document_of(documents, f"metrics/{_known_kind(documents, kind)}", day)
 
 
-def _one(documents: Documents, kind: str, day: date) -> Body:
+def _document_of(documents: Documents, kind: str, day: date) -> Body:
     """Return a day's document.
 
     Raises:

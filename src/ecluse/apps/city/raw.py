@@ -123,7 +123,7 @@ class Raw:
     def partition(self, feed: str, day: date) -> list[RawFile]:
         """Return the files of one feed and one day of its partitions, in the order of their hours and names."""
         prefix = join_key("api", feed, f"dt={day.isoformat()}")
-        return self._found(prefix, lambda key: key.endswith((".json", ".json.gz")))
+        return self._files_that_fit(prefix, lambda key: key.endswith((".json", ".json.gz")))
 
     def days(self, feed: str | None = None) -> list[date]:
         """Return the days that a feed, or any of them, has partitions for, in order."""
@@ -143,9 +143,9 @@ class Raw:
             folder, _rest, name = key.rpartition("/")
             return folder == "batch" and name.startswith(names) and name.endswith(endings)
 
-        return sorted(self._found("batch", fits), key=lambda file: (file.last_modified, file.key))
+        return sorted(self._files_that_fit("batch", fits), key=lambda file: (file.last_modified, file.key))
 
-    def _found(self, prefix: str, fits: Callable[[str], bool]) -> list[RawFile]:
+    def _files_that_fit(self, prefix: str, fits: Callable[[str], bool]) -> list[RawFile]:
         files: list[RawFile] = []
         if not self._away.is_set():
             try:

@@ -150,14 +150,14 @@ class Usual:
         row, hours = self.rows[sensor], list(day.clock_hours)
         at = self.levels.index(level)
         columns = {"median": self.median[row], "low": self.low[at, row], "high": self.high[at, row]}
-        return {name: known(values[hours]) for name, values in columns.items()}
+        return {name: without_nan(values[hours]) for name, values in columns.items()}
 
     def totals(self) -> Floats:
         """Return the typical total of the day, (sensors,): the sum over the hours that have a typical value."""
         return _nansum(self.median)
 
 
-def known(values: Floats) -> list[float | None]:
+def without_nan(values: Floats) -> list[float | None]:
     """Plain numbers, None for NaN."""
     return [None if value != value else value for value in values.tolist()]
 

@@ -42,7 +42,7 @@ def export(plan: dict[str, Any], tell: Tell = lambda fraction: None) -> dict[str
     experiment = _experiment(client, plan["experiment"])
     run, is_new = _run(client, experiment, plan)
     run_id = run.info.run_id
-    _log(client, run_id, plan, known=set() if is_new else _known(client, run_id, plan["metrics"]))
+    _log(client, run_id, plan, logged=set() if is_new else _logged_points(client, run_id, plan["metrics"]))
     tell(0.2)
     done: dict[str, Any] = {"run_id": run_id, "experiment_id": experiment, "aliases": []}
     model = plan["model"]
@@ -58,48 +58,48 @@ def export(plan: dict[str, Any], tell: Tell = lambda fraction: None) -> dict[str
 def _experiment(client: Any, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(client.create_experiment(name))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage != "active":
+            experiment = client.get_experiment_by_name(name)
+    if experiment.lifecycle_stage != "active":
         raise MlflowException(
             _("The experiment %(name)s was deleted there. Restore it, or delete it for good.", name=name)
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _run(client: Any, experiment: str, plan: dict[str, Any]) -> tuple[Any, bool]:
     """The run at the server, and whether it was made now."""
-    found = client.search_runs([experiment], f"tags.`{RUN}` = '{plan['key']}'", max_results=1)
-    if found:
-        return found[0], False
+    runs = client.search_runs([experiment], f"tags.`{RUN}` = '{plan['key']}'", max_results=1)
+    if runs:
+        return runs[0], False
     tags = {name: plan["tags"][name] for name in (RUN, "mlflow.user")}
     return client.create_run(experiment, plan["started"], tags, plan["name"]), True
 
 
-def _known(client: Any, run_id: str, metrics: list[list[Any]]) -> set[tuple[str, int, int]]:
+def _logged_points(client: Any, run_id: str, metrics: list[list[Any]]) -> set[tuple[str, int, int]]:
     """What the server has of the metrics: name, step and time of each point."""
     return {
-        (one.key, one.step, one.timestamp)
+        (point.key, point.step, point.timestamp)
         for name in {name for name, *_ in metrics}
-        for one in client.get_metric_history(run_id, name)
+        for point in client.get_metric_history(run_id, name)
     }
 
 
-def _log(client: Any, run_id: str, plan: dict[str, Any], known: set[tuple[str, int, int]]) -> None:
+def _log(client: Any, run_id: str, plan: dict[str, Any], logged: set[tuple[str, int, int]]) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    parameters = [Param(name, told[:_LONGEST_PARAMETER]) for name, told in plan["parameters"].items()]
-    tags = [RunTag(name, told[:_LONGEST_TAG]) for name, told in plan["tags"].items()]
+    parameters = [Param(name, value[:_LONGEST_PARAMETER]) for name, value in plan["parameters"].items()]
+    tags = [RunTag(name, value[:_LONGEST_TAG]) for name, value in plan["tags"].items()]
     metrics = [
         Metric(name, value, at, step)
         for name, value, at, step in plan["metrics"]
-        if (name, step, at) not in known
+        if (name, step, at) not in logged
     ]
     for some in _portions(parameters, _VALUES):
         client.log_batch(run_id, params=some)
@@ -123,8 +123,8 @@ def _register(client: Any, run_id: str, artifacts: str, model: dict[str, Any]) -
     """Make the version there and point its aliases at it; those that left it here leave it there."""
     name = _model_name(client, model)
     where = f"name = '{name}' and tags.`{VERSION}` = '{model['version']}'"
-    found = client.search_model_versions(where, max_results=1)
-    made = found[0] if found else client.create_model_version(
+    registered = client.search_model_versions(where, max_results=1)
+    made = registered[0] if registered else client.create_model_version(
         name, f"{artifacts}/{FOLDER}", run_id, tags={VERSION: model["version"], RUN: model["run"]}
     )  # fmt: skip
     number = str(made.version)
@@ -195,19 +195,19 @@ class _Teller:
 
 def _main() -> int:
     """Do the plan of standard input."""
-    told, plan = _Teller(), json.load(sys.stdin)
+    teller, plan = _Teller(), json.load(sys.stdin)
     try:
         import requests
         from mlflow.exceptions import MlflowException
     except ImportError as error:
-        told.tell(error=str(error), missing=True)
+        teller.tell(error=str(error), missing=True)
         return 1
     try:
-        done = export(plan, told.fraction)
+        done = export(plan, teller.fraction)
     except (MlflowException, requests.RequestException) as error:
-        told.tell(error=_line(error), status=_status(error))
+        teller.tell(error=_line(error), status=_status(error))
         return 1
-    told.tell(result=done)
+    teller.tell(result=done)
     return 0
 
 

@@ -68,12 +68,12 @@ def export(run_ids: tuple[str, ...], everything: bool, email: str | None, home: 
         raise InvalidInput("Name runs, or --all for every run that has ended. See: ecluse runs list")
     with acting(home, email) as (runtime, user):
         with runtime.catalog.read() as transaction:
-            wanted = list(run_ids) or runs.ended_runs(transaction, user.id)
-        jobs = finish_all(runtime, user, start_export(runtime, user.id, wanted), "Exporting to MLflow")
+            chosen = list(run_ids) or runs.ended_runs(transaction, user.id)
+        jobs = finish_all(runtime, user, start_export(runtime, user.id, chosen), "Exporting to MLflow")
         failed = [job for job in jobs if job.status != "done"]
         if failed:
             raise JobFailed(failed[0].error or f"The export was {failed[0].status}. See: ecluse jobs list")
         with runtime.catalog.read() as transaction:
-            rows = [(one, runs.exports_of(transaction, one).get(MLFLOW, {})) for one in wanted]
-    items: list[dict[str, Any]] = [{"run": one} | what for one, what in rows]
+            rows = [(run_id, runs.exports_of(transaction, run_id).get(MLFLOW, {})) for run_id in chosen]
+    items: list[dict[str, Any]] = [{"run": run_id} | what for run_id, what in rows]
     return Rows(items, ("run", "state", "model", "model_version", "aliases", "url"), "No run has ended yet.")

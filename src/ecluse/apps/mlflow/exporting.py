@@ -137,7 +137,7 @@ def _tags(run: Run, owner: str) -> dict[str, str]:
         "mlflow.user": owner,
         "mlflow.source.name": "ecluse",
     }
-    return own | {name: told for name, told in said.items() if told is not None}
+    return own | {name: value for name, value in said.items() if value is not None}
 
 
 def _metrics(transaction: Transaction, run: Run, ended: datetime) -> list[list[Any]]:
@@ -171,10 +171,10 @@ def _model(run: Run, row: ModelVersion, aliases: list[str], folder: Path) -> dic
 def _bring(server: MlflowSettings, plan: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any]:
     """Let a process with MLflow's library do the plan; what the run is called there."""
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-    with (folder / "plan.json").open("rb") as told, (folder / "said").open("wb") as said:
+    with (folder / "plan.json").open("rb") as plan_file, (folder / "said").open("wb") as said:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "ecluse.apps.mlflow.client"],
-            stdin=told,
+            stdin=plan_file,
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
@@ -197,17 +197,17 @@ def _bring(server: MlflowSettings, plan: dict[str, Any], folder: Path, progress:
 def _follow(process: subprocess.Popen[str], progress: Progress) -> dict[str, Any]:
     last: dict[str, Any] = {}
     for line in process.stdout or ():
-        told = json.loads(line)
-        if "fraction" in told:
-            progress(float(told["fraction"]))
+        message = json.loads(line)
+        if "fraction" in message:
+            progress(float(message["fraction"]))
         else:
-            last = told
+            last = message
     return last
 
 
 def _environment(server: MlflowSettings) -> dict[str, str]:
     """That of this process with address and token of the server, and without what else would steer the library."""
-    found = surrounding(without=STEERING) | {
+    environment = surrounding(without=STEERING) | {
         "MLFLOW_TRACKING_URI": server.url or "",
         "MLFLOW_REGISTRY_URI": server.url or "",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -217,7 +217,7 @@ def _environment(server: MlflowSettings) -> dict[str, str]:
         "PYTHONWARNINGS": "ignore",
         "GIT_PYTHON_REFRESH": "quiet",
     }
-    return found if server.token is None else found | {"MLFLOW_TRACKING_TOKEN": str(server.token)}
+    return environment if server.token is None else environment | {"MLFLOW_TRACKING_TOKEN": str(server.token)}
 
 
 def _error(server: MlflowSettings, last: dict[str, Any], code: int, said: Path) -> MlflowError:

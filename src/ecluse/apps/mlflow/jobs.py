@@ -37,11 +37,11 @@ def start_export(runtime: Runtime, user_id: str, run_ids: Sequence[str]) -> list
     """
     checked_server(runtime)
     with runtime.catalog.read() as transaction:
-        wanted = [runs.exported(row, MLFLOW) for row in runs.runs_of(transaction, user_id, run_ids)]
-    jobs = _jobs_of(runtime, wanted)
+        runs_to_export = [runs.exported(row, MLFLOW) for row in runs.runs_of(transaction, user_id, run_ids)]
+    jobs = _jobs_of(runtime, runs_to_export)
     return [
-        job.id if (job := jobs.get(one.job_id or "")) is not None and job.active else _queue(runtime, one)
-        for one in wanted
+        job.id if (job := jobs.get(run.job_id or "")) is not None and job.active else _queue(runtime, run)
+        for run in runs_to_export
     ]
 
 
@@ -51,20 +51,20 @@ def queue_due(runtime: Runtime) -> int:
     if server is None:
         return 0
     with runtime.catalog.read() as transaction:
-        found = [one for one in runs.done_runs(transaction, MLFLOW) if is_due(one, server, now())]
-    jobs = _jobs_of(runtime, found)
-    due = [one for one in found if _is_free(runtime, one, jobs.get(one.job_id or ""))]
-    for one in due:
-        _queue(runtime, one)
+        not_there = [run for run in runs.done_runs(transaction, MLFLOW) if is_due(run, server, now())]
+    jobs = _jobs_of(runtime, not_there)
+    due = [run for run in not_there if _is_free(runtime, run, jobs.get(run.job_id or ""))]
+    for run in due:
+        _queue(runtime, run)
     return len(due)
 
 
-def is_due(one: Exported, server: str, moment: datetime) -> bool:
+def is_due(run: Exported, server: str, moment: datetime) -> bool:
     """Whether a run that is done is to be exported now."""
-    if one.what.get("state") == "failed" and moment < _again_at(one.what):
+    if run.what.get("state") == "failed" and moment < _again_at(run.what):
         return False
-    is_there = one.what.get("state") == "done" and one.what.get("server") == server
-    return not is_there or (one.what.get("model") is not None and set(one.aliases) != set(one.seen_aliases))
+    is_there = run.what.get("state") == "done" and run.what.get("server") == server
+    return not is_there or (run.what.get("model") is not None and set(run.aliases) != set(run.seen_aliases))
 
 
 def after_job(runtime: Runtime, task: Task) -> None:
@@ -89,35 +89,35 @@ def _queue_quietly(runtime: Runtime) -> None:
         logger.warning("Exports to MLflow are queued later: %s", error)
 
 
-def _is_free(runtime: Runtime, one: Exported, job: Job | None) -> bool:
+def _is_free(runtime: Runtime, run: Exported, job: Job | None) -> bool:
     """Whether no job exports a run, nor is about to be queued. What a person cancelled is left to that person."""
     if job is not None:
         return job.status in ("done", "failed")
-    if one.job_id is None or one.what.get("state") != "queued":
+    if run.job_id is None or run.what.get("state") != "queued":
         return True
-    return not runtime.jobs.goes_on(one.job_id)
+    return not runtime.jobs.goes_on(run.job_id)
 
 
-def _queue(runtime: Runtime, one: Exported) -> str:
+def _queue(runtime: Runtime, run: Exported) -> str:
     """Queue an export; the id of its job, which is another's where that was quicker."""
     job_id = new_id()
     with runtime.catalog.write() as transaction:
-        holder = runs.begin_export(transaction, one.run_id, MLFLOW, job_id, after=one.job_id)
+        holder = runs.begin_export(transaction, run.run_id, MLFLOW, job_id, after=run.job_id)
         if holder == job_id:
             runtime.jobs.enqueue(
                 KIND,
                 QUEUE,
-                one.user_id,
-                one.title,
-                {"run_id": one.run_id},
+                run.user_id,
+                run.title,
+                {"run_id": run.run_id},
                 job_id=job_id,
                 transaction=transaction,
             )
     return holder
 
 
-def _jobs_of(runtime: Runtime, found: Sequence[Exported]) -> dict[str, Job]:
-    return runtime.jobs.get_many(None, [one.job_id for one in found if one.job_id is not None])
+def _jobs_of(runtime: Runtime, exported: Sequence[Exported]) -> dict[str, Job]:
+    return runtime.jobs.get_many(None, [run.job_id for run in exported if run.job_id is not None])
 
 
 def _again_at(what: dict[str, Any]) -> datetime:

@@ -43,7 +43,7 @@ def model_body(row: ModelVersion, aliases: Sequence[ModelAlias] = ()) -> ModelBo
         name=row.name,
         version=row.version,
         application=row.application,
-        aliases=[one.alias for one in aliases if (one.name, one.version) == (row.name, row.version)],
+        aliases=[alias.alias for alias in aliases if (alias.name, alias.version) == (row.name, row.version)],
         url=row.url,
         size_bytes=row.size_bytes,
         digest=row.manifest_digest,
@@ -65,15 +65,17 @@ def alias_body(row: ModelAlias) -> AliasBody:
     return AliasBody(name=row.name, alias=row.alias, version=row.version, updated_at=row.updated_at)
 
 
-def comparison_body(found: Comparison) -> ComparisonBody:
+def comparison_body(comparison: Comparison) -> ComparisonBody:
     return ComparisonBody(
-        a=found.a.version,
-        b=found.b.version,
-        same_test=found.same_test,
-        figures=[_figure_body(figure) for figure in found.figures],
-        settings=[SettingBody(name=one.name, a=one.a, b=one.b) for one in found.settings if one.differs],
-        columns_a=list(found.columns_a),
-        columns_b=list(found.columns_b),
+        a=comparison.a.version,
+        b=comparison.b.version,
+        same_test=comparison.same_test,
+        figures=[_figure_body(figure) for figure in comparison.figures],
+        settings=[
+            SettingBody(name=each.name, a=each.a, b=each.b) for each in comparison.settings if each.differs
+        ],
+        columns_a=list(comparison.columns_a),
+        columns_b=list(comparison.columns_b),
         files=[
             FilePairBody(
                 path=pair.path,
@@ -81,7 +83,7 @@ def comparison_body(found: Comparison) -> ComparisonBody:
                 b=file_body(pair.b) if pair.b else None,
                 same=not pair.differs,
             )
-            for pair in found.files or ()
+            for pair in comparison.files or ()
         ],
     )
 
@@ -117,17 +119,17 @@ def migration_body(row: Migration) -> MigrationBody:
     )
 
 
-def migration_detail(found: Summary, rest: Estimate) -> MigrationDetail:
+def migration_detail(summary: Summary, rest: Estimate) -> MigrationDetail:
     return MigrationDetail(
-        **migration_body(found.migration).model_dump(),
-        active=found.active,
-        amounts={state: _amount_body(amount) for state, amount in found.amounts.items()},
-        everything=_amount_body(found.everything),
-        settled=_amount_body(found.settled),
-        conflicts=list(found.conflicts),
-        damaged=list(found.damaged),
-        gone=list(found.gone),
-        copied_again=found.copied_again,
+        **migration_body(summary.migration).model_dump(),
+        active=summary.active,
+        amounts={state: _amount_body(amount) for state, amount in summary.amounts.items()},
+        everything=_amount_body(summary.everything),
+        settled=_amount_body(summary.settled),
+        conflicts=list(summary.conflicts),
+        damaged=list(summary.damaged),
+        gone=list(summary.gone),
+        copied_again=summary.copied_again,
         rest=RestBody(
             objects=rest.objects,
             size_bytes=rest.size,

@@ -21,8 +21,8 @@ router = APIRouter(tags=["jobs"])
 @router.get("/status/{job}", responses=answers(404))
 def status(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
     """How far a job is, and what it made."""
-    found = runtime.jobs.get(user.user.id, job)
-    return job_body(found).model_copy(update={"result": _result(runtime, found)})
+    job_row = runtime.jobs.get(user.user.id, job)
+    return job_body(job_row).model_copy(update={"result": _result(runtime, job_row)})
 
 
 @router.get("/jobs")

@@ -44,8 +44,8 @@ def plan(request: PlanRequest, runtime: RuntimeDep, user: Administrator) -> Acce
 @router.get("/migrations/{migration_id}", responses=answers(404))
 def show_migration(migration_id: str, runtime: RuntimeDep, user: Administrator) -> MigrationDetail:
     """How a migration stands: objects and bytes by state, what is in the way, and what is left to do."""
-    found = migration.summary(runtime.catalog, migration_id)
-    return migration_detail(found, migration.estimate_rest(runtime.catalog, found))
+    summary = migration.summary(runtime.catalog, migration_id)
+    return migration_detail(summary, migration.estimate_rest(runtime.catalog, summary))
 
 
 @router.post("/migrations/{migration_id}/run", status_code=202, responses=answers(404, 409))

@@ -42,20 +42,20 @@ def list_models(
     ] = None,
 ) -> list[ModelBody]:
     """Your models, each at its latest version. With conditions: every version that fulfils them."""
-    known = published.aliases(runtime, user.user.id)
+    aliases = published.aliases(runtime, user.user.id)
     if where:
         conditions = [published.parse_condition(text) for text in where]
-        return [model_body(row, known) for row in published.search(runtime, user.user.id, conditions)]
+        return [model_body(row, aliases) for row in published.search(runtime, user.user.id, conditions)]
     with runtime.catalog.read() as transaction:
-        return [model_body(row, known) for row in models.list_latest(transaction, user.user.id)]
+        return [model_body(row, aliases) for row in models.list_latest(transaction, user.user.id)]
 
 
 @router.get("/models/{name}/versions", responses=answers(404))
 def list_versions(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[ModelBody]:
     """Every version of one of your models, newest first."""
-    known = published.aliases(runtime, user.user.id, name)
+    aliases = published.aliases(runtime, user.user.id, name)
     with runtime.catalog.read() as transaction:
-        return [model_body(row, known) for row in models.list_versions(transaction, user.user.id, name)]
+        return [model_body(row, aliases) for row in models.list_versions(transaction, user.user.id, name)]
 
 
 @router.get("/models/{name}/compare", responses=answers(404, 409))

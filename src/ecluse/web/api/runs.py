@@ -110,12 +110,12 @@ def list_runs(
     per_page: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> RunPage:
     """Your runs, newest first unless sorted otherwise; those without the metric sorted by come last."""
-    wanted = Wanted(application, name, kind, status, condition_of(tag), condition_of(parameter))
+    selection = Wanted(application, name, kind, status, condition_of(tag), condition_of(parameter))
     with runtime.catalog.read() as transaction:
         rows, total = runs.list_runs(
             transaction,
             user.user.id,
-            wanted,
+            selection,
             sort=sort,
             direction=direction,
             limit=per_page,
@@ -132,12 +132,12 @@ def compare(
 ) -> ComparedRuns:
     """Several runs beside each other."""
     with runtime.catalog.read() as transaction:
-        found = tracking.compare(transaction, user.user.id, ids_of(ids))
+        compared = tracking.compare(transaction, user.user.id, ids_of(ids))
     return ComparedRuns(
-        runs=[run_body(row) for row in found.runs],
-        parameters=[_settings(one) for one in found.parameters],
-        metrics=[_settings(one) for one in found.metrics],
-        curves={name: _points(dict(by_run)) for name, by_run in found.curves.items()},
+        runs=[run_body(row) for row in compared.runs],
+        parameters=[_settings(setting) for setting in compared.parameters],
+        metrics=[_settings(setting) for setting in compared.metrics],
+        curves={name: _points(dict(by_run)) for name, by_run in compared.curves.items()},
     )
 
 
@@ -196,13 +196,13 @@ def condition_of(text: str) -> dict[str, str]:
 
 def ids_of(given: list[str] | None) -> list[str]:
     """The ids of an address that repeats `ids`, or has several with commas between them."""
-    return [one for text in given or () for one in text.split(",") if one]
+    return [run_id for text in given or () for run_id in text.split(",") if run_id]
 
 
 def run_body(row: Run) -> RunBody:
     main = tracking.main_metric(row)
-    known = {name: getattr(row, name) for name in RunBody.model_fields if name not in ("job", "main_metric")}
-    return RunBody.model_validate(known | {"job": row.job_id, "main_metric": main.name if main else None})
+    values = {name: getattr(row, name) for name in RunBody.model_fields if name not in ("job", "main_metric")}
+    return RunBody.model_validate(values | {"job": row.job_id, "main_metric": main.name if main else None})
 
 
 def _points(curves: Curves) -> dict[str, list[PointBody]]:
@@ -212,5 +212,5 @@ def _points(curves: Curves) -> dict[str, list[PointBody]]:
     }
 
 
-def _settings(one: tracking.Setting) -> SettingsBody:
-    return SettingsBody(name=one.name, values=list(one.values), differs=one.differs)
+def _settings(setting: tracking.Setting) -> SettingsBody:
+    return SettingsBody(name=setting.name, values=list(setting.values), differs=setting.differs)

@@ -56,10 +56,10 @@ def list_users(
 ) -> UsersStoragePage:
     """What each user has stored, the most first. For administrators."""
     with runtime.catalog.read() as transaction:
-        found = usage.usage_by_user(transaction, limit=per_page, offset=(page - 1) * per_page)
+        rows = usage.usage_by_user(transaction, limit=per_page, offset=(page - 1) * per_page)
         total = users.count_users(transaction)
     return UsersStoragePage(
-        items=[_user_body(one) for one in found], total=total, page=page, per_page=per_page
+        items=[_user_body(row) for row in rows], total=total, page=page, per_page=per_page
     )
 
 
@@ -109,15 +109,15 @@ def _item_body(item: LargeItem) -> LargeItemBody:
     )
 
 
-def _user_body(one: UserUsage) -> UserStorageBody:
+def _user_body(row: UserUsage) -> UserStorageBody:
     return UserStorageBody(
-        user=one.user_id,
-        email=one.email,
-        name=one.name,
-        size_bytes=one.size,
-        **_standing(one.sizes),
-        kinds=one.sizes,
-        count=one.count,
+        user=row.user_id,
+        email=row.email,
+        name=row.name,
+        size_bytes=row.size,
+        **_standing(row.sizes),
+        kinds=row.sizes,
+        count=row.count,
     )
 
 

@@ -154,8 +154,8 @@ def ended_page(runtime: Runtime, user_id: str, page: int, running: int) -> tuple
 
     The engine counts no jobs and skips none, so all up to the page are read, and one more.
     """
-    wanted = page * PAGE_ROWS + running + 1
-    ended = [job for job in runtime.jobs.list(user_id, limit=wanted) if not job.active]
+    limit = page * PAGE_ROWS + running + 1
+    ended = [job for job in runtime.jobs.list(user_id, limit=limit) if not job.active]
     pager = page_of(len(ended), page)
     return ended[pager.offset : pager.offset + pager.rows], replace(
         pager, total=None if pager.more else len(ended)

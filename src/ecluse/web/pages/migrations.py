@@ -50,7 +50,7 @@ class Live:
     `rate` is in bytes a second and `left` in seconds; None where they are not known.
     """
 
-    found: Summary
+    summary: Summary
     job: Job | None
     at_work: bool
     steps: list[tuple[str, str]]
@@ -184,18 +184,18 @@ def stop(migration_id: str, runtime: RuntimeDep, user: Administrator) -> Respons
     return RedirectResponse(f"/migrations/{row.id}", 303)
 
 
-def live_of(runtime: Runtime, found: Summary, say: Words) -> Live:
+def live_of(runtime: Runtime, summary: Summary, say: Words) -> Live:
     """How far the work on a migration is, by its job where it has one, else by its journal."""
-    job = job_of(runtime, found.migration)
-    at_work = found.active or (job is not None and job.active)
+    job = job_of(runtime, summary.migration)
+    at_work = summary.active or (job is not None and job.active)
     if job is None or not job.active:
         job = None
-    done = found.settled.size / found.everything.size if found.everything.size else 0.0
-    elapsed = seconds_of(job) if job else _since(found.migration.started_at) if at_work else None
-    rate = copy_rate(found, job, elapsed)
-    rest = sum(found.amounts.get(state, Amount()).size for state in ("planned", "copying"))
+    done = summary.settled.size / summary.everything.size if summary.everything.size else 0.0
+    elapsed = seconds_of(job) if job else _since(summary.migration.started_at) if at_work else None
+    rate = copy_rate(summary, job, elapsed)
+    rest = sum(summary.amounts.get(state, Amount()).size for state in ("planned", "copying"))
     return Live(
-        found=found,
+        summary=summary,
         job=job,
         at_work=at_work,
         steps=stages_of(job, say) if job else [],
@@ -205,19 +205,21 @@ def live_of(runtime: Runtime, found: Summary, say: Words) -> Live:
         left=rest / rate if rate else None,
         poll=(poll_seconds(job) if job else ELSEWHERE_POLL) if at_work else None,
         table=[
-            (name, say._(text), found.amounts[name]) for name, text in STATES.items() if name in found.amounts
+            (name, say._(text), summary.amounts[name])
+            for name, text in STATES.items()
+            if name in summary.amounts
         ],
     )
 
 
-def copy_rate(found: Summary, job: Job | None, elapsed: float | None) -> float | None:
+def copy_rate(summary: Summary, job: Job | None, elapsed: float | None) -> float | None:
     """Bytes a second since the copying began; None where it began in an earlier run, or nothing has arrived yet.
 
     What was copied before a run that goes on is in the journal too, and would make it look quicker than it is.
     """
-    copied = found.amounts.get("verified", Amount()).size
-    begun = found.migration.started_at
-    if found.migration.state != "running" or not copied or not elapsed or begun is None:
+    copied = summary.amounts.get("verified", Amount()).size
+    begun = summary.migration.started_at
+    if summary.migration.state != "running" or not copied or not elapsed or begun is None:
         return None
     if job is not None and job.started_at is not None and begun < job.started_at:
         return None
@@ -267,16 +269,16 @@ def move_state_names(say: Words) -> dict[str, tuple[str, str]]:
     }
 
 
-def costs_of(runtime: Runtime, found: Summary) -> Costs:
+def costs_of(runtime: Runtime, summary: Summary) -> Costs:
     """What a month of all objects costs where they are and where they go, each thing read and written once."""
-    amount, access = found.everything, runtime.settings.access
+    amount, access = summary.everything, runtime.settings.access
     costs = {
         cost.offer.id: cost
         for cost in monthly_costs(
             amount.size, objects=amount.objects, gets=amount.objects, egress_bytes=amount.size
         )
     }
-    offers = [offer_of(url, access) for url in (found.migration.source, found.migration.destination)]
+    offers = [offer_of(url, access) for url in (summary.migration.source, summary.migration.destination)]
     before, after = (costs.get(offer.id) if offer else None for offer in offers)
     return Costs(before, after)
 
@@ -293,9 +295,9 @@ def _page(
     request: Request, runtime: Runtime, migration_id: str, *, error: MigrationHeld | None = None
 ) -> Response:
     say = words_of(request)
-    found = migration.summary(runtime.catalog, migration_id)
-    row, last = found.migration, job_of(runtime, found.migration)
-    live = live_of(runtime, found, say)
+    summary = migration.summary(runtime.catalog, migration_id)
+    row, last = summary.migration, job_of(runtime, summary.migration)
+    live = live_of(runtime, summary, say)
     state = _KINDS.get(live.job.kind, row.state) if live.job else row.state
     if row.state == "rolling_back" and not live.at_work:
         state = "stopped"
@@ -303,9 +305,9 @@ def _page(
         "row": row,
         "state": state,
         "badge": state_names(say)[state],
-        "wrote": any(state in found.amounts for state in ("verified", "copying")),
-        "rest": migration.estimate_rest(runtime.catalog, found),
-        "costs": costs_of(runtime, found),
+        "wrote": any(state in summary.amounts for state in ("verified", "copying")),
+        "rest": migration.estimate_rest(runtime.catalog, summary),
+        "costs": costs_of(runtime, summary),
         "by": _email_of(runtime, row.user_id),
         "verified": last is not None and last.kind == "verify_migration" and last.status == "done" and last,
         "findings": last.error

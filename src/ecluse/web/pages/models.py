@@ -67,9 +67,9 @@ def list_models(
         except InvalidInput as refused:
             wrong, error = text, refused
     if conditions:
-        found = published.search(runtime, user.user.id, conditions)
-        pager = page_of(len(found), page)
-        shown = found[pager.offset : pager.offset + pager.rows]
+        versions = published.search(runtime, user.user.id, conditions)
+        pager = page_of(len(versions), page)
+        shown = versions[pager.offset : pager.offset + pager.rows]
     else:
         with runtime.catalog.read() as transaction:
             pager = page_of(models.count_models(transaction, user.user.id), page)
@@ -240,12 +240,12 @@ def compare_page(
         rows = [models.version_of(transaction, user_id, name, version) for version in (first, second)]
         sources = sources_of(transaction, rows)
     pair = [_manifest(runtime, row)[0] for row in rows]
-    found = compare(rows[0], rows[1], *pair)
+    comparison = compare(rows[0], rows[1], *pair)
     own = application_named(rows[1].application)
     brought = None if own is None else part(own, "model_comparison")
     context = {
         "name": name,
-        "found": found,
+        "comparison": comparison,
         "versions": versions,
         "sides": listed(runtime, user_id, rows),
         "sources": sources,
@@ -285,8 +285,8 @@ def sources_of(transaction: Transaction, versions: Sequence[ModelVersion]) -> di
 def listed(runtime: Runtime, user_id: str, versions: Sequence[ModelVersion]) -> list[Listed]:
     """Versions as a list shows them: with the aliases that point at them, and the figure that stands for each."""
     pointing: dict[tuple[str, str], list[str]] = {}
-    for one in published.aliases(runtime, user_id) if versions else ():
-        pointing.setdefault((one.name, one.version), []).append(one.alias)
+    for alias in published.aliases(runtime, user_id) if versions else ():
+        pointing.setdefault((alias.name, alias.version), []).append(alias.alias)
     return [Listed(row, tuple(pointing.get((row.name, row.version), ())), headline(row)) for row in versions]
 
 
@@ -313,7 +313,7 @@ def model_page(
         versions = models.versions_page(transaction, user_id, version.name, limit=VERSIONS_SHOWN)
         versions_total = models.count_versions(transaction, user_id, version.name)
         sources = sources_of(transaction, [version])
-    known = published.aliases(runtime, user_id, version.name)
+    aliases = published.aliases(runtime, user_id, version.name)
     job = upkeep.verification_of(runtime, user_id, version.name, version.version)
     files = manifest.files if manifest else ()
     context = {
@@ -321,8 +321,8 @@ def model_page(
         "versions": listed(runtime, user_id, versions),
         "versions_total": versions_total,
         "sources": sources,
-        "aliases": [one.alias for one in known if one.version == version.version],
-        "elsewhere": [one for one in known if one.version != version.version],
+        "aliases": [alias_row.alias for alias_row in aliases if alias_row.version == version.version],
+        "elsewhere": [alias_row for alias_row in aliases if alias_row.version != version.version],
         "alias": alias,
         "files": files[:FILES_SHOWN],
         "files_total": len(files),

@@ -71,8 +71,8 @@ class Asked(BaseModel):
     def narrows(self) -> bool:
         return any((self.application, self.name, self.status, self.tag, self.parameter))
 
-    def wanted(self) -> Wanted:
-        """Raises InvalidInput for a condition that is not NAME=VALUE."""
+    def selection(self) -> Wanted:
+        """Return which runs are asked for. Raises InvalidInput for a condition that is not NAME=VALUE."""
         return Wanted(
             application=self.application or None,
             name=self.name or None,
@@ -104,13 +104,13 @@ def list_runs(
     error, shown, total = None, list[Run](), 0
     with runtime.catalog.read() as transaction:
         try:
-            wanted = asked.wanted()
-            _, total = runs.list_runs(transaction, user.user.id, wanted, limit=0)
+            selection = asked.selection()
+            _, total = runs.list_runs(transaction, user.user.id, selection, limit=0)
             pager = page_of(total, asked.page)
             shown, total = runs.list_runs(
                 transaction,
                 user.user.id,
-                wanted,
+                selection,
                 sort=sort,
                 direction=asked.direction,
                 limit=PAGE_ROWS,
@@ -118,7 +118,7 @@ def list_runs(
             )
         except InvalidInput as refused:
             error, pager = refused, page_of(0, 1)
-        known = runs.names_of(transaction, user.user.id)
+        models_of_applications = runs.names_of(transaction, user.user.id)
     metric = sort if sort not in runs.COLUMNS else None
     names = sorted({name for run in shown for name in run.metrics} | ({metric} if metric else set()))
     context = {
@@ -127,8 +127,8 @@ def list_runs(
         "asked": asked,
         "metrics": [(name, metric_name(name, say)) for name in names],
         "metric": metric_name(metric, say) if metric else None,
-        "models": sorted({name for _, name in known}),
-        "with_runs": sorted({application for application, _ in known}),
+        "models": sorted({name for _, name in models_of_applications}),
+        "with_runs": sorted({application for application, _ in models_of_applications}),
         "application_names": application_names(say),
         "kind_names": kind_names(say),
         "error": str(error) if error else None,
@@ -147,15 +147,15 @@ def compare_runs(
     """Up to five runs beside each other: their curves, the parameters that differ, their figures."""
     say = words_of(request)
     with runtime.catalog.read() as transaction:
-        found = tracking.compare(transaction, user.user.id, ids_of(ids))
+        compared = tracking.compare(transaction, user.user.id, ids_of(ids))
     context = {
-        "found": found,
+        "compared": compared,
         "letters": LETTERS,
-        "rows": [Row(run, _shown_figure(run, None, say), seconds_of(run)) for run in found.runs],
-        "figures": compared_charts(found, say),
+        "rows": [Row(run, _shown_figure(run, None, say), seconds_of(run)) for run in compared.runs],
+        "figures": compared_charts(compared, say),
         "metric_rows": [
-            (metric_name(one.name, say), one.name, _figure_texts(one, say), _best_at(one))
-            for one in found.metrics
+            (metric_name(metric.name, say), metric.name, _figure_texts(metric, say), _best_at(metric))
+            for metric in compared.metrics
         ],
         "application_names": application_names(say),
         "kind_names": kind_names(say),
@@ -225,8 +225,13 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         "main": _main(tracked, version, say),
         "figures": run_charts(tracked.curves, run.application, say),
         "metric_rows": [
-            (metric_name(one.name, say), one.name, figure_text(one.value, say), main_meaning(one.name, say))
-            for one in tracking.figures_of(run)
+            (
+                metric_name(each.name, say),
+                each.name,
+                figure_text(each.value, say),
+                main_meaning(each.name, say),
+            )
+            for each in tracking.figures_of(run)
         ],
         "parameters": sorted(run.parameters.items()),
         "tags": sorted(run.tags.items()),
@@ -312,15 +317,15 @@ def _interval(figure: Figure, version: ModelVersion | None) -> tuple[float, floa
     """The interval that the report of the version gives this figure."""
     if version is None:
         return None
-    told = version.report.get("served" if figure.name == "served_accuracy" else "interval")
+    reported = version.report.get("served" if figure.name == "served_accuracy" else "interval")
     if (
         figure.name in ("accuracy", "test_accuracy", "served_accuracy")
-        and isinstance(told, dict)
-        and {"low", "high"} <= told.keys()
+        and isinstance(reported, dict)
+        and {"low", "high"} <= reported.keys()
     ):
-        return float(told["low"]), float(told["high"])
-    known = headline(version)
-    return known.b_interval if known is not None and known.name == figure.name else None
+        return float(reported["low"]), float(reported["high"])
+    main = headline(version)
+    return main.b_interval if main is not None and main.name == figure.name else None
 
 
 def _shown_figure(run: Run, metric: str | None, say: Words) -> tuple[str, str, str] | None:
@@ -345,7 +350,7 @@ def _figure_texts(setting: tracking.Setting, say: Words) -> list[str | None]:
 def _best_at(setting: tracking.Setting) -> int | None:
     """The place of the run with the best figure; None where no way is better, or they are all the same."""
     better = tracking.better_way(setting.name)
-    known = {at: value for at, value in enumerate(setting.values) if value is not None}
-    if better is None or len(set(known.values())) < 2:
+    values = {at: value for at, value in enumerate(setting.values) if value is not None}
+    if better is None or len(set(values.values())) < 2:
         return None
-    return (max if better == "higher" else min)(known, key=lambda at: known[at])
+    return (max if better == "higher" else min)(values, key=lambda at: values[at])

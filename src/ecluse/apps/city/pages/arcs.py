@@ -162,9 +162,9 @@ def arc_figures(
     """Return the charts of an arc's page that there are values for."""
     figures = []
     usual = (body or {}).get("usual") or {}
-    if body and _known(body["flow"]):
+    if body and _has_any(body["flow"]):
         figures.append(flow_chart(body, usual, day.labels, say))
-    if body and _known(body["occupancy"]):
+    if body and _has_any(body["occupancy"]):
         figures.append(occupancy_chart(body, usual, day.labels, say))
     vehicles = [(at, body.get("vehicles")) for at, body in past]
     if sum(value is not None for _, value in vehicles) > 1:
@@ -177,7 +177,7 @@ def arc_figures(
                 unit=say._("vehicles counted; a day with hours missing counts fewer"),
             )
         )
-    if forecast and _known(forecast["flow"]["median"]):
+    if forecast and _has_any(forecast["flow"]["median"]):
         figures.append(forecast_chart(forecast, _labels_of(runtime, forecast["date"]), say))
     return figures
 
@@ -290,5 +290,5 @@ def _labels_of(runtime: Runtime, day: str) -> Sequence[str]:
     return LocalDay(city.date_of(day), ZoneInfo(runtime.settings.of(CitySettings).zone)).labels
 
 
-def _known(values: Sequence[Any]) -> bool:
+def _has_any(values: Sequence[Any]) -> bool:
     return any(value is not None for value in values)

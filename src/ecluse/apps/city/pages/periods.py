@@ -162,7 +162,7 @@ def show_bottlenecks(
         ranking, error, status = city.bottlenecks(runtime, None, None, days), str(wrong), wrong.status
     context = {
         **city.naming(documents, runtime.settings.of(CitySettings).name),
-        "found": ranking,
+        "ranking": ranking,
         "error": error,
         "street": street_name,
         "stretch": city.stretches(documents),

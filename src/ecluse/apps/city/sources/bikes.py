@@ -339,7 +339,7 @@ def read_batch(path: Path, url: str) -> pl.DataFrame:
     """
     table = _parquet(path, url) if ".parquet" in path.name else _csv(path, url)
     named = table.select(
-        *(pl.col(_found(table, column, url)).alias(column) for column in COLUMNS),
+        *(pl.col(_column_of(table, column, url)).alias(column) for column in COLUMNS),
         *_places(table),
         line=pl.col("line"),
     )
@@ -369,10 +369,10 @@ def read_batch(path: Path, url: str) -> pl.DataFrame:
         "reason",
         value=pl.when(of_count).then("told_count").when(of_time).then("told_at").fill_null(""),
         column=pl.when(of_count)
-        .then(pl.lit(_found(table, "count", url)))
+        .then(pl.lit(_column_of(table, "count", url)))
         .when(of_time)
-        .then(pl.lit(_found(table, "at", url)))
-        .otherwise(pl.lit(_found(table, "counter", url))),
+        .then(pl.lit(_column_of(table, "at", url)))
+        .otherwise(pl.lit(_column_of(table, "counter", url))),
     )
 
 
@@ -412,7 +412,7 @@ def _parquet(path: Path, url: str) -> pl.DataFrame:
         ) from error
 
 
-def _found(table: pl.DataFrame, column: str, url: str) -> str:
+def _column_of(table: pl.DataFrame, column: str, url: str) -> str:
     for name in COLUMNS[column]:
         if name in table.columns:
             return name
