@@ -124,8 +124,8 @@ def check_free(pairs: Sequence[Compared]) -> None:
     if occupied:
         more = f" and {len(occupied) - 1} more" if len(occupied) > 1 else ""
         raise ObjectExists(
-            f"{occupied[0]}{more} is there with another content; nothing was copied. Replace it with --force, or choose "
-            "another destination."
+            f"{occupied[0]}{more} is there with another content; nothing was copied. Replace it with --force, or "
+            "choose another destination."
         )
 
 
