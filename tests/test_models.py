@@ -156,12 +156,18 @@ def test_the_latest_version_is_the_highest_whoever_wrote_its_row_last(
 def test_publishing_again_with_the_same_nonce_changes_nothing(
     runtime: Runtime, user: User, model: Path
 ) -> None:
-    first = models.publish(runtime, user.id, "payments", [model], metadata={}, nonce="one")
+    first = models.publish(
+        runtime, user.id, "payments", [model], metadata={}, origin=models.Origin(nonce="one")
+    )
     (model / "best_model.txt").write_text("another tree")
-    again = models.publish(runtime, user.id, "payments", [model], metadata={}, nonce="one")
+    again = models.publish(
+        runtime, user.id, "payments", [model], metadata={}, origin=models.Origin(nonce="one")
+    )
     assert (again.id, again.version) == (first.id, first.version)
     models.verify(runtime, again)
-    other = models.publish(runtime, user.id, "payments", [model], metadata={}, nonce="two")
+    other = models.publish(
+        runtime, user.id, "payments", [model], metadata={}, origin=models.Origin(nonce="two")
+    )
     assert other.version != first.version
 
 
@@ -614,7 +620,9 @@ def test_a_fraud_version_is_found_by_the_metrics_of_its_report(
     runtime: Runtime, user: User, model: Path
 ) -> None:
     report = {"metrics": {"average_precision": 0.71}}
-    row = models.publish(runtime, user.id, "m", [model], metadata={}, application="fraud", report=report)
+    row = models.publish(
+        runtime, user.id, "m", [model], metadata={}, origin=models.Origin(application="fraud", report=report)
+    )
     found = models.search(runtime, user.id, [parse_condition("average_precision>0.7")])
     assert [one.version for one in found] == [row.version]
 

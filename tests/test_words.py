@@ -74,3 +74,29 @@ def test_a_name_says_what_a_thing_is(part: str) -> None:
         if name in SAY_NOTHING - STILL.get(part, set())
     ]
     assert not unclear, "name these for what they hold, see docs/concepts/words.md"
+
+
+#: Parameters that a function may have, beside `self`.
+MOST_PARAMETERS = 7
+
+
+def test_only_functions_of_a_framework_take_many_parameters() -> None:
+    """A page takes what its address holds, a command its options: FastAPI and Click ask for one parameter each."""
+    long = [
+        f"{file.relative_to(SOURCE)}:{node.lineno} {node.name}"
+        for file in sorted(SOURCE.rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not any(ast.unparse(each).startswith(FRAMEWORKS) for each in node.decorator_list)
+        and len([name for name in parameters_of(node) if name not in ("self", "cls")]) > MOST_PARAMETERS
+    ]
+    assert not long, "group what belongs together in one typed value"
+
+
+#: How the decorators of pages, calls of the API and commands begin.
+FRAMEWORKS = ("router.", "click.")
+
+
+def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    arguments = function.args
+    return [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]

@@ -15,7 +15,7 @@ from ecluse import catalog as catalog_package
 from ecluse.apps.fraud.rows import inspections, training
 from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.catalog import Catalog, runs, users, work
-from ecluse.catalog.runs import Wanted
+from ecluse.catalog.runs import RunFilter
 from ecluse.catalog.tables import Run, User, now
 from ecluse.errors import InvalidInput, NotFound
 
@@ -31,7 +31,7 @@ def add_run(catalog: Catalog, user: User, name: str = "leaves", **values: Any) -
         return runs.add_run(transaction, row)
 
 
-def found(catalog: Catalog, user: User, wanted: Wanted | None = None, **how: Any) -> list[str]:
+def found(catalog: Catalog, user: User, wanted: RunFilter | None = None, **how: Any) -> list[str]:
     with catalog.read() as transaction:
         return [run.name for run in runs.list_runs(transaction, user.id, wanted, **how)[0]]
 
@@ -123,16 +123,16 @@ def test_runs_are_found_by_what_they_are_and_by_what_they_were_told(catalog: Cat
         catalog, user, "b", application="fraud", kind="search", parameters={"rate": "fast"}, status="done"
     )
     wanted = [
-        (Wanted(parameters={"rate": "0.00001"}), ["a"]),
-        (Wanted(parameters={"rate": "fast"}), ["b"]),
-        (Wanted(parameters={"epochs": "5.0", "flip": "true"}), ["a"]),
-        (Wanted(parameters={"epochs": "6"}), []),
-        (Wanted(parameters={"epochs": "9" * 400}), []),
-        (Wanted(parameters={"epochs": "[" * 5000}), []),
-        (Wanted(tags={"who": "Zoé"}), ["a"]),
-        (Wanted(application="fraud"), ["b"]),
-        (Wanted(status="queued"), ["a"]),
-        (Wanted(kind="search", name="b"), ["b"]),
+        (RunFilter(parameters={"rate": "0.00001"}), ["a"]),
+        (RunFilter(parameters={"rate": "fast"}), ["b"]),
+        (RunFilter(parameters={"epochs": "5.0", "flip": "true"}), ["a"]),
+        (RunFilter(parameters={"epochs": "6"}), []),
+        (RunFilter(parameters={"epochs": "9" * 400}), []),
+        (RunFilter(parameters={"epochs": "[" * 5000}), []),
+        (RunFilter(tags={"who": "Zoé"}), ["a"]),
+        (RunFilter(application="fraud"), ["b"]),
+        (RunFilter(status="queued"), ["a"]),
+        (RunFilter(kind="search", name="b"), ["b"]),
     ]
     assert [found(catalog, user, which) for which, _ in wanted] == [names for _, names in wanted]
 

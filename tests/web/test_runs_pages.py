@@ -292,14 +292,25 @@ def test_a_job_that_runs_again_after_a_crash_goes_on_with_its_run(runtime: Runti
         pass
 
     try:
-        with tracking.start(runtime.catalog, owner.id, "city", "f", kind="forecast", job_id="crashed") as run:
+        with tracking.start(
+            runtime.catalog,
+            owner.id,
+            "city",
+            "f",
+            kind="forecast",
+            context=tracking.RunContext(job_id="crashed"),
+        ) as run:
             run.log(7, error=1.0)
             raise Killed
     except Killed:
         first = begun()
-    with tracking.start(runtime.catalog, owner.id, "city", "f", kind="forecast", job_id="crashed") as run:
+    with tracking.start(
+        runtime.catalog, owner.id, "city", "f", kind="forecast", context=tracking.RunContext(job_id="crashed")
+    ) as run:
         assert run.id == first
-    with tracking.start(runtime.catalog, owner.id, "city", "f", kind="forecast", job_id="crashed") as another:
+    with tracking.start(
+        runtime.catalog, owner.id, "city", "f", kind="forecast", context=tracking.RunContext(job_id="crashed")
+    ) as another:
         assert another.id != first  # the first has ended
     with runtime.catalog.read() as transaction:
         assert runs.curves_of(transaction, first) == {}

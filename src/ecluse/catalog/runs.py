@@ -89,7 +89,7 @@ Curves = dict[str, list[Point]]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RunFilter:
     """Which runs a list shows. `tags` and `parameters` hold for runs that have each name with this value.
 
     A value is told as text: "0.001" finds the number and the word, "true" the truth value too.
@@ -164,7 +164,7 @@ def run_of_version(transaction: Transaction, user_id: str, name: str, version: s
 def list_runs(
     transaction: Transaction,
     user_id: str,
-    wanted: Wanted | None = None,
+    wanted: RunFilter | None = None,
     *,
     sort: str = "created",
     direction: Direction = "descending",
@@ -178,7 +178,7 @@ def list_runs(
     Raises:
         InvalidInput: a name that no tag, parameter or metric can have.
     """
-    found = _wanted(user_id, wanted or Wanted())
+    found = _wanted(user_id, wanted or RunFilter())
     total = transaction.scalar(select(func.count()).select_from(found.subquery())) or 0
     by = _sorted_by(sort)
     order = by.asc() if direction == "ascending" else by.desc()
@@ -501,7 +501,7 @@ def _held(transaction: Transaction, run_id: str) -> Run | None:
     return transaction.scalar(wanted)
 
 
-def _wanted(user_id: str, wanted: Wanted) -> Select[Run]:
+def _wanted(user_id: str, wanted: RunFilter) -> Select[Run]:
     found = select(Run).where(Run.user_id == user_id)
     for column in ("application", "name", "kind", "status"):
         value = getattr(wanted, column)

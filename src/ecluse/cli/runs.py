@@ -11,7 +11,7 @@ import click
 from ecluse import tracking
 from ecluse.application import load
 from ecluse.catalog import runs as run_rows
-from ecluse.catalog.runs import Point, Wanted
+from ecluse.catalog.runs import Point, RunFilter
 from ecluse.catalog.tables import Run
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, reports, say
@@ -74,7 +74,7 @@ def list_runs(
     home: Path | None,
 ) -> Rows:
     """The user's runs, newest first. The figure is the one sorted by, or the one each run is judged by."""
-    selection = Wanted(application, name, kind, status, dict(tags), dict(parameters))
+    selection = RunFilter(application, name, kind, status, dict(tags), dict(parameters))
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
         rows, total = run_rows.list_runs(
             transaction,

@@ -9,6 +9,7 @@ from ecluse.models.trust import load_skops
 from ecluse.models.versions import (
     LATEST,
     CheckedOut,
+    Origin,
     aliases,
     announce,
     artifacts_of,
@@ -39,6 +40,7 @@ __all__ = [
     "CheckedOut",
     "Garbage",
     "Imported",
+    "Origin",
     "Query",
     "SignedLink",
     "aliases",

@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -100,6 +100,19 @@ def manifest_of(runtime: Runtime, row: ModelVersion) -> Manifest:
 # Publish
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a version comes from: the application, its table, and the report of its training.
+
+    `nonce` names one publication: publishing again with it returns the version that was committed with it.
+    """
+
+    application: str = ""
+    dataset_id: str | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+    nonce: str | None = None
+
+
 def publish(
     runtime: Runtime,
     user_id: str,
@@ -107,26 +120,22 @@ def publish(
     paths: Sequence[Path],
     *,
     metadata: Mapping[str, Any],
-    application: str = "",
-    dataset_id: str | None = None,
-    report: Mapping[str, Any] | None = None,
+    origin: Origin | None = None,
     progress: Progress | None = None,
-    nonce: str | None = None,
 ) -> ModelVersion:
     """Publish files, and what folders hold, as a new version of a model.
 
-    `progress` is told the bytes uploaded since it was last called, from any thread. Publishing again with
-    the same `nonce` gives the version that was committed with it.
+    `progress` is called with the bytes uploaded since its last call, from any thread.
 
     Raises:
         InvalidInput: there is no file, two have one name, or the metadata are not plain JSON.
         StoreUnavailable: the store does not answer. A version that was being committed then appears
             once it does, if the store has its manifest.
     """
-    files, metadata = gathered(paths), checked_metadata(metadata)
+    files, metadata, origin = gathered(paths), checked_metadata(metadata), origin or Origin()
     registry = runtime.registry(user_id)
-    first = registry.published(checked_name(name), nonce) if nonce else None
-    nonce = nonce or new_id()
+    first = registry.published(checked_name(name), origin.nonce) if origin.nonce else None
+    nonce = origin.nonce or new_id()
     version = first.version if first else registry.claim(name, nonce)
     publication = Publication(
         user_id=user_id,
@@ -134,9 +143,9 @@ def publish(
         version=version,
         url=registry.url_of(name, version),
         nonce=nonce,
-        application=application,
-        dataset_id=dataset_id,
-        report=dict(report or {}),
+        application=origin.application,
+        dataset_id=origin.dataset_id,
+        report=dict(origin.report),
     )
     uploaded = first.files if first else registry.upload(name, version, files, progress)
     return commit(runtime, publication, uploaded, metadata)

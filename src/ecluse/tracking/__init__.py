@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -30,6 +30,7 @@ __all__ = [
     "Curves",
     "Figure",
     "Point",
+    "RunContext",
     "Setting",
     "Tracked",
     "Tracker",
@@ -89,6 +90,20 @@ class Tracker:
             runs.set_ended(transaction, self.id, status, error)
 
 
+@dataclass(frozen=True)
+class RunContext:
+    """What a run belongs to: what it learns from (`subject`), its job, the version that it goes on from, its tags.
+
+    `began` is for work that is known to be a training only once it has begun.
+    """
+
+    subject: Mapping[str, Any] = field(default_factory=dict)
+    job_id: str | None = None
+    parent_version: str | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    began: datetime | None = None
+
+
 @contextmanager
 def start(
     catalog: Catalog,
@@ -98,19 +113,16 @@ def start(
     *,
     kind: str,
     parameters: Mapping[str, Any] | None = None,
-    tags: Mapping[str, Any] | None = None,
-    subject: Mapping[str, Any] | None = None,
-    job_id: str | None = None,
-    parent_version: str | None = None,
-    began: datetime | None = None,
+    context: RunContext | None = None,
 ) -> Iterator[Tracker]:
     """Track the training that the block does: it is done when the block ends, and failed when it raises.
 
     A `JobCancelled` says that the work stops here, not that the job does: another worker may go on with it. So the run
-    of a job is left as it is, for whoever knows how the job ends; without a job it is cancelled.
-    `began` is for work that is known to be a training only once it has begun. A job that runs again after a crash goes
-    on with its run, whose metrics are told anew.
+    of a job is left as it is, for whoever knows how the job ends; without a job it is cancelled. A job that runs again
+    after a crash goes on with its run, whose metrics are written anew.
     """
+    context = context or RunContext()
+    job_id = context.job_id
     with catalog.write() as transaction:
         row = None if job_id is None else runs.run_by_job(transaction, job_id)
         if row is None or row.status not in runs.ACTIVE:
@@ -122,11 +134,11 @@ def start(
                     kind=kind,
                     name=name,
                     parameters=flat_values(parameters or {}),
-                    tags=dict(tags or {}),
-                    subject=dict(subject or {}),
+                    tags=dict(context.tags),
+                    subject=dict(context.subject),
                     job_id=job_id,
-                    parent_version=parent_version,
-                    started_at=began,
+                    parent_version=context.parent_version,
+                    started_at=context.began,
                 ),
             )
         else:

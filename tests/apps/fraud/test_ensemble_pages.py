@@ -74,9 +74,7 @@ def made(runtime: Runtime, owner: User, tmp_path_factory: pytest.TempPathFactory
             name,
             [folder],
             metadata={},
-            application="fraud",
-            dataset_id="dpayments",
-            report=report,
+            origin=published.Origin(application="fraud", dataset_id="dpayments", report=report),
         )
         for name, report in reports.items()
     }
@@ -231,9 +229,9 @@ def test_the_page_opens_where_the_table_of_the_ensemble_was_removed(
         "orphan",
         [tmp_path],
         metadata={},
-        application="fraud",
-        dataset_id=None,
-        report=invented.ensemble_report(abstained=True),
+        origin=published.Origin(
+            application="fraud", dataset_id=None, report=invented.ensemble_report(abstained=True)
+        ),
     )
     page = browser(runtime, owner).get(place(row)).text
     assert "a removed table" in page

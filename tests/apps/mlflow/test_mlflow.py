@@ -170,7 +170,13 @@ def train(runtime: Runtime, user: User, folder: Path, name: str, *, published: b
     began = now() - timedelta(minutes=5)
     tags = {"note": "première", "mlflow.user": "no one", "checkpoint": "user_data/x"}
     with tracking.start(
-        runtime.catalog, user.id, "plants", name, kind="features", parameters=values, tags=tags, began=began
+        runtime.catalog,
+        user.id,
+        "plants",
+        name,
+        kind="features",
+        parameters=values,
+        context=tracking.RunContext(tags=tags, began=began),
     ) as run:
         for epoch in (1, 2, 3):
             run.log(epoch, train_loss=1 / epoch, validation_accuracy=0.5 + epoch / 10)
@@ -180,7 +186,12 @@ def train(runtime: Runtime, user: User, folder: Path, name: str, *, published: b
                 (folder / path).parent.mkdir(exist_ok=True)
                 (folder / path).write_bytes(content)
             version = models.publish(
-                runtime, user.id, name, [folder], metadata={"epochs": 3}, application="plants"
+                runtime,
+                user.id,
+                name,
+                [folder],
+                metadata={"epochs": 3},
+                origin=models.Origin(application="plants"),
             ).version
         run.done(version=version, metrics={"accuracy": 0.95})
     with runtime.catalog.read() as transaction:

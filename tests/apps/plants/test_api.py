@@ -275,7 +275,12 @@ def test_a_visitor_is_asked_to_sign_in(web: Web) -> None:
 def test_a_model_of_something_else_is_refused(web: Web, tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"x")
     models.publish(
-        web.runtime, web.user_id, "cards", [tmp_path / "weights.bin"], metadata={}, application="fraud"
+        web.runtime,
+        web.user_id,
+        "cards",
+        [tmp_path / "weights.bin"],
+        metadata={},
+        origin=models.Origin(application="fraud"),
     )
     told = web.predict(photo(), model="cards")
     assert (told.status_code, "no model of images" in told.text) == (422, True)

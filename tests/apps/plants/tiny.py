@@ -75,8 +75,7 @@ def publish_graph(
         name,
         [folder],
         metadata={"architecture": "tiny"},
-        application="plants",
-        report=report(labels),
+        origin=models.Origin(application="plants", report=report(labels)),
     )
 
 

@@ -237,10 +237,12 @@ def tracked(runtime: Runtime, task: Task, day: date) -> Iterator[Callable[[str, 
                     FORECAST_RUN,
                     kind=FORECAST_RUN,
                     parameters={"trees": TREES, "days": LEARNING_DAYS, "seed": 0, **PARAMETERS},
-                    tags={"family": "lightgbm"},
-                    subject={"day": day.isoformat()},
-                    job_id=task.job_id,
-                    began=began,
+                    context=tracking.RunContext(
+                        tags={"family": "lightgbm"},
+                        subject={"day": day.isoformat()},
+                        job_id=task.job_id,
+                        began=began,
+                    ),
                 )
                 trackers.append(stack.enter_context(begun))
             for trees, error in learned.errors_by_trees():

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from ecluse import tracking
 from ecluse.catalog import runs
-from ecluse.catalog.runs import Curves, Wanted
+from ecluse.catalog.runs import Curves, RunFilter
 from ecluse.catalog.tables import Run
 from ecluse.errors import CannotRepeat, InvalidInput
 from ecluse.runtime import Runtime
@@ -94,34 +94,48 @@ class ComparedRuns(BaseModel):
     curves: dict[str, dict[str, list[PointBody]]]
 
 
+class RunsQuery(BaseModel):
+    """Which runs are listed, in which order, and which page of them."""
+
+    application: str | None = None
+    name: str | None = None
+    kind: str | None = None
+    status: Status | None = None
+    tag: str = Field("", description="NAME=VALUE")
+    parameter: str = Field("", description="NAME=VALUE")
+    sort: str = Field("created", description="A column (created, name, duration …) or a metric")
+    direction: runs.Direction = "descending"
+    page: int = Field(1, ge=1, le=1_000_000)
+    per_page: int = Field(20, ge=1, le=200)
+
+    def filter(self) -> RunFilter:
+        """Raise InvalidInput for a condition that is not NAME=VALUE."""
+        return RunFilter(
+            self.application,
+            self.name,
+            self.kind,
+            self.status,
+            condition_of(self.tag),
+            condition_of(self.parameter),
+        )
+
+
 @router.get("/runs")
-def list_runs(
-    runtime: RuntimeDep,
-    user: CurrentUser,
-    application: str | None = None,
-    name: str | None = None,
-    kind: str | None = None,
-    status: Status | None = None,
-    tag: Annotated[str, Query(description="NAME=VALUE")] = "",
-    parameter: Annotated[str, Query(description="NAME=VALUE")] = "",
-    sort: Annotated[str, Query(description="A column (created, name, duration …) or a metric")] = "created",
-    direction: Literal["ascending", "descending"] = "descending",
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    per_page: Annotated[int, Query(ge=1, le=200)] = 20,
-) -> RunPage:
+def list_runs(runtime: RuntimeDep, user: CurrentUser, query: Annotated[RunsQuery, Query()]) -> RunPage:
     """Your runs, newest first unless sorted otherwise; those without the metric sorted by come last."""
-    selection = Wanted(application, name, kind, status, condition_of(tag), condition_of(parameter))
     with runtime.catalog.read() as transaction:
         rows, total = runs.list_runs(
             transaction,
             user.user.id,
-            selection,
-            sort=sort,
-            direction=direction,
-            limit=per_page,
-            offset=(page - 1) * per_page,
+            query.filter(),
+            sort=query.sort,
+            direction=query.direction,
+            limit=query.per_page,
+            offset=(query.page - 1) * query.per_page,
         )
-    return RunPage(items=[run_body(row) for row in rows], total=total, page=page, per_page=per_page)
+    return RunPage(
+        items=[run_body(row) for row in rows], total=total, page=query.page, per_page=query.per_page
+    )
 
 
 @router.get("/runs/compare", responses=answers(404))

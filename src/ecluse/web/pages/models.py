@@ -92,7 +92,7 @@ def compare_versions(
     request: Request, name: str, runtime: RuntimeDep, user: CurrentUser, a: str = "", b: str = ""
 ) -> Response:
     """Two versions of one model beside each other: by default the newest, and the one before it."""
-    return compare_page(request, runtime, user.user.id, name, a, b)
+    return compare_page(request, runtime, user.user.id, name, (a, b))
 
 
 @router.get("/models/{name}")
@@ -134,14 +134,18 @@ def verify(request: Request, name: str, version: str, runtime: RuntimeDep, user:
     try:
         manifest = published.verify(runtime, row)
     except RegistryError as error:
-        return model_page(request, runtime, version_of(runtime, user.user.id, name, version), error=error)
+        return model_page(
+            request, runtime, version_of(runtime, user.user.id, name, version), FormOutcome(error=error)
+        )
     verified = say.ngettext(
         "%(count)s file, %(size)s.",
         "%(count)s files, %(size)s.",
         len(manifest.files),
         size=say.bytes(manifest.size),
     )
-    return model_page(request, runtime, version_of(runtime, user.user.id, name, version), verified=verified)
+    return model_page(
+        request, runtime, version_of(runtime, user.user.id, name, version), FormOutcome(verified=verified)
+    )
 
 
 @router.post("/models/{name}/{version}/alias")
@@ -158,7 +162,7 @@ def set_alias(
     try:
         published.set_alias(runtime, user.user.id, name, alias.strip(), version)
     except (InvalidInput, DigestMismatch) as error:
-        return model_page(request, runtime, row, error=error, alias=alias)
+        return model_page(request, runtime, row, FormOutcome(error=error, alias=alias))
     return RedirectResponse(f"/models/{row.name}/{row.version}#aliases", 303)
 
 
@@ -185,8 +189,8 @@ def make_link(
     try:
         link = published.signed_link(runtime, row, path, timedelta(hours=hours))
     except (CannotSign, DigestMismatch) as error:
-        return model_page(request, runtime, row, error=error, unsigned=path)
-    return model_page(request, runtime, row, link=link)
+        return model_page(request, runtime, row, FormOutcome(error=error, unsigned=path))
+    return model_page(request, runtime, row, FormOutcome(link=link))
 
 
 @router.post("/models/{name}/{version}/delete")
@@ -196,11 +200,26 @@ def delete(request: Request, name: str, version: str, runtime: RuntimeDep, user:
     try:
         published.remove(runtime, user.user.id, name, version)
     except VersionInUse as error:
-        return model_page(request, runtime, row, error=error)
+        return model_page(request, runtime, row, FormOutcome(error=error))
     return RedirectResponse("/models", 303)
 
 
 router.add_api_route("/models/{name}/{version}/files/{path:path}", download_file)
+
+
+@dataclass(frozen=True)
+class FormOutcome:
+    """What a form on the page of a version came to, shown on that page.
+
+    `error`: why it was refused, where `alias` or `unsigned` (a path) is what it was about; `verified`: what was read
+    again; `link`: the address that was made.
+    """
+
+    error: EcluseError | None = None
+    verified: str | None = None
+    alias: str = ""
+    link: published.SignedLink | None = None
+    unsigned: str | None = None
 
 
 @dataclass(frozen=True)
@@ -225,18 +244,20 @@ def compare_page(
     runtime: Runtime,
     user_id: str,
     name: str,
-    a: str,
-    b: str,
+    chosen: tuple[str, str],
     *,
     error: EcluseError | None = None,
     dataset: str = "",
 ) -> Response:
-    """What is known of two versions of a model, and the way to try both on the same rows."""
+    """Show two versions of a model side by side, and the way to try both on the same rows.
+
+    An empty one of `chosen` is the newest other version.
+    """
     say = words_of(request)
     with runtime.catalog.read() as transaction:
         versions = models.list_versions(transaction, user_id, name)
-        second = b or versions[0].version
-        first = a or next((v.version for v in versions if v.version != second), second)
+        second = chosen[1] or versions[0].version
+        first = chosen[0] or next((v.version for v in versions if v.version != second), second)
         rows = [models.version_of(transaction, user_id, name, version) for version in (first, second)]
         sources = sources_of(transaction, rows)
     pair = [_manifest(runtime, row)[0] for row in rows]
@@ -299,15 +320,11 @@ def model_page(
     request: Request,
     runtime: Runtime,
     version: ModelVersion,
-    *,
-    error: EcluseError | None = None,
-    verified: str | None = None,
-    alias: str = "",
-    link: published.SignedLink | None = None,
-    unsigned: str | None = None,
+    outcome: FormOutcome | None = None,
 ) -> Response:
-    """The page of one version: as its application shows it, else what its metadata say."""
-    say, user_id = words_of(request), version.user_id
+    """Show the page of one version: as its application shows it, else what its metadata say."""
+    say, user_id, outcome = words_of(request), version.user_id, outcome or FormOutcome()
+    error = outcome.error
     manifest, unreadable = _manifest(runtime, version)
     with runtime.catalog.read() as transaction:
         versions = models.versions_page(transaction, user_id, version.name, limit=VERSIONS_SHOWN)
@@ -323,15 +340,15 @@ def model_page(
         "sources": sources,
         "aliases": [alias_row.alias for alias_row in aliases if alias_row.version == version.version],
         "elsewhere": [alias_row for alias_row in aliases if alias_row.version != version.version],
-        "alias": alias,
+        "alias": outcome.alias,
         "files": files[:FILES_SHOWN],
         "files_total": len(files),
         "unreadable": unreadable,
         "figure_names": figure_names(say),
-        "verified": verified,
+        "verified": outcome.verified,
         "verifying": progress_of(runtime, job, say) if job else None,
-        "link": link,
-        "unsigned": unsigned,
+        "link": outcome.link,
+        "unsigned": outcome.unsigned,
         "error": str(error) if error else None,
         "blocked": isinstance(error, VersionInUse),
         "failed_application": "",

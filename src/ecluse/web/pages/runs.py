@@ -16,7 +16,7 @@ from ecluse import tracking
 from ecluse.application import application_named, applications, guarded, parts
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog import models as model_rows
-from ecluse.catalog.runs import Wanted
+from ecluse.catalog.runs import RunFilter
 from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import CannotRepeat, InvalidInput, JobNotFound
 from ecluse.runtime import Runtime
@@ -71,9 +71,9 @@ class Asked(BaseModel):
     def narrows(self) -> bool:
         return any((self.application, self.name, self.status, self.tag, self.parameter))
 
-    def selection(self) -> Wanted:
+    def selection(self) -> RunFilter:
         """Return which runs are asked for. Raises InvalidInput for a condition that is not NAME=VALUE."""
-        return Wanted(
+        return RunFilter(
             application=self.application or None,
             name=self.name or None,
             status=self.status or None,

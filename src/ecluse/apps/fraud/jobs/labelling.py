@@ -128,10 +128,12 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 version.name,
                 [made_folder],
                 metadata=_learned_metadata(version, dataset, report, made.result),
-                application="fraud",
-                dataset_id=version.dataset_id,
-                report=report_content(report),
-                nonce=f"learn-{task.job_id}",
+                origin=models.Origin(
+                    application="fraud",
+                    dataset_id=version.dataset_id,
+                    report=report_content(report),
+                    nonce=f"learn-{task.job_id}",
+                ),
             )
         )
     made_files = patiently(lambda: models.manifest_of(runtime, published).files)

@@ -55,7 +55,7 @@ def start_comparison(
         )
     except InvalidInput as error:
         return compare_page(
-            request, runtime, user.user.id, name, form.a, form.b, error=error, dataset=form.dataset
+            request, runtime, user.user.id, name, (form.a, form.b), error=error, dataset=form.dataset
         )
     return RedirectResponse(f"/models/{row.model_name}/compare/{row.id}", 303)
 

@@ -34,7 +34,7 @@ from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _
 from ecluse.web.i18n import Words
-from ecluse.web.pages.models import ModelPage, model_page, version_of
+from ecluse.web.pages.models import FormOutcome, ModelPage, model_page, version_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 
 router = APIRouter()
@@ -67,7 +67,7 @@ def score(
         chosen = workflows.ScoringRequest(row.name, row.version, form.result_format, form.reasons)
         scored = workflows.start_prediction(runtime, user.user.id, form.dataset, chosen)
     except InvalidInput as error:
-        return model_page(request, runtime, row, error=error)
+        return model_page(request, runtime, row, FormOutcome(error))
     return RedirectResponse(f"/fraud/p/{scored.id}", 303)
 
 

@@ -387,7 +387,7 @@ def _doubts(transaction: Transaction, row: ImageSet) -> dict[Only, int]:
 
 def _trainings(transaction: Transaction, row: ImageSet) -> list[Run]:
     """Return those of this set among the newest of the user, newest first."""
-    filter_ = runs.Wanted(application="plants")
+    filter_ = runs.RunFilter(application="plants")
     rows, _rest = runs.list_runs(transaction, row.user_id, filter_, limit=RUNS_LOOKED_AT)
     return [run for run in rows if run.subject.get("set_id") == row.id]
 
