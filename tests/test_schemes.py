@@ -13,12 +13,15 @@ from click.testing import CliRunner
 
 from ecluse import migration
 from ecluse.cli import cli
+from ecluse.cli.storage import storage
 from ecluse.errors import CannotSign, InvalidInput, ObjectExists, SettingsError
 from ecluse.migration.overlap import share_a_part
 from ecluse.runtime import Runtime
 from ecluse.settings import SCHEMES, Settings, local_folder, scheme_of, schemes, split_root, store_or_folder
+from ecluse.settings.schemes import address_forms
 from ecluse.storage.prices import offer_of
 from tests.shelf_scheme import ShelfSettings
+from tests.web.test_pages import browser
 from tools import reference
 
 
@@ -79,6 +82,17 @@ def test_the_doctor_proves_a_store_of_a_new_scheme(environment: dict[str, str], 
     answer = json.loads(CliRunner(env=environment).invoke(cli, command).stdout)
     assert {"name": "shelf", "value": "herbs", "reason": "SHELF_LABEL"} in answer["detected"]
     assert [check["status"] for check in answer["checks"] if check["part"] == "store"] == ["ok"]
+
+
+def test_forms_of_addresses_come_from_the_table(runtime: Runtime) -> None:
+    form = "file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix"
+    assert address_forms() == f"{form}, shelf:///folder"
+    assert form in " ".join((storage.help or "").split())
+    client = browser(runtime, runtime.accounts.sign_up("forms@example.org", "a long password"))
+    page = " ".join(client.get("/migrations/new?lang=fr").text.split())
+    assert f"ou une adresse de l’une de ces formes : {form}, shelf:///folder." in page.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
 
 
 def test_the_documentation_lists_a_new_scheme() -> None:

@@ -34,6 +34,7 @@ from ecluse.errors import (
 from ecluse.registry import CLAIM, MANIFEST, SIGNATURE
 from ecluse.runtime import Runtime
 from ecluse.settings import AREAS, Area
+from ecluse.settings.schemes import address_forms
 from ecluse.storage import LONG_PATIENCE, Digest, ObjectInfo, is_within
 from ecluse.storage.prices import load_prices, monthly_costs
 from ecluse.storage.side_by_side import side_by_side
@@ -73,14 +74,16 @@ class Size(click.ParamType[int]):
         return round(float(match[1]) * int(1000 ** _UNITS.index(match[2] or "B")))
 
 
-@click.group(cls=Group)
-def storage() -> None:
-    """List, measure, copy, remove, sign, price and verify what is stored.
+_HELP: Final = f"""List, measure, copy, remove, sign, price and verify what is stored.
 
-    An ADDRESS is an area and a key, such as models:user_models/… (areas: models, images, data, raw), or a full
-    address: file:///folder/…, s3://bucket/…, gs://bucket/…, az://container/… . These commands act with the keys of
-    the settings, for whoever holds the machine: whose objects they are is not asked.
-    """
+An ADDRESS is an area and a key, such as models:user_models/… (areas: {", ".join(AREAS)}), or a full address of one
+of these forms: {address_forms()}. These commands act with the keys of the settings, for whoever holds the machine:
+whose objects they are is not asked.
+"""
+
+
+@click.group(cls=Group, help=_HELP)
+def storage() -> None: ...
 
 
 @storage.command("ls")

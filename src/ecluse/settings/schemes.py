@@ -68,6 +68,8 @@ class Scheme:
     signs: bool = False
     #: Return the folder of this machine that an address leads to. None: its objects lie elsewhere.
     folder: Callable[[str], Path] | None = None
+    #: Whether its objects outlive the process that writes them.
+    lasts: bool = True
     #: Whether the first part of an address is the name of a bucket.
     has_buckets: bool = True
     #: Return what tells the server of an address from another server where the same address leads elsewhere.
@@ -111,6 +113,11 @@ def signing_forms() -> str:
     """Return how addresses of those stores begin that can sign: "s3://, gs:// or az://"."""
     names = [f"{scheme.name}://" for scheme in schemes() if scheme.signs]
     return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def address_forms() -> str:
+    """Return how the addresses of stores are written that outlive a process: "file:///folder, s3://bucket/prefix …"."""
+    return ", ".join(scheme.form for scheme in schemes() if scheme.lasts)
 
 
 def key_variables(url: str) -> str:

@@ -23,6 +23,7 @@ from ecluse.apps.city.fetch import FetchPlace, fetch_data
 from ecluse.apps.city.fetching import Fetched, FetchTask, FetchWork
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.processors import PROCESSORS, Processor
+from ecluse.apps.city.provenance import SAMPLED
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.sections import Column, ReportTable, Section
 from ecluse.apps.city.sources import SOURCES, Curating, Source
@@ -205,3 +206,18 @@ def find_on_pages_and_in_api(client: httpx.Client) -> None:
     assert answer(f"metrics/loudness/{DAY}")["loudest"][0] == {"place": "Place", "loudness": 74.5}
     assert answer(f"metrics/quality/{DAY}")["sources"]["noise"]["rows"] == 2
     assert answer(f"report/{DAY}")["loudness"]["loudest"][1]["place"] == "Quai"
+    sources = answer(f"metrics/quality/{DAY}")["sources"]
+    assert {name for name, source in sources.items() if source and source["rows"]} == SAMPLED | {"noise"}
+
+
+def test_a_day_of_the_sample_lacks_no_source_that_the_sample_has_nothing_of(
+    raw: ObjectStore, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(PROCESSORS, LOUDEST.name)
+    raw.delete(KEY)
+    with actions.open_city(runtime, raw.url) as city:
+        actions.run_day(city, DAY, run="test")
+    user = runtime.accounts.sign_up("a@example.org", "a long password")
+    client = browser(runtime, user)
+    for page in (f"/city/{DAY}?lang=en", f"/city/{DAY}/report?lang=en"):
+        assert "Some sources delivered nothing" not in client.get(page).text

@@ -29,6 +29,7 @@ from ecluse.apps.city.processors import PROCESSORS, QUALITY, compute_all, words_
 from ecluse.apps.city.progress import Report, part_of, unheard
 from ecluse.apps.city.provenance import (
     NAME,
+    SAMPLED,
     expect_one_kind,
     expect_unmixed_raw,
     invented_days,
@@ -525,9 +526,10 @@ def _quality(city: City, inputs: Inputs) -> Body:
         whole = city.curated.whole(name)
         parts[name] = [] if whole is None else [whole]
     sources = {table: _source(table_parts) if table_parts else None for table, table_parts in parts.items()}
+    without_rows = [table for table, source in sources.items() if source is None or not source["rows"]]
     return {
         "sources": sources,
-        "missing": [table for table, source in sources.items() if source is None or not source["rows"]],
+        "missing": [table for table in without_rows if not city.invented or table in SAMPLED],
         "doubts": doubts_of(city.raw, city.curated, inputs),
     }
 

@@ -32,6 +32,8 @@ MARKER: Final = "demo.json"
 NAME: Final = "Écluville"
 #: What commands say of it; pages say the same in the language of the reader.
 INVENTED: Final = "Invented data: there is no such city."
+#: The sources of which the sample has data. A day of the invented city lacks no other one.
+SAMPLED: Final = frozenset({"arcs", "bikes", "disruptions", "roads", "weather", "works", "zones"})
 #: The folders of the raw layout that hold data.
 _DATA: Final = ("api/", "batch/")
 

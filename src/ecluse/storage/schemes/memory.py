@@ -26,4 +26,6 @@ def _open(url: str, _access: Access, patience: timedelta) -> ObjectStore:
     return ObjectStore(RemoteBackend(store, store, Bucket(root, "memory", patience, unsigned=unsigned)))
 
 
-SCHEME: Final = Scheme("memory", "memory://", "The memory of one process", _open, has_buckets=False)
+SCHEME: Final = Scheme(
+    "memory", "memory://", "The memory of one process", _open, has_buckets=False, lasts=False
+)

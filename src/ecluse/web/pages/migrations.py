@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -13,12 +14,13 @@ from ecluse import migration, upkeep
 from ecluse.catalog import homes, journal, users
 from ecluse.catalog.journal import Amount
 from ecluse.catalog.tables import Migration
-from ecluse.errors import InvalidInput, InvalidKey, JobNotFound, MigrationHeld, NotFound
+from ecluse.errors import EcluseError, InvalidInput, InvalidKey, JobNotFound, MigrationHeld, NotFound
 from ecluse.jobs import Job
 from ecluse.migration import Summary
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_
 from ecluse.settings import AREAS
+from ecluse.settings.schemes import address_forms
 from ecluse.storage.prices import Cost, monthly_costs, offer_of
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import poll_seconds, progress_of, seconds_of, stages_of
@@ -94,6 +96,18 @@ def list_migrations(
     return render(request, "migrations.html", context)
 
 
+def _form_page(
+    request: Request, runtime: Runtime, form: Mapping[str, Any], error: EcluseError | None = None
+) -> Response:
+    context = {
+        "form": form,
+        "places": places_of(runtime),
+        "address_forms": address_forms(),
+        "error": None if error is None else str(error),
+    }
+    return render(request, "migration_new.html", context, status=200 if error is None else error.status)
+
+
 @router.get("/migrations/new")
 def show_form(
     request: Request,
@@ -106,7 +120,7 @@ def show_form(
 ) -> Response:
     """What to migrate, where to."""
     form = {"source": source, "destination": destination, "prefix": prefix, "switch_rows": rows}
-    return render(request, "migration_new.html", {"form": form, "places": places_of(runtime), "error": None})
+    return _form_page(request, runtime, form)
 
 
 @router.post("/migrations")
@@ -125,8 +139,7 @@ def plan(
         job_id = upkeep.start_plan(runtime, user.user.id, source, destination, prefix, switch_rows)
     except (InvalidInput, InvalidKey) as error:
         form = {"source": source, "destination": destination, "prefix": prefix, "switch_rows": switch_rows}
-        context = {"form": form, "places": places_of(runtime), "error": str(error)}
-        return render(request, "migration_new.html", context, status=error.status)
+        return _form_page(request, runtime, form, error)
     return RedirectResponse(f"/migrations/plans/{job_id}", 303)
 
 

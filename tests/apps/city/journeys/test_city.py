@@ -272,6 +272,41 @@ def test_the_latest_days_are_whole_and_cover_nothing(
     context.close()
 
 
+#: Pages of the core, in a home with an account and a city.
+CORE = (
+    "/",
+    "/models",
+    "/runs",
+    "/jobs",
+    "/storage",
+    "/storage/users",
+    "/migrations/new",
+    "/users",
+    "/account",
+)
+#: What is wider than its place: the page, or a table of it. A heat map of all hours may scroll, that of weeks may not.
+TOO_WIDE = """
+    () => [document.documentElement, ...document.querySelectorAll("main .table:not(.heat), main .strip")]
+        .filter(part => part.checkVisibility())
+        .map(part => [part.getAttribute("aria-label") || part.tagName, part.scrollWidth - part.clientWidth])
+        .filter(([, pixels]) => pixels > 1)
+"""
+
+
+def test_no_page_and_no_table_is_wider_than_its_place(app: Application, browser: Browser) -> None:
+    context = browser.new_context(viewport=DESKTOP, locale="fr-FR", timezone_id="Europe/Paris")
+    page = signed_in(context, app, [])
+    too_wide: dict[tuple[str, int], object] = {}
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        for path in (*PAGES, *CORE):
+            page.goto(address(app, path))
+            if parts := page.evaluate(TOO_WIDE):
+                too_wide[path, size["width"]] = parts
+    context.close()
+    assert not too_wide, "\n".join(f"{place}: {parts}" for place, parts in too_wide.items())
+
+
 @pytest.mark.thorough("dark-viewport1")
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)])
 def test_no_page_keeps_someone_out(
