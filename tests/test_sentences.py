@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
-from ecluse.catalog.base import SentenceText
+from ecluse.catalog.columns import SentenceText
 from ecluse.confined import Limits, run
 from ecluse.errors import InvalidInput, StoreUnavailable
 from ecluse.sentences import (

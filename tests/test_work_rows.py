@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from ecluse import people
 from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.catalog import Catalog, users, work
-from ecluse.catalog.base import Base, new_id
+from ecluse.catalog.columns import Base, new_id
 from ecluse.catalog.of_work import JOB_GONE, OfWork, Work
 from ecluse.catalog.tables import JobRow, JobStep, Run
 from ecluse.runtime import Runtime

@@ -39,7 +39,7 @@ class Belongings:
 
     @property
     def words(self) -> str:
-        """The kinds with how many of each."""
+        """Return the kinds with how many of each."""
         return ", ".join(f"{kind.replace('_', ' ')}: {number}" for kind, number in self.rows.items())
 
 

@@ -39,7 +39,7 @@ class Process:
 
     @property
     def is_visible(self) -> bool:
-        """Whether this process would see it running: both are of one boot and of the same namespaces."""
+        """Return whether this process would see it running: both are of one boot and of the same namespaces."""
         return bool(self.boot) and (self.boot, self.namespace) == _place()
 
     def runs(self) -> bool | None:
@@ -50,7 +50,7 @@ class Process:
 
     @property
     def label(self) -> str:
-        """A word for names of files and for notes, from which `is_gone` knows the process again."""
+        """Return a word for names of files and for notes, from which `is_gone` knows the process again."""
         machine = hashlib.sha256(f"{self.boot} {self.namespace}".encode()).hexdigest()[:16]
         return f"{self.pid}-{self.started}-{machine}"
 

@@ -123,7 +123,7 @@ class Runtime:
 
     @property
     def data(self) -> ObjectStore:
-        """The store that new tables and results go to."""
+        """Return the store that new tables and results go to."""
         return self.stores.area("data")
 
     def registry(self, user_id: str) -> Registry:

@@ -11,22 +11,22 @@ from ecluse.sentences import _
 
 
 def alias_of(transaction: Transaction, user_id: str, name: str, alias: str) -> ModelAlias:
-    """Where an alias of a model points.
+    """Return where an alias of a model points.
 
     Raises:
         AliasNotFound: the model has no such alias.
     """
-    found = transaction.get(ModelAlias, (user_id, name, alias))
-    if found is None:
-        known = ", ".join(row.alias for row in list_aliases(transaction, user_id, name))
-        if known:
+    pointer = transaction.get(ModelAlias, (user_id, name, alias))
+    if pointer is None:
+        existing = ", ".join(row.alias for row in list_aliases(transaction, user_id, name))
+        if existing:
             raise AliasNotFound(
                 _(
                     '"%(name)s" has no alias "%(value)s"; its aliases: %(values)s. Set it: ecluse models '
                     "alias %(model)s",
                     name=name,
                     value=alias,
-                    values=known,
+                    values=existing,
                     model=f"{name}@VERSION {alias}",
                 )
             )
@@ -38,15 +38,15 @@ def alias_of(transaction: Transaction, user_id: str, name: str, alias: str) -> M
                 model=f"{name}@VERSION {alias}",
             )
         )
-    return found
+    return pointer
 
 
 def list_aliases(transaction: Transaction, user_id: str, name: str | None = None) -> list[ModelAlias]:
-    """The aliases of a model, or of all models of the user, by name."""
-    wanted = select(ModelAlias).where(ModelAlias.user_id == user_id)
+    """List the aliases of a model, or of all models of the user, by name."""
+    query = select(ModelAlias).where(ModelAlias.user_id == user_id)
     if name is not None:
-        wanted = wanted.where(ModelAlias.name == name)
-    return list(transaction.scalars(wanted.order_by(ModelAlias.name, ModelAlias.alias)))
+        query = query.where(ModelAlias.name == name)
+    return list(transaction.scalars(query.order_by(ModelAlias.name, ModelAlias.alias)))
 
 
 def point_alias(transaction: Transaction, user_id: str, name: str, alias: str, version: str) -> ModelAlias:

@@ -45,7 +45,7 @@ class Limit:
 
     @property
     def ahead(self) -> int:
-        """How far ahead (s) a subject may stand and still try."""
+        """Return how far ahead (s) a subject may stand and still try."""
         return (self.at_once - 1) * self.seconds
 
 
@@ -80,7 +80,7 @@ class Subject:
 
 
 def of_sign_in(email: str, client: str | None, browser: str | None) -> tuple[Subject, ...]:
-    """What a sign-in counts against. `browser`: that of the cookie, if it has signed in to this account before.
+    """Return what a sign-in counts against. `browser`: that of the cookie, if it has signed in to this account before.
 
     `client`: the address it comes from; None at the terminal, where only the account counts.
     """
@@ -99,7 +99,7 @@ def of_sign_in(email: str, client: str | None, browser: str | None) -> tuple[Sub
 
 
 def of_sign_up(client: str | None) -> tuple[Subject, ...]:
-    """What a new account counts against; nothing at the terminal."""
+    """Return what a new account counts against; nothing at the terminal."""
     if client is None:
         return ()
     return (
@@ -109,7 +109,7 @@ def of_sign_up(client: str | None) -> tuple[Subject, ...]:
 
 
 def of_confirmation(user_id: str) -> tuple[Subject, ...]:
-    """What a signed-in person's password counts against."""
+    """Return what a signed-in person's password counts against."""
     return (Subject.of("confirmation", CONFIRMATION, user_id),)
 
 

@@ -28,7 +28,7 @@ def entries(
     before: datetime | None = None,
     limit: int = 100,
 ) -> list[tuple[AuditEntry, str | None]]:
-    """What was written down, the newest first, each with the address of who did it (None: the terminal, or nobody).
+    """List the entries, the newest first, each with the e-mail address of who did it (None: the terminal, or nobody).
 
     `user`: what this one did, and what was done to the account. `actions`: how those that are wanted begin.
     """
@@ -41,5 +41,5 @@ def entries(
         )
     if before is not None:
         query = query.where(AuditEntry.created_at < before)
-    found = transaction.execute(query.order_by(AuditEntry.created_at.desc(), AuditEntry.id).limit(limit))
-    return [(entry, email) for entry, email in found]
+    rows = transaction.execute(query.order_by(AuditEntry.created_at.desc(), AuditEntry.id).limit(limit))
+    return [(entry, email) for entry, email in rows]

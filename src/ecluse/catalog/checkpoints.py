@@ -23,7 +23,7 @@ def is_noted(transaction: Transaction, job_id: str) -> bool:
 
 
 def noted(transaction: Transaction) -> list[JobCheckpoints]:
-    """The jobs, of anyone, that may have checkpoints."""
+    """Return the jobs, of anyone, that may have checkpoints."""
     return list(transaction.scalars(select(JobCheckpoints).order_by(JobCheckpoints.saved_at)))
 
 

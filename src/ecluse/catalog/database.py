@@ -87,7 +87,7 @@ class Catalog:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for reading; nothing it changes is kept."""
+        """Open a session for reading; nothing it changes is kept."""
         with self._reported(), Session(self.engine, expire_on_commit=False) as session:
             yield session
             session.expunge_all()
@@ -130,12 +130,14 @@ class Catalog:
                 homes.expect_open(transaction)
 
     def _knows_moves(self, transaction: Session) -> bool:
-        """Whether the table of moves is there; once it is, it stays."""
+        """Return whether the table of moves is there; once it is, it stays."""
         self._has_moves = self._has_moves or inspect(transaction.connection()).has_table("home_moves")
         return self._has_moves
 
     def expect_whole(self) -> None:
-        """Raises:
+        """Make sure that a home that is moved here has arrived whole.
+
+        Raises:
         HomeClosed: a home is being moved here, and has not arrived whole.
         """
         with self.read() as transaction:
@@ -162,7 +164,7 @@ class Catalog:
             return bool(migrations_of_applications.outdated(connection))
 
     def version(self) -> str | None:
-        """The migration the database stands at; None for an empty one.
+        """Return the migration the database stands at; None for an empty one.
 
         Raises:
             CatalogError: the database was made by a newer Écluse.
@@ -170,17 +172,17 @@ class Catalog:
         with self.engine.connect() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-        if found is not None and str(found) > HEAD:
+            version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        if version is not None and str(version) > HEAD:
             raise CatalogError(
                 _(
                     "The catalog is at version %(value)s, newer than this Écluse (%(word)s). Install a "
                     "newer one.",
-                    value=found,
+                    value=version,
                     word=HEAD,
                 )
             )
-        return None if found is None else str(found)
+        return None if version is None else str(version)
 
     def close(self) -> None:
         self.engine.dispose()

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, ForeignKey, Index, Select, String, and_, f
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, declared_attr, foreign, mapped_column, relationship
 
-from ecluse.catalog.base import Base, now
+from ecluse.catalog.columns import Base, now
 from ecluse.settings import Area
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class File(Base):
 
     @property
     def row(self) -> str:
-        """The row that it serves, as it is named to a person: its table, its id, and which of its files this is."""
+        """Name the row that it serves to a person: its table, its id, and which of its files this is."""
         return " ".join(filter(None, (self.table_name, self.row_id, self.name)))
 
     @property
@@ -80,8 +80,8 @@ class FileKind:
     """What files of a class of rows have in common; the fields are the columns of the table of files.
 
     `table` is that of the row which a file serves: `id_column` holds that row's id, and `name_column` what tells its
-    files apart, where it has several. `place`: where its kind stands among those that are told of even where nothing is
-    stored, the smallest first; None: it is told of only where there is something.
+    files apart, where it has several. `place`: where its kind stands among those that are listed even where nothing is
+    stored, the smallest first; None: it is listed only where there is something.
     """
 
     table: str
@@ -138,7 +138,7 @@ class HasFile:
 
     @classmethod
     def file_column(cls, name: str) -> ColumnElement[Any]:
-        """A column of the file of a row, for a query of these rows."""
+        """Return a column of the file of a row, for a query of these rows."""
         kind = cls.FILE
         return (
             select(getattr(File, name))
@@ -178,7 +178,7 @@ class HasFile:
 
 
 def of_file(name: str, empty: T) -> hybrid_property[T]:
-    """An attribute of rows that is a column of their file; `empty` where a row has no file, or that says nothing."""
+    """Make an attribute of rows that is a column of their file; `empty` where there is no file, or no value."""
 
     def get(row: HasFile) -> T:
         value: T | None = None if row.file is None else getattr(row.file, name)
@@ -196,7 +196,7 @@ def of_file(name: str, empty: T) -> hybrid_property[T]:
 
 @cache
 def _names_of_file(rows: Any) -> frozenset[str]:
-    """The attributes of a class of rows that their files keep."""
+    """Return the attributes of a class of rows that their files keep."""
     return frozenset(name for name, value in vars(rows).items() if isinstance(value, hybrid_property))
 
 

@@ -87,12 +87,12 @@ def remove(
 
 
 def files(transaction: Transaction) -> Iterator[File]:
-    """Every file that lies somewhere, of anyone, in the order of the rows."""
+    """Return every file that lies somewhere, of anyone, in the order of the rows."""
     yield from _matching(transaction, File.url != "")
 
 
 def files_near(transaction: Transaction, url: str) -> Iterator[File]:
-    """Every file that needs what is at `url` or below it: it lies there, in it, or is a folder that holds it."""
+    """Return every file that needs what is at `url` or below it: it lies there, in it, or is a folder that holds it."""
     inside, folders = f"{url.rstrip('/')}/", _folders(url)
     near = or_(File.url.in_(folders), File.url.startswith(inside, autoescape=True))
     for file in _matching(transaction, near):
@@ -102,34 +102,34 @@ def files_near(transaction: Transaction, url: str) -> Iterator[File]:
 
 
 def files_at(transaction: Transaction, url: str, *, limit: int = 10) -> list[File]:
-    """The first of `files_near`."""
+    """Return the first of `files_near`."""
     return list(islice(files_near(transaction, url), limit))
 
 
 def addresses_of(transaction: Transaction, user_id: str) -> Iterator[str]:
-    """The addresses of all files of a user."""
+    """Return the addresses of all files of a user."""
     yield from transaction.scalars(select(File.url).where(File.user_id == user_id, File.url != "").distinct())
 
 
 def shared_versions(transaction: Transaction) -> Iterator[str]:
-    """The addresses of versions that belong to everyone."""
+    """Return the addresses of versions that belong to everyone."""
     is_shared = (File.form == "version", File.owned, File.user_id.is_(None), File.url != "")
     yield from transaction.scalars(select(File.url).where(*is_shared))
 
 
 def files_of(transaction: Transaction, user_id: str) -> list[File]:
-    """What lies somewhere and ends with the rows of a user."""
+    """Return what lies somewhere and ends with the rows of a user."""
     owned = (File.user_id == user_id, File.owned, File.url != "")
     return list(transaction.scalars(select(File).where(*owned)))
 
 
 def find(transaction: Transaction, key: Key) -> File | None:
-    """A file as it is now; None when it is gone."""
+    """Return a file as it is now; None when it is gone."""
     return transaction.scalar(select(File).where(*_is(key)))
 
 
 def key_of(file: File) -> Key:
-    """What tells a file from every other: table and id of its row, and its name."""
+    """Return what tells a file from every other: table and id of its row, and its name."""
     return file.table_name, file.row_id, file.name
 
 
@@ -142,24 +142,24 @@ def switch(transaction: Transaction, migration_id: str, switches: Sequence[Switc
     A file that lies elsewhere by now, or has another content, stays as it is.
     """
     migration = transaction.get_one(Migration, migration_id)
-    wanted = {key_of(one.file): one for one in switches}
+    by_key = {key_of(change.file): change for change in switches}
     count = 0
-    for file in _locked(transaction, list(wanted)):
-        before = wanted[key_of(file)].file
+    for file in _locked(transaction, list(by_key)):
+        before = by_key[key_of(file)].file
         if (file.url, file.sha256) != (before.url, before.sha256):
             continue
         table, row_id, name = key_of(file)
         transaction.merge(
             MigrationRow(migration_id=migration_id, table_name=table, row_id=row_id, name=name, url=file.url)
         )
-        file.url = wanted[key_of(file)].url
+        file.url = by_key[key_of(file)].url
         count += 1
     migration.rows_switched += count
     return count
 
 
 def switched(transaction: Transaction, migration_id: str) -> list[MigrationRow]:
-    """The files that a migration switched, with the address that each had before."""
+    """Return the files that a migration switched, with the address that each had before."""
     return list(
         transaction.scalars(
             select(MigrationRow)
@@ -176,14 +176,14 @@ def switch_back(
 
     Each comes with the address it was given. A file that lies elsewhere by now stays as it is.
     """
-    wanted = {(row.table_name, row.row_id, row.name): (row.url, url) for row, url in switches}
+    addresses = {(row.table_name, row.row_id, row.name): (row.url, url) for row, url in switches}
     back = 0
-    for file in _locked(transaction, list(wanted)):
-        former, url = wanted[key_of(file)]
+    for file in _locked(transaction, list(addresses)):
+        former, url = addresses[key_of(file)]
         if file.url == url:
             file.url = former
             back += 1
-    for key in wanted:
+    for key in addresses:
         if (record := transaction.get(MigrationRow, (migration_id, *key))) is not None:
             transaction.delete(record)
     migration = transaction.get_one(Migration, migration_id)
@@ -198,7 +198,7 @@ def move_folders(transaction: Transaction, moved: Callable[[str], str]) -> None:
 
 
 def as_moved(table: str, row: Mapping[str, Any], moved: Callable[[str], str]) -> dict[str, Any]:
-    """A row of this table, read as text, as it is to stand in a home whose objects are where `moved` says."""
+    """Return a row of this table, read as text, as it is to stand in a home whose objects are where `moved` says."""
     if table != File.__tablename__ or not row["url"]:
         return dict(row)
     return {**row, "url": moved(row["url"])}
@@ -208,7 +208,7 @@ def as_moved(table: str, row: Mapping[str, Any], moved: Callable[[str], str]) ->
 
 
 def lacks_addresses(transaction: Transaction) -> bool:
-    """Whether a file is from before addresses were kept."""
+    """Return whether a file is from before addresses were kept."""
     return transaction.execute(select(File.row_id).where(*_UNPLACED).limit(1)).first() is not None
 
 
@@ -232,11 +232,11 @@ def _is(key: Key) -> tuple[ColumnElement[bool], ...]:
 
 
 def _locked(transaction: Transaction, keys: Sequence[Key]) -> Iterator[File]:
-    """These files as they are now, held until the transaction ends."""
+    """Lock these files, as they are now, until the transaction ends."""
     columns = tuple_(File.table_name, File.row_id, File.name)
     for start in range(0, len(keys), _AT_ONCE):
-        wanted = select(File).where(columns.in_(keys[start : start + _AT_ONCE])).with_for_update()
-        yield from transaction.scalars(wanted.execution_options(populate_existing=True))
+        query = select(File).where(columns.in_(keys[start : start + _AT_ONCE])).with_for_update()
+        yield from transaction.scalars(query.execution_options(populate_existing=True))
 
 
 def _parts(names: Collection[str] | None) -> Iterator[list[str] | None]:
@@ -249,7 +249,7 @@ def _parts(names: Collection[str] | None) -> Iterator[list[str] | None]:
 
 
 def _folders(url: str) -> list[str]:
-    """The address itself and those of the folders it is in."""
+    """Return the address itself and those of the folders it is in."""
     scheme, _, path = url.rstrip("/").partition("://")
     parts = path.split("/")
     return [f"{scheme}://{'/'.join(parts[:end])}" for end in range(len(parts), 0, -1)]

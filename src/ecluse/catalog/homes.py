@@ -41,15 +41,15 @@ def expect_open(transaction: Transaction, *, whole: bool = False) -> None:
     """
     if not whole and transaction.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
         transaction.execute(select(func.pg_advisory_xact_lock_shared(_CLOSING_LOCK)))
-    found = transaction.execute(_CLOSED).first()
-    if found is not None and (not whole or found.state in INCOMPLETE):
-        raise HomeClosed(_words(found.state, found.destination, found.finished_at))
+    closed = transaction.execute(_CLOSED).first()
+    if closed is not None and (not whole or closed.state in INCOMPLETE):
+        raise HomeClosed(_words(closed.state, closed.destination, closed.finished_at))
 
 
 def why_closed(transaction: Transaction) -> str | None:
-    """Why nothing can be changed here, in a sentence or two; None where it can."""
-    found = transaction.execute(_CLOSED).first()
-    return None if found is None else _words(found.state, found.destination, found.finished_at)
+    """Return why nothing can be changed here, in a sentence or two; None where it can."""
+    closed = transaction.execute(_CLOSED).first()
+    return None if closed is None else _words(closed.state, closed.destination, closed.finished_at)
 
 
 def close(transaction: Transaction, move: HomeMove) -> None:
@@ -60,15 +60,15 @@ def close(transaction: Transaction, move: HomeMove) -> None:
 
 
 def list_moves(transaction: Transaction) -> list[HomeMove]:
-    """The newest first."""
+    """List the moves, the newest first."""
     return list(transaction.scalars(select(HomeMove).order_by(HomeMove.created_at.desc(), HomeMove.id)))
 
 
 def open_move(transaction: Transaction, direction: Literal["out", "in"]) -> HomeMove | None:
-    """The move out of this home, or into it, that stands: under way, or done and not undone."""
+    """Return the move out of this home, or into it, that stands: under way, or done and not undone."""
     standing = ("moving", "moved") if direction == "out" else (*INCOMPLETE, "done")
-    wanted = select(HomeMove).where(HomeMove.direction == direction, HomeMove.state.in_(standing))
-    return transaction.scalars(wanted.order_by(HomeMove.created_at.desc()).limit(1)).first()
+    query = select(HomeMove).where(HomeMove.direction == direction, HomeMove.state.in_(standing))
+    return transaction.scalars(query.order_by(HomeMove.created_at.desc()).limit(1)).first()
 
 
 def find(transaction: Transaction, move_id: str) -> HomeMove | None:
@@ -76,7 +76,7 @@ def find(transaction: Transaction, move_id: str) -> HomeMove | None:
 
 
 def hold(transaction: Transaction, move_id: str, states: tuple[State, ...]) -> HomeMove:
-    """The move, which stays in one of these states until the transaction ends.
+    """Lock the move, which stays in one of these states until the transaction ends.
 
     Raises:
         MoveStopped: another process has brought it further, or back.
@@ -101,9 +101,9 @@ def set_state(
 
 
 def parts(transaction: Transaction, move_id: str) -> dict[str, HomeMovePart]:
-    """The journal of a move at its destination, by table."""
-    found = transaction.scalars(select(HomeMovePart).where(HomeMovePart.move_id == move_id))
-    return {part.table_name: part for part in found}
+    """Return the journal of a move at its destination, by table."""
+    parts = transaction.scalars(select(HomeMovePart).where(HomeMovePart.move_id == move_id))
+    return {part.table_name: part for part in parts}
 
 
 def advance(
@@ -141,7 +141,7 @@ def forget_parts(transaction: Transaction, move_id: str) -> None:
 
 
 def _words(state: str, destination: Mapping[str, Any], finished_at: Any) -> str:
-    """Why nothing is changed here; the address, where the destination has one for people."""
+    """Say why nothing is changed here; with the address, where the destination has one for people."""
     address = destination.get("address")
     if state == "moving" and address:
         return _(

@@ -115,34 +115,34 @@ def ring(transaction: Transaction) -> None:
 
 
 def of_user(transaction: Transaction, user_id: str, *, limit: int, active: bool) -> list[tuple[JobRow, int]]:
-    """The user's jobs, the newest first, each with its place in its queue, from 1."""
-    wanted = _with_places().where(JobRow.user_id == user_id)
+    """Return the user's jobs, the newest first, each with its place in its queue, from 1."""
+    query = _with_places().where(JobRow.user_id == user_id)
     if active:
-        wanted = wanted.where(JobRow.status.in_(ACTIVE))
+        query = query.where(JobRow.status.in_(ACTIVE))
     return [
-        (row, place) for row, place in transaction.execute(wanted.order_by(JobRow.number.desc()).limit(limit))
+        (row, place) for row, place in transaction.execute(query.order_by(JobRow.number.desc()).limit(limit))
     ]
 
 
 def by_ids(transaction: Transaction, user_id: str | None, job_ids: Sequence[str]) -> list[tuple[JobRow, int]]:
-    """Those of these jobs that are there and this user's (None: anyone's), each with its place in its queue."""
-    found: list[tuple[JobRow, int]] = []
+    """Return those of these jobs that are there and this user's (None: anyone's), each with its place in its queue."""
+    rows: list[tuple[JobRow, int]] = []
     for start in range(0, len(job_ids), MANY):
-        wanted = _with_places().where(JobRow.id.in_(job_ids[start : start + MANY]))
+        query = _with_places().where(JobRow.id.in_(job_ids[start : start + MANY]))
         if user_id is not None:
-            wanted = wanted.where(JobRow.user_id == user_id)
-        found += [(row, place) for row, place in transaction.execute(wanted)]
-    return found
+            query = query.where(JobRow.user_id == user_id)
+        rows += [(row, place) for row, place in transaction.execute(query)]
+    return rows
 
 
 def active(transaction: Transaction, *, limit: int) -> list[tuple[JobRow, int]]:
-    """The jobs of everyone that wait or run, the oldest first."""
-    wanted = _with_places().where(JobRow.status.in_(ACTIVE)).order_by(JobRow.number).limit(limit)
-    return [(row, place) for row, place in transaction.execute(wanted)]
+    """Return the jobs of everyone that wait or run, the oldest first."""
+    query = _with_places().where(JobRow.status.in_(ACTIVE)).order_by(JobRow.number).limit(limit)
+    return [(row, place) for row, place in transaction.execute(query)]
 
 
 def status_of(transaction: Transaction, job_id: str) -> str | None:
-    """How a job stands; None where there is none of this id."""
+    """Return how a job stands; None where there is none of this id."""
     return transaction.scalar(select(JobRow.status).where(JobRow.id == job_id))
 
 
@@ -184,25 +184,25 @@ def forget_ended(transaction: Transaction, age: timedelta) -> int:
 
 
 def waiting_queues(transaction: Transaction, kinds: Collection[str], queues: Collection[str]) -> set[str]:
-    """Those of these queues in which a job of these kinds waits that may run beside others."""
-    wanted = select(JobRow.queue).where(*_claimable(kinds), JobRow.queue.in_(queues), ~JobRow.alone)
-    return set(transaction.scalars(wanted.distinct()))
+    """Return those of these queues in which a job of these kinds waits that may run beside others."""
+    query = select(JobRow.queue).where(*_claimable(kinds), JobRow.queue.in_(queues), ~JobRow.alone)
+    return set(transaction.scalars(query.distinct()))
 
 
 def waits_alone(transaction: Transaction, kinds: Collection[str], queues: Collection[str]) -> Waiting | None:
-    """The first job of these kinds and queues that is to run in a process of its own; None where none waits."""
+    """Find the first job of these kinds and queues that is to run in a process of its own; None where none waits."""
     columns = (JobRow.id, JobRow.queue, JobRow.fence)
-    wanted = select(*columns).where(*_claimable(kinds), JobRow.queue.in_(queues), JobRow.alone)
-    found = transaction.execute(wanted.order_by(JobRow.number).limit(1)).first()
-    return None if found is None else Waiting(*found)
+    query = select(*columns).where(*_claimable(kinds), JobRow.queue.in_(queues), JobRow.alone)
+    first = transaction.execute(query.order_by(JobRow.number).limit(1)).first()
+    return None if first is None else Waiting(*first)
 
 
 def claim(
     transaction: Transaction, worker: str, kinds: Collection[str], queue: str, most: int
 ) -> list[Claim]:
     """Take the first jobs of a queue that may run beside others, at most so many."""
-    wanted = select(JobRow.number).where(*_claimable(kinds), JobRow.queue == queue, ~JobRow.alone)
-    return _take(transaction, worker, wanted.order_by(JobRow.number).limit(most))
+    query = select(JobRow.number).where(*_claimable(kinds), JobRow.queue == queue, ~JobRow.alone)
+    return _take(transaction, worker, query.order_by(JobRow.number).limit(most))
 
 
 def claim_one(transaction: Transaction, worker: str, kinds: Collection[str], job_id: str) -> list[Claim]:
@@ -222,18 +222,18 @@ def renew(transaction: Transaction, worker: str, running: Collection[tuple[str, 
 
 def held(transaction: Transaction, worker: str) -> list[tuple[str, int]]:
     """Id and fence of the jobs that run in the name of a worker."""
-    wanted = select(JobRow.id, JobRow.fence).where(JobRow.worker == worker, JobRow.status == "running")
-    return [(job_id, fence) for job_id, fence in transaction.execute(wanted)]
+    query = select(JobRow.id, JobRow.fence).where(JobRow.worker == worker, JobRow.status == "running")
+    return [(job_id, fence) for job_id, fence in transaction.execute(query)]
 
 
 def is_held(transaction: Transaction, job_id: str, fence: int) -> bool:
-    """Whether nobody has taken a job since it was claimed with this fence; it stays so until the transaction ends.
+    """Return whether a job is still held with this fence, which stays so until the transaction ends.
 
     A job that was cancelled is taken by nobody: what is left to be tidied up is written.
     """
     mine = (JobRow.id == job_id, JobRow.fence == fence, JobRow.status.in_(("running", "cancelled")))
-    wanted = select(JobRow.number).where(*mine).with_for_update(read=True)
-    return transaction.execute(wanted).first() is not None
+    query = select(JobRow.number).where(*mine).with_for_update(read=True)
+    return transaction.execute(query).first() is not None
 
 
 def report(
@@ -265,7 +265,7 @@ def hand_back(
     """Let others take what this worker runs (None: all of it); how many jobs that were. It counts against none."""
     mine = [JobRow.worker == worker, JobRow.status == "running"]
     if running is not None:
-        mine.append(or_(*(and_(JobRow.id == one, JobRow.fence == fence) for one, fence in running)))
+        mine.append(or_(*(and_(JobRow.id == job_id, JobRow.fence == fence) for job_id, fence in running)))
     done = update(JobRow).where(*mine).values(_queued()).returning(JobRow.number)
     count = len(transaction.execute(done).all())
     ring(transaction)
@@ -316,9 +316,9 @@ def withdraw_loss(transaction: Transaction, job_id: str, worker: str) -> None:
 
 
 def step(transaction: Transaction, job_id: str, name: str, position: int) -> str | None:
-    """What a step returned, as JSON; None where it has not ended."""
-    found = transaction.get(JobStep, (job_id, name, position))
-    return None if found is None else found.result
+    """Return what a step returned, as JSON; None where it has not ended."""
+    row = transaction.get(JobStep, (job_id, name, position))
+    return None if row is None else row.result
 
 
 def add_step(transaction: Transaction, job_id: str, name: str, position: int, result: str) -> None:
@@ -363,8 +363,12 @@ def _take(transaction: Transaction, worker: str, numbers: Select[int]) -> list[C
         "started_at": moment(),
         "not_before": None,
     }
-    taken = update(JobRow).where(JobRow.number.in_(chosen)).values(values).returning(JobRow)
-    rows = list(transaction.scalars(taken, execution_options={"populate_existing": True})) if chosen else []
+    update_rows = update(JobRow).where(JobRow.number.in_(chosen)).values(values).returning(JobRow)
+    rows = (
+        list(transaction.scalars(update_rows, execution_options={"populate_existing": True}))
+        if chosen
+        else []
+    )
     work.start_jobs(transaction, [row.id for row in rows])
     return [_claim(row) for row in sorted(rows, key=lambda row: row.number)]
 
@@ -403,7 +407,7 @@ def _claim(row: JobRow) -> Claim:
 
 
 def _with_places() -> Select[JobRow, int]:
-    """Each job with how many wait in its queue up to it; 0 for one that does not wait."""
+    """Select each job with how many wait in its queue up to it; 0 for one that does not wait."""
     other = aliased(JobRow)
     before = (
         select(func.count())

@@ -65,7 +65,7 @@ def migration_of(transaction: Transaction, migration_id: str) -> Migration:
 
 
 def list_migrations(transaction: Transaction, *, limit: int = 50, offset: int = 0) -> list[Migration]:
-    """The newest first; those of moves of the whole home are not among them."""
+    """List migrations, the newest first; those of moves of the whole home are not among them."""
     newest = (
         select(Migration)
         .where(Migration.move_id.is_(None))
@@ -75,20 +75,20 @@ def list_migrations(transaction: Transaction, *, limit: int = 50, offset: int = 
 
 
 def count_migrations(transaction: Transaction) -> int:
-    wanted = select(func.count()).select_from(Migration).where(Migration.move_id.is_(None))
-    return transaction.scalar(wanted) or 0
+    query = select(func.count()).select_from(Migration).where(Migration.move_id.is_(None))
+    return transaction.scalar(query) or 0
 
 
 def unfinished_migrations(transaction: Transaction) -> list[Migration]:
-    """Those that are at work, or whose process ended without saying so; a move looks after its own."""
+    """List migrations that are at work, or whose process ended without saying so; a move looks after its own."""
     unfinished = select(Migration).where(Migration.state.in_(ACTIVE), Migration.move_id.is_(None))
     return list(transaction.scalars(unfinished))
 
 
 def of_move(transaction: Transaction, move_id: str) -> list[Migration]:
-    """Those that bring the objects of a move of the whole home."""
-    wanted = select(Migration).where(Migration.move_id == move_id).order_by(Migration.id)
-    return list(transaction.scalars(wanted))
+    """Return those that bring the objects of a move of the whole home."""
+    query = select(Migration).where(Migration.move_id == move_id).order_by(Migration.id)
+    return list(transaction.scalars(query))
 
 
 def set_job(transaction: Transaction, migration_id: str, user_id: str, job_id: str) -> None:
@@ -99,12 +99,12 @@ def set_job(transaction: Transaction, migration_id: str, user_id: str, job_id: s
 
 
 def has_job(transaction: Transaction, job_id: str) -> bool:
-    """Whether this job moves objects: it ends at its next report, and what it has done stays."""
+    """Return whether this job moves objects: it ends at its next report, and what it has done stays."""
     return transaction.scalar(select(Migration.id).where(Migration.job_id == job_id)) is not None
 
 
 def migration_by_job(transaction: Transaction, job_id: str) -> Migration | None:
-    """The migration that this job planned, or was the last to work on."""
+    """Return the migration that this job planned, or was the last to work on."""
     return transaction.scalar(
         select(Migration).where(or_(Migration.id == job_id, Migration.job_id == job_id))
     )
@@ -154,10 +154,10 @@ def expect_alone(
     """
     if transaction.get_bind().dialect.name == "postgresql":  # SQLite lets one transaction write at a time
         transaction.execute(select(func.pg_advisory_xact_lock(_TAKING_LOCK)))
-    wanted = migration_of(transaction, migration_id)
+    migration = migration_of(transaction, migration_id)
     held = select(Migration).where(Migration.held_by.is_not(None), Migration.id != migration_id)
     for other in transaction.scalars(held.with_for_update()):
-        if not meet(wanted, other):
+        if not meet(migration, other):
             continue
         if is_at_work(transaction, other):
             raise MigrationHeld(
@@ -169,7 +169,7 @@ def expect_alone(
                 )
             )
         other.held_by, other.beat_at = None, None
-    transaction.expire(wanted)  # who takes it reads it again, locked
+    transaction.expire(migration)  # who takes it reads it again, locked
 
 
 def take(transaction: Transaction, migration_id: str, holder: str, state: str) -> None:
@@ -235,7 +235,7 @@ def release(transaction: Transaction, migration_id: str, holder: str, state: str
 
 
 def is_at_work(transaction: Transaction, migration: Migration) -> bool:
-    """Whether someone holds it who is heard now and then, in a process that is not seen to have ended.
+    """Return whether someone holds it who is heard now and then, in a process that is not seen to have ended.
 
     A process may live on and have let go without being able to say so; that it is silent is then all that shows it.
     """
@@ -256,8 +256,8 @@ def entries(
     after: str = "",
     limit: int | None = None,
 ) -> list[Entry]:
-    """The objects in these states (default: all) whose key comes after `after`, in the order of their keys."""
-    wanted = (
+    """Return the objects in these states (default: all) whose key comes after `after`, in the order of their keys."""
+    query = (
         select(
             MigrationObject.key,
             MigrationObject.size_bytes,
@@ -272,8 +272,8 @@ def entries(
         .limit(limit)
     )
     if states is not None:
-        wanted = wanted.where(MigrationObject.state.in_(states))
-    return [Entry(*row) for row in transaction.execute(wanted)]
+        query = query.where(MigrationObject.state.in_(states))
+    return [Entry(*row) for row in transaction.execute(query)]
 
 
 def add_entries(transaction: Transaction, migration_id: str, new: Sequence[Entry]) -> None:
@@ -281,9 +281,9 @@ def add_entries(transaction: Transaction, migration_id: str, new: Sequence[Entry
         transaction.execute(insert(MigrationObject), [_values(migration_id, entry) for entry in new])
 
 
-def set_entries(transaction: Transaction, migration_id: str, known: Sequence[Entry]) -> None:
+def set_entries(transaction: Transaction, migration_id: str, entries: Sequence[Entry]) -> None:
     """Replace what is known of these objects; how often they were copied stays."""
-    values = [_values(migration_id, entry) for entry in known]
+    values = [_values(migration_id, entry) for entry in entries]
     for value in values:
         del value["times_copied"]
     if values:
@@ -310,18 +310,18 @@ def withdraw_copies(transaction: Transaction, migration_id: str, keys: Collectio
 
 def amounts(transaction: Transaction, migration_id: str) -> dict[str, Amount]:
     """State → how many objects are in it, and their bytes."""
-    found = transaction.execute(
+    rows = transaction.execute(
         select(MigrationObject.state, func.count(), func.sum(MigrationObject.size_bytes))
         .where(MigrationObject.migration_id == migration_id)
         .group_by(MigrationObject.state)
     )
-    return {state: Amount(objects, int(size)) for state, objects, size in found}
+    return {state: Amount(objects, int(size)) for state, objects, size in rows}
 
 
 def copied_again(transaction: Transaction, migration_id: str) -> int:
-    """How many objects were begun to be copied more than once."""
-    wanted = (MigrationObject.migration_id == migration_id, MigrationObject.times_copied > 1)
-    return transaction.scalar(select(func.count()).select_from(MigrationObject).where(*wanted)) or 0
+    """Count the objects that were begun to be copied more than once."""
+    conditions = (MigrationObject.migration_id == migration_id, MigrationObject.times_copied > 1)
+    return transaction.scalar(select(func.count()).select_from(MigrationObject).where(*conditions)) or 0
 
 
 def _values(migration_id: str, entry: Entry) -> dict[str, object]:

@@ -33,16 +33,16 @@ def version_table(application: Application) -> str:
 
 
 def newest(folder: Path) -> str:
-    """The newest revision in a folder of migrations; empty where there is none."""
+    """Return the newest revision in a folder of migrations; empty where there is none."""
     return max((path.name.partition("_")[0] for path in folder.glob("[0-9]*.py")), default="")
 
 
 def outdated(connection: Connection) -> list[tuple[Application, Path]]:
-    """The applications whose tables are not of their newest revision, and the folders of their migrations.
+    """Return the applications whose tables are not of their newest revision, and the folders of their migrations.
 
     An application that is older than its tables is left out.
     """
-    found = []
+    older = []
     for application in applications():
         folder = folder_of(application, "migrations")
         if folder is None:
@@ -52,8 +52,8 @@ def outdated(connection: Connection) -> list[tuple[Application, Path]]:
             reason = f"The catalog has its tables of version {held}; it knows {newest(folder)}. Install a newer one."
             leave_out(application, "migrations", reason)
         elif held < newest(folder):
-            found.append((application, folder))
-    return found
+            older.append((application, folder))
+    return older
 
 
 def upgrade(connection: Connection) -> None:

@@ -31,28 +31,28 @@ def end_publication(transaction: Transaction, user_id: str, name: str, version: 
 
 
 def publication_of(transaction: Transaction, user_id: str, name: str, version: str) -> Publication | None:
-    """What was noted of a version that was about to be committed and has no row yet."""
+    """Return what was noted of a version that was about to be committed and has no row yet."""
     return transaction.get(Publication, (user_id, name, version))
 
 
 def open_publications(transaction: Transaction, before: datetime) -> list[Publication]:
-    """What was about to be committed before that moment, by anyone, and has no row yet."""
-    found = select(Publication).where(Publication.created_at < before).order_by(Publication.created_at)
-    return list(transaction.scalars(found))
+    """Return what was about to be committed before that moment, by anyone, and has no row yet."""
+    query = select(Publication).where(Publication.created_at < before).order_by(Publication.created_at)
+    return list(transaction.scalars(query))
 
 
 def add_version(transaction: Transaction, version: ModelVersion) -> ModelVersion:
     """Record a published version; recording it again changes nothing. The row that is kept."""
-    known = transaction.scalar(_row(version.user_id, version.name, version.version))
-    if known is not None:
-        return known
+    existing = transaction.scalar(_row(version.user_id, version.name, version.version))
+    if existing is not None:
+        return existing
     transaction.add(version)
     transaction.flush()
     return version
 
 
 def find_version(transaction: Transaction, user_id: str, name: str, version: str) -> ModelVersion | None:
-    """A version of the user; None where there is none."""
+    """Return a version of the user; None where there is none."""
     return transaction.scalar(_row(user_id, name, version))
 
 
@@ -86,7 +86,7 @@ def list_latest(
     limit: int | None = None,
     offset: int = 0,
 ) -> list[ModelVersion]:
-    """The newest version of each of the user's models, or those of an application, most recent first.
+    """Return the newest version of each of the user's models, or those of an application, most recent first.
 
     No older one is read.
     """
@@ -95,40 +95,40 @@ def list_latest(
     ranked = select(ModelVersion.name, ModelVersion.version, place.label("place")).where(of_user).subquery()
     latest = select(ranked.c.name, ranked.c.version).where(ranked.c.place == 1)
     is_latest = tuple_(ModelVersion.name, ModelVersion.version).in_(latest)
-    wanted = _of_user(user_id).where(is_latest)
+    query = _of_user(user_id).where(is_latest)
     if application is not None:
-        wanted = wanted.where(ModelVersion.application == application)
-    return list(transaction.scalars(wanted.limit(limit).offset(offset)))
+        query = query.where(ModelVersion.application == application)
+    return list(transaction.scalars(query.limit(limit).offset(offset)))
 
 
 def newest_of(transaction: Transaction, user_id: str, application: str) -> ModelVersion | None:
-    """The version of an application that the user published last; None where there is none."""
-    wanted = select(ModelVersion).where(
+    """Return the version of an application that the user published last; None where there is none."""
+    query = select(ModelVersion).where(
         ModelVersion.user_id == user_id, ModelVersion.application == application
     )
-    return transaction.scalar(wanted.order_by(ModelVersion.created_at.desc(), *_HIGHEST_FIRST).limit(1))
+    return transaction.scalar(query.order_by(ModelVersion.created_at.desc(), *_HIGHEST_FIRST).limit(1))
 
 
 def count_models(transaction: Transaction, user_id: str) -> int:
-    """How many models a user has, each with one version or more."""
+    """Count the models of a user, each with one version or more."""
     names = func.count(ModelVersion.name.distinct())
     return transaction.scalar(select(names).where(ModelVersion.user_id == user_id)) or 0
 
 
 def list_all(transaction: Transaction, user_id: str, name: str | None = None) -> list[ModelVersion]:
-    """Every version of every model of the user, or of one; newest first, none where there is none."""
-    wanted = _of_user(user_id)
-    return list(transaction.scalars(wanted if name is None else wanted.where(ModelVersion.name == name)))
+    """Return every version of every model of the user, or of one; newest first, none where there is none."""
+    query = _of_user(user_id)
+    return list(transaction.scalars(query if name is None else query.where(ModelVersion.name == name)))
 
 
 def list_versions(transaction: Transaction, user_id: str, name: str) -> list[ModelVersion]:
-    """Every version of one model, newest first.
+    """Return every version of one model, newest first.
 
     Raises:
         ModelNotFound: the user has no model of this name.
     """
-    wanted = _of_user(user_id).where(ModelVersion.name == name)
-    versions = list(transaction.scalars(wanted))
+    query = _of_user(user_id).where(ModelVersion.name == name)
+    versions = list(transaction.scalars(query))
     if not versions:
         raise _no_model(name)
     return versions
@@ -139,12 +139,12 @@ def versions_page(
 ) -> list[ModelVersion]:
     """Some versions of one model, newest first; none where it has fewer."""
     page = _highest(user_id, name).limit(limit).offset(offset).subquery()
-    wanted = _of_user(user_id).where(ModelVersion.name == name, ModelVersion.version.in_(select(page)))
-    return list(transaction.scalars(wanted))
+    query = _of_user(user_id).where(ModelVersion.name == name, ModelVersion.version.in_(select(page)))
+    return list(transaction.scalars(query))
 
 
 def count_versions(transaction: Transaction, user_id: str, name: str) -> int:
-    """How many versions a model has.
+    """Count the versions of a model.
 
     Raises:
         ModelNotFound: the user has no model of this name.
@@ -218,7 +218,7 @@ _NEWEST_FIRST: Final = (*_HIGHEST_FIRST, ModelVersion.created_at.desc())
 
 
 def _highest(user_id: str, name: str) -> Select[str]:
-    """The versions of one model by name, newest first: an index has them, so no row with its report is read."""
+    """Select the versions of one model by name, newest first: an index has them, so no row with its report is read."""
     return select(ModelVersion.version).where(*_of_model(user_id, name)).order_by(*_HIGHEST_FIRST)
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Mapper, column_property, mapped_column
 from sqlalchemy.orm.attributes import set_committed_value
 
-from ecluse.catalog.base import Base, SentenceText
+from ecluse.catalog.columns import Base, SentenceText
 from ecluse.sentences import _
 
 #: What is said of work whose job, or whose own record, is gone.

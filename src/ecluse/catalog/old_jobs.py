@@ -128,11 +128,11 @@ def _schema(connection: Connection) -> str | None:
 
 
 def _table(connection: Connection, name: str, *columns: str) -> TableClause:
-    return table(name, *(column(one) for one in columns), schema=_schema(connection))
+    return table(name, *(column(each) for each in columns), schema=_schema(connection))
 
 
 def _old_rows(connection: Connection) -> Iterator[Mapping[str, Any]]:
-    """The old jobs in the order in which they were queued, each with what it said last and why it failed."""
+    """Return the old jobs in the order in which they were queued, each with what it said last and why it failed."""
     jobs = _table(
         connection, "workflow_status", "workflow_uuid", "status", "name", "authenticated_user", "queue_name",
         "created_at", "started_at_epoch_ms", "completed_at", "serialization", "attributes",
@@ -195,8 +195,8 @@ def _attributes(value: Any) -> dict[str, Any]:
 def _error_of(old: Mapping[str, Any]) -> str:
     if old["status"] == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
         return _("Its worker ended again and again, and it was given up. Ask for it again.")
-    found = _read(old["error"], old["serialization"], dict)
-    return str(found.get("message") or _("It was stopped."))
+    error = _read(old["error"], old["serialization"], dict)
+    return str(error.get("message") or _("It was stopped."))
 
 
 def _read(value: str | None, serialization: str | None, kind: Callable[[Any], Any]) -> Any:

@@ -66,8 +66,8 @@ def make_schema(url: str, name: str) -> str:
 
 
 def _is_there(connection: psycopg.Connection, table: str, column: str, name: str) -> bool:
-    found = connection.execute(
+    rows = connection.execute(
         sql.SQL("SELECT 1 FROM {} WHERE {} = %s").format(sql.Identifier(table), sql.Identifier(column)),
         [name],
     )
-    return found.fetchone() is not None
+    return rows.fetchone() is not None

@@ -38,45 +38,45 @@ def keep_reference(transaction: Transaction, reference: ReferenceModel) -> Refer
 
     What was measured of the transfer of another version is forgotten.
     """
-    known = transaction.scalar(_named(reference.name).with_for_update(of=ReferenceModel))
-    if known is None:
+    kept = transaction.scalar(_named(reference.name).with_for_update(of=ReferenceModel))
+    if kept is None:
         transaction.add(reference)
         transaction.flush()
         return reference
-    if known.manifest_digest != reference.manifest_digest:
-        known.transfer = {}
+    if kept.manifest_digest != reference.manifest_digest:
+        kept.transfer = {}
     for column in _REPLACED:
-        setattr(known, column, getattr(reference, column))
-    known.updated_at = now()
-    return known
+        setattr(kept, column, getattr(reference, column))
+    kept.updated_at = now()
+    return kept
 
 
 def list_references(
     transaction: Transaction, *, domain: str | None = None, limit: int | None = None, offset: int = 0
 ) -> list[ReferenceModel]:
-    """The reference models, or those of one domain, by name."""
-    wanted = select(ReferenceModel).where(*_of(domain)).order_by(ReferenceModel.name)
-    return list(transaction.scalars(wanted.limit(limit).offset(offset)))
+    """Return the reference models, or those of one domain, by name."""
+    query = select(ReferenceModel).where(*_of(domain)).order_by(ReferenceModel.name)
+    return list(transaction.scalars(query.limit(limit).offset(offset)))
 
 
 def count_references(transaction: Transaction, *, domain: str | None = None) -> int:
-    """How many reference models there are, of one domain or of all."""
+    """Count the reference models of one domain, or all."""
     return transaction.scalar(select(func.count()).select_from(ReferenceModel).where(*_of(domain))) or 0
 
 
 def domains(transaction: Transaction) -> dict[str, int]:
-    """Each domain with the number of its reference models, by name."""
+    """Return each domain with the number of its reference models, by name."""
     counted = select(ReferenceModel.domain, func.count()).group_by(ReferenceModel.domain)
     return {row.domain: row[1] for row in transaction.execute(counted.order_by(ReferenceModel.domain))}
 
 
 def find_reference(transaction: Transaction, name: str) -> ReferenceModel | None:
-    """The reference model of this name; None where there is none."""
+    """Return the reference model of this name; None where there is none."""
     return transaction.scalar(_named(name))
 
 
 def reference_of(transaction: Transaction, name: str) -> ReferenceModel:
-    """The reference model of this name.
+    """Return the reference model of this name.
 
     Raises:
         NotFound: there is none.
@@ -88,27 +88,27 @@ def reference_of(transaction: Transaction, name: str) -> ReferenceModel:
 
 
 def references_named(transaction: Transaction, names: Iterable[str]) -> list[ReferenceModel]:
-    """The reference models of these names, by name; those that do not exist are left out."""
-    wanted = sorted(set(names))
-    found: list[ReferenceModel] = []
-    for start in range(0, len(wanted), _AT_ONCE):
-        some = select(ReferenceModel).where(ReferenceModel.name.in_(wanted[start : start + _AT_ONCE]))
-        found += transaction.scalars(some.order_by(ReferenceModel.name))
-    return found
+    """Return the reference models of these names, by name; those that do not exist are left out."""
+    chosen = sorted(set(names))
+    rows: list[ReferenceModel] = []
+    for start in range(0, len(chosen), _AT_ONCE):
+        query = select(ReferenceModel).where(ReferenceModel.name.in_(chosen[start : start + _AT_ONCE]))
+        rows += transaction.scalars(query.order_by(ReferenceModel.name))
+    return rows
 
 
 def revision(transaction: Transaction) -> tuple[object, ...]:
-    """What changes whenever a reference is added, replaced, measured or removed; an index holds all it reads.
+    """Return what changes whenever a reference is added, replaced, measured or removed; an index holds all it reads.
 
     Beside their number and the latest change, their size: a change may be committed after one that came later.
     """
     sizes = select(func.sum(File.size_bytes)).where(File.table_name == ReferenceModel.FILE.table)
-    found = select(func.count(ReferenceModel.name), func.max(_CHANGED), sizes.scalar_subquery())
-    return tuple(transaction.execute(found).one())
+    query = select(func.count(ReferenceModel.name), func.max(_CHANGED), sizes.scalar_subquery())
+    return tuple(transaction.execute(query).one())
 
 
 def changes(transaction: Transaction) -> dict[str, datetime]:
-    """Each reference model by name with the moment of its last change."""
+    """Return each reference model by name with the moment of its last change."""
     return {row.name: row[1] for row in transaction.execute(select(ReferenceModel.name, _CHANGED))}
 
 

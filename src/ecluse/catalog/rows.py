@@ -86,10 +86,10 @@ class Difference:
 
 
 def tables() -> list[Table]:
-    """Every table of a home, each after those it points at; those of `LAST` at the end."""
+    """List every table of a home, each after those it points at; those of `LAST` at the end."""
     import_rows()
-    found = [table for table in Base.metadata.sorted_tables if table.name not in LEFT]
-    return sorted(found, key=lambda table: table.name in LAST)
+    own = [table for table in Base.metadata.sorted_tables if table.name not in LEFT]
+    return sorted(own, key=lambda table: table.name in LAST)
 
 
 def count(engine: Engine, table: Table) -> int:
@@ -103,7 +103,7 @@ def is_empty(engine: Engine, table: Table) -> bool:
 
 
 def batches(engine: Engine, table: Table, after: Sequence[Any] | None = None) -> Iterator[list[Row]]:
-    """The rows whose key comes after `after`, in the order of their keys, `BATCH` at a time."""
+    """Yield the rows whose key comes after `after`, in the order of their keys, `BATCH` at a time."""
     with engine.connect() as connection:
         rows = _rows(connection, table, after)
         while batch := list(islice(rows, BATCH)):
@@ -143,8 +143,10 @@ def remove_keys(connection: Connection, table: Table, keys: Sequence[Key]) -> No
     columns = list(table.primary_key)
     for start in range(0, len(keys), BATCH):
         some = keys[start : start + BATCH]
-        wanted = columns[0].in_([key[0] for key in some]) if len(columns) == 1 else tuple_(*columns).in_(some)
-        connection.execute(delete(table).where(wanted))
+        condition = (
+            columns[0].in_([key[0] for key in some]) if len(columns) == 1 else tuple_(*columns).in_(some)
+        )
+        connection.execute(delete(table).where(condition))
 
 
 def set_sequences(connection: Connection, chosen: Iterable[Table]) -> None:
@@ -157,15 +159,15 @@ def set_sequences(connection: Connection, chosen: Iterable[Table]) -> None:
             if not isinstance(column.type, Integer):
                 continue
             name = text("SELECT pg_get_serial_sequence(:table, :column)")
-            asked = {"table": preparer.format_table(table), "column": column.name}
-            sequence = connection.scalar(name, asked)
+            values = {"table": preparer.format_table(table), "column": column.name}
+            sequence = connection.scalar(name, values)
             if sequence is not None:
                 highest = connection.scalar(select(func.max(column))) or 0
                 connection.execute(select(func.setval(sequence, highest + 1, False)))
 
 
 def unfit(table: Table, row: Row, dialect: str) -> str | None:
-    """What of a row a database of this kind cannot keep: the column and the reason; None where it can all."""
+    """Return what of a row a database of this kind cannot keep: the column and the reason; None where it can all."""
     for column in table.columns:
         value = row[column.name]
         reason = None
@@ -184,8 +186,8 @@ def compare(
     table: Table,
     as_there: Callable[[str, Row], Row] = lambda _, row: row,
 ) -> Difference:
-    """Every row of the source beside that of the destination; `as_there` says how a row is to stand there."""
-    found, digest = Difference(), hashlib.sha256()
+    """Compare every row of the source with that of the destination; `as_there` says how a row is to stand there."""
+    difference, digest = Difference(), hashlib.sha256()
     with source.connect() as ours, destination.connect() as theirs:
         here, there = _rows(ours, table), _rows(theirs, table)
         row, other = next(here, None), next(there, None)
@@ -195,19 +197,19 @@ def compare(
             if row is not None and key is not None and (their_key is None or key <= their_key):
                 canonical = _canonical(table, as_there(table.name, row))
                 digest.update(canonical)
-                found.rows += 1
+                difference.rows += 1
                 if other is None or key != their_key:
-                    found.note("missing", table.name, key)
+                    difference.note("missing", table.name, key)
                 else:
                     if _canonical(table, as_there(table.name, other)) != canonical:
-                        found.note("other", table.name, key)
+                        difference.note("other", table.name, key)
                     other = next(there, None)
                 row = next(here, None)
             elif their_key is not None:
-                found.note("extra", table.name, their_key)
+                difference.note("extra", table.name, their_key)
                 other = next(there, None)
-    found.digest = digest.hexdigest()
-    return found
+    difference.digest = digest.hexdigest()
+    return difference
 
 
 def _rows(connection: Connection, table: Table, after: Sequence[Any] | None = None) -> Iterator[Row]:
@@ -222,13 +224,13 @@ def _rows(connection: Connection, table: Table, after: Sequence[Any] | None = No
 
 
 def _chosen(query: Any, table: Table) -> Any:
-    """Of the catalog's own tables, the part that belongs to the home."""
+    """Return of the catalog's own tables, the part that belongs to the home."""
     condition = _PART_OF_HOME.get(table.name) if table.metadata is Base.metadata else None
     return query if condition is None else query.where(condition)
 
 
 def _by_bytes(connection: Connection, column: Column[Any]) -> ColumnElement[Any]:
-    """A column whose order is that of its bytes, as SQLite's is anyway."""
+    """Return a column whose order is that of its bytes, as SQLite's is anyway."""
     if connection.dialect.name == "postgresql" and isinstance(column.type, String):
         return column.collate("C")
     return column
@@ -239,7 +241,7 @@ def _is_json(column: Column[Any]) -> bool:
 
 
 def _canonical(table: Table, row: Row) -> bytes:
-    """A row in one form, whichever database it came from: {column: value}, JSON by the order of its names."""
+    """Return a row in one form, whichever database it came from: {column: value}, JSON by the order of its names."""
     plain = {c.name: _plain(row[c.name], is_json=_is_json(c)) for c in table.columns}
     return json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()
 
@@ -255,7 +257,7 @@ def _plain(value: Any, *, is_json: bool) -> Any:
 
 
 def _unfit_text(column: Column[Any], value: str) -> str | None:
-    """Why PostgreSQL, which holds columns to what they say, does not keep a text that SQLite does."""
+    """Return why PostgreSQL, which holds columns to what they say, does not keep a text that SQLite does."""
     if _is_json(column):
         try:
             json.loads(value, parse_constant=_refuse)

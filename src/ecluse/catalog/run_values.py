@@ -31,7 +31,7 @@ def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def checked_name(name: str) -> str:
-    """The name of a parameter, tag or metric.
+    """Return the name of a parameter, tag or metric.
 
     Raises:
         InvalidInput: it has other characters than letters, digits, `_`, `-`, `.` and spaces, or more than 80.

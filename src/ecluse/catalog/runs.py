@@ -80,7 +80,7 @@ class Exported:
 
     @property
     def seen_aliases(self) -> tuple[str, ...]:
-        """The aliases as they were exported."""
+        """Return the aliases as they were exported."""
         return tuple(self.what.get("seen_aliases", ()))
 
 
@@ -92,7 +92,7 @@ Curves = dict[str, list[Point]]
 class RunFilter:
     """Which runs a list shows. `tags` and `parameters` hold for runs that have each name with this value.
 
-    A value is told as text: "0.001" finds the number and the word, "true" the truth value too.
+    A value is written as text: "0.001" finds the number and the word, "true" the truth value too.
     """
 
     application: str | None = None
@@ -124,7 +124,7 @@ def add_run(transaction: Transaction, run: Run) -> Run:
 
 
 def run_of(transaction: Transaction, user_id: str, run_id: str) -> Run:
-    """A run of this user.
+    """Return a run of this user.
 
     Raises:
         NotFound: there is none, or it is someone else's.
@@ -136,7 +136,7 @@ def run_of(transaction: Transaction, user_id: str, run_id: str) -> Run:
 
 
 def find_run(transaction: Transaction, run_id: str) -> Run | None:
-    """A run of anyone; None where there is none."""
+    """Return a run of anyone; None where there is none."""
     return transaction.get(Run, run_id)
 
 
@@ -150,21 +150,21 @@ def runs_of(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> l
 
 
 def run_by_job(transaction: Transaction, job_id: str) -> Run | None:
-    """The run of a job; the newest, where it has several."""
+    """Return the run of a job; the newest, where it has several."""
     newest = work.of_job(Run, job_id).order_by(Run.created_at.desc(), Run.id)
     return transaction.scalar(newest.limit(1))
 
 
 def run_of_version(transaction: Transaction, user_id: str, name: str, version: str) -> Run | None:
-    """The run that made a version; None for one that was published otherwise."""
-    wanted = (Run.user_id == user_id, Run.name == name, Run.version == version)
-    return transaction.scalar(select(Run).where(*wanted).order_by(Run.created_at).limit(1))
+    """Return the run that made a version; None for one that was published otherwise."""
+    conditions = (Run.user_id == user_id, Run.name == name, Run.version == version)
+    return transaction.scalar(select(Run).where(*conditions).order_by(Run.created_at).limit(1))
 
 
 def list_runs(
     transaction: Transaction,
     user_id: str,
-    wanted: RunFilter | None = None,
+    conditions: RunFilter | None = None,
     *,
     sort: str = "created",
     direction: Direction = "descending",
@@ -178,18 +178,18 @@ def list_runs(
     Raises:
         InvalidInput: a name that no tag, parameter or metric can have.
     """
-    found = _wanted(user_id, wanted or RunFilter())
-    total = transaction.scalar(select(func.count()).select_from(found.subquery())) or 0
+    matching = _matching(user_id, conditions or RunFilter())
+    total = transaction.scalar(select(func.count()).select_from(matching.subquery())) or 0
     by = _sorted_by(sort)
     order = by.asc() if direction == "ascending" else by.desc()
-    page = found.order_by(by.is_(None), order, Run.created_at.desc(), Run.id).limit(limit).offset(offset)
+    page = matching.order_by(by.is_(None), order, Run.created_at.desc(), Run.id).limit(limit).offset(offset)
     return list(transaction.scalars(page)), total
 
 
 def names_of(transaction: Transaction, user_id: str) -> list[tuple[str, str]]:
-    """Each (application, model) that the user has runs of."""
-    wanted = select(Run.application, Run.name).where(Run.user_id == user_id).distinct()
-    return [(application, name) for application, name in transaction.execute(wanted.order_by(Run.name))]
+    """Return each (application, model) that the user has runs of."""
+    query = select(Run.application, Run.name).where(Run.user_id == user_id).distinct()
+    return [(application, name) for application, name in transaction.execute(query.order_by(Run.name))]
 
 
 def set_running(transaction: Transaction, run_id: str) -> None:
@@ -205,7 +205,7 @@ def begin_publishing(
     metrics: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Whether this version may be published: the run was not cancelled and has no other version.
+    """Return whether this version may be published: the run was not cancelled and has no other version.
 
     From then on it cannot be cancelled. `metrics` and `tags` are what the version was measured at and made of; the run
     is done when `models.record` gives the version its row.
@@ -220,7 +220,7 @@ def begin_publishing(
 
 
 def publishing_run(transaction: Transaction, user_id: str, name: str, version: str) -> Run | None:
-    """The run that is publishing a version; None for one that is published otherwise."""
+    """Return the run that is publishing a version; None for one that is published otherwise."""
     mine = (Run.user_id == user_id, Run.name == name, Run.version == version)
     query = select(Run).join(Work, Work.id == Run.id).where(*mine, Work.status.in_(ACTIVE), Work.final)
     return transaction.scalar(query.limit(1))
@@ -268,13 +268,13 @@ def withdraw_version(transaction: Transaction, run_id: str) -> None:
 def ask_to_finish(transaction: Transaction, job_id: str) -> bool:
     """Record that the run of a job is to end with the best so far; False once it publishes or has ended."""
     going_on = work.ids_of_job(job_id, Work.status.in_(ACTIVE), ~Work.final)
-    asked = transaction.execute(
+    updated = transaction.execute(
         update(Run)
         .where(Run.id.in_(going_on))
         .values(finish_early_at=func.coalesce(Run.finish_early_at, now()))
         .returning(Run.id)
     )
-    return asked.first() is not None
+    return updated.first() is not None
 
 
 def is_to_finish(transaction: Transaction, run_id: str) -> bool:
@@ -320,14 +320,14 @@ def set_checkpoint(transaction: Transaction, run_id: str, key: str) -> str | Non
 
 
 def ended_runs(transaction: Transaction, user_id: str) -> list[str]:
-    """The ids of the user's runs that have ended, oldest first."""
+    """Return the ids of the user's runs that have ended, oldest first."""
     query = select(Run.id).join(Work, Work.id == Run.id)
     ended = query.where(Run.user_id == user_id, Work.status.not_in(ACTIVE))
     return list(transaction.scalars(ended.order_by(Work.finished_at, Run.id)))
 
 
 def ended_with_checkpoint(transaction: Transaction) -> list[Run]:
-    """Every run, of anyone, that has ended and still names a checkpoint."""
+    """Return every run, of anyone, that has ended and still names a checkpoint."""
     named = Run.tags[CHECKPOINT].as_string().is_not(None)
     ended = select(Run).join(Work, Work.id == Run.id).where(Work.status.not_in(ACTIVE), named)
     return list(transaction.scalars(ended))
@@ -357,7 +357,7 @@ def begin_export(transaction: Transaction, run_id: str, where: str, job_id: str,
 
 
 def exports_of(transaction: Transaction, run_id: str) -> dict[str, Any]:
-    """Where else a run is known. Whose it is was asked before."""
+    """Return where else a run is known. Whose it is was asked before."""
     return transaction.scalar(select(Run.exports).where(Run.id == run_id)) or {}
 
 
@@ -366,13 +366,13 @@ def exported(run: Run, where: str) -> Exported:
 
 
 def done_runs(transaction: Transaction, where: str) -> list[Exported]:
-    """Every run, of anyone, that is done, oldest first, with what is known of it at a place."""
+    """Return every run, of anyone, that is done, oldest first, with what is known of it at a place."""
     pointing: dict[tuple[str, str, str], list[str]] = {}
     for alias in transaction.scalars(select(ModelAlias)):
         pointing.setdefault((alias.user_id, alias.name, alias.version), []).append(alias.alias)
     columns = (Run.id, Run.user_id, Run.name, Run.version, Run.exports)
     done = select(*columns).join(Work, Work.id == Run.id).where(Work.status == "done")
-    found = transaction.execute(done.order_by(Work.finished_at))
+    rows = transaction.execute(done.order_by(Work.finished_at))
     return [
         Exported(
             run_id,
@@ -381,7 +381,7 @@ def done_runs(transaction: Transaction, where: str) -> list[Exported]:
             dict(exports.get(where, {})),
             tuple(pointing.get((user_id, name, version or ""), ())),
         )
-        for run_id, user_id, name, version, exports in found
+        for run_id, user_id, name, version, exports in rows
     ]
 
 
@@ -444,20 +444,20 @@ def forget_metrics(transaction: Transaction, run_id: str, *, after: int = -1) ->
 
 
 def curves_of(transaction: Transaction, run_id: str) -> Curves:
-    """The metrics of a run by name, each by step. Whose it is was asked before."""
+    """Return the metrics of a run by name, each by step. Whose it is was asked before."""
     return curves_of_all(transaction, [run_id])[run_id]
 
 
 def curves_of_all(
     transaction: Transaction, run_ids: Collection[str], names: Collection[str] | None = None
 ) -> dict[str, Curves]:
-    """The metrics of several runs; of each, by name and step. Whose they are was asked before."""
+    """Return the metrics of several runs; of each, by name and step. Whose they are was asked before."""
     columns = (RunMetric.run_id, RunMetric.name, RunMetric.step, RunMetric.value, RunMetric.at)
-    wanted = select(*columns).where(RunMetric.run_id.in_(list(run_ids)))
+    query = select(*columns).where(RunMetric.run_id.in_(list(run_ids)))
     if names is not None:
-        wanted = wanted.where(RunMetric.name.in_(list(names)))
+        query = query.where(RunMetric.name.in_(list(names)))
     curves: dict[str, Curves] = {run_id: {} for run_id in run_ids}
-    for run_id, name, step, value, at in transaction.execute(wanted.order_by(RunMetric.name, RunMetric.step)):
+    for run_id, name, step, value, at in transaction.execute(query.order_by(RunMetric.name, RunMetric.step)):
         curves[run_id].setdefault(name, []).append(Point(step, value, at))
     return curves
 
@@ -467,7 +467,7 @@ def _title(name: str, version: str | None) -> str:
 
 
 def _checked_metrics(run: Run, metrics: Mapping[str, Any], step: int | None) -> dict[str, float]:
-    """Those with a finite value; a tag of the run tells of each other."""
+    """Return those with a finite value; a tag of the run tells of each other."""
     finite: dict[str, float] = {}
     for name, value in metrics.items():
         checked_name(name)
@@ -488,39 +488,39 @@ def _checked_metrics(run: Run, metrics: Mapping[str, Any], step: int | None) -> 
 
 
 def _note_metrics(run: Run, metrics: Mapping[str, Any]) -> None:
-    """The last figures of a run; one that is None was not measured."""
+    """Return the last figures of a run; one that is None was not measured."""
     measured = {name: value for name, value in metrics.items() if value is not None}
     run.metrics = run.metrics | _checked_metrics(run, measured, None)
 
 
 def _held(transaction: Transaction, run_id: str) -> Run | None:
-    """A run as it is now, held until the transaction ends: what is merged into it is lost to no other writer."""
-    wanted = (
+    """Lock a run, as it is now, until the transaction ends: what is merged into it is lost to no other writer."""
+    query = (
         select(Run).where(Run.id == run_id).with_for_update(of=Run).execution_options(populate_existing=True)
     )
-    return transaction.scalar(wanted)
+    return transaction.scalar(query)
 
 
-def _wanted(user_id: str, wanted: RunFilter) -> Select[Run]:
-    found = select(Run).where(Run.user_id == user_id)
+def _matching(user_id: str, conditions: RunFilter) -> Select[Run]:
+    query = select(Run).where(Run.user_id == user_id)
     for column in ("application", "name", "kind", "status"):
-        value = getattr(wanted, column)
+        value = getattr(conditions, column)
         if value is not None:
-            found = found.where(getattr(Run, column) == value)
-    for values, asked in ((Run.tags, wanted.tags), (Run.parameters, wanted.parameters)):
-        for name, value in asked.items():
-            found = found.where(_as_written(values, checked_name(name)).in_(_writings(value)))
-    return found
+            query = query.where(getattr(Run, column) == value)
+    for values, required in ((Run.tags, conditions.tags), (Run.parameters, conditions.parameters)):
+        for name, value in required.items():
+            query = query.where(_as_written(values, checked_name(name)).in_(_writings(value)))
+    return query
 
 
 def _as_written(values: InstrumentedAttribute[dict[str, Any]], name: str) -> ColumnElement[str]:
-    """A value of a JSON column as its JSON text, which both databases keep as it was written."""
-    found = values.op("->", return_type=Text())(literal(name, String()))
-    return cast(found, Text)
+    """Return a value of a JSON column as its JSON text, which both databases keep as it was written."""
+    value = values.op("->", return_type=Text())(literal(name, String()))
+    return cast(value, Text)
 
 
 def _writings(value: str) -> list[str]:
-    """Every JSON text that a person may mean by a text: the text itself, and the number or truth value it names."""
+    """Return every JSON text that a text may mean: the text itself, and the number or truth value it names."""
     writings = {json.dumps(value), json.dumps(value, ensure_ascii=False)}
     if len(value) > _LONGEST_NUMBER:
         return sorted(writings)

@@ -24,12 +24,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ecluse.catalog.base import Base as Base
-from ecluse.catalog.base import SentenceText as SentenceText
-from ecluse.catalog.base import UtcDateTime as UtcDateTime
-from ecluse.catalog.base import by_bytes
-from ecluse.catalog.base import new_id as new_id
-from ecluse.catalog.base import now as now
+from ecluse.catalog.columns import Base as Base
+from ecluse.catalog.columns import SentenceText as SentenceText
+from ecluse.catalog.columns import UtcDateTime as UtcDateTime
+from ecluse.catalog.columns import by_bytes
+from ecluse.catalog.columns import new_id as new_id
+from ecluse.catalog.columns import now as now
 from ecluse.catalog.filed import LONGEST_NAME, NOWHERE, FileKind, HasFile, of_file
 from ecluse.catalog.filed import File as File
 from ecluse.catalog.of_work import OfWork as OfWork
@@ -441,7 +441,7 @@ class Run(OfWork, HasFile, Base):
 
     @property
     def artifacts(self) -> list[dict[str, Any]]:
-        """What it left: {name, url, sha256, size} of each file of the version that it made."""
+        """Return what it left: {name, url, sha256, size} of each file of the version that it made."""
         return [{"url": self._address_of(file), **file} for file in self.files]
 
     @artifacts.setter

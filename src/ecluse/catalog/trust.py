@@ -20,7 +20,7 @@ def record(transaction: Transaction, user_id: str, sha256: str, types: Iterable[
 
 
 def types_of(transaction: Transaction, sha256: str) -> frozenset[str] | None:
-    """The types in the file with this digest that someone trusted; None where no one trusted the file."""
-    wanted = select(AuditEntry.detail).where(AuditEntry.action == ACTION, AuditEntry.subject == sha256)
-    found = list(transaction.scalars(wanted))
-    return frozenset(str(one) for detail in found for one in detail["types"]) if found else None
+    """Return the types in the file with this digest that someone trusted; None where no one trusted the file."""
+    query = select(AuditEntry.detail).where(AuditEntry.action == ACTION, AuditEntry.subject == sha256)
+    details = list(transaction.scalars(query))
+    return frozenset(str(name) for detail in details for name in detail["types"]) if details else None

@@ -1,8 +1,8 @@
 """Add up what the table of files says is stored: by kind, by user, by day, and the largest things.
 
 Bytes and counts are those of files that are there now and are counted: a model version counts as one, an image too, and
-what was deleted counts nowhere, in no day of the past either. Nothing here asks a store. Kinds are those that files
-have; those with a `place` are told of even where nothing is stored of them.
+what was deleted counts nowhere, in no day of the past either. Nothing here asks a store. The kinds are those of the
+files that there are, and those with a `place`, which are listed even with 0 bytes.
 """
 
 from __future__ import annotations
@@ -77,21 +77,21 @@ class LargeItem:
 
 
 def standing_kinds() -> dict[str, Area]:
-    """The kinds that are told of even where nothing is stored, in their order, and the area that each lies in."""
+    """List the kinds that are shown even where nothing is stored, and the area that each lies in."""
     kinds = [kind.FILE for kind in file_classes() if kind.FILE.place is not None]
     return {kind.kind: kind.area for kind in sorted(kinds, key=lambda kind: kind.place or 0)}
 
 
 def usage_by_kind(transaction: Transaction, user_id: str | None = None) -> list[KindUsage]:
-    """Every kind with its bytes and count, of one user or of all."""
+    """Add up the bytes and count of every kind, of one user or of all."""
     rows = transaction.execute(
         select(File.kind, func.min(File.area), func.sum(File.size_bytes), func.count())
         .where(*_of(user_id))
         .group_by(File.kind)
     )
-    found = {kind: KindUsage(kind, int(size or 0), count, area) for kind, area, size, count in rows}
+    stored = {kind: KindUsage(kind, int(size or 0), count, area) for kind, area, size, count in rows}
     nothing = {kind: KindUsage(kind, 0, 0, area) for kind, area in standing_kinds().items()}
-    return [(nothing | found)[kind] for kind in _kinds(found)]
+    return [(nothing | stored)[kind] for kind in _kinds(stored)]
 
 
 def usage_by_user(transaction: Transaction, *, limit: int = 50, offset: int = 0) -> list[UserUsage]:
@@ -118,7 +118,7 @@ def usage_by_user(transaction: Transaction, *, limit: int = 50, offset: int = 0)
 
 
 def growth(transaction: Transaction, *, since: date, user_id: str | None = None) -> list[DayUsage]:
-    """What is there now added up by the day it was made: one point for each day from `since` that added something.
+    """Add up what is there now by the day it was made: one point for each day from `since` that added something.
 
     What was made before `since` is in the first point, which is that of `since` if there is any. Days are UTC.
     """
@@ -142,7 +142,7 @@ def growth(transaction: Transaction, *, since: date, user_id: str | None = None)
 
 
 def largest(transaction: Transaction, user_id: str, *, limit: int = 10) -> list[LargeItem]:
-    """The rows of the user whose files of a kind are the largest, the largest first."""
+    """Return the rows of the user whose files of a kind are the largest, the largest first."""
     size = func.sum(File.size_bytes)
     group = (File.kind, File.table_name, File.row_id)
     rows = transaction.execute(
@@ -165,10 +165,10 @@ def _of(user_id: str | None) -> tuple[ColumnElement[bool], ...]:
     return (_STORED,) if user_id is None else (_STORED, File.user_id == user_id)
 
 
-def _kinds(found: Iterable[str]) -> list[str]:
-    """Those that are always told of, then the others by name."""
+def _kinds(stored: Iterable[str]) -> list[str]:
+    """List the kinds that are always shown, then the others by name."""
     standing = standing_kinds()
-    return [*standing, *sorted(set(found) - standing.keys())]
+    return [*standing, *sorted(set(stored) - standing.keys())]
 
 
 def _complete(sizes: dict[str, int]) -> dict[str, int]:
@@ -178,19 +178,19 @@ def _complete(sizes: dict[str, int]) -> dict[str, int]:
 def _names(
     transaction: Transaction, rows: list[tuple[str, str]]
 ) -> dict[tuple[str, str], tuple[str | None, str | None]]:
-    """What a person calls these rows, and of which version they are: {(table, id): (name, version)}."""
+    """Return what a person calls these rows, and of which version they are: {(table, id): (name, version)}."""
     named: dict[tuple[str, str], tuple[str | None, str | None]] = {}
     for kind in file_classes():
         table = kind.FILE.table
         ids = [row_id for other, row_id in rows if other == table]
         if ids and (query := kind.names()) is not None:
-            found = transaction.execute(query.where(query.selected_columns[0].in_(ids)))
-            named |= {(table, row_id): (name, version) for row_id, name, version in found}
+            rows_named = transaction.execute(query.where(query.selected_columns[0].in_(ids)))
+            named |= {(table, row_id): (name, version) for row_id, name, version in rows_named}
     return named
 
 
 def _day_of(transaction: Transaction, moment: Any) -> ColumnElement[str]:
-    """The day of a moment in UTC as YYYY-MM-DD."""
+    """Return the day of a moment in UTC as YYYY-MM-DD."""
     if transaction.get_bind().dialect.name == "postgresql":
         return cast(cast(func.timezone("UTC", moment), Date), Text)
     return func.date(moment)

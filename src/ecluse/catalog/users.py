@@ -28,7 +28,7 @@ from ecluse.sentences import _
 def add_user(
     transaction: Transaction, *, email: str, name: str, password_hash: str | None, role: str
 ) -> User:
-    """A new account.
+    """Add an account.
 
     Raises:
         EmailTaken: the address has one.
@@ -66,7 +66,7 @@ def user_by_id(transaction: Transaction, user_id: str) -> User:
 
 
 def is_administrator(transaction: Transaction, user_id: str) -> bool:
-    """Whether this user administers now. A job asks again when it runs: roles change while it waits."""
+    """Return whether this user administers now. A job asks again when it runs: roles change while it waits."""
     user = user_by_id(transaction, user_id)
     return user.role == "admin" and user.disabled_at is None
 
@@ -76,7 +76,7 @@ def list_users(transaction: Transaction) -> list[User]:
 
 
 def first_administrator(transaction: Transaction) -> User | None:
-    """The oldest account that administers and may be signed in to."""
+    """Return the oldest account that administers and may be signed in to."""
     return transaction.scalar(
         select(User)
         .where(User.role == "admin", User.disabled_at.is_(None))
@@ -121,7 +121,7 @@ OWNED: Final[dict[str, type[Any]]] = {"model_versions": ModelVersion, "runs": Ru
 
 
 def count_owned(transaction: Transaction, user_id: str) -> dict[str, int]:
-    """How many of each kind a user has, and of rows that are not among them by their files; none is left out."""
+    """Count what a user has of each kind, and rows that are not among them by their files; none is left out."""
     kinds = dict(owned_kinds())
     counts = {
         name: transaction.scalar(select(func.count()).select_from(kind).where(kind.user_id == user_id)) or 0
@@ -164,10 +164,10 @@ def add_first_secret(transaction: Transaction, secret_hash: str, expires_at: dat
 
 
 def has_first_secret(transaction: Transaction, secret_hash: str) -> bool:
-    found = select(func.count()).where(
+    query = select(func.count()).where(
         FirstAccountSecret.secret_hash == secret_hash, FirstAccountSecret.expires_at > now()
     )
-    return bool(transaction.scalar(found))
+    return bool(transaction.scalar(query))
 
 
 def remove_first_secrets(transaction: Transaction) -> None:
@@ -179,7 +179,9 @@ def set_password_hash(transaction: Transaction, user_id: str, password_hash: str
 
 
 def set_email(transaction: Transaction, user_id: str, email: str, name: str) -> None:
-    """Raises:
+    """Change the address of an account.
+
+    Raises:
     EmailTaken: another account has the address.
     """
     user = user_by_id(transaction, user_id)
@@ -209,13 +211,13 @@ def add_session(
 
 
 def user_by_session(transaction: Transaction, secret_hash: str) -> tuple[User, Session] | None:
-    """The owner of a session that has not expired, and the session; None where the account is disabled."""
-    found = transaction.execute(
+    """Find the owner of a session that has not expired, and the session; None where the account is disabled."""
+    row = transaction.execute(
         select(User, Session)
         .join(Session, Session.user_id == User.id)
         .where(Session.secret_hash == secret_hash, Session.expires_at > now(), User.disabled_at.is_(None))
     ).first()
-    return None if found is None else (found[0], found[1])
+    return None if row is None else (row[0], row[1])
 
 
 def list_sessions(transaction: Transaction, user_id: str) -> list[Session]:
@@ -234,18 +236,18 @@ def touch_session(transaction: Transaction, session_id: str) -> None:
 
 def remove_session(transaction: Transaction, user_id: str, session_id: str) -> int:
     """Remove one session of the user; 0 when it is not theirs or was already gone."""
-    found = transaction.execute(
+    removed = transaction.execute(
         delete(Session).where(Session.id == session_id, Session.user_id == user_id).returning(Session.id)
     )
-    return len(found.all())
+    return len(removed.all())
 
 
 def remove_other_sessions(transaction: Transaction, user_id: str, kept: str | None) -> int:
     """End every session of the user but `kept`; how many those were."""
-    found = transaction.execute(
+    removed = transaction.execute(
         delete(Session).where(Session.user_id == user_id, Session.id != (kept or "")).returning(Session.id)
     )
-    return len(found.all())
+    return len(removed.all())
 
 
 def remove_expired(transaction: Transaction) -> list[tuple[str, str]]:
@@ -261,9 +263,9 @@ def remove_expired(transaction: Transaction) -> list[tuple[str, str]]:
 
 
 def knows_browser(transaction: Transaction, user_id: str, secret_hash: str) -> bool:
-    """Whether a browser with this secret has signed in to the account before."""
-    found = user_by_token(transaction, secret_hash, purpose="browser")
-    return found is not None and found[0].id == user_id
+    """Return whether a browser with this secret has signed in to the account before."""
+    owner = user_by_token(transaction, secret_hash, purpose="browser")
+    return owner is not None and owner[0].id == user_id
 
 
 def add_browser(
@@ -310,30 +312,30 @@ def add_token(transaction: Transaction, token: ApiToken) -> ApiToken:
 def user_by_token(
     transaction: Transaction, secret_hash: str, purpose: str = "api"
 ) -> tuple[User, ApiToken] | None:
-    """The owner of a token of this purpose that has not expired, and the token; None of a disabled account."""
-    found = transaction.execute(
+    """Find the owner of a token of this purpose that has not expired, and the token; None of a disabled account."""
+    row = transaction.execute(
         select(User, ApiToken)
         .join(ApiToken, ApiToken.user_id == User.id)
         .where(ApiToken.secret_hash == secret_hash, ApiToken.purpose == purpose, User.disabled_at.is_(None))
         .where((ApiToken.expires_at.is_(None)) | (ApiToken.expires_at > now()))
     ).first()
-    return None if found is None else (found[0], found[1])
+    return None if row is None else (row[0], row[1])
 
 
 def touch_token(transaction: Transaction, token_id: str) -> tuple[str, str] | None:
     """Note that a token is used; its owner and name, if it is for the first time."""
-    found = update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now())
+    statement = update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now())
     first = transaction.execute(
-        found.where(ApiToken.last_used_at.is_(None)).returning(ApiToken.user_id, ApiToken.name)
+        statement.where(ApiToken.last_used_at.is_(None)).returning(ApiToken.user_id, ApiToken.name)
     ).first()
     if first is not None:
         return first[0], first[1]
-    transaction.execute(found)
+    transaction.execute(statement)
     return None
 
 
 def list_tokens(transaction: Transaction, user_id: str) -> list[ApiToken]:
-    """The tokens for programs that have not expired, the newest first."""
+    """List the tokens for programs that have not expired, the newest first."""
     return list(
         transaction.scalars(
             select(ApiToken)
@@ -346,18 +348,18 @@ def list_tokens(transaction: Transaction, user_id: str) -> list[ApiToken]:
 
 def remove_token(transaction: Transaction, user_id: str, token_id: str) -> int:
     """Remove one token of the user; 0 when it is not theirs or was already gone."""
-    found = transaction.execute(
+    removed = transaction.execute(
         delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id).returning(ApiToken.id)
     )
-    return len(found.all())
+    return len(removed.all())
 
 
 def remove_tokens(transaction: Transaction, user_id: str) -> int:
     """End every token of the user; how many those were."""
-    found = transaction.execute(
+    removed = transaction.execute(
         delete(ApiToken).where(ApiToken.user_id == user_id, ApiToken.purpose == "api").returning(ApiToken.id)
     )
-    return len(found.all())
+    return len(removed.all())
 
 
 def _flush_unique(transaction: Transaction, email: str) -> None:

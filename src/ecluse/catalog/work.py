@@ -91,7 +91,7 @@ def end_job(transaction: Transaction, job_id: str, status: str, error: str | Non
 
 
 def may_cancel(transaction: Transaction, job_id: str) -> bool:
-    """Whether a job may be cancelled: it publishes nothing, and has not made yet what it was asked for."""
+    """Return whether a job may be cancelled: it publishes nothing, and has not made yet what it was asked for."""
     works = transaction.execute(select(Work.status, Work.final).where(Work.job_id == job_id)).all()
     is_publishing = any(final and status in ACTIVE for status, final in works)
     is_made = any(final for _, final in works) and not any(status in ACTIVE for status, _ in works)
@@ -99,7 +99,7 @@ def may_cancel(transaction: Transaction, job_id: str) -> bool:
 
 
 def any_lost(transaction: Transaction) -> bool:
-    """Whether there is work for `end_lost`."""
+    """Return whether there is work for `end_lost`."""
     return bool(_lost(transaction, ~Work.final))
 
 
@@ -112,12 +112,12 @@ def end_lost(transaction: Transaction) -> int:
 
 
 def publishing_of_ended_jobs(transaction: Transaction) -> list[str]:
-    """The ids of work that was about to publish when its job ended."""
+    """Return the ids of work that was about to publish when its job ended."""
     return [work_id for work_id, _, _ in _lost(transaction, Work.final.is_(True))]
 
 
 def publishing_of_job(transaction: Transaction, job_id: str) -> list[str]:
-    """The ids of the work of a job that is about to publish."""
+    """Return the ids of the work of a job that is about to publish."""
     return list(transaction.scalars(ids_of_job(job_id, Work.status.in_(ACTIVE), Work.final.is_(True))))
 
 
@@ -141,7 +141,7 @@ def _lost(transaction: Transaction, condition: ColumnElement[bool]) -> list[tupl
 
 
 def _reason(status: str | None, error: str | None) -> str | None:
-    """Why work ends whose job has ended, or (None) has no record any more."""
+    """Return why work ends whose job has ended, or (None) has no record any more."""
     if status is None:
         return JOB_GONE
     return None if status == "done" else error or _("It was stopped.")

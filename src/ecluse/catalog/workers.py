@@ -43,20 +43,20 @@ def beat(transaction: Transaction, executor_id: str, process: Process, kinds: Se
 
 
 def living(transaction: Transaction) -> list[Worker]:
-    """The workers that take jobs, the oldest first."""
+    """Return the workers that take jobs, the oldest first."""
     return [worker for worker, is_silent in _workers(transaction) if _lives(worker, is_silent)]
 
 
 def dead(transaction: Transaction) -> list[Worker]:
-    """The workers whose process is gone, or that cannot be seen and have been silent for `LEASE` seconds."""
+    """Return the workers whose process is gone, or that cannot be seen and have been silent for `LEASE` seconds."""
     return [worker for worker, is_silent in _workers(transaction) if not _lives(worker, is_silent)]
 
 
 def hold_dead(transaction: Transaction, executor_id: str) -> bool:
     """Keep a worker from others who look after the dead until this transaction ends; false where it lives by now."""
     query = select(Worker, Worker.beat_at < moment(-LEASE)).where(Worker.executor_id == executor_id)
-    found = transaction.execute(query.with_for_update().execution_options(populate_existing=True)).first()
-    return found is not None and not _lives(found[0], bool(found[1]))
+    row = transaction.execute(query.with_for_update().execution_options(populate_existing=True)).first()
+    return row is not None and not _lives(row[0], bool(row[1]))
 
 
 def remove(transaction: Transaction, executor_id: str) -> None:
@@ -70,8 +70,8 @@ def process_of(worker: Worker) -> Process:
 
 
 def _workers(transaction: Transaction) -> list[tuple[Worker, bool]]:
-    wanted = select(Worker, Worker.beat_at < moment(-LEASE)).order_by(Worker.started_at, Worker.executor_id)
-    return [(worker, bool(is_silent)) for worker, is_silent in transaction.execute(wanted)]
+    query = select(Worker, Worker.beat_at < moment(-LEASE)).order_by(Worker.started_at, Worker.executor_id)
+    return [(worker, bool(is_silent)) for worker, is_silent in transaction.execute(query)]
 
 
 def _lives(worker: Worker, is_silent: bool) -> bool:

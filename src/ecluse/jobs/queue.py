@@ -61,25 +61,25 @@ class Jobs:
         return job
 
     def goes_on(self, job_id: str | None) -> bool:
-        """Whether a job waits or runs; one whose record is gone does not."""
+        """Return whether a job waits or runs; one whose record is gone does not."""
         if job_id is None:
             return False
         with self._catalog.read() as transaction:
             return jobs.status_of(transaction, job_id) in jobs.ACTIVE
 
     def get_many(self, user_id: str | None, job_ids: Sequence[str]) -> dict[str, Job]:
-        """Those of these jobs that are there and this user's (None: anyone's), by their ids."""
+        """Return those of these jobs that are there and this user's (None: anyone's), by their ids."""
         with self._catalog.read() as transaction:
             return {row.id: _job(row, place) for row, place in jobs.by_ids(transaction, user_id, job_ids)}
 
     def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:
-        """The user's jobs, newest first."""
+        """Return the user's jobs, newest first."""
         with self._catalog.read() as transaction:
             rows = jobs.of_user(transaction, user_id, limit=limit, active=active)
             return [_job(row, place) for row, place in rows]
 
     def active(self, *, limit: int = 100) -> Sequence[Job]:
-        """The jobs of everyone that wait or run, the oldest first."""
+        """Return the jobs of everyone that wait or run, the oldest first."""
         with self._catalog.read() as transaction:
             return [_job(row, place) for row, place in jobs.active(transaction, limit=limit)]
 

@@ -129,7 +129,7 @@ class JobRunner:
             jobs.hand_back(transaction, self._worker)
 
     def is_over(self) -> bool:
-        """Whether the only job that was to be taken has ended, or was not there to be taken."""
+        """Return whether the only job that was to be taken has ended, or was not there to be taken."""
         with self._lock:
             return self._has_looked.is_set() and not self._running
 
@@ -342,7 +342,7 @@ class JobRunner:
 
 
 def _rooms(kinds: Mapping[str, JobKind]) -> dict[str, int]:
-    """How many jobs of each queue a worker of these kinds runs at a time."""
+    """Return how many jobs of each queue a worker of these kinds runs at a time."""
     return {
         kind.queue: max(other.at_once for other in kinds.values() if other.queue == kind.queue)
         for kind in kinds.values()

@@ -125,7 +125,7 @@ class Task:
 
 
 def patiently(work: Callable[[], R]) -> R:
-    """The result of `work` in a job, tried again while the store does not answer.
+    """Return the result of `work` in a job, tried again while the store does not answer.
 
     Raises:
         StoreUnavailable: nor does it after all pauses.
@@ -139,7 +139,7 @@ def patiently(work: Callable[[], R]) -> R:
 
 
 def _plain(value: Any) -> Any:
-    """What a step may return that JSON has no word for."""
+    """Return what a step may return that JSON has no word for."""
     if isinstance(value, date):  # or a moment
         return value.isoformat()
     if isinstance(value, set):

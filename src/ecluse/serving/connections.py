@@ -141,7 +141,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a stranger's request has arrived in part."""
+        """Return whether a stranger's request has arrived in part."""
         return (
             self.phase in _UNFINISHED and not self._is_cut and not (self.phase == "body" and self._is_known())
         )

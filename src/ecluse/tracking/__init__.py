@@ -56,12 +56,12 @@ class Tracker:
     id: str
 
     def log(self, step: int, /, **metrics: float) -> None:
-        """Keep metrics of a step (an epoch, a trial); the same step told again replaces what it said before."""
+        """Keep metrics of a step (an epoch, a trial); the same step logged again replaces them."""
         with self.catalog.write() as transaction:
             runs.log_metrics(transaction, self.id, step, metrics)
 
     def parameters(self, **parameters: Any) -> None:
-        """Note what the training was told; nested values get flat names, as `goal.kind`."""
+        """Note the settings of the training; nested values get flat names, as `goal.kind`."""
         with self.catalog.write() as transaction:
             runs.set_parameters(transaction, self.id, flat_values(parameters))
 
@@ -239,22 +239,22 @@ def compare(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> C
         InvalidInput: none or too many are named.
         NotFound: one of them is not there, or someone else's.
     """
-    wanted = list(dict.fromkeys(run_ids))
-    if not 1 <= len(wanted) <= runs.MOST_COMPARED:
+    ids = list(dict.fromkeys(run_ids))
+    if not 1 <= len(ids) <= runs.MOST_COMPARED:
         raise InvalidInput(
             _(
                 "%(count)s runs cannot be compared. Name 1 to %(most)s.",
-                count=len(wanted),
+                count=len(ids),
                 most=runs.MOST_COMPARED,
             )
         )
-    rows = runs.runs_of(transaction, user_id, wanted)
-    by_run = runs.curves_of_all(transaction, wanted)
+    rows = runs.runs_of(transaction, user_id, ids)
+    by_run = runs.curves_of_all(transaction, ids)
     names = sorted({name for curves in by_run.values() for name in curves})
     settings = _side_by_side([row.parameters for row in rows])
     return Compared(
         runs=tuple(rows),
-        parameters=tuple(sorted(settings, key=lambda one: (not one.differs, one.name))),
+        parameters=tuple(sorted(settings, key=lambda setting: (not setting.differs, setting.name))),
         metrics=tuple(_side_by_side([row.metrics for row in rows])),
         curves={
             name: {run: curves[name] for run, curves in by_run.items() if name in curves} for name in names
@@ -272,8 +272,8 @@ def figures_of(run: Run) -> tuple[Figure, ...]:
 
 def main_metric(run: Run) -> Figure | None:
     """Return the figure a run is judged by; None while it has none."""
-    known = tracked_runs(run.application).main
-    name = next((name for name in known if name in run.metrics), next(iter(sorted(run.metrics)), None))
+    preferred = tracked_runs(run.application).main
+    name = next((name for name in preferred if name in run.metrics), next(iter(sorted(run.metrics)), None))
     return None if name is None else Figure(name, run.metrics[name], better_way(name))
 
 
@@ -287,5 +287,5 @@ def better_way(name: str) -> Literal["higher", "lower"] | None:
 
 
 def _side_by_side(values: Sequence[Mapping[str, Any]]) -> list[Setting]:
-    names = sorted({name for one in values for name in one})
-    return [Setting(name, tuple(one.get(name) for one in values)) for name in names]
+    names = sorted({name for each in values for name in each})
+    return [Setting(name, tuple(each.get(name) for each in values)) for name in names]

@@ -127,8 +127,8 @@ class Label(Base):
 
 
 class Inspection(OfWork, Base):
-    """A model looked at beside a table. `kind` is questions, learning, monitor, comparison or
-    transfer; `result` what was found.
+    """A model applied to a table, to ask, learn, monitor or compare: `kind` is questions, learning, monitor, comparison
+    or transfer; `result` holds the figures.
 
     `other_version` is the second of two that are compared.
     """
@@ -148,7 +148,7 @@ class Inspection(OfWork, Base):
 
 
 class FraudTraining(Base):
-    """What a run of fraud keeps besides: its table, and its plan. One of kind "ensemble" makes an ensemble of
+    """The table that a run of fraud learns from, and its plan; a plan of kind "ensemble" makes an ensemble of
     reference models for a table without labels.
     """
 
@@ -160,6 +160,6 @@ class FraudTraining(Base):
     user_id: Mapped[str] = column_property(
         select(Run.user_id).where(Run.id == run_id).correlate_except(Run).scalar_subquery()
     )
-    #: In this order they are written.
+    #: Never read: SQLAlchemy inserts the rows that these name before this one, as its foreign keys need.
     _run: Mapped[Run] = relationship(lazy="raise")
     _dataset: Mapped[Dataset | None] = relationship(lazy="raise")

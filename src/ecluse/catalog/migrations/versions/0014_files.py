@@ -49,8 +49,8 @@ def upgrade() -> None:
 
 
 def _files() -> list[dict[str, Any]]:
-    """What each table says of its files: (from where, the columns of files, which rows have one)."""
-    found: list[dict[str, Any]] = [
+    """Return what each table says of its files: (from where, the columns of files, which rows have one)."""
+    descriptions: list[dict[str, Any]] = [
         _from("datasets", kind="uploads", application="fraud", counted=True)
         | {"key": "key", "sha256": "sha256", "size_bytes": "size_bytes"},
         _from("predictions", kind="results", application="fraud", counted=True)
@@ -71,8 +71,10 @@ def _files() -> list[dict[str, Any]]:
     ]  # fmt: skip
     if sa.inspect(op.get_bind()).has_table("training_history"):
         run = _from("training_history", kind="runs", application="fraud", form="version", area="models")
-        found.append(run | {"table": "runs", "url": "model_path", "owned": False, "having": ("model_path",)})
-    return found
+        descriptions.append(
+            run | {"table": "runs", "url": "model_path", "owned": False, "having": ("model_path",)}
+        )
+    return descriptions
 
 
 def _from(source: str, **constants: Any) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _forget_addresses_of_artifacts() -> None:
     at = {row_id: url for row_id, url in connection.execute(of_runs)}  # noqa: C416
     changed = []
     for run_id, artifacts in connection.execute(sa.select(runs)).all():
-        kept = [_without_address(one, at.get(run_id)) for one in artifacts or []]
+        kept = [_without_address(artifact, at.get(run_id)) for artifact in artifacts or []]
         if kept != artifacts:
             changed.append({"run": run_id, "kept": kept})
     if changed:

@@ -151,8 +151,8 @@ def _keep_trainings() -> None:
     """Bring over what runs do not say of trainings, figures included."""
     history, runs, trainings = _tables("training_history", "runs", "fraud_trainings")
     connection = op.get_bind()
-    found = sa.select(history, runs.c.metrics.label("measured"), runs.c.version.label("of_run"))
-    for row in connection.execute(found.join(runs, runs.c.id == history.c.id)).mappings().all():
+    query = sa.select(history, runs.c.metrics.label("measured"), runs.c.version.label("of_run"))
+    for row in connection.execute(query.join(runs, runs.c.id == history.c.id)).mappings().all():
         plan = row["plan"] if isinstance(row["plan"], dict) else {}
         kept = {"dataset_id": row["dataset_id"], "target_column": row["target_column"], "plan": plan}
         connection.execute(trainings.insert().values(run_id=row["id"], **kept))
@@ -178,12 +178,12 @@ def _keep_layouts() -> None:
         if "before" not in layout:
             continue
         before = layout["before"]
-        asked = {name: value for name, value in layout.items() if name != "before"}
+        new_layout = {name: value for name, value in layout.items() if name != "before"}
         connection.execute(datasets.update().where(datasets.c.id == row.id).values(layout=before))
         subject = connection.scalar(sa.select(jobs.c.subject).where(jobs.c.id == row.job_id))
         if isinstance(subject, dict):
-            told = subject | {"layout": asked}
-            connection.execute(jobs.update().where(jobs.c.id == row.job_id).values(subject=told))
+            new_subject = subject | {"layout": new_layout}
+            connection.execute(jobs.update().where(jobs.c.id == row.job_id).values(subject=new_subject))
 
 
 def downgrade() -> None:

@@ -1,4 +1,4 @@
-"""The base of every table of the catalog, its types of columns, its ids and its clock."""
+"""Give every table of the catalog its base class, the types of its columns, its ids and its clock."""
 
 from __future__ import annotations
 
