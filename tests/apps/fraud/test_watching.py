@@ -39,7 +39,8 @@ from ecluse.apps.fraud.labelling.scoring import (
     save_learned,
 )
 from ecluse.apps.fraud.measures import average_precision
-from ecluse.apps.fraud.monitoring.comparison import NAMES, Side, agreement, compare_on, paired_figures
+from ecluse.apps.fraud.monitoring.compared import comparison_content, read_comparison
+from ecluse.apps.fraud.monitoring.comparison import Side, agreement, compare_on, paired_figures
 from ecluse.apps.fraud.monitoring.holding import hold_out, write_rows
 from ecluse.apps.fraud.monitoring.measuring import MonitoredVersion, monitor_table
 from ecluse.apps.fraud.monitoring.outcomes import label_column, outcomes_within, read_outcomes
@@ -239,22 +240,22 @@ def test_outcomes_that_say_nothing_are_refused_with_what_they_hold(tmp_path: Pat
 def test_a_version_compared_with_itself_differs_in_nothing(folder: Path) -> None:
     side = Side("v", load_scorer(folder / "model"), 0.1)
     with open_table(folder / "later.csv") as table:
-        found = compare_on(table, side, side, outcomes=outcomes_within(table, "is_fraud", "1"))
-    assert json.loads(json.dumps(found)) == found
-    assert found["rank_correlation"] == pytest.approx(1)
-    assert found["agreement"]["kappa"] == 1
-    for figure in found["figures"].values():
-        assert (figure["difference"], figure["verdict"]) == (0, "overlap")
+        report = compare_on(table, side, side, outcomes=outcomes_within(table, "is_fraud", "1"))
+    assert read_comparison(json.loads(json.dumps(comparison_content(report)))) == report
+    assert report.rank_correlation == pytest.approx(1)
+    assert report.agreement.kappa == 1
+    for figure in (report.figures or {}).values():
+        assert (figure.difference, figure.verdict) == (0, "overlap")
         # Not [0, 0]: that these rows show no difference does not say that no others would.
-        low, high = figure["interval"]
+        low, high = figure.interval
         assert -0.1 < low <= 0 <= high < 0.1
 
 
 def test_rows_that_change_are_named_by_their_own_columns_alone(folder: Path) -> None:
     sides = [Side(kind, load_scorer(folder / kind), 0.5) for kind in ("model", "ensemble")]
     with open_table(folder / "later.csv") as table:
-        found = compare_on(table, sides[1], sides[0])
-    named = {name for row in found["changed"] for name in row["values"]}
+        report = compare_on(table, sides[1], sides[0])
+    named = {name for row in report.changed for name in row.values}
     assert "transaction_id" in named
     assert not named & SCORE_COLUMNS
 
@@ -274,24 +275,25 @@ def test_a_better_version_is_called_better_and_the_sides_may_be_changed() -> Non
     forth = paired_figures(labels, bad, good, 1.5, 1.5, seed=1)
     back = paired_figures(labels, good, bad, 1.5, 1.5, seed=1)
     for name in ("average_precision", "roc_auc"):
-        assert (forth[name]["verdict"], back[name]["verdict"]) == ("better", "worse")
-    for name in NAMES:
-        assert forth[name]["difference"] == pytest.approx(-back[name]["difference"])
-        low, high = forth[name]["interval"]
-        assert low <= forth[name]["difference"] <= high
+        assert (forth[name].verdict, back[name].verdict) == ("better", "worse")
+    assert list(forth) == ["average_precision", "roc_auc", "precision", "recall"]
+    for name, figure in forth.items():
+        assert figure.difference == pytest.approx(-back[name].difference)
+        low, high = figure.interval
+        assert low <= figure.difference <= high
 
 
 def test_two_versions_that_rank_a_few_frauds_alike_may_rank_the_next_apart() -> None:
     labels = (np.arange(1_000) < 17).astype(np.int8)
     rng = np.random.default_rng(0)
     a, b = (labels * 10 + rng.normal(size=1_000) for _ in range(2))
-    found = paired_figures(labels, a, b, 5.0, 5.0, seed=0)
+    figures = paired_figures(labels, a, b, 5.0, 5.0, seed=0)
     for name in ("average_precision", "roc_auc", "recall"):
-        low, high = found[name]["interval"]
-        assert found[name]["difference"] == 0
+        low, high = figures[name].interval
+        assert figures[name].difference == 0
         assert low < high, name
     alone = paired_figures(labels, a, a, 5.0, 5.0, seed=0)
-    assert alone["average_precision"]["interval"] == alone["roc_auc"]["interval"] == [0.0, 0.0]
+    assert alone["average_precision"].interval == alone["roc_auc"].interval == (0.0, 0.0)
 
 
 def test_versions_that_are_equally_good_are_rarely_told_apart() -> None:
@@ -301,18 +303,16 @@ def test_versions_that_are_equally_good_are_rarely_told_apart() -> None:
         rng = np.random.default_rng(seed)
         labels = (rng.random(800) < 0.15).astype(np.int8)
         a, b = (labels * 1.5 + rng.normal(size=800) for _ in range(2))
-        wrong += (
-            paired_figures(labels, a, b, 1.5, 1.5, seed=seed)["average_precision"]["verdict"] != "overlap"
-        )
+        wrong += paired_figures(labels, a, b, 1.5, 1.5, seed=seed)["average_precision"].verdict != "overlap"
     assert wrong <= 9
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50))
 def test_agreement_counts_every_row_once(pairs: list[tuple[bool, bool]]) -> None:
     a, b = (np.array(side) for side in zip(*pairs, strict=True))
-    found = agreement(a, b)
-    assert sum(found[name] for name in ("both", "a_only", "b_only", "neither")) == len(pairs)
-    assert -1 <= found["kappa"] <= 1
+    flags = agreement(a, b)
+    assert flags.both + flags.a_only + flags.b_only + flags.neither == len(pairs)
+    assert -1 <= flags.kappa <= 1
 
 
 def test_rows_held_out_are_the_latest_and_the_parts_make_the_table(folder: Path, tmp_path: Path) -> None:

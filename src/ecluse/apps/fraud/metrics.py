@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ecluse.metrics import Metric
 from ecluse.sentences import N_
+from ecluse.shapes import Message
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.measures import Floats, Labels
@@ -27,17 +28,40 @@ class ScoredRows:
     counts: Confusion
 
 
+@dataclass(frozen=True)
+class WeightedRows:
+    """Rows that each count as a fraud, and as a legitimate row, by some weight: those of a draw for an interval.
+
+    Sums from the highest score down: (distinct scores,) of the frauds and of all rows; and of those at the threshold
+    or above.
+    """
+
+    frauds: Floats
+    rows: Floats
+    alert_frauds: float
+    alerts: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class FraudMetric(Metric):
     """A metric of a fraud model.
 
-    `card` is what the model card calls it; None where it is not there. `is_detail`: the page of a version lists it
-    below its tiles. `is_watched`: monitoring compares it where outcomes are known. `of_order`: it depends on the order
-    of rows alone, and so holds on any scale of the score.
+    `card` is what the model card calls it; None where it is not there. `note`: the pages of versions and references
+    show it as a tile, and say so below it. `is_detail`: the page of a version lists it below its tiles.
+    `is_watched`: monitoring compares it where outcomes are known. `of_order`: it depends on the order of rows alone,
+    and so holds on any scale of the score.
+
+    `weighted` measures it on rows drawn again: it has intervals, and comparisons show it. `share` counts what it is a
+    share of, (some, all): its interval is that of a share. `of_frauds`: a share of all frauds, which are the same for
+    two versions on the same rows.
     """
 
     measure: Callable[[ScoredRows], float]
+    weighted: Callable[[WeightedRows], float] | None = None
+    share: Callable[[ScoredRows], tuple[int, int]] | None = None
+    of_frauds: bool = False
     card: str | None = None
+    note: Message | None = None
     is_detail: bool = False
     is_watched: bool = False
     of_order: bool = False
@@ -47,6 +71,32 @@ def _average_precision(rows: ScoredRows) -> float:
     from ecluse.apps.fraud.measures import average_precision
 
     return average_precision(rows.labels, rows.probabilities)
+
+
+def _weighted_average_precision(rows: WeightedRows) -> float:
+    import numpy as np
+
+    precision = rows.frauds / np.maximum(rows.rows, 1e-12)
+    return float(np.sum(np.diff(rows.frauds, prepend=0.0) * precision) / max(float(rows.frauds[-1]), 1e-12))
+
+
+def _weighted_roc_auc(rows: WeightedRows) -> float:
+    import numpy as np
+
+    from ecluse.apps.fraud.measures import rates_of
+
+    if rows.frauds[-1] <= 0 or rows.rows[-1] <= rows.frauds[-1]:
+        return 0.5
+    recall, false_rate = rates_of(rows.frauds, rows.rows)
+    return float(np.trapezoid(recall, false_rate))
+
+
+def _weighted_precision(rows: WeightedRows) -> float:
+    return rows.alert_frauds / rows.alerts if rows.alerts else 0.0
+
+
+def _weighted_recall(rows: WeightedRows) -> float:
+    return rows.alert_frauds / max(float(rows.frauds[-1]), 1e-12)
 
 
 def _roc_auc(rows: ScoredRows) -> float:
@@ -99,19 +149,26 @@ def _calibration_error(rows: ScoredRows) -> float:
 METRICS: Final = (
     FraudMetric(
         name="average_precision", title=N_("Average precision"), better="higher", digits=2,
-        measure=_average_precision, card="average precision", is_summary=True, is_watched=True, of_order=True,
+        measure=_average_precision, weighted=_weighted_average_precision, note="",
+        card="average precision", is_summary=True, is_watched=True, of_order=True,
     ),
     FraudMetric(
         name="roc_auc", title=N_("ROC AUC"), better="higher", digits=3,
-        measure=_roc_auc, card="ROC AUC", is_summary=True, is_watched=True, of_order=True,
+        measure=_roc_auc, weighted=_weighted_roc_auc, note="",
+        card="ROC AUC", is_summary=True, is_watched=True, of_order=True,
     ),
     FraudMetric(
         name="precision", title=N_("Precision"), better="higher", style="share", digits=0,
-        measure=_precision, card="precision at the threshold", is_summary=True, is_watched=True,
+        measure=_precision, weighted=_weighted_precision, share=lambda rows: (rows.counts.tp, rows.counts.flagged),
+        note=N_("share of alerts that are fraud"),
+        card="precision at the threshold", is_summary=True, is_watched=True,
     ),
     FraudMetric(
         name="recall", title=N_("Recall"), better="higher", style="share", digits=0,
-        measure=_recall, card="recall at the threshold", is_summary=True, is_watched=True,
+        measure=_recall, weighted=_weighted_recall, of_frauds=True,
+        share=lambda rows: (rows.counts.tp, rows.counts.frauds),
+        note=N_("share of fraud found"),
+        card="recall at the threshold", is_summary=True, is_watched=True,
     ),
     FraudMetric(
         name="f1", title=N_("F1"), better="higher", digits=2,
@@ -142,3 +199,13 @@ METRICS: Final = (
 SUMMARY: Final = tuple(metric.name for metric in METRICS if metric.is_summary)
 WATCHED: Final = tuple(metric.name for metric in METRICS if metric.is_watched)
 OF_ORDER: Final = tuple(metric.name for metric in METRICS if metric.of_order)
+
+
+def tiles() -> tuple[FraudMetric, ...]:
+    """List the metrics that the pages of versions and references show as tiles."""
+    return tuple(metric for metric in METRICS if metric.note is not None)
+
+
+def compared() -> tuple[FraudMetric, ...]:
+    """List the metrics that have an interval, and by which two versions are compared."""
+    return tuple(metric for metric in METRICS if metric.weighted is not None)

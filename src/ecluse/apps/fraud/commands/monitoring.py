@@ -9,6 +9,7 @@ import click
 
 from ecluse.apps.fraud.actions import labelling, monitoring
 from ecluse.apps.fraud.commands.tables import add_table, layout_options
+from ecluse.apps.fraud.metrics import WATCHED
 from ecluse.apps.fraud.monitoring.report import MonitoringReport, read_monitoring
 from ecluse.apps.fraud.rows import inspections, labels
 from ecluse.apps.fraud.rows.tables import Inspection
@@ -265,7 +266,9 @@ def _finished(runtime: Runtime, user: User, row: Inspection, title: str) -> Insp
 def _label_text(fields: dict[str, Any]) -> str:
     figures = fields["figures"]
     lines = [f"{fields['rows']} rows have a label, {figures['frauds']} of the answers are fraud."]
-    for name in ("precision", "recall", "average_precision", "fraud_rate"):
+    from ecluse.apps.fraud.labelling.figures import FIGURES
+
+    for name in FIGURES:
         figure = figures[name]
         lines.append(f"  {name.replace('_', ' '):<18} {_figure_text(figure)}")
     lines += [f"Check: {note}" for note in figures["notes"]]
@@ -310,8 +313,8 @@ def _outcome_lines(report: MonitoringReport) -> list[str]:
     if outcomes is None:
         return []
     lines = [f"  outcomes           {outcomes.rows} rows, {outcomes.frauds} frauds"]
-    for name in ("average_precision", "precision", "recall"):
-        if outcomes.metrics and outcomes.intervals:
+    for name in WATCHED:
+        if outcomes.metrics and outcomes.intervals and name in outcomes.intervals:
             low, high = outcomes.intervals[name]
             lines.append(
                 f"  {name.replace('_', ' '):<18} {outcomes.metrics[name]:.4f}  (95 %: {low:.4f} to {high:.4f})"

@@ -15,6 +15,7 @@ from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.jobs import reference_evaluation as evaluation
 from ecluse.apps.fraud.jobs import references as building
 from ecluse.apps.fraud.jobs.references import Recipe, Started
+from ecluse.apps.fraud.metrics import METRICS
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.tables.formats import ENDINGS
@@ -29,13 +30,14 @@ from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.storage import LONG_PATIENCE, read_chunks, safe_filename
 
+#: Metrics that a list of references shows: they hold whatever the threshold.
+SHOWN: Final = tuple(metric.name for metric in METRICS if metric.is_summary and metric.of_order)
 COLUMNS: Final = (
     "name",
     "domain",
     "rows",
     "fraud_rate",
-    "average_precision",
-    "roc_auc",
+    *SHOWN,
     "transfer",
     "version",
 )
@@ -169,7 +171,7 @@ def list_references(domain: str | None, email: str | None, home: Path | None) ->
     """Every reference model, with the figures of its own test rows and of its transfer to the others."""
     with acting(home, email) as (runtime, _):
         rows = [_row(row) for row in library.find_all(runtime, domain=domain)]
-    decimals = {"fraud_rate": 4, "average_precision": 3, "roc_auc": 3}
+    decimals = {"fraud_rate": 4, **dict.fromkeys(SHOWN, 3)}
     return Rows(rows, COLUMNS, "No references yet. Build some: ecluse fraud references demo", decimals)
 
 
@@ -351,8 +353,7 @@ def _row(row: ReferenceModel) -> dict[str, Any]:
         "domain": row.domain,
         "rows": row.rows,
         "fraud_rate": row.fraud_rate,
-        "average_precision": row.performance.get("average_precision"),
-        "roc_auc": row.performance.get("roc_auc"),
+        **{name: row.performance.get(name) for name in SHOWN},
         "transfer": _transfer_words(row.transfer),
         "version": row.version or None,
         "size_bytes": row.size_bytes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from ecluse.apps.fraud.measures import (
     count_by_score,
     rates_of,
 )
-from ecluse.apps.fraud.metrics import METRICS, ScoredRows
+from ecluse.apps.fraud.metrics import METRICS, ScoredRows, WeightedRows
 from ecluse.apps.fraud.performance.parts import Confusion, Cost, PrecisionRecallPoint, RocPoint, ScoreBin
 from ecluse.errors import InvalidInput
 from ecluse.intervals import wilson
@@ -98,9 +100,9 @@ def measure(labels: Labels, probabilities: Floats, threshold: float) -> dict[str
 def bootstrap_intervals(
     labels: Labels, probabilities: Floats, threshold: float, *, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of average precision, ROC AUC, precision and recall; the model and the threshold stay as they are.
+    """Find the 95 % interval of each metric that has one; the model and the threshold stay as they are.
 
-    Precision and recall are shares of counted rows (Wilson, 1927). Average precision and ROC AUC come from rows
+    Precision and recall are shares of counted rows (Wilson, 1927). The others come from rows
     drawn again with replacement (Efron, 1979), each time with and without `half_rows`: a model that ranks 17 frauds
     first would else be said to rank any fraud first. `python -m benchmarks.intervals` says how often they hold.
     """
@@ -109,27 +111,46 @@ def bootstrap_intervals(
     truth, scores = labels[order].astype(np.float64), probabilities[order]
     ends = np.flatnonzero(np.append(np.diff(scores) != 0, True))
     intervals = share_intervals(labels, probabilities, threshold)
+    drawn = [metric for metric in METRICS if metric.weighted is not None and metric.share is None]
     if not 0 < truth.sum() < len(truth):
-        return {"average_precision": (0.0, 1.0), "roc_auc": (0.0, 1.0)} | intervals
-    draws = [draw for _ in range(resamples) for draw in _resampled(rng, truth, ends)]
-    seen = _ranking(truth, 1 - truth, ends)
+        return {metric.name: (0.0, 1.0) for metric in drawn} | intervals
+    ranked = RankedRows(ends, int(np.sum(scores >= threshold)))
+
+    def measured(positive: Floats, negative: Floats) -> Floats:
+        rows = ranked.weighted(positive, negative)
+        return np.array([metric.weighted(rows) for metric in drawn if metric.weighted])
+
+    draws = [measured(*weights) for _ in range(resamples) for weights in _resampled(rng, truth)]
+    seen = measured(truth, 1 - truth)
     plain, widened = np.array(draws[::2]), np.array(draws[1::2])
     ends_of = [np.percentile(part, [2.5, 97.5], axis=0) for part in (plain, widened)]
     low = np.min([seen, *(part[0] for part in ends_of)], axis=0)
     high = np.max([seen, *(part[1] for part in ends_of)], axis=0)
-    names = ("average_precision", "roc_auc")
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)} | intervals
+    return {metric.name: (float(low[i]), float(high[i])) for i, metric in enumerate(drawn)} | intervals
+
+
+@dataclass(frozen=True)
+class RankedRows:
+    """Rows from the highest score down: where each distinct score ends, and how many rows the threshold flags."""
+
+    ends: NDArray[np.intp]
+    alerts: int
+
+    def weighted(self, positive: Floats, negative: Floats) -> WeightedRows:
+        """Sum the weights (rows,) of frauds and of legitimate rows, in the order of the ranking."""
+        frauds = np.cumsum(positive)
+        rows = frauds + np.cumsum(negative)
+        last = self.alerts - 1
+        found, flagged = (float(frauds[last]), float(rows[last])) if self.alerts else (0.0, 0.0)
+        return WeightedRows(frauds[self.ends], rows[self.ends], found, flagged)
 
 
 def share_intervals(
     labels: Labels, probabilities: Floats, threshold: float
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of precision and recall at a threshold."""
-    counts = confusion(labels, probabilities, threshold)
-    return {
-        "precision": wilson(counts.tp, counts.flagged),
-        "recall": wilson(counts.tp, counts.frauds),
-    }
+    """Find the 95 % intervals of the metrics that are shares, such as precision and recall at a threshold."""
+    rows = ScoredRows(labels, probabilities, confusion(labels, probabilities, threshold))
+    return {metric.name: wilson(*metric.share(rows)) for metric in METRICS if metric.share}
 
 
 def half_rows(
@@ -182,26 +203,15 @@ def _cut_for_alerts(flagged: Floats, cuts: Floats, alerts: float) -> float:
     return float(cuts[max(within - 1, 0)])
 
 
-def _resampled(rng: np.random.Generator, truth: Floats, ends: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """(average precision, ROC AUC) of rows drawn again, and of the same with `half_rows`."""
+def _resampled(rng: np.random.Generator, truth: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """Draw rows again: weights as frauds and as legitimate rows, and the same with `half_rows`."""
     weights = np.bincount(rng.integers(0, len(truth), len(truth)), minlength=len(truth)).astype(np.float64)
     positive, negative = weights * truth, weights * (1 - truth)
-    plain = _ranking(positive, negative, ends)
+    yield positive.copy(), negative.copy()
     (hidden, fraud), (mistaken, other) = half_rows(rng, truth)
     positive[hidden] += fraud
     negative[mistaken] += other
-    return plain, _ranking(positive, negative, ends)
-
-
-def _ranking(positive: Floats, negative: Floats, ends: NDArray[np.intp]) -> Floats:
-    """Average precision and ROC AUC of rows in their order, each a fraud and a legitimate one with some weight."""
-    hits, false = np.cumsum(positive)[ends], np.cumsum(negative)[ends]
-    frauds, others = float(hits[-1]), float(false[-1])
-    precision = hits / np.maximum(hits + false, 1e-12)
-    area = float(np.sum(np.diff(hits, prepend=0.0) * precision) / max(frauds, 1e-12))
-    recall, false_rate = rates_of(hits, hits + false)
-    auc = float(np.trapezoid(recall, false_rate)) if frauds > 0 and others > 0 else 0.5
-    return np.array([area, auc])
+    yield positive, negative
 
 
 def _thin(points: int, spread: Floats) -> list[int]:

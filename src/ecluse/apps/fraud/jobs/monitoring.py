@@ -23,6 +23,7 @@ from ecluse.apps.fraud.jobs.inspections import (
 from ecluse.apps.fraud.jobs.labelling import run_learning, run_questions
 from ecluse.apps.fraud.jobs.seen import Seen, rows_learned
 from ecluse.apps.fraud.jobs.tables import open_stored, table_of
+from ecluse.apps.fraud.monitoring.compared import ComparisonReport, comparison_content
 from ecluse.apps.fraud.performance.reports import (
     read_report,
     report_content,
@@ -138,7 +139,7 @@ def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 )
                 for letter, name in (("a", inspection.version), ("b", inspection.other_version))
             }
-            result = _compared(
+            report = _compared(
                 runtime,
                 task,
                 inspection,
@@ -147,11 +148,9 @@ def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 folder,
                 seen=seen["a"].rows | seen["b"].rows,
             )
-    notes = [
-        note for letter, side in seen.items() for note in seen_notes(letter.upper(), side, result["rows"])
-    ]
-    result |= {"seen": {letter: side.count for letter, side in seen.items()}, "notes": notes}
-    record_result(runtime, inspection_id, result)
+    notes = [note for letter, side in seen.items() for note in seen_notes(letter.upper(), side, report.rows)]
+    report = replace(report, seen={letter: side.count for letter, side in seen.items()}, notes=tuple(notes))
+    record_result(runtime, inspection_id, comparison_content(report))
 
 
 def seen_notes(who: str, seen: Seen, rows: int) -> list[str]:
@@ -180,7 +179,7 @@ def _compared(
     folder: Path,
     *,
     seen: NDArray[np.bool_] | None = None,
-) -> dict[str, Any]:
+) -> ComparisonReport:
     from ecluse.apps.fraud.monitoring.comparison import Side, compare_on
     from ecluse.apps.fraud.monitoring.outcomes import outcomes_within
     from ecluse.apps.fraud.scorers import load_scorer
@@ -281,7 +280,7 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
                 )
             write_rows(table, held, part)
         with open_table(part, dataset.filename) as rest:
-            result = _compared(runtime, task, inspection, run.version, rest, folder)
+            report = _compared(runtime, task, inspection, run.version, rest, folder)
     notes = []
     if seen.gone:
         notes.append(
@@ -298,8 +297,8 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
                 total=num(learned["a"][1], ","),
             )
         )
-    result |= {"held_out": before, "left_out": before - kept, "notes": notes, "learned": learned}
-    record_result(runtime, inspection_id, result, other_version=run.version)
+    report = replace(report, held_out=before, left_out=before - kept, notes=tuple(notes), learned=learned)
+    record_result(runtime, inspection_id, comparison_content(report), other_version=run.version)
 
 
 # What all share

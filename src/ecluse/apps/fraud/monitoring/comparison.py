@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.errors import ColumnsMissing
-from ecluse.apps.fraud.evaluation.metrics import confusion, half_rows, precision_recall_curve
-from ecluse.apps.fraud.measures import average_precision, roc_auc
+from ecluse.apps.fraud.evaluation.metrics import RankedRows, confusion, half_rows, precision_recall_curve
+from ecluse.apps.fraud.metrics import ScoredRows, compared
+from ecluse.apps.fraud.monitoring.compared import (
+    AlertAgreement,
+    ChangedRow,
+    ComparedMetric,
+    ComparedVersion,
+    ComparisonReport,
+    Difference,
+)
 from ecluse.apps.fraud.monitoring.outcomes import Outcomes
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
 from ecluse.apps.fraud.scoring.model import missing_message
@@ -20,13 +28,10 @@ from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.intervals import matched_difference
-from ecluse.typed_json import write
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
-Verdict = Literal["better", "worse", "overlap"]
 
-NAMES: Final = ("average_precision", "roc_auc", "precision", "recall")
 BATCH_ROWS: Final = 50_000
 CHANGED: Final = 50
 #: Of each kind, so that figures are told although rows had to be left out.
@@ -54,8 +59,8 @@ def compare_on(
     seen: NDArray[np.bool_] | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """Both versions on every row of a table, as plain JSON values; figures only where `outcomes` are known.
+) -> ComparisonReport:
+    """Compare both versions on every row of a table; figures only where `outcomes` are known.
 
     Figures leave out the rows `seen` (rows,), from which a version learned, and are none where too few others
     are known. Sixteen bytes a row are kept. Raises ColumnsMissing where either version cannot score the table.
@@ -77,28 +82,25 @@ def compare_on(
         if progress is not None:
             progress(done)
     scores_a, scores_b, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
-    known = judged_rows(truth, seen)
-    result: dict[str, Any] = {
-        "a": _side(a, scores_a),
-        "b": _side(b, scores_b),
-        "rows": len(truth),
-        "labelled": int(known.sum()),
-        "frauds": int((truth[known] == 1).sum()),
-        "agreement": agreement(scores_a >= a.threshold, scores_b >= b.threshold),
-        "rank_correlation": _rank_correlation(scores_a, scores_b),
-        "changed": [] if changed is None else [_plain(row) for row in changed.to_dicts()],
-        "figures": None,
-        "curves": None,
-    }
-    if 0 < result["frauds"] < result["labelled"]:
-        result["figures"] = paired_figures(
-            truth[known], scores_a[known], scores_b[known], a.threshold, b.threshold, seed=seed
-        )
-        result["curves"] = {
-            letter: write(precision_recall_curve(truth[known], scores[known]))
-            for letter, scores in (("a", scores_a), ("b", scores_b))
-        }
-    return result
+    judged = judged_rows(truth, seen)
+    report = ComparisonReport(
+        a=_side(a, scores_a),
+        b=_side(b, scores_b),
+        rows=len(truth),
+        labelled=int(judged.sum()),
+        frauds=int((truth[judged] == 1).sum()),
+        agreement=agreement(scores_a >= a.threshold, scores_b >= b.threshold),
+        rank_correlation=_rank_correlation(scores_a, scores_b),
+        changed=() if changed is None else tuple(_changed_row(row) for row in changed.to_dicts()),
+    )
+    if not 0 < report.frauds < report.labelled:
+        return report
+    labels, of_a, of_b = truth[judged], scores_a[judged], scores_b[judged]
+    return replace(
+        report,
+        figures=paired_figures(labels, of_a, of_b, a.threshold, b.threshold, seed=seed),
+        curves={"a": precision_recall_curve(labels, of_a), "b": precision_recall_curve(labels, of_b)},
+    )
 
 
 def judged_rows(labels: Labels, seen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
@@ -116,7 +118,7 @@ def judged_rows(labels: Labels, seen: NDArray[np.bool_] | None) -> NDArray[np.bo
 
 def paired_figures(
     labels: Labels, a: Floats, b: Floats, threshold_a: float, threshold_b: float, *, seed: int
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, ComparedMetric]:
     """Each figure of a and b, and b minus a with its 95 % interval over rows drawn again for both alike.
 
     Rows are drawn by weights of a Poisson distribution, which stands for drawing with replacement, each time with
@@ -137,39 +139,28 @@ def paired_figures(
     low, high = np.min([part[0] for part in ends], axis=0), np.max([part[1] for part in ends], axis=0)
     # Both look at the same frauds, of which each finds some: a share of matched rows.
     of_a, of_b = (a >= threshold_a)[labels == 1], (b >= threshold_b)[labels == 1]
-    recall = NAMES.index("recall")
-    low[recall], high[recall] = matched_difference(
-        float(np.sum(of_b & ~of_a)), float(np.sum(of_a & ~of_b)), float(len(of_a))
-    )
+    matched = matched_difference(float(np.sum(of_b & ~of_a)), float(np.sum(of_a & ~of_b)), float(len(of_a)))
+    for place, metric in enumerate(compared()):
+        if metric.of_frauds:
+            low[place], high[place] = matched
     values = [_figures(labels, *side) for side in ((a, threshold_a), (b, threshold_b))]
     figures = {}
-    for place, name in enumerate(NAMES):
+    for place, metric in enumerate(compared()):
         bounds = float(low[place]), float(high[place])
-        verdict: Verdict = "better" if bounds[0] > 0 else "worse" if bounds[1] < 0 else "overlap"
-        figures[name] = {
-            "a": values[0][place],
-            "b": values[1][place],
-            "difference": values[1][place] - values[0][place],
-            "interval": list(bounds),
-            "verdict": verdict,
-        }
+        verdict: Difference = "better" if bounds[0] > 0 else "worse" if bounds[1] < 0 else "overlap"
+        first, second = values[0][place], values[1][place]
+        figures[metric.name] = ComparedMetric(first, second, second - first, bounds, verdict)
     return figures
 
 
-def agreement(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
-    """How many rows both, one or neither flag; `kappa` is their agreement beyond chance (Cohen, 1960)."""
+def agreement(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> AlertAgreement:
+    """Count the rows that both, one or neither flag."""
     rows = max(len(a), 1)
     both, neither = int(np.sum(a & b)), int(np.sum(~a & ~b))
     agreed = (both + neither) / rows
     chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())) if len(a) else 1.0
     kappa = (agreed - chance) / (1 - chance) if chance < 1 else 1.0
-    return {
-        "both": both,
-        "a_only": int(np.sum(a & ~b)),
-        "b_only": int(np.sum(~a & b)),
-        "neither": neither,
-        "kappa": kappa,
-    }
+    return AlertAgreement(both, int(np.sum(a & ~b)), int(np.sum(~a & b)), neither, kappa)
 
 
 def _difference(measures: tuple[_Weighted, _Weighted], drawn: tuple[Floats, Floats]) -> list[float]:
@@ -188,50 +179,27 @@ def _with_half_rows(
 
 
 class _Weighted:
-    """The figures of one version where each row counts as a fraud, and as a legitimate row, by some weight."""
+    """Measures one version where each row counts as a fraud, and as a legitimate row, by some weight."""
 
     def __init__(self, labels: Labels, scores: Floats, threshold: float) -> None:
         self._order = np.argsort(-scores, kind="stable")
         ranked = scores[self._order]
-        self._ends = np.flatnonzero(np.append(np.diff(ranked) != 0, True))
-        self._alerts = int(np.searchsorted(-ranked, -threshold, side="right"))
+        ends = np.flatnonzero(np.append(np.diff(ranked) != 0, True))
+        self._ranked = RankedRows(ends, int(np.searchsorted(-ranked, -threshold, side="right")))
 
-    def figures(self, positive: Floats, negative: Floats) -> tuple[float, float, float, float]:
-        hits_by_rank = np.cumsum(positive[self._order])
-        flagged = hits_by_rank + np.cumsum(negative[self._order])
-        hits, alerts = (
-            (float(hits_by_rank[self._alerts - 1]), float(flagged[self._alerts - 1]))
-            if self._alerts
-            else (0.0, 0.0)
-        )
-        hits_by_rank, flagged = hits_by_rank[self._ends], flagged[self._ends]
-        frauds, others = float(hits_by_rank[-1]), float(flagged[-1] - hits_by_rank[-1])
-        precision = hits_by_rank / np.maximum(flagged, 1e-12)
-        area = float(np.sum(np.diff(hits_by_rank, prepend=0.0) * precision)) / frauds
-        recall = np.concatenate([[0.0], hits_by_rank / frauds])
-        false = np.concatenate([[0.0], (flagged - hits_by_rank) / others])
-        auc = float(np.trapezoid(recall, false))
-        return area, auc, hits / alerts if alerts else 0.0, hits / frauds
+    def figures(self, positive: Floats, negative: Floats) -> list[float]:
+        rows = self._ranked.weighted(positive[self._order], negative[self._order])
+        return [metric.weighted(rows) for metric in compared() if metric.weighted]
 
 
-def _figures(labels: Labels, scores: Floats, threshold: float) -> tuple[float, float, float, float]:
-    counts = confusion(labels, scores, threshold)
-    return (
-        average_precision(labels, scores),
-        roc_auc(labels, scores),
-        counts.tp / max(counts.flagged, 1),
-        counts.tp / max(counts.frauds, 1),
-    )
+def _figures(labels: Labels, scores: Floats, threshold: float) -> list[float]:
+    rows = ScoredRows(labels, scores, confusion(labels, scores, threshold))
+    return [metric.measure(rows) for metric in compared()]
 
 
-def _side(side: Side, scores: Floats) -> dict[str, Any]:
+def _side(side: Side, scores: Floats) -> ComparedVersion:
     alerts = int(np.sum(scores >= side.threshold))
-    return {
-        "version": side.name,
-        "threshold": side.threshold,
-        "alerts": alerts,
-        "alert_rate": alerts / max(len(scores), 1),
-    }
+    return ComparedVersion(side.name, side.threshold, alerts, alerts / max(len(scores), 1))
 
 
 def _rank_correlation(a: Floats, b: Floats) -> float | None:
@@ -271,7 +239,7 @@ def _first(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort(["turned", size], descending=[True, True], maintain_order=True).head(CHANGED)
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A changed row: its number, both scores, and under `values` what names it."""
-    named = {name.removeprefix("input:"): value for name, value in row.items() if name.startswith("input:")}
-    return {name: value for name, value in row.items() if not name.startswith("input:")} | {"values": named}
+def _changed_row(row: dict[str, Any]) -> ChangedRow:
+    values = {name.removeprefix("input:"): value for name, value in row.items() if name.startswith("input:")}
+    facts = {name: value for name, value in row.items() if not name.startswith("input:")}
+    return ChangedRow(**facts, values=values)

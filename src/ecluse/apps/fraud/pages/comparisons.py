@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel
@@ -11,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse.apps.fraud.actions import monitoring as actions
+from ecluse.apps.fraud.monitoring.compared import ComparisonReport, read_comparison
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.datasets import Stripped
 from ecluse.apps.fraud.pages.monitoring import look_progress
@@ -23,7 +23,6 @@ from ecluse.catalog import models
 from ecluse.errors import DigestMismatch, EcluseError, InvalidInput, NotFound, VersionNotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
-from ecluse.typed_json import read
 from ecluse.web.pages.models import compare_page, figure_names, listed
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -86,12 +85,12 @@ def use(
     return RedirectResponse(f"/models/{name}/compare/{row.id}#use", 303)
 
 
-def curves_of(result: Mapping[str, Any], letter: str) -> TrainedReport:
+def curves_of(report: ComparisonReport, letter: Literal["a", "b"]) -> TrainedReport:
     """Return one side of a comparison as a report, for the chart that lays two curves over each other."""
-    figures, curves = result.get("figures") or {}, result.get("curves") or {}
+    figures, curves = report.figures or {}, report.curves or {}
     return TrainedReport(
-        metrics={name: figure[letter] for name, figure in figures.items()},
-        curves=read(Curves, {"pr": curves.get(letter) or []}, "comparison"),
+        metrics={name: figure.a if letter == "a" else figure.b for name, figure in figures.items()},
+        curves=Curves(pr=curves.get(letter, ())),
     )
 
 
@@ -103,7 +102,8 @@ def _comparison_page(
     error: EcluseError | None = None,
     alias: str = USUAL_ALIAS,
 ) -> Response:
-    say, user_id, result = words_of(request), row.user_id, row.result if row.status == "done" else None
+    say, user_id = words_of(request), row.user_id
+    report = read_comparison(row.result or {}) if row.status == "done" else None
     with runtime.catalog.read() as transaction:
         named = [
             models.find_version(transaction, user_id, row.model_name, version) if version else None
@@ -116,27 +116,28 @@ def _comparison_page(
     known = published.aliases(runtime, user_id, row.model_name)
     there = [version for version in named if version is not None]
     figures = []
-    if result:
-        a, b = curves_of(result, "a"), curves_of(result, "b")
-        figures = model_figures.compared_on_rows(a, b, (result["a"]["version"], result["b"]["version"]), say)
+    if report:
+        a, b = curves_of(report, "a"), curves_of(report, "b")
+        figures = model_figures.compared_on_rows(a, b, (report.a.version, report.b.version), say)
+    changed = report.changed if report else ()
     context = {
         "row": row,
         "name": row.model_name,
-        "result": result,
+        "report": report,
         "sides": [
             next(iter(listed(runtime, user_id, [row_of])), None) if row_of else None for row_of in named
         ],
         "names": names,
         "retraining": bool(row.request.get("retraining")),
         "progress": look_progress(runtime, row, say),
-        "seen": any((result or {}).get("seen", {}).values()),
+        "seen": report is not None and any((report.seen or {}).values()),
         "newest": any(row_of.version in (row.other_version, made) for row_of in latest),
         "known_aliases": bool(known),
         "made": made,
         "figures": figures,
         "figure_names": figure_names(say),
-        "turned": [row_of for row_of in (result or {}).get("changed", ()) if row_of["turned"]],
-        "moved": [row_of for row_of in (result or {}).get("changed", ()) if not row_of["turned"]],
+        "turned": [each for each in changed if each.turned],
+        "moved": [each for each in changed if not each.turned],
         "rows_shown": ROWS_SHOWN,
         "to_the_minute": to_the_minute,
         "usable": len(there) == 2 and named[1] is not None and not named[1].damaged_at,

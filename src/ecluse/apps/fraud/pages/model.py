@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.families import FAMILIES
-from ecluse.apps.fraud.metrics import METRICS
+from ecluse.apps.fraud.metrics import METRICS, tiles
 from ecluse.apps.fraud.pages import charts
 from ecluse.apps.fraud.pages.datasets import can_score, default_reasons, needed_columns
 from ecluse.apps.fraud.pages.ensembles import ensemble_context
@@ -238,6 +238,7 @@ def _measured(
     return {
         "report": report,
         "details": [(metric, report.metrics.get(metric.name)) for metric in METRICS if metric.is_detail],
+        "tiles": tiles(),
         "figures": charts.model_charts(report, say),
         "families": family_names(say),
         "split": split_text(report, say),

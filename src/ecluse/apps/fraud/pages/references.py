@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.jobs import reference_evaluation as evaluation
 from ecluse.apps.fraud.jobs import references as building
+from ecluse.apps.fraud.metrics import tiles
 from ecluse.apps.fraud.references import library
 from ecluse.catalog import references
 from ecluse.catalog.tables import ReferenceModel
@@ -149,6 +150,7 @@ def show_reference(
         "columns_total": len(sketches),
         "metrics": {key: value for key, value in performance.items() if isinstance(value, int | float)},
         "intervals": performance.get("intervals") or {},
+        "tiles": tiles(),
         "tables": sorted(
             (row.transfer.get("tables") or {}).items(), key=lambda item: -item[1].get("roc_auc", 0.0)
         ),
