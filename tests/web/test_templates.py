@@ -34,13 +34,9 @@ def test_a_template_uses_only_the_context_it_documents(template: Path) -> None:
     env = templating.environment()
     source = template.read_text()
     documented = source[: source.index("#}")]
-    used = (
-        meta.find_undeclared_variables(env.parse(source))
-        - set(env.globals)
-        - GIVEN
-        - {"ui", "parts", "sections", "caller"}
-    )
+    used = meta.find_undeclared_variables(env.parse(source)) - set(env.globals) - GIVEN - {"caller"}
     made_here = set(re.findall(r"{%-?\s+(?:set|macro) (\w+)", source))
+    made_here |= set(re.findall(r"{%-?\s+import \"[^\"]+\" as (\w+)", source))
     assert {name for name in used - made_here if not re.search(rf"\b{name}\b", documented)} == set()
 
 

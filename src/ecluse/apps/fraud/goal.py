@@ -66,5 +66,5 @@ def _positive_number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        return None
+        return None  # the caller refuses what is no number
     return value if math.isfinite(value) and value > 0 else None

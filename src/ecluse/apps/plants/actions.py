@@ -261,7 +261,7 @@ def is_importing(runtime: Runtime, row: ImageSet) -> bool:
     try:
         job = runtime.jobs.get(row.user_id, row.job_id)
     except JobNotFound:
-        return False
+        return False  # cleaned up: it has ended
     return job.kind == IMPORT and job.active
 
 

@@ -7,6 +7,7 @@ the first one was.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 
 from ecluse.checkpoints import Checkpoints, from_bytes, to_bytes
 from ecluse.runtime import Runtime
+
+logger = logging.getLogger(__name__)
 
 #: Where it is kept below the home, and how much of it at most: some 20,000 images.
 FOLDER: Final = "looks"
@@ -125,7 +128,10 @@ class LocalArrays:
         try:
             with np.load(self._path(digest), allow_pickle=False) as file:
                 return {name: file[name] for name in names}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            logger.warning("A file of the cache cannot be read and is made again: %s", error)
             return None
 
     def save(self, digest: str, **arrays: NDArray[Any]) -> None:

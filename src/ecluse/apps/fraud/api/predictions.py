@@ -105,7 +105,7 @@ def report_of(runtime: Runtime, row: Prediction) -> AnyReport | None:
         with runtime.catalog.read() as transaction:
             version = model_rows.version_of(transaction, row.user_id, row.model_name, row.version)
     except (ModelNotFound, VersionNotFound):
-        return None
+        return None  # deleted since; the scores stay without its words
     return read_report(version.report)
 
 

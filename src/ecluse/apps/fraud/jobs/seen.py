@@ -156,4 +156,4 @@ def _table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset
     try:
         return table_of(runtime, user_id, dataset_id)
     except NotFound:
-        return None
+        return None  # the table was removed; the result says that rows of it may be among these

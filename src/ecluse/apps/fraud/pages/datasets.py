@@ -457,7 +457,7 @@ def _number(text: str) -> float:
     try:
         return float(text.replace(",", "."))
     except ValueError:
-        return math.nan
+        return math.nan  # no number: outside every range, so that the form refuses it in its words
 
 
 def _wrong(choices: TrainChoices) -> frozenset[str]:
@@ -496,7 +496,7 @@ def _period(row: Dataset, say: Words) -> str | None:
     try:
         first, last = (datetime.fromisoformat(str(column[end])) for end in ("minimum", "maximum"))
     except ValueError:
-        return None
+        return None  # a time of day or a year alone: no period can be said
     return say._("%(low)s to %(high)s", low=say.day(first), high=say.day(last))
 
 

@@ -86,7 +86,7 @@ def is_readable(row: ReferenceModel) -> bool:
     try:
         check_description(row.sketches, row.performance)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return False
+        return False  # pages say so of the reference, and show nothing of its table
     return True
 
 

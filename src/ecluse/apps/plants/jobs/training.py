@@ -172,7 +172,7 @@ def _installed(name: str) -> str | None:
     try:
         return installed_version(name)
     except PackageNotFoundError:
-        return None
+        return None  # the record says that it was not here
 
 
 def recipe(name: RecipeName) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,7 @@ def open_list(data: bytes, name: str, *, allow_private: bool = False) -> Iterato
     listed = read_list(data, name)
     for number, entry in enumerate(listed):
         read = partial(fetch_image, entry.url, allow_private=allow_private)
-        yield File(_shown(entry.url), entry.label, read, number / len(listed))
+        yield File(shown_address(entry.url), entry.label, read, number / len(listed))
 
 
 def read_list(data: bytes, name: str) -> list[Listed]:
@@ -111,10 +112,10 @@ def _cell(row: list[str], column: int | None) -> str | None:
     return (row[column].strip() or None) if column is not None and column < len(row) else None
 
 
-def _shown(url: str) -> str:
+def shown_address(url: str) -> str:
     """Return an address as it is kept: without a name and a password."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return url
+        return re.sub(r"//[^/]*@", "//", url)  # no address; a password in it is left out all the same
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else url
