@@ -83,11 +83,43 @@ def write_model(
     """
     began = monotonic()
     folder.mkdir(parents=True)
-    labels = list(split_images.training_data.labels)
     write_network(folder, trained)
-    typical = _typical(split_images)
-    measured = len(typical) + len(split_images.training_data.validation) + len(split_images.test)
-    looking = _Looking(folder, progress, measured, cache_of)
+    measured, served = _measured(folder, trained, split_images, progress, cache_of)
+    took = dict(seconds) | {"evaluation": monotonic() - began}
+    content = (
+        _made(trained)
+        | measured
+        | {
+            "application": APPLICATION,
+            "recipe": request.recipe,
+            "seconds": took | {"total": sum(took.values())},
+            "seed": request.options.seed,
+            "split": _split(split_images),
+            "data_digest": split_images.split.data_digest,
+            "code_version": __version__,
+            "size_bytes": (folder / GRAPH_FILE).stat().st_size,
+            "simulated": split_images.simulated,
+        }
+    )
+    report = read_classifier_report(content)
+    _write_json(folder / HISTORY, content["history"])
+    _write_json(folder / SPLIT, split_images.manifest)
+    _write_json(folder / REPORT_FILE, classifier_content(report))
+    (folder / CARD).write_text(model_card(report), encoding="utf-8")
+    return Written(report, _details(report, served))
+
+
+def _measured(
+    folder: Path,
+    trained: TrainedClassifier,
+    split_images: SplitImages,
+    progress: Callable[[float], None],
+    cache_of: Callable[[str], ArrayCache],
+) -> tuple[dict[str, Any], ServedShare]:
+    """Measure the written graph on every part, and write what serving needs besides: labels and what is unfamiliar."""
+    labels, typical = list(split_images.training_data.labels), _typical(split_images)
+    images = len(typical) + len(split_images.training_data.validation) + len(split_images.test)
+    looking = _Looking(folder, progress, images, cache_of)
     train, train_seen = looking.at(typical)
     validation, validation_seen = looking.at(split_images.training_data.validation)
     familiarity = learn_familiarity(train_seen, train.truth, validation_seen, validation.predicted)
@@ -102,45 +134,34 @@ def write_model(
         folder / LABELS_FILE,
         {"labels": labels, "temperature": temperature, "none_of_these": none_of_these},
     )
-    counted = split_images.counted()
-    took = dict(seconds) | {"evaluation": monotonic() - began}
-    best = next(epoch for epoch in trained.history if epoch.epoch == trained.best_epoch)
-    served = evaluation.as_served(test, accepted)
-    measured_values = evaluation.evaluation_of(labels, test, validation, counted["train"], temperature)
+    counted, served = split_images.counted(), evaluation.as_served(test, accepted)
+    values = evaluation.evaluation_of(labels, test, validation, counted["train"], temperature)
     warnings = [SIMULATED] if split_images.simulated else []
-    content = measured_values | {
-        "application": APPLICATION,
-        "recipe": request.recipe,
-        "architecture": trained.architecture,
+    return values | {
         "labels": labels,
-        "image_size": trained.transform.crop,
         "images": {part: dict(counts) for part, counts in counted.items()},
-        "train": {"accuracy": best.train_accuracy, "log_loss": best.train_loss},
-        "metrics": {"served_accuracy": served.value} | measured_values["metrics"],
-        "warnings": [*warnings, *measured_values["warnings"]],
+        "metrics": {"served_accuracy": served.value} | values["metrics"],
+        "warnings": [*warnings, *values["warnings"]],
         "served": write(served),
         "none_of_these": none_of_these,
+        "export": check_export(looking.graph, test, torch_logits(trained)),
+    }, served
+
+
+def _made(trained: TrainedClassifier) -> dict[str, Any]:
+    """Tell how a classifier was trained: fields of its report."""
+    best = next(epoch for epoch in trained.history if epoch.epoch == trained.best_epoch)
+    return {
+        "architecture": trained.architecture,
+        "image_size": trained.transform.crop,
+        "train": {"accuracy": best.train_accuracy, "log_loss": best.train_loss},
         "history": [asdict(epoch) for epoch in trained.history],
         "best_epoch": trained.best_epoch,
         "epochs": len(trained.history),
         "optimiser": trained.details.get("optimiser"),
         "details": dict(trained.details),
-        "seconds": took | {"total": sum(took.values())},
         "device": trained.device,
-        "seed": request.options.seed,
-        "split": _split(split_images),
-        "data_digest": split_images.split.data_digest,
-        "code_version": __version__,
-        "export": check_export(looking.graph, test, torch_logits(trained)),
-        "size_bytes": (folder / GRAPH_FILE).stat().st_size,
-        "simulated": split_images.simulated,
     }
-    report = read_classifier_report(content)
-    _write_json(folder / HISTORY, content["history"])
-    _write_json(folder / SPLIT, split_images.manifest)
-    _write_json(folder / REPORT_FILE, classifier_content(report))
-    (folder / CARD).write_text(model_card(report), encoding="utf-8")
-    return Written(report, _details(report, served))
 
 
 def write_network(folder: Path, trained: TrainedClassifier) -> None:

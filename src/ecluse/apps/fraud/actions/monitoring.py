@@ -20,7 +20,7 @@ from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.meaning import meaning_in_profile
 from ecluse.apps.fraud.training.plan import TrainingPlan, plan_of
 from ecluse.catalog import audit
-from ecluse.catalog.tables import new_id
+from ecluse.catalog.tables import ModelVersion, new_id
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
@@ -117,31 +117,9 @@ def start_retraining(
         InvalidInput: the version was not trained on labels, or the table lacks a column of its plan.
     """
     old = models.resolve(runtime, user_id, model)
-    plan = plan_of(old.details)
-    if plan is None:
-        raise InvalidInput(
-            _(
-                "%(model)s was not trained on a labelled table, so there is no plan to train it by again.",
-                model=f"{old.name}@{old.version}",
-            )
-        )
-    # What meant fraud to the old version means it to the new one, however frequent it has become.
-    report = read_trained_report(old.report)
-    plan = replace(
-        plan,
-        positive_value=plan.positive_value or report.positive_value,
-        budget_s=plan.budget_s if budget_s is None else budget_s,
-    )
+    plan = _plan_of_next(old, budget_s)
     dataset = find_dataset(runtime, user_id, dataset_id)
-    if dataset.state == "failed":
-        raise InvalidInput(
-            _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
-        )
-    if old.dataset_id == dataset.id and (plan.test_share == 0 or report.refitted):
-        raise InvalidInput(
-            _("The old version learned from every row that was kept for the comparison. Use later rows.")
-        )
-    _require(dataset, plan.target, plan.time_column, plan.customer_column)
+    _check_next(old, plan, dataset)
     job_id = new_id()
     inspection = Inspection(
         user_id=user_id,
@@ -176,6 +154,37 @@ def start_retraining(
             "retrain", "train", user_id, title, subject, job_id=job_id, transaction=transaction
         )
     return run, inspection
+
+
+def _plan_of_next(old: ModelVersion, budget_s: float | None) -> TrainingPlan:
+    """Take the plan of a version for the next one. Raises InvalidInput where it has none."""
+    plan = plan_of(old.details)
+    if plan is None:
+        raise InvalidInput(
+            _(
+                "%(model)s was not trained on a labelled table, so there is no plan to train it by again.",
+                model=f"{old.name}@{old.version}",
+            )
+        )
+    # What meant fraud to the old version means it to the new one, however frequent it has become.
+    return replace(
+        plan,
+        positive_value=plan.positive_value or read_trained_report(old.report).positive_value,
+        budget_s=plan.budget_s if budget_s is None else budget_s,
+    )
+
+
+def _check_next(old: ModelVersion, plan: TrainingPlan, dataset: Dataset) -> None:
+    """Raise InvalidInput where a table cannot train the next version, or leaves no row to compare both on."""
+    if dataset.state == "failed":
+        raise InvalidInput(
+            _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
+        )
+    if old.dataset_id == dataset.id and (plan.test_share == 0 or read_trained_report(old.report).refitted):
+        raise InvalidInput(
+            _("The old version learned from every row that was kept for the comparison. Use later rows.")
+        )
+    _require(dataset, plan.target, plan.time_column, plan.customer_column)
 
 
 def learned_counts(report: AnyReport) -> tuple[int, int] | None:

@@ -100,7 +100,7 @@ class LabelsBody(BaseModel):
 
 
 class InspectionBody(BaseModel):
-    """A model looked at beside a table; `result` is there once it is done."""
+    """A check, a comparison or a learning of a model on a table; `result` is there once it is done."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -119,14 +119,14 @@ class InspectionBody(BaseModel):
 
 
 class MonitorBody(BaseModel):
-    """The latest finished look at a version, and all looks with their results, newest first."""
+    """The latest finished check of a version, and all checks with their results, newest first."""
 
     latest: InspectionBody | None
     history: list[InspectionBody]
 
 
 class MonitorRequest(BaseModel):
-    """A table to look at. Outcomes: a column of it, or another table of yours, joined by `identifier`."""
+    """A table to check a version on. Outcomes: a column of it, or another table of yours, joined by `identifier`."""
 
     model_config = ConfigDict(extra="forbid")
 

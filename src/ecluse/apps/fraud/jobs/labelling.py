@@ -74,49 +74,14 @@ def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
 
 
 def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
-    """Learn and publish; the version published by an attempt that died is found again by its nonce."""
-    from ecluse.apps.fraud.evaluation.plots import FOLDER as PLOTS
-    from ecluse.apps.fraud.labelling.asking import LabelledTable, learn_about
-    from ecluse.apps.fraud.labelling.learned_report import learned_report
-    from ecluse.apps.fraud.labelling.questions import QuestionSet
-    from ecluse.apps.fraud.labelling.scoring import LEARNED_FILE, save_learned
-    from ecluse.apps.fraud.scorers import base_scorer, load_scorer
-    from ecluse.apps.fraud.scoring.scorer import AlertingScorer
-    from ecluse.apps.fraud.training.card import add_learned
-
+    """Learn, publish and record the version that labels made of another."""
     inspection, dataset = inspection_and_table(runtime, task, inspection_id)
-    with runtime.catalog.read() as transaction:
-        labels_by_row = labels.labels_of(transaction, task.user_id, dataset.id)
-    asked = _questions_of(runtime, inspection, dataset)
     version = inspected_version(runtime, inspection, inspection.version)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
         files = checked_out(runtime, version, folder / "model")
-        request = inspection.request
-        with open_stored(runtime, dataset, folder, task) as table:
-            labelled = LabelledTable(
-                table,
-                labels_by_row,
-                asked=QuestionSet.from_dict(asked.result or {}) if asked else None,
-                asked_elsewhere=asked is not None and not _is_of(asked, inspection),
-                left_out=_targets(dataset, version),
-            )
-            made = learn_about(
-                labelled,
-                AlertingScorer(load_scorer(files), threshold_of(read_report(version.report))),
-                base_scorer(files) if (files / LEARNED_FILE).exists() else None,
-                fraud_rate=request["fraud_rate"],
-                seed=request["seed"],
-                progress=scoring_progress(task, dataset, 0.45),
-                tell=lambda fraction, message: task.report("learn", fraction, message),
-            )
-        made_folder = folder / "learned"
-        shutil.copytree(files, made_folder, ignore=shutil.ignore_patterns(PLOTS))
-        save_learned(made_folder, made.learned, made.thresholds)
-        save_scores(made_folder, made)
-        report = learned_report(version, dataset, made, load_scorer(made_folder).required_columns)
-        write_report(made_folder, report)
-        add_learned(made_folder, version.version, dataset.filename, made.result)
+        made = _learned_from(runtime, task, inspection, dataset, version, files)
+        report = _write_learned(folder / "learned", files, version, dataset, made)
         task.report("save", 0.97)
         with runtime.catalog.read() as transaction:
             if inspections.inspection_of(transaction, task.user_id, inspection_id).status == "cancelled":
@@ -126,12 +91,13 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 runtime,
                 task.user_id,
                 version.name,
-                [made_folder],
+                [folder / "learned"],
                 metadata=_learned_metadata(version, dataset, report, made.result),
                 origin=models.Origin(
                     application="fraud",
                     dataset_id=version.dataset_id,
                     report=report_content(report),
+                    # An attempt that died has published it already: it is found again by this.
                     nonce=f"learn-{task.job_id}",
                 ),
             )
@@ -149,6 +115,62 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
         )
     if not recorded:
         raise JobCancelled(_("The job was cancelled."))
+
+
+def _learned_from(
+    runtime: Runtime,
+    task: Task,
+    inspection: Inspection,
+    dataset: Dataset,
+    version: ModelVersion,
+    files: Path,
+) -> Made:
+    """Learn from the labels of a table what to change of the scores of a version, whose `files` are here."""
+    from ecluse.apps.fraud.labelling.asking import LabelledTable, learn_about
+    from ecluse.apps.fraud.labelling.questions import QuestionSet
+    from ecluse.apps.fraud.labelling.scoring import LEARNED_FILE
+    from ecluse.apps.fraud.scorers import base_scorer, load_scorer
+    from ecluse.apps.fraud.scoring.scorer import AlertingScorer
+
+    with runtime.catalog.read() as transaction:
+        labels_by_row = labels.labels_of(transaction, task.user_id, dataset.id)
+    asked = _questions_of(runtime, inspection, dataset)
+    with open_stored(runtime, dataset, files.parent, task) as table:
+        labelled = LabelledTable(
+            table,
+            labels_by_row,
+            asked=QuestionSet.from_dict(asked.result or {}) if asked else None,
+            asked_elsewhere=asked is not None and not _is_of(asked, inspection),
+            left_out=_targets(dataset, version),
+        )
+        return learn_about(
+            labelled,
+            AlertingScorer(load_scorer(files), threshold_of(read_report(version.report))),
+            base_scorer(files) if (files / LEARNED_FILE).exists() else None,
+            fraud_rate=inspection.request["fraud_rate"],
+            seed=inspection.request["seed"],
+            progress=scoring_progress(task, dataset, 0.45),
+            tell=lambda fraction, message: task.report("learn", fraction, message),
+        )
+
+
+def _write_learned(
+    folder: Path, files: Path, version: ModelVersion, dataset: Dataset, made: Made
+) -> AnyReport:
+    """Write the files of the new version to `folder`: those of the old one, and what was learned."""
+    from ecluse.apps.fraud.evaluation.plots import FOLDER as PLOTS
+    from ecluse.apps.fraud.labelling.learned_report import learned_report
+    from ecluse.apps.fraud.labelling.scoring import save_learned
+    from ecluse.apps.fraud.scorers import load_scorer
+    from ecluse.apps.fraud.training.card import add_learned
+
+    shutil.copytree(files, folder, ignore=shutil.ignore_patterns(PLOTS))
+    save_learned(folder, made.learned, made.thresholds)
+    save_scores(folder, made)
+    report = learned_report(version, dataset, made, load_scorer(folder).required_columns)
+    write_report(folder, report)
+    add_learned(folder, version.version, dataset.filename, made.result)
+    return report
 
 
 def _questions_of(runtime: Runtime, inspection: Inspection, dataset: Dataset) -> Inspection | None:

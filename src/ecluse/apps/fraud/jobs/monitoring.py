@@ -336,7 +336,7 @@ KINDS: Final[dict[str, JobKind]] = {
     "monitor": JobKind(
         run=run_monitor,
         queue="predict",
-        verb=N_("Watch"),
+        verb=N_("Monitor"),
         stages={"read": N_("Read"), "score": N_("Score")},
         result=links.inspection,
         ways=links.monitor_again,

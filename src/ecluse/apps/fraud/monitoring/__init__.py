@@ -1,1 +1,1 @@
-"""Watch a model at work: drift, alerts, outcomes that arrive later, and one version against another."""
+"""Monitor a model at work: drift, alerts, outcomes that arrive later, and one version against another."""

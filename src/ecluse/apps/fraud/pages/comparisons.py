@@ -13,7 +13,7 @@ from ecluse.apps.fraud.actions import monitoring as actions
 from ecluse.apps.fraud.monitoring.compared import ComparisonReport, read_comparison
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.datasets import Stripped
-from ecluse.apps.fraud.pages.monitoring import look_progress
+from ecluse.apps.fraud.pages.monitoring import check_progress
 from ecluse.apps.fraud.pages.predictions import to_the_minute
 from ecluse.apps.fraud.performance.parts import Curves
 from ecluse.apps.fraud.performance.trained import TrainedReport
@@ -129,7 +129,7 @@ def _comparison_page(
         ],
         "names": names,
         "retraining": bool(row.request.get("retraining")),
-        "progress": look_progress(runtime, row, say),
+        "progress": check_progress(runtime, row, say),
         "seen": report is not None and any((report.seen or {}).values()),
         "newest": any(row_of.version in (row.other_version, made) for row_of in latest),
         "known_aliases": bool(known),
@@ -154,6 +154,9 @@ def _comparison(runtime: Runtime, user_id: str, name: str, inspection_id: str) -
         row = inspections.inspection_of(transaction, user_id, inspection_id)
     if (row.kind, row.model_name) != ("comparison", name):
         raise NotFound(
-            _("No inspection %(value)s. See: GET /api/models/NAME/VERSION/monitor", value=inspection_id)
+            _(
+                "No check or comparison %(value)s. See: GET /api/models/NAME/VERSION/monitor",
+                value=inspection_id,
+            )
         )
     return row

@@ -1,4 +1,4 @@
-"""Watch a version at work: drift, alerts and outcomes on a later table, and the way to train it again."""
+"""Monitor a version at work: drift, alerts and outcomes on a later table, and the way to train it again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel
@@ -41,7 +41,7 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
-LOOKS_SHOWN: Final = 20
+CHECKS_SHOWN: Final = 20
 #: Columns named in a finding, and rows of the drift table before the rest is folded away.
 NAMED: Final = 4
 COLUMNS_SHOWN: Final = 12
@@ -55,7 +55,7 @@ Tone = Literal["ok", "warn", "bad"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a look at a table says first: the fact, and what it means."""
+    """State what a check on a table says first: the fact, and what it means."""
 
     tone: Tone
     title: str
@@ -91,9 +91,9 @@ class Judged:
 def show_monitoring(
     request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser, look: str = ""
 ) -> Response:
-    """The latest look at a table beside what a version learned from, or the one `?look=` names."""
+    """Show the latest check of a version on a table, or the one that `?look=` names."""
     row = _monitored(runtime, user.user.id, name, version)
-    return _monitor_page(request, runtime, row, look=look)
+    return _monitor_page(request, runtime, row, check=look)
 
 
 class MonitoringForm(BaseModel):
@@ -150,12 +150,12 @@ def retrain(
     row = _monitored(runtime, user.user.id, name, version)
     seconds = next((float(offered) for offered in BUDGETS if str(offered) == budget), None)
     try:
-        _rest, look = actions.start_retraining(
+        _rest, comparison = actions.start_retraining(
             runtime, user.user.id, f"{row.name}@{row.version}", dataset, budget_s=seconds
         )
     except InvalidInput as error:
         return _monitor_page(request, runtime, row, error=error, sent={"again": dataset, "budget": budget})
-    return RedirectResponse(f"/models/{row.name}/compare/{look.id}", 303)
+    return RedirectResponse(f"/models/{row.name}/compare/{comparison.id}", 303)
 
 
 def findings(monitored: MonitoringReport, report: AnyReport, say: Words) -> list[Finding]:
@@ -184,8 +184,8 @@ def judged(monitored: MonitoringReport, report: AnyReport) -> list[Judged]:
     ]  # fmt: skip
 
 
-def look_progress(runtime: Runtime, row: Inspection, say: Words) -> Progress | None:
-    """The job behind a look, while it waits or runs."""
+def check_progress(runtime: Runtime, row: Inspection, say: Words) -> Progress | None:
+    """Find the job of a check or a comparison, while it waits or runs."""
     if row.status not in inspections.ACTIVE or row.job_id is None:
         return None
     try:
@@ -290,64 +290,17 @@ def _monitor_page(
     runtime: Runtime,
     version: ModelVersion,
     *,
-    look: str = "",
+    check: str = "",
     error: EcluseError | None = None,
     sent: Mapping[str, str] | None = None,
 ) -> Response:
-    say, user_id = words_of(request), version.user_id
-    with runtime.catalog.read() as transaction:
-        looks = inspections.list_inspections(
-            transaction,
-            user_id,
-            inspections.InspectionFilter(kind="monitor", model_name=version.name, version=version.version),
-            limit=LOOKS_SHOWN,
-        )
-        shown = inspections.inspection_of(transaction, user_id, look) if look else next(iter(looks), None)
-        if shown and (shown.kind, shown.model_name, shown.version) != (
-            "monitor",
-            version.name,
-            version.version,
-        ):
-            raise NotFound(
-                _("No inspection %(value)s. See: GET /api/models/NAME/VERSION/monitor", value=look)
-            )
-        tables, total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
-        listed = [*looks, *([shown] if shown else [])]
-        names = datasets.filenames(transaction, user_id, [row.dataset_id for row in listed])
-    result = shown.result if shown and shown.status == "done" else None
-    monitored = read_monitoring(result) if result is not None else None
-    report, plan = read_report(version.report), plan_of(version.details)
-    counts = _counts(tables, version)
+    say = words_of(request)
+    plan = plan_of(version.details)
     context = {
         "version": version,
-        "shown": shown,
-        "result": monitored,
-        "findings": findings(monitored, report, say) if monitored else [],
-        "judged": judged(monitored, report) if monitored else [],
-        "figures": model_figures.monitoring_charts(monitored, say) if monitored else [],
-        "columns_shown": COLUMNS_SHOWN,
-        "as_day": date.fromisoformat,
-        "progress": look_progress(runtime, shown, say) if shown else None,
-        "looks": looks,
-        "names": names,
-        "tables": [table for table in suitable_first(tables, version) if may_be_scored(table, version)],
-        "lacking": lacking(tables, version),
-        "others": tables,
-        "tables_total": total,
-        "suggested": _chosen(_unlearned_table(tables, version)),
-        "labelled": suitable_first(
-            [
-                table
-                for table in tables
-                if table.id != version.dataset_id
-                and _has_target(table, version)
-                and can_score(version, table)
-            ],
-            version,
-        ),
-        "counts": counts,
-        "poorer": [table for table, held in counts.items() if held.poorer],
-        "learned_from": actions.learned_counts(report),
+        **_shown_check(runtime, version, check, say),
+        **_offered_tables(runtime, version),
+        "learned_from": actions.learned_counts(read_report(version.report)),
         "again": can_train_again(version),
         "budgets": BUDGETS,
         "planned": plan.budget_s if plan else None,
@@ -356,6 +309,63 @@ def _monitor_page(
         "error": str(error) if error else None,
     }
     return render(request, "fraud/monitor.html", context, status=error.status if error else 200)
+
+
+def _shown_check(runtime: Runtime, version: ModelVersion, check: str, say: Words) -> dict[str, Any]:
+    """Gather the latest checks of a version, and what one of them says: the newest where none is asked for."""
+    user_id = version.user_id
+    with runtime.catalog.read() as transaction:
+        checks = inspections.list_inspections(
+            transaction,
+            user_id,
+            inspections.InspectionFilter(kind="monitor", model_name=version.name, version=version.version),
+            limit=CHECKS_SHOWN,
+        )
+        shown = inspections.inspection_of(transaction, user_id, check) if check else next(iter(checks), None)
+        named = [row.dataset_id for row in (*checks, *([shown] if shown else []))]
+        names = datasets.filenames(transaction, user_id, named)
+    ours = ("monitor", version.name, version.version)
+    if shown and (shown.kind, shown.model_name, shown.version) != ours:
+        raise NotFound(
+            _("No check or comparison %(value)s. See: GET /api/models/NAME/VERSION/monitor", value=check)
+        )
+    result = shown.result if shown and shown.status == "done" else None
+    monitored = read_monitoring(result) if result is not None else None
+    report = read_report(version.report)
+    return {
+        "shown": shown,
+        "result": monitored,
+        "findings": findings(monitored, report, say) if monitored else [],
+        "judged": judged(monitored, report) if monitored else [],
+        "figures": model_figures.monitoring_charts(monitored, say) if monitored else [],
+        "columns_shown": COLUMNS_SHOWN,
+        "as_day": date.fromisoformat,
+        "progress": check_progress(runtime, shown, say) if shown else None,
+        "checks": checks,
+        "names": names,
+    }
+
+
+def _offered_tables(runtime: Runtime, version: ModelVersion) -> dict[str, Any]:
+    """Gather the tables that a version may be checked on, and those that may train the next one."""
+    with runtime.catalog.read() as transaction:
+        tables, total = datasets.readable_datasets(transaction, version.user_id, limit=TABLES_OFFERED)
+    counts = _counts(tables, version)
+    labelled = [
+        table
+        for table in tables
+        if table.id != version.dataset_id and _has_target(table, version) and can_score(version, table)
+    ]
+    return {
+        "tables": [table for table in suitable_first(tables, version) if may_be_scored(table, version)],
+        "lacking": lacking(tables, version),
+        "others": tables,
+        "tables_total": total,
+        "suggested": _chosen(_unlearned_table(tables, version)),
+        "labelled": suitable_first(labelled, version),
+        "counts": counts,
+        "poorer": [table for table, held in counts.items() if held.poorer],
+    }
 
 
 @dataclass(frozen=True)
@@ -381,7 +391,7 @@ def _counts(tables: Sequence[Dataset], version: ModelVersion) -> dict[str, Count
 
 
 def _unlearned_table(tables: Sequence[Dataset], version: ModelVersion) -> Dataset | None:
-    """The table to look at next: not one that a version was made of or labelled on, nor a copy of it."""
+    """Choose the table to check next: not one that a version was made of or labelled on, nor a copy of it."""
     learned = read_report(version.report).learned
     labelled = None if learned is None else learned.dataset
     seen = {table.sha256 for table in tables if table.id in (version.dataset_id, labelled)}

@@ -50,7 +50,10 @@ def inspection_of(transaction: Transaction, user_id: str, inspection_id: str) ->
     )
     if inspection is None:
         raise NotFound(
-            _("No inspection %(value)s. See: GET /api/models/NAME/VERSION/monitor", value=inspection_id)
+            _(
+                "No check or comparison %(value)s. See: GET /api/models/NAME/VERSION/monitor",
+                value=inspection_id,
+            )
         )
     return inspection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -124,11 +124,10 @@ class Conduct:
 
 def report_of(trained: TrainedModel, measured: MeasuredRows, conduct: Conduct) -> TrainingReport:
     """Measure the model on these rows and tell how it came to be."""
-    rows, split, plan, final = trained.rows, trained.split, trained.plan, trained.final
+    rows, plan, final = trained.rows, trained.plan, trained.final
     prepared, threshold = final.prepared, trained.thresholds.flagged
     labels, probabilities = measured.labels, measured.probabilities
     intervals = _intervals(rows, measured, threshold, plan.seed)
-    parts = {name: part for name, part in split.parts().items() if len(part)}
     baseline, metrics = _baseline(prepared, measured), measure(labels, probabilities, threshold)
     importances = _importances(final)
     doubt = _doubt(metrics["average_precision"], importances)
@@ -142,15 +141,9 @@ def report_of(trained: TrainedModel, measured: MeasuredRows, conduct: Conduct) -
         *closer.warnings(int(rows.labels.sum())),
     ]
     return TrainingReport(
-        target=plan.target,
-        positive_value=require_meaning(rows.meaning),
-        positive_share=float(rows.labels.mean()),
-        positive_reason=rows.meaning.reason,
-        family=final.model.family,
-        params=dict(trained.chosen.members[0][0].params) if len(trained.chosen.members) == 1 else {},
-        members=_members(trained.chosen),
-        out_of_fold=_out_of_fold(trained.search, trained.chosen, plan),
-        fitted_on=("train", "validation") if final.refitted else ("train",),
+        **_origin(trained),
+        **_part_facts(trained),
+        **trained.thresholds.to_dict(),
         measured_on=measured.part,
         metrics=metrics,
         doubt=doubt,
@@ -166,12 +159,6 @@ def report_of(trained: TrainedModel, measured: MeasuredRows, conduct: Conduct) -
         histogram=score_histogram(labels, probabilities),
         baseline=baseline,
         importances=importances,
-        leaderboard=tuple(candidate.as_tried() for candidate in trained.search.ranked),
-        giveaways=tuple(
-            GiveawayColumn(giveaway.column, giveaway.reason, giveaway.column in plan.keep)
-            for giveaway in rows.giveaways
-        ),
-        dropped=tuple(DroppedColumn(left.column, left.reason) for left in prepared.selector.dropped),
         warnings=tuple(warnings),
         groups=closer.groups,
         periods=closer.periods,
@@ -179,24 +166,53 @@ def report_of(trained: TrainedModel, measured: MeasuredRows, conduct: Conduct) -
         contradicted_frauds=closer.contradicted_frauds,
         label_suspects=closer.label_suspects,
         drift=closer.drift[:MOST_DRIFTS],
-        rows={name: len(part) for name, part in parts.items()},
-        fraud_rate={name: float(rows.labels[part].mean()) for name, part in parts.items()},
-        frauds_repeat=rows.frauds_repeat,
-        distinct_frauds={name: rows.distinct_frauds(part) for name, part in parts.items()},
-        split=SplitFacts(split.kind, split.description, _shown_cuts(rows, split, plan)),
-        features=len(prepared.selector.features),
-        budget_s=plan.budget_s,
-        seed=plan.seed,
-        versions=library_versions(),
-        simulated=trained.simulated,
-        **trained.thresholds.to_dict(),
-        calibration=trained.calibration,
         refitted=conduct.refit == "done",
         refit=conduct.refit,
         tested_rows=conduct.tested_rows,
         seconds=conduct.effort.wall_s,
         effort=conduct.effort,
     )
+
+
+def _origin(trained: TrainedModel) -> dict[str, Any]:
+    """Tell what the model was made of, and how: fields of a report."""
+    rows, plan, final = trained.rows, trained.plan, trained.final
+    return {
+        "target": plan.target,
+        "positive_value": require_meaning(rows.meaning),
+        "positive_share": float(rows.labels.mean()),
+        "positive_reason": rows.meaning.reason,
+        "family": final.model.family,
+        "params": dict(trained.chosen.members[0][0].params) if len(trained.chosen.members) == 1 else {},
+        "members": _members(trained.chosen),
+        "out_of_fold": _out_of_fold(trained.search, trained.chosen, plan),
+        "fitted_on": ("train", "validation") if final.refitted else ("train",),
+        "leaderboard": tuple(candidate.as_tried() for candidate in trained.search.ranked),
+        "giveaways": tuple(
+            GiveawayColumn(giveaway.column, giveaway.reason, giveaway.column in plan.keep)
+            for giveaway in rows.giveaways
+        ),
+        "dropped": tuple(DroppedColumn(left.column, left.reason) for left in final.prepared.selector.dropped),
+        "features": len(final.prepared.selector.features),
+        "budget_s": plan.budget_s,
+        "seed": plan.seed,
+        "versions": library_versions(),
+        "simulated": trained.simulated,
+        "calibration": trained.calibration,
+    }
+
+
+def _part_facts(trained: TrainedModel) -> dict[str, Any]:
+    """Tell how many rows and frauds each part of the split holds: fields of a report."""
+    rows, split = trained.rows, trained.split
+    parts = {name: part for name, part in split.parts().items() if len(part)}
+    return {
+        "rows": {name: len(part) for name, part in parts.items()},
+        "fraud_rate": {name: float(rows.labels[part].mean()) for name, part in parts.items()},
+        "frauds_repeat": rows.frauds_repeat,
+        "distinct_frauds": {name: rows.distinct_frauds(part) for name, part in parts.items()},
+        "split": SplitFacts(split.kind, split.description, _shown_cuts(rows, split, trained.plan)),
+    }
 
 
 def _say_doubt(doubt: Doubt | None) -> list[str]:
