@@ -7,9 +7,8 @@ import logging
 import re
 import time
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ecluse.apps.plants.array_cache import ArrayCache, machine_cache
 from ecluse.apps.plants.recipe import Epoch
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import Run
@@ -19,6 +18,9 @@ from ecluse.jobs import Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import join_key
+
+if TYPE_CHECKING:
+    from ecluse.apps.plants.array_cache import ArrayCache
 
 #: Seconds between two looks at whether a training is to end with the best so far.
 ASKED_EVERY: Final = 1.0
@@ -110,10 +112,14 @@ class RunCallbacks:
         return data
 
     def cache(self, meaning: str) -> ArrayCache:
+        from ecluse.apps.plants.array_cache import machine_cache
+
         return machine_cache(self._runtime, meaning, self._checkpoints)
 
     def job_cache(self, meaning: str) -> ArrayCache:
         """Return the same of what no other job can use, as what this very classifier says of images."""
+        from ecluse.apps.plants.array_cache import ArrayCache
+
         return ArrayCache(meaning, checkpoints=self._checkpoints)
 
     def _note_folder(self) -> None:

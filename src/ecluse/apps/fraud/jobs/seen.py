@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ecluse.apps.fraud.jobs.tables import open_stored, table_of
 from ecluse.apps.fraud.performance.reports import read_report, read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
@@ -21,9 +18,13 @@ from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ecluse.apps.fraud.tables.dataset import Table
 
-Mask = NDArray[np.bool_]
+    Mask = NDArray[np.bool_]
+
 #: Made without labels: it has learned from no row's outcome, unless from labels given later.
 
 
@@ -47,6 +48,8 @@ def rows_learned(
     They are found by what they hold, in another copy or a part of the table too; where the columns do not tell
     rows apart, in a table of the same content alone. Files are put into `folder`, which is made.
     """
+    import numpy as np
+
     folder.mkdir()
     rows = np.zeros(table.row_count(), dtype=np.bool_)
     gone = False
@@ -89,6 +92,8 @@ class _Trained:
 
     def among(self, table: Table) -> Mask:
         """(rows,) all but those that were kept back to measure on, unless it was fitted on them afterwards."""
+        import numpy as np
+
         from ecluse.apps.fraud.monitoring.holding import hold_out, tested_rows
 
         report, plan = read_trained_report(self.version.report), plan_of(self.version.details)
@@ -111,6 +116,8 @@ class _Labelled:
         return _Trained(self.version).but
 
     def among(self, table: Table) -> Mask:
+        import numpy as np
+
         rows = np.zeros(table.row_count(), dtype=np.bool_)
         rows[np.array(self.given, dtype=np.int64) - 1] = True
         return rows
@@ -124,6 +131,8 @@ def _alike(
     folder: Path,
     learned: _Trained | _Labelled,
 ) -> Mask:
+    import numpy as np
+
     from ecluse.apps.fraud.profiling.alike import rows_of
 
     if older.sha256 == dataset.sha256:

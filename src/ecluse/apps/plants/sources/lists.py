@@ -12,7 +12,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ecluse.apps.plants.sources import MOST_FILES, File
-from ecluse.apps.plants.sources.web import fetch_image
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _, num
 
@@ -39,6 +38,8 @@ def open_list(data: bytes, name: str, *, allow_private: bool = False) -> Iterato
     Raises:
         InvalidInput: it is no list of addresses.
     """
+    from ecluse.apps.plants.sources.web import fetch_image
+
     listed = read_list(data, name)
     for number, entry in enumerate(listed):
         read = partial(fetch_image, entry.url, allow_private=allow_private)
