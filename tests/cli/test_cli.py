@@ -68,6 +68,8 @@ def test_the_doctor_proves_every_part(tmp_path: Path) -> None:
     done = run(tmp_path / "home", "doctor", "--json")
     assert done.returncode == 0
     told = json.loads(done.stdout)
+    lines = [line for line in done.stderr.splitlines() if "Checking" in line]
+    assert [line.rpartition(" ")[2] for line in lines[1:]] == [check["part"] for check in told["checks"]]
     assert {check["part"]: check["status"] for check in told["checks"]} == {
         "disks": "ok",
         "store": "ok",

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 import click
 
-from ecluse.application import applications, failures, part, references
+from ecluse.application import OURS, applications, failures, part, references
 from ecluse.catalog import Catalog, users
-from ecluse.cli.output import Record, reports
+from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.session import home_option
 from ecluse.disks import look_at, what_is_wrong
 from ecluse.documents import open_documents
@@ -42,7 +42,11 @@ def doctor(home: Path | None) -> Record:
     """Show what was detected and why, then write, read, compare and delete in every part."""
     settings = Settings.from_environment(home=home)
     make_home(settings.home)
-    checks = [_run(name, check, settings) for name, check in CHECKS.items()]
+    checks = []
+    with progress("Checking") as report:
+        for number, (name, check) in enumerate(CHECKS.items()):
+            report(number / len(CHECKS), f"Checking {name}")
+            checks.append(_run(name, check, settings))
     failed = any(check["status"] == "failed" for check in checks)
     fields = {
         "status": "failed" if failed else "ok",
@@ -140,7 +144,11 @@ def _check_applications(settings: Settings) -> Proof:
 
     for application in applications():
         for name, reference in references(application):
-            part(application, name, reference)
+            value = part(application, name, reference)
+            if name == "api" and value is not None and application.distribution != OURS:
+                from ecluse.web.routes import can_describe
+
+                can_describe(application, value)  # what cannot be is noted, and listed below
     names = [application.name for application in applications()]
     numbers = f"{len(names)} applications ({', '.join(names)}), {len(kinds())} kinds of jobs"
     if broken := failures():
