@@ -54,7 +54,7 @@ class Bell:
             self._wait_for_change(seconds)
         try:
             os.read(self._reading, 1024)
-        except BlockingIOError:
+        except BlockingIOError:  # nobody rang: the seconds are over
             return
 
     def close(self) -> None:

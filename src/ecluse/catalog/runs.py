@@ -526,7 +526,7 @@ def _writings(value: str) -> list[str]:
         return sorted(writings)
     try:
         named = json.loads(value)
-    except ValueError:
+    except ValueError:  # no JSON, so it means no number and no truth value
         return sorted(writings)
     if isinstance(named, bool):
         writings.add(json.dumps(named))

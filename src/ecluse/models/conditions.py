@@ -282,7 +282,7 @@ def _time(key: str, value: str) -> date | datetime:
     for read in (date.fromisoformat, _utc):
         try:
             return read(value)
-        except (ValueError, OverflowError):  # an offset leads out of the years that there are
+        except (ValueError, OverflowError):  # another form, or an offset out of the years that there are
             continue
     raise InvalidInput(
         _(
@@ -337,6 +337,6 @@ def _too_long() -> InvalidInput:
 def _number(text: str) -> float | None:
     try:
         number = float(text)
-    except ValueError:
+    except ValueError:  # a word, which is compared as text
         return None
     return number if math.isfinite(number) else None

@@ -299,7 +299,7 @@ def _latest(runtime: Runtime, user: User, name: str, prefix: str | None) -> Mani
         with runtime.catalog.read() as transaction:
             row: ModelVersion = rows.version_of(transaction, user.id, name)
         return manifest_of(runtime, row)
-    except ModelNotFound:
+    except ModelNotFound:  # nothing was published under this name yet
         return None
 
 

@@ -317,7 +317,10 @@ def _settle(runtime: Runtime, publication: Publication, is_over: bool) -> ModelV
     name, version = publication.name, publication.version
     try:
         manifest = runtime.registry_at(publication.url).manifest(name, version)
-    except (VersionNotFound, ManifestInvalid):
+    except VersionNotFound:  # it was not committed
+        manifest = None
+    except ManifestInvalid as damaged:
+        logger.warning("The version %s@%s is not recorded: %s", name, version, damaged)
         manifest = None
     with runtime.catalog.write() as transaction:
         if manifest is not None and manifest.nonce == publication.nonce:

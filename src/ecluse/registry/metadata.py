@@ -58,7 +58,7 @@ def fits_float(value: float) -> bool:
     """Return whether a number, such as an integer of any length, is a finite float too."""
     try:
         return math.isfinite(value)
-    except OverflowError:
+    except OverflowError:  # an integer of more digits than a float has
         return False
 
 

@@ -110,7 +110,7 @@ class Registry:
         def read_manifest(version: str, _: Progress) -> Manifest | None:
             try:
                 manifest = self.manifest(name, version)
-            except VersionNotFound:
+            except VersionNotFound:  # claimed, and not committed
                 return None
             return manifest if manifest.nonce == nonce else None
 
@@ -352,7 +352,7 @@ class Registry:
         """Return the signature stored beside a version; None where there is none."""
         try:
             return self._store.get(join_key(checked_name(name), checked_version(version), SIGNATURE))
-        except ObjectNotFound:
+        except ObjectNotFound:  # it was not signed
             return None
 
     def keep_signature(self, name: str, version: str, signature: bytes) -> None:
@@ -474,7 +474,7 @@ class Registry:
         """Return the nonce in a claim or manifest: the publication that wrote it. None if it names none."""
         try:
             nonce = json.loads(manifest_bytes(self._store, key)).get("nonce")
-        except (ObjectNotFound, ValueError, AttributeError, RecursionError):
+        except (ObjectNotFound, ValueError, AttributeError, RecursionError):  # gone, or not a claim
             return None
         return nonce if isinstance(nonce, str) else None
 
