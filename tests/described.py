@@ -8,9 +8,9 @@ from pathlib import Path
 from ecluse.apps.fraud.performance.parts import Importance
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.institutions import institution, write_labelled
+from ecluse.apps.fraud.references.published import DESCRIPTION_FILE, ReferenceDescription
 from ecluse.apps.fraud.tables.columns import infer_columns
 from ecluse.apps.fraud.tables.dataset import open_table
-from ecluse.models.references import DESCRIPTION_FILE, ReferenceDescription
 
 
 def write_described(name: str, folder: Path, scratch: Path) -> Path:

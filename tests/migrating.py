@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecluse.apps.fraud.rows import datasets, predictions
-from ecluse.apps.fraud.rows.tables import Dataset, Prediction
+from ecluse.apps.fraud.rows.tables import Dataset, Prediction, ReferenceModel
 from ecluse.catalog import files, models, runs
-from ecluse.catalog.tables import File, ModelVersion, ReferenceModel, Run, new_id
+from ecluse.catalog.tables import File, ModelVersion, Run, new_id
 from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.storage import ObjectStore, join_key

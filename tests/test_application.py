@@ -143,9 +143,7 @@ def test_a_part_that_cannot_be_imported_is_left_out_and_said_once(
 #: The code of core and shell that names an application all the same, and why.
 NAMES_ONE = {
     "catalog/migrations/versions": "what stands in a migration has been run, and stays",
-    "catalog/tables.py": "the default of a column in the database, and whose the files of reference models are",
-    "catalog/references.py": "reference models are kept by the core; theirs is a column of this name",
-    "models/references.py": "the same",
+    "catalog/tables.py": "the default of a column in the database",
     "servers/local.py": "a bucket that has this name where it was made",
 }
 
@@ -157,7 +155,7 @@ import sys
 from ecluse.catalog import Catalog
 from ecluse.catalog.tables import Base, ModelVersion, User
 
-OWN = {"datasets", "predictions", "inspections", "labels", "column_mappings", "fraud_trainings"}
+OWN = {"reference_models", "datasets", "predictions", "inspections", "labels", "column_mappings", "fraud_trainings"}
 OWN |= {"image_sets", "images", "image_splits", "schedules"}
 assert not OWN & Base.metadata.tables.keys()
 catalog = Catalog(sys.argv[1])

@@ -25,12 +25,12 @@ from sklearn.linear_model import LogisticRegression
 
 from ecluse import models, work
 from ecluse.apps.fraud.rows import datasets, training
-from ecluse.apps.fraud.rows.tables import Dataset
+from ecluse.apps.fraud.rows import references as reference_rows
+from ecluse.apps.fraud.rows.tables import Dataset, ReferenceModel
 from ecluse.catalog import models as rows
-from ecluse.catalog import references as reference_rows
 from ecluse.catalog import runs
 from ecluse.catalog import trust as trusts
-from ecluse.catalog.tables import AuditEntry, ModelVersion, Publication, ReferenceModel, User
+from ecluse.catalog.tables import AuditEntry, ModelVersion, Publication, User
 from ecluse.errors import (
     AliasNotFound,
     DigestMismatch,

@@ -169,6 +169,9 @@ class Application:
     due: tuple[str, ...] = ()
     #: What is done after each job of others (of the core too) that ended well: `Callable[[Runtime, Task], None]`.
     after_jobs: tuple[str, ...] = ()
+    #: Record a version that an administrator imports for everyone, `ecluse models import --prefix`:
+    #: `(runtime, user_id, registry, manifest, files) -> list[str]` of what could not be read of it.
+    shared: str = ""
     #: Give what belongs to the installation to another administrator: `(transaction, user_id, heir_id) -> None`.
     hand_over: str = ""
 
@@ -282,6 +285,7 @@ TYPES: Final[Mapping[str, Any]] = {
     "jobs": "ecluse.jobs:JobKinds",
     "due": Callable[..., Any],
     "after_jobs": Callable[..., Any],
+    "shared": Callable[..., Any],
     "hand_over": Callable[..., Any],
 }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ecluse.apps.fraud.rows.tables import Dataset, Prediction
+from ecluse.apps.fraud.rows.tables import Dataset, Prediction, ReferenceModel
 from ecluse.catalog import Catalog, files, users
-from ecluse.catalog.tables import ModelVersion, ReferenceModel, Run
+from ecluse.catalog.tables import ModelVersion, Run
 
 VERSION = "s3://b/user_models/u/cards/v20251121_041000"
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from ecluse.catalog import Catalog, references
-from ecluse.catalog.tables import ReferenceModel
+from ecluse.apps.fraud.rows import references
+from ecluse.apps.fraud.rows.tables import ReferenceModel
+from ecluse.catalog import Catalog
 from ecluse.errors import NotFound
 
 

@@ -6,8 +6,8 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ecluse.apps.fraud.rows.tables import Dataset, FraudTraining, Prediction
-from ecluse.catalog.tables import ModelVersion, ReferenceModel, Run
+from ecluse.apps.fraud.rows.tables import Dataset, FraudTraining, Prediction, ReferenceModel
+from ecluse.catalog.tables import ModelVersion, Run
 
 MOMENT = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)
 VERSIONS = ("v20251121_041000", "v20251103_091500")

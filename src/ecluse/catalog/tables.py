@@ -178,36 +178,6 @@ class Publication(HasFile, Base):
     url = of_file("url", "")
 
 
-class ReferenceModel(HasFile, Base):
-    """A model of the shared library that unlabelled tables are matched against."""
-
-    __tablename__ = "reference_models"
-    __table_args__ = (
-        # Whether a library has changed is asked at each match, and answered without reading its rows.
-        Index("ix_reference_models_changes", "name", "updated_at", "created_at"),
-    )
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    name: Mapped[str] = mapped_column(String(100), unique=True)
-    domain: Mapped[str] = mapped_column(String(100), index=True)
-    columns: Mapped[list[Any]]
-    performance: Mapped[dict[str, Any]]
-    version: Mapped[str] = mapped_column(String(32), default="", server_default="")
-    target: Mapped[str] = mapped_column(String(300), default="", server_default="")
-    rows: Mapped[int | None]
-    fraud_rate: Mapped[float | None]
-    sketches: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
-    transfer: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
-    created_by: Mapped[str | None] = mapped_column(String(32))
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    updated_at: Mapped[datetime | None] = mapped_column(default=now, onupdate=now)
-
-    FILE = FileKind("reference_models", kind="references", application="fraud", form="version", area="models")
-    prefix = of_file("key", "")
-    url = of_file("url", "")
-    manifest_digest = of_file("sha256", "")
-    size_bytes = of_file("size_bytes", 0)
-
-
 class Migration(Base):
     """Objects moved from one store to another; with `switches_rows`, and the rows that point at them.
 

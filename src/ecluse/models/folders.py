@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ecluse.application import guarded, parts
 from ecluse.catalog import models as rows
 from ecluse.catalog import trust as trusts
 from ecluse.catalog.tables import ModelVersion, User, new_id
@@ -33,7 +34,6 @@ from ecluse.errors import (
     ModelNotFound,
     StoreUnavailable,
 )
-from ecluse.models.references import DESCRIPTION_FILE, ReferenceDescription, keep_reference, read_description
 from ecluse.models.versions import gathered, manifest_of, publish
 from ecluse.registry import (
     Manifest,
@@ -52,7 +52,9 @@ from ecluse.storage.areas import RAW
 
 #: Files whose numbers are kept as metadata: name → key in the metadata.
 DESCRIBED: Final = {"metadata.json": None, "performance.json": "metrics", "metrics.json": "metrics"}
-#: Prefixes that belong to users, where no reference model may lie.
+#: Where versions that belong to everyone lie, unless another prefix is chosen.
+SHARED: Final = "automl_models"
+#: Prefixes that belong to users, where nothing that is shared may lie.
 RESERVED: Final = ("user_models", "user_data")
 #: Seconds after which reading a pickle is given up.
 READING: Final = 300
@@ -106,14 +108,14 @@ def import_folder(
 ) -> list[Imported]:
     """Publish every folder in `directory` under its name: `dataset1/…` is the model `dataset1`.
 
-    They become models of the user, or, with `prefix`, reference models for all, at `{prefix}/{name}/{version}/`
-    in the models' store. With `trust`, pickles are read once and what they hold is published as .skops; the catalog
-    keeps who trusted it, by its digest. A folder whose files are those of the latest version is left out. What fails
-    is told of its model, and the rest goes on.
+    They become models of the user, or, with `prefix`, shared ones that belong to everyone (the reference models of an
+    application), at `{prefix}/{name}/{version}/` in the models' store. With `trust`, pickles are read once and what
+    they hold is published as .skops; the catalog keeps who trusted it, by its digest. A folder whose files are those of
+    the latest version is left out. What fails is reported of its model, and the rest goes on.
 
     Raises:
         InvalidInput: `directory` holds no folder, or the prefix cannot be used.
-        Forbidden: reference models, and trusting pickles, are for administrators.
+        Forbidden: sharing models, and trusting pickles, is for administrators.
         StoreUnavailable, CatalogUnavailable: what was imported until then stays; run it again.
     """
     if trust and user.role != "admin":
@@ -178,7 +180,7 @@ def _publish(
         metadata=model.metadata(),
         progress=progress,
     )
-    _keep_reference(runtime, user, registry, manifest, model)
+    _share(runtime, user, registry, manifest, model)
     return manifest
 
 
@@ -186,7 +188,7 @@ def _unchanged(
     runtime: Runtime, user: User, model: _ModelFolder, latest: Manifest, prefix: str | None
 ) -> Imported:
     if prefix is not None:  # its publisher may have died before it wrote the row
-        _keep_reference(runtime, user, runtime.registry_in(prefix), latest, model)
+        _share(runtime, user, runtime.registry_in(prefix), latest, model)
     return _imported(model, "unchanged", latest)
 
 
@@ -433,21 +435,10 @@ def _checked_prefix(user: User, prefix: str) -> str:
     return key
 
 
-def _keep_reference(
-    runtime: Runtime, user: User, registry: Registry, manifest: Manifest, model: _ModelFolder
-) -> None:
-    description, problem = read_description(model.files.get(DESCRIPTION_FILE))
-    if problem is not None:
-        model.problems.append(problem)
-    if description is None:
-        description = ReferenceDescription(
-            domain=manifest.metadata.get("domain") or _domain(manifest.name),
-            columns=manifest.metadata.get("columns", []),
-            performance=manifest.metadata.get("metrics", {}),
-        )
-    keep_reference(runtime, user.id, registry, manifest, description)
-
-
-def _domain(name: str) -> str:
-    """Return what a model is about, by its name: `dataset40` is of the domain `dataset`."""
-    return re.sub(r"[\d._-]+$", "", name) or name
+def _share(runtime: Runtime, user: User, registry: Registry, manifest: Manifest, model: _ModelFolder) -> None:
+    """Let applications record a version that belongs to everyone."""
+    for application, record in parts("shared"):
+        problems = [_("%(application)s has not recorded it; the log says why.", application=application.name)]
+        with guarded(application, "shared", passing=(EcluseError, OSError)):
+            problems = record(runtime, user.id, registry, manifest, model.files)
+        model.problems += problems

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ecluse.catalog import audit, files, runs
-from ecluse.models.references import REFERENCES
+from ecluse.models.folders import SHARED
 from ecluse.models.versions import ABANDONED
 from ecluse.registry import Leftover
 from ecluse.runtime import Runtime
@@ -32,7 +32,7 @@ class Garbage:
 
 
 def gc(runtime: Runtime, *, delete: bool = False, older_than: timedelta = ABANDONED) -> list[Garbage]:
-    """Return what interrupted publications and deletions left, of all users and reference models, if it is that old.
+    """Return what interrupted publications and deletions left, of all users and what is shared, if it is that old.
 
     Without `delete` nothing is removed. What is committed stays, as does what a training that runs is about
     to commit, and the claim that keeps a deleted version's name. A publication whose claim is removed while it
@@ -58,7 +58,7 @@ def _places(runtime: Runtime) -> list[str]:
     store = runtime.stores.area("models")
     with runtime.catalog.read() as transaction:
         keys = [key for url in files.shared_versions(transaction) if (key := store.key_of(url))]
-    prefixes = {REFERENCES} | {key.rsplit("/", 2)[0] for key in keys if key.count("/") > 1}
+    prefixes = {SHARED} | {key.rsplit("/", 2)[0] for key in keys if key.count("/") > 1}
     users = {f"{USERS}/{user}" for user in store.list_names(USERS)}
     return sorted(users | {prefix for prefix in prefixes if not is_within(prefix, USERS)})
 

@@ -12,9 +12,8 @@ from ecluse import models as published
 from ecluse.apps.fraud.pages.ensembles import agreement_of, members_of, warnings_of
 from ecluse.apps.fraud.pages.model import suggested_table
 from ecluse.apps.fraud.performance.reports import read_ensemble_report
-from ecluse.apps.fraud.rows import labels
+from ecluse.apps.fraud.rows import labels, references
 from ecluse.apps.fraud.rows.tables import Dataset
-from ecluse.catalog import references
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings

@@ -29,17 +29,21 @@ from ecluse.apps.fraud.jobs.references import Recipe
 from ecluse.apps.fraud.profiling.profile import profile_table
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.references.institutions import institution, simulate, write_labelled, write_unlabelled
-from ecluse.apps.fraud.rows import datasets
-from ecluse.apps.fraud.rows.tables import Dataset
+from ecluse.apps.fraud.references.published import (
+    DESCRIPTION_FILE,
+    REFERENCES,
+    SKETCH_KINDS,
+    SKETCH_QUANTILES,
+)
+from ecluse.apps.fraud.rows import datasets, references
+from ecluse.apps.fraud.rows.tables import Dataset, ReferenceModel
 from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.fraud.scoring.scoring import score_frame
 from ecluse.apps.fraud.tables import sketches
 from ecluse.apps.fraud.tables.dataset import open_table
-from ecluse.catalog import references
-from ecluse.catalog.tables import ReferenceModel, User
+from ecluse.catalog.tables import User
 from ecluse.errors import DigestMismatch, Forbidden, InvalidInput, NotFound
 from ecluse.jobs import Job
-from ecluse.models.references import DESCRIPTION_FILE, REFERENCES, SKETCH_KINDS, SKETCH_QUANTILES
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.storage import read_chunks

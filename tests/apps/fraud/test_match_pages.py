@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ecluse.apps.fraud.actions import ensembles
 from ecluse.apps.fraud.pages.matches import SURE_FIT, corrected, stated_rate
 from ecluse.apps.fraud.references import institutions
-from ecluse.apps.fraud.rows import mappings, training
+from ecluse.apps.fraud.rows import mappings, references, training
 from ecluse.apps.fraud.rows.tables import Dataset
-from ecluse.catalog import references, work
+from ecluse.catalog import work
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime

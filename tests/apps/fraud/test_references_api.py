@@ -11,8 +11,8 @@ import pytest
 
 from ecluse import models
 from ecluse.apps.fraud.references.institutions import institution, write_unlabelled
-from ecluse.catalog import references
-from ecluse.models.references import REFERENCES
+from ecluse.apps.fraud.references.published import REFERENCES
+from ecluse.apps.fraud.rows import references
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.application import Application, running

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from ecluse.apps.fraud.jobs import references as building
 from ecluse.apps.fraud.pages.references import DOMAINS, card_of, domain_name, work_of
 from ecluse.apps.fraud.references import library
-from ecluse.catalog import references
-from ecluse.catalog.tables import ReferenceModel, User
+from ecluse.apps.fraud.rows import references
+from ecluse.apps.fraud.rows.tables import ReferenceModel
+from ecluse.catalog.tables import User
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
 from ecluse.web import charts

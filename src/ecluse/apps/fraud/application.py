@@ -53,6 +53,7 @@ APPLICATION: Final = Application(
     runs="ecluse.apps.fraud.runs:RUNS",
     card="ecluse.apps.fraud.pages.home:card",
     latest="ecluse.apps.fraud.pages.home:latest",
+    shared="ecluse.apps.fraud.references.published:record_shared",
     stored={
         "uploads": StoredKind(N_("Tables"), N_("Table"), "/fraud", "/fraud/d/{id}"),
         "results": StoredKind(N_("Results"), N_("Result"), "/fraud/p", "/fraud/p/{id}"),

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ecluse.apps.fraud.actions.main import add_table, find_dataset, find_same_table
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import datasets, mappings, training
+from ecluse.apps.fraud.rows import references as references_rows
 from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.catalog import audit
-from ecluse.catalog import references as references_rows
 from ecluse.catalog.tables import new_id
 from ecluse.errors import InvalidInput
 from ecluse.registry import checked_name

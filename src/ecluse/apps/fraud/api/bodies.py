@@ -5,11 +5,10 @@ from __future__ import annotations
 from ecluse.apps.fraud.api.schemas import DatasetBody, PredictionBody, ReferenceBody, TrainingBody
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import predictions, training
-from ecluse.apps.fraud.rows.tables import Dataset, Prediction
+from ecluse.apps.fraud.rows.tables import Dataset, Prediction, ReferenceModel
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.catalog import Transaction, models
 from ecluse.catalog import aliases as alias_rows
-from ecluse.catalog.tables import ReferenceModel
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
 from ecluse.web.api.bodies import model_body

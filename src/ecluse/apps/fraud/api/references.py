@@ -23,8 +23,8 @@ from ecluse.apps.fraud.jobs import reference_evaluation as evaluation
 from ecluse.apps.fraud.jobs import references as building
 from ecluse.apps.fraud.jobs.references import Started
 from ecluse.apps.fraud.references import library
-from ecluse.catalog import references
-from ecluse.models.references import POSITIVE
+from ecluse.apps.fraud.references.published import POSITIVE
+from ecluse.apps.fraud.rows import references
 from ecluse.web.api.bodies import file_body
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep

@@ -17,15 +17,16 @@ from ecluse.apps.fraud.jobs import references as building
 from ecluse.apps.fraud.jobs.references import Recipe, Started
 from ecluse.apps.fraud.metrics import METRICS
 from ecluse.apps.fraud.references import library
+from ecluse.apps.fraud.references.published import POSITIVE, REFERENCES
 from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.fraud.rows.tables import ReferenceModel
 from ecluse.apps.fraud.tables.formats import ENDINGS
 from ecluse.apps.fraud.tables.meaning import fraud_means
-from ecluse.catalog.tables import ReferenceModel, User
+from ecluse.catalog.tables import User
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, progress, reports, transfer
 from ecluse.cli.session import acting, finish_all, home_option, user_option
 from ecluse.errors import InvalidInput, JobFailed, NotFound
-from ecluse.models.references import POSITIVE, REFERENCES
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.storage import LONG_PATIENCE, read_chunks, safe_filename

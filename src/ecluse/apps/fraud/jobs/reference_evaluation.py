@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.jobs.references import Started
 from ecluse.apps.fraud.references import library
-from ecluse.catalog import references
-from ecluse.catalog.tables import ReferenceModel, User, new_id, now
+from ecluse.apps.fraud.rows import references
+from ecluse.apps.fraud.rows.tables import ReferenceModel
+from ecluse.catalog.tables import User, new_id, now
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime

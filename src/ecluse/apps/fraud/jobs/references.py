@@ -22,11 +22,17 @@ from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.references import library
-from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.fraud.references.published import (
+    DESCRIPTION_FILE,
+    REFERENCES,
+    ReferenceDescription,
+    keep_reference,
+)
+from ecluse.apps.fraud.rows import datasets, references
 from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.tables.layout import layout_of
 from ecluse.apps.fraud.training.request import MIN_BUDGET, TrainingRequest
-from ecluse.catalog import audit, references
+from ecluse.catalog import audit
 from ecluse.catalog.tables import User, new_id
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import (
@@ -38,12 +44,6 @@ from ecluse.errors import (
     VersionNotFound,
 )
 from ecluse.jobs import JobKind, Task, patiently
-from ecluse.models.references import (
-    DESCRIPTION_FILE,
-    REFERENCES,
-    ReferenceDescription,
-    keep_reference,
-)
 from ecluse.registry import ManifestFile, checked_name
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _, num

@@ -11,9 +11,8 @@ from ecluse.apps.fraud.pages.references import domain_name
 from ecluse.apps.fraud.performance.ensemble import EnsembleMember, EnsembleReport, MappedColumn
 from ecluse.apps.fraud.performance.reports import read_ensemble_report
 from ecluse.apps.fraud.risk import Thresholds, flagged_level, raised_levels
-from ecluse.apps.fraud.rows import labels
+from ecluse.apps.fraud.rows import labels, references
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REFERENCES, names_of_version
-from ecluse.catalog import references
 from ecluse.catalog.tables import ModelVersion
 from ecluse.runtime import Runtime
 from ecluse.web import charts

@@ -16,11 +16,9 @@ from ecluse.apps.fraud.actions import ensembles
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.pages.datasets import Stripped, default_name, reading_progress
 from ecluse.apps.fraud.pages.references import column_kinds, domain_name, total_importance
-from ecluse.apps.fraud.rows import mappings
-from ecluse.apps.fraud.rows.tables import Dataset
+from ecluse.apps.fraud.rows import mappings, references
+from ecluse.apps.fraud.rows.tables import Dataset, ReferenceModel
 from ecluse.apps.fraud.tables.names import is_weak_reason
-from ecluse.catalog import references
-from ecluse.catalog.tables import ReferenceModel
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _

@@ -15,8 +15,8 @@ from ecluse.apps.fraud.jobs import reference_evaluation as evaluation
 from ecluse.apps.fraud.jobs import references as building
 from ecluse.apps.fraud.metrics import tiles
 from ecluse.apps.fraud.references import library
-from ecluse.catalog import references
-from ecluse.catalog.tables import ReferenceModel
+from ecluse.apps.fraud.rows import references
+from ecluse.apps.fraud.rows.tables import ReferenceModel
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
-from ecluse.apps.fraud.rows.tables import Dataset
-from ecluse.catalog import Catalog, audit, references
-from ecluse.catalog.tables import ReferenceModel, User
+from ecluse.apps.fraud.references.published import check_description
+from ecluse.apps.fraud.rows import references
+from ecluse.apps.fraud.rows.tables import Dataset, ReferenceModel
+from ecluse.catalog import Catalog, audit
+from ecluse.catalog.tables import User
 from ecluse.errors import Forbidden, InvalidInput
 from ecluse.models import CheckedOut
-from ecluse.models.references import check_description
 from ecluse.registry import Manifest, Progress
 from ecluse.runtime import Runtime
 from ecluse.sentences import _

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ecluse.catalog import audit, references
-from ecluse.catalog.tables import ReferenceModel
+from ecluse.apps.fraud.rows import references
+from ecluse.apps.fraud.rows.tables import ReferenceModel
+from ecluse.catalog import audit
+from ecluse.models.folders import SHARED
 from ecluse.registry import Manifest, Registry
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 
 #: Where reference models lie in the models' store.
-REFERENCES: Final = "automl_models"
+REFERENCES: Final = SHARED
 #: What a version says of the table it was trained on, so that a row can be made from its files alone.
 DESCRIPTION_FILE: Final = "reference.json"
 DESCRIPTION_FORMAT: Final = 1
@@ -157,6 +160,26 @@ def read_description(file: Path | None) -> tuple[ReferenceDescription | None, st
                 error=repr(error),
             ),
         )
+
+
+def record_shared(
+    runtime: Runtime, user_id: str, registry: Registry, manifest: Manifest, files: Mapping[str, Path]
+) -> list[str]:
+    """Make a version that was imported for everyone the reference of its name; say what of its files cannot be read."""
+    description, problem = read_description(files.get(DESCRIPTION_FILE))
+    if description is None:
+        description = ReferenceDescription(
+            domain=manifest.metadata.get("domain") or _domain(manifest.name),
+            columns=manifest.metadata.get("columns", []),
+            performance=manifest.metadata.get("metrics", {}),
+        )
+    keep_reference(runtime, user_id, registry, manifest, description)
+    return [] if problem is None else [problem]
+
+
+def _domain(name: str) -> str:
+    """Return what a model is about, by its name: `dataset40` is of the domain `dataset`."""
+    return re.sub(r"[\d._-]+$", "", name) or name
 
 
 def keep_reference(

@@ -9,7 +9,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import File, ReferenceModel, now
+from ecluse.apps.fraud.rows.tables import ReferenceModel
+from ecluse.catalog.tables import File, now
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 
