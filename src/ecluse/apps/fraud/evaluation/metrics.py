@@ -141,8 +141,8 @@ class RankedRows:
         frauds = np.cumsum(positive)
         rows = frauds + np.cumsum(negative)
         last = self.alerts - 1
-        found, flagged = (float(frauds[last]), float(rows[last])) if self.alerts else (0.0, 0.0)
-        return WeightedRows(frauds[self.ends], rows[self.ends], found, flagged)
+        caught, flagged = (float(frauds[last]), float(rows[last])) if self.alerts else (0.0, 0.0)
+        return WeightedRows(frauds[self.ends], rows[self.ends], caught, flagged)
 
 
 def share_intervals(
