@@ -86,7 +86,7 @@ class ArrayCache:
             self._waiting = {}
 
     def finish(self) -> None:
-        """Every image was seen: send what waits to the store, and make room on this machine."""
+        """Send what waits to the store, and make room on this machine."""
         self.flush()
         if self._local is not None:
             self._local.prune()

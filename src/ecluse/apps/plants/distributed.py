@@ -56,7 +56,7 @@ def train(
 
 
 def _write(folder: Path, plan: Plan, training_data: TrainingData, callbacks: Callbacks, threads: int) -> None:
-    """All that the processes need, the images as they came."""
+    """Write all that the processes need, the images as they came."""
     parts: dict[str, list[Any]] = {"train": [], "validation": []}
     (folder / "images").mkdir()
     (folder / "messages").touch()

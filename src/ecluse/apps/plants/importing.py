@@ -178,7 +178,7 @@ class _Behind:
     def note(
         self, examined: Sequence[_Examined], done: Imported, fraction: float, *, last: bool = False
     ) -> None:
-        """These are written down by now; `done` is what became of all, `fraction` how much of the source that is."""
+        """Note what is written down by now; `done` is what became of all, `fraction` how much of the source that is."""
         if self._checkpoints is None:
             return
         self._keys += [file.key for file in examined]

@@ -132,6 +132,6 @@ def _root(parents: list[int], index: int) -> int:
 
 
 def _join(parents: list[int], index: int, other_index: int) -> None:
-    """The root of a group is its first."""
+    """Join two groups; the root of one is its first."""
     first, second = sorted((_root(parents, index), _root(parents, other_index)))
     parents[second] = first

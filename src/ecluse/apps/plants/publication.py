@@ -165,7 +165,7 @@ def _made(trained: TrainedClassifier) -> dict[str, Any]:
 
 
 def write_network(folder: Path, trained: TrainedClassifier) -> None:
-    """The weights, the graph that is served, and the transform that goes with both."""
+    """Write the weights, the graph that is served, and the transform that goes with both."""
     from safetensors.numpy import save_file
 
     state = {

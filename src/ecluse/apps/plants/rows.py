@@ -49,12 +49,12 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """Those that are stored: valid or excluded."""
+        """Count those that are stored: valid or excluded."""
         return sum(self.valid.values()) + sum(self.excluded.values())
 
     @property
     def labels(self) -> list[str]:
-        """Those of the images that are stored, in their order."""
+        """List those of the images that are stored, in their order."""
         return sorted({*self.valid, *self.excluded})
 
 

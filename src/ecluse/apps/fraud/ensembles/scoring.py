@@ -116,8 +116,8 @@ def _passed_on(ensemble: Ensemble, raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def _opinions(ensemble: Ensemble, judged: Judgement) -> list[pl.Series]:
-    variance = _known("prediction_variance", judged.variance)
-    stability = _known("prediction_stability", judged.stability)
+    variance = _without_nan("prediction_variance", judged.variance)
+    stability = _without_nan("prediction_stability", judged.stability)
     if not ensemble.members:
         return [pl.Series(ANOMALY.score, judged.anomaly), variance, stability]
     return [
@@ -127,11 +127,11 @@ def _opinions(ensemble: Ensemble, judged: Judgement) -> list[pl.Series]:
         pl.Series("anomaly_score", judged.anomaly),
         pl.Series("is_anomaly", (judged.anomaly >= 1 - ensemble.fraud_rate).astype(np.int8)),
         pl.Series("combined_score", judged.combined),
-        _known("fraud_probability_calibrated", judged.calibrated),
+        _without_nan("fraud_probability_calibrated", judged.calibrated),
     ]
 
 
-def _known(name: str, values: Floats) -> pl.Series:
+def _without_nan(name: str, values: Floats) -> pl.Series:
     return pl.Series(name, values).fill_nan(None)
 
 
@@ -154,7 +154,7 @@ def _reasons(
         words[explained], effects[explained] = _member_reasons(ensemble, raw[explained], some)
     elif len(explained):
         words[explained], effects[explained] = ensemble.anomaly.reasons(parsed[explained], matrix[explained])
-    return reason_columns(words, [_known("effect", effects[:, rank]) for rank in range(REASONS)])
+    return reason_columns(words, [_without_nan("effect", effects[:, rank]) for rank in range(REASONS)])
 
 
 def _member_reasons(

@@ -171,7 +171,7 @@ class _Known:
     index: ReferenceIndex
 
 
-_known: WeakKeyDictionary[Catalog, _Known] = WeakKeyDictionary()
+_indexes: WeakKeyDictionary[Catalog, _Known] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -182,7 +182,7 @@ def reference_index(runtime: Runtime) -> ReferenceIndex:
     catalog = runtime.catalog
     with _lock, catalog.read() as transaction:
         revision = references.revision(transaction)
-        known = _known.get(catalog) or _Known((), {}, ReferenceIndex.of([]))
+        known = _indexes.get(catalog) or _Known((), {}, ReferenceIndex.of([]))
         if known.revision == revision:
             return known.index
         changes = references.changes(transaction)
@@ -190,7 +190,7 @@ def reference_index(runtime: Runtime) -> ReferenceIndex:
         gone = (known.changes.keys() - changes.keys()) | set(changed)
         read = [facts(row) for row in references.references_named(transaction, changed) if _indexed(row)]
         index = known.index.updated(read, gone)
-        _known[catalog] = _Known(revision, changes, index)
+        _indexes[catalog] = _Known(revision, changes, index)
         return index
 
 

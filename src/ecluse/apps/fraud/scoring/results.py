@@ -182,7 +182,7 @@ class _Tally:
     """Counts what passes by, and keeps the riskiest rows."""
 
     def __init__(self, known: Known | None) -> None:
-        self._known = known
+        self._labels = known
         self._levels: dict[str, int] = {level.name: 0 for level in risk.LEVELS}
         self._flagged = 0
         self._flagged_from: float | None = None
@@ -226,7 +226,7 @@ class _Tally:
             self._flagged_from = least if self._flagged_from is None else min(self._flagged_from, least)
         # The last bin is closed: a probability of 1 belongs to it.
         self._bins += np.bincount(np.minimum((probability * BINS).astype(np.int64), BINS - 1), minlength=BINS)
-        labels = None if self._known is None else self._known[self._rows : self._rows + batch.height]
+        labels = None if self._labels is None else self._labels[self._rows : self._rows + batch.height]
         self._ranked.add(np.rint(probability * PLACES).astype(np.int32), labels, int(UNKNOWN))
         batch = batch.with_columns(pl.int_range(self._rows, self._rows + pl.len()).alias(_PLACE))
         self._rows += batch.height

@@ -355,7 +355,7 @@ def _joined(words: list[Word], entries: Dictionary) -> Iterable[Word]:
 
 
 def _single(word: str, entries: Dictionary) -> Iterable[Word]:
-    known = _known(word, entries)
+    known = _meanings_of(word, entries)
     if known or word.isdigit() or len(word) < 5:
         yield _word(word, known or _guessed(word, entries), entries)
         return
@@ -374,7 +374,7 @@ def _word(text: str, senses: tuple[tuple[str, float], ...], entries: Dictionary)
     return Word(text, senses, LIGHT if light else 1.0)
 
 
-def _known(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...]:
+def _meanings_of(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...]:
     """The senses of a word of the dictionary, or of its singular."""
     for form in (word, word[:-1] if len(word) > 3 and word[-1] in "sx" else word):
         if form in entries.forms:
@@ -431,7 +431,7 @@ def _split_cost(word: str) -> tuple[str, ...]:
             piece = word[start:end]
             if before is None or (len(piece) < 3 and piece not in ("id", "ip", "nb", "no", "dt")):
                 continue
-            if not _known(piece, entries) and piece not in entries.stop:
+            if not _meanings_of(piece, entries) and piece not in entries.stop:
                 continue
             whole = (*before, piece)
             now = best[end]
@@ -446,4 +446,4 @@ def _cost(pieces: tuple[str, ...]) -> tuple[int, int]:
 
 def _pieces(word: str, entries: Dictionary) -> tuple[str, ...]:
     pieces = _split_cost(word)
-    return pieces if 1 < len(pieces) <= PHRASE and any(_known(piece, entries) for piece in pieces) else ()
+    return pieces if 1 < len(pieces) <= PHRASE and any(_meanings_of(piece, entries) for piece in pieces) else ()

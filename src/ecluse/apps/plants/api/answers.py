@@ -249,7 +249,7 @@ async def predict_several(
 
 @router.get("/model", responses=answers(404, 409))
 def show_model(runtime: RuntimeDep, served: ServedDep, user: CurrentUser, model: Model = None) -> ServedBody:
-    """The version that a request with this `model` would be answered by now, and its figures."""
+    """Show the version that a request with this `model` would be answered by now, and its figures."""
     row = served.resolve(user.user.id, model)
     return served_body(runtime, row, served.loaded_at(row))
 

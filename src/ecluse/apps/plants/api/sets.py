@@ -278,7 +278,7 @@ def delete_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> None:
 
 @router.get("/sets/{set_id}/export", response_class=StreamingResponse, responses=answers(404, 409))
 def export_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
-    """The images in use as a .zip: a folder for each label, and a table of them. Each is compared with its digest."""
+    """Send the images in use as a .zip: a folder for each label, and a table of them. Each is compared with its digest."""
     row = workflows.find_set(runtime, user.user.id, set_id)
     return send_set(runtime, row)
 
@@ -367,7 +367,7 @@ def correct_image(image_id: str, body: Correction, runtime: RuntimeDep, user: Cu
 async def show_thumbnail(
     image_id: str, runtime: RuntimeDep, work: WorkDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
 ) -> Response:
-    """An image as a JPEG of at most 256 × 256 pixels, made here, without what its file said beside."""
+    """Send an image as a JPEG of at most 256 × 256 pixels, made here, without what its file said beside."""
     row = await run_in_threadpool(stored_image, runtime, user.user.id, image_id)
     return await send_thumbnail(runtime, work, row, if_none_match)
 
@@ -376,7 +376,7 @@ async def show_thumbnail(
 def download_image(
     image_id: str, runtime: RuntimeDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
 ) -> Response:
-    """The file of an image as it was imported."""
+    """Send the file of an image as it was imported."""
     return send_image(runtime, stored_image(runtime, user.user.id, image_id), if_none_match)
 
 
@@ -385,7 +385,7 @@ def download_image(
 
 @router.get("/sets/{set_id}/splits", responses=answers(404))
 def list_splits(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> list[SplitBody]:
-    """How a set was divided, newest first."""
+    """List how a set was divided, newest first."""
     row = workflows.find_set(runtime, user.user.id, set_id)
     with runtime.catalog.read() as transaction:
         return [_split_body(split) for split in images.list_splits(transaction, user.user.id, row.id)]
@@ -403,7 +403,7 @@ def split_set(set_id: str, body: SplitRequest, runtime: RuntimeDep, user: Curren
 
 @router.get("/splits/{split_id}", responses=answers(404, 409))
 def show_split(split_id: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
-    """The manifest of a split: the part of each image by its digest, and the labels in their order."""
+    """Show the manifest of a split: the part of each image by its digest, and the labels in their order."""
     with runtime.catalog.read() as transaction:
         row = images.split_of(transaction, user.user.id, split_id)
     return splits.manifest_of(runtime, row)

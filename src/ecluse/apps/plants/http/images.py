@@ -136,7 +136,7 @@ class _Part:
 
     @property
     def most(self) -> int:
-        """How many of its bytes are kept."""
+        """Return how many of its bytes are kept."""
         if self.head.filename is None:
             return FIELD_BYTES
         return IMAGE_BYTES if self.head.name == FIELD else 0

@@ -64,5 +64,5 @@ def encoded(image: Image.Image, kind: str) -> bytes:
 
 
 def data_url(jpeg: bytes) -> str:
-    """The address that is the picture itself."""
+    """Return the address that is the picture itself."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"

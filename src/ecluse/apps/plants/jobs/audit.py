@@ -26,7 +26,7 @@ _COMPARED: Final = 0.92
 
 
 def run_audit(runtime: Runtime, task: Task, set_id: str) -> None:
-    """A job that is taken up again goes on from its checkpoints; what it writes is the same."""
+    """Audit a set. A job that is taken up again goes on from its checkpoints; what it writes is the same."""
     task.step("audit", _audit, runtime, task, set_id)
 
 

@@ -78,13 +78,13 @@ def classify_page(
     user: CurrentUser,
     model: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
-    """The form: a model of the user, and images to drop."""
+    """Show the form: a model of the user, and images to drop."""
     return _page(request, runtime, user.user.id, model)
 
 
 @router.post("/plants/classify")
 async def classify(request: Request, runtime: RuntimeDep, served: ServedDep, user: CurrentUser) -> Response:
-    """What the chosen model says of each file. The files are not kept; what is shown was drawn from them anew."""
+    """Show what the chosen model says of each file. The files are not kept; what is shown was drawn from them anew."""
     chosen = ""
     try:
         with served.work.room.holding() as holding:

@@ -17,7 +17,7 @@ router = APIRouter()
 async def show_thumbnail(
     image_id: str, runtime: RuntimeDep, work: WorkDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
 ) -> Response:
-    """An image of the user, small."""
+    """Send an image of the user, small."""
     row = await run_in_threadpool(stored_image, runtime, user.user.id, image_id)
     return await send_thumbnail(runtime, work, row, if_none_match)
 
@@ -26,5 +26,5 @@ async def show_thumbnail(
 def download_image(
     image_id: str, runtime: RuntimeDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
 ) -> Response:
-    """The file of an image of the user."""
+    """Send the file of an image of the user."""
     return send_image(runtime, stored_image(runtime, user.user.id, image_id), if_none_match)

@@ -14,7 +14,7 @@ from ecluse.web.pages.home import Result
 
 
 def card(transaction: Transaction, user: User) -> dict[str, Any]:
-    """What `_home.html` needs."""
+    """Gather what `_home.html` needs."""
     return {"image_sets": rows.count_sets(transaction, user.id)}
 
 

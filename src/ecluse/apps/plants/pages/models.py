@@ -44,7 +44,7 @@ class Confused:
 
 
 def page(runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say: Words) -> ModelPage | None:
-    """How a classifier is shown; None for files of this application that are none."""
+    """Gather how a classifier is shown; None for files of this application that are none."""
     if not version.report.get("recipe"):
         return None
     return ModelPage("plants/model.html", classifier_context(runtime, version, say))
@@ -78,7 +78,7 @@ def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> d
 
 
 def confused_pairs(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Confused]:
-    """The labels that are taken for others, those of most images first."""
+    """List the labels that are taken for others, those of most images first."""
     pairs = [
         Confused(labels[truth], labels[predicted], count)
         for truth, row in enumerate(confusion)

@@ -62,7 +62,7 @@ class ImportForm:
 def show_plants(
     request: Request, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1, set: str = ""
 ) -> Response:
-    """The user's sets and classifiers, and where images are taken in. `?set=` names the set to add to."""
+    """Show the user's sets and classifiers, and where images are taken in. `?set=` names the set to add to."""
     return _plants_page(request, runtime, user.user.id, page=page, typed=ImportForm(set[:100]))
 
 

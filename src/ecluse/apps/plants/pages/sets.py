@@ -82,7 +82,7 @@ class View:
 
     @property
     def query(self) -> str:
-        """The address of this view without its page."""
+        """Return the address of this view without its page."""
         named = {"label": self.label, "state": self.state, "only": self.only, "q": self.text}
         return urlencode({name: value for name, value in named.items() if value})
 
@@ -233,7 +233,7 @@ def remove(request: Request, set_id: str, runtime: RuntimeDep, user: CurrentUser
 
 @router.get("/plants/{set_id}/export.zip")
 def export(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The images of the set that are in use, in a folder for each label."""
+    """Send the images of the set that are in use, in a folder for each label."""
     return send_set(runtime, _set(runtime, user.user.id, set_id))
 
 

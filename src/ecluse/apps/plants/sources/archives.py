@@ -106,7 +106,7 @@ def _zip(path: Path, name: str) -> Iterator[File]:
 
 
 def _zip_reader(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
-    """The bytes are read now, as the archive is read by one alone."""
+    """Read the bytes now, as the archive is read by one alone."""
     if stat.S_ISLNK(entry.external_attr >> 16):
         return refused(_("It is a link, which is not followed."))
     if entry.flag_bits & 1:
