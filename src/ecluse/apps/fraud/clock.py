@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 def with_heartbeat(work: Callable[[], T], tick: Callable[[], None]) -> T:
-    """What `work` returns or raises, with `tick` called here every half second until then.
+    """Return what `work` returns or raises, with `tick` called here every half second until then.
 
     For one long call into a library. When `tick` raises, this raises at once and leaves `work`, which must
     write nothing, to end unheard in its own thread.
@@ -74,7 +74,7 @@ class Effort:
 
     @property
     def is_busy(self) -> bool:
-        """Whether other programs had the processor while this one could have used it."""
+        """Tell whether other programs had the processor while this one could have used it."""
         return self.share < BUSY_SHARE
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Stopwatch:
             return self._work
 
     def effort(self) -> Effort:
-        """What all the time so far was."""
+        """Return what all the time so far was."""
         with self._lock:
             self._measure()
             asked = self._given + self._waited
@@ -130,7 +130,7 @@ class Stopwatch:
             return Effort(self._at - self._began, self._given, self._work, share)
 
     def spent(self) -> Spent:
-        """What it has counted so far."""
+        """Return what it has counted so far."""
         with self._lock:
             self._measure()
             return Spent(self._at - self._began, self._work, self._given, self._waited)
@@ -212,7 +212,7 @@ class Clock:
             self._progress(stage, float(min(fraction, 1.0)), message)
 
     def tick(self, stage: str, fraction: float, message: str) -> Callable[[], None]:
-        """A function that says this whenever the last word is old enough."""
+        """Return a function that says this whenever the last word is old enough."""
         return lambda: self.say(stage, fraction, message, always=False)
 
     def _too_slow(self) -> TrainingTooSlow:

@@ -48,7 +48,7 @@ def score_again(transaction: Transaction, job: Job) -> tuple[Link, ...]:
 
 
 def inspection(transaction: Transaction, job: Job) -> Link | None:
-    """Where what a monitoring, a comparison or a retraining has found is shown."""
+    """Return where what a monitoring, a comparison or a retraining has found is shown."""
     row = inspections.inspection_by_job(transaction, job.id)
     if row is None:
         return None
@@ -66,7 +66,7 @@ def monitor_again(transaction: Transaction, job: Job) -> tuple[Link, ...]:
 
 
 def labelling(transaction: Transaction, job: Job) -> Link | None:
-    """Where rows are labelled, or the version that was learned from them."""
+    """Return where rows are labelled, or the version that was learned from them."""
     row = inspections.inspection_by_job(transaction, job.id)
     return None if row is None else _labelling(row)
 

@@ -20,7 +20,7 @@ def average_precision(labels: Labels, scores: Floats) -> float:
 
 
 def roc_auc(labels: Labels, scores: Floats) -> float:
-    """The chance that a fraud scores above a legitimate row, ties counted half; 0.5 with one class only."""
+    """Return the chance that a fraud scores above a legitimate row, ties counted half; 0.5 with one class only."""
     hits, flagged, _rest = count_by_score(labels, scores)
     if not len(hits) or hits[-1] == 0 or flagged[-1] == hits[-1]:
         return 0.5

@@ -106,7 +106,7 @@ class Thresholds:
 
     @property
     def flagged(self) -> float:
-        """The score from which rows are flagged."""
+        """Return the score from which rows are flagged."""
         return self.least[flagged_level().key]
 
     def to_dict(self) -> dict[str, Any]:

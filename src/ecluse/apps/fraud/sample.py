@@ -78,8 +78,9 @@ def write_sample(
 
 
 def is_sample(rows: pl.DataFrame) -> bool:
-    """Whether the first rows of a table, as text, are those of a sample: its numbers of devices are told by how they
-    were made, whatever columns are left and wherever the file has been."""
+    """Tell whether the first rows of a table, as text, are those of a sample: its numbers of devices are told by how
+    they were made, whatever columns are left and wherever the file has been.
+    """
     if "device_id" not in rows.columns:
         return False
     named = rows["device_id"].cast(pl.String).drop_nulls().str.extract(r"^D(\d{10})$")
@@ -106,7 +107,7 @@ def generate(rows: int = 20_000, seed: int = 7, *, fraud_share: float = FRAUD_SH
 
 
 def score_truth(frame: pl.DataFrame) -> pl.DataFrame:
-    """The answers of generated rows: transaction_id and is_fraud."""
+    """Return the answers of generated rows: transaction_id and is_fraud."""
     return frame.select("transaction_id", "is_fraud")
 
 
@@ -312,7 +313,7 @@ def _marked(events: _Events) -> _Events:
 
 
 def _joined(groups: list[_Events]) -> dict[str, NDArray[np.generic]]:
-    """All groups in order of time, ties in order of generation."""
+    """Return all groups in order of time, ties in order of generation."""
     names = tuple(_Events.__dataclass_fields__)
     joined = {name: np.concatenate([getattr(group, name) for group in groups]) for name in names}
     order = np.argsort(joined["second"], kind="stable")

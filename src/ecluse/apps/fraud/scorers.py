@@ -134,12 +134,12 @@ def floats_of(scored: pl.DataFrame, column: str) -> Floats:
 
 
 def load_scorer(directory: Path) -> Scorer:
-    """What a version's files score with. Raises ModelUnreadable for damaged or foreign files."""
+    """Load what a version's files score with. Raises ModelUnreadable for damaged or foreign files."""
     return with_learned(base_scorer(directory), directory)
 
 
 def base_scorer(directory: Path) -> Scorer:
-    """What a version's files score with, but for what was learned from labels."""
+    """Return what a version's files score with, but for what was learned from labels."""
     if kind_of(directory) == KIND:
         return EnsembleScorer(load_ensemble(directory))
     return ModelScorer(models.load_model(directory))

@@ -40,7 +40,7 @@ MOST_NAMED: Final = 20
 def match_dataset(
     runtime: Runtime, dataset: Dataset, *, references: Sequence[str] | None = None
 ) -> MatchResult:
-    """The references that a stored table means the same as, its corrected mappings counted; best first.
+    """Find the references that a stored table means the same as, its corrected mappings counted; best first.
 
     `references` compares only those of these names; with none of them nothing is matched.
 
@@ -195,7 +195,7 @@ def _matched(
 
 
 def _checked_names(runtime: Runtime, references: Sequence[str] | None) -> list[str] | None:
-    """The names of references, each once; NotFound for one that there is not, InvalidInput for too many."""
+    """Return the names of references, each once; NotFound for one that there is not, InvalidInput for too many."""
     if references is None:
         return None
     names = list(dict.fromkeys(references))

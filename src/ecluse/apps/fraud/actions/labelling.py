@@ -128,7 +128,7 @@ def put_labels(
 
 
 def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[int, int]:
-    """The labels of an uploaded table with the columns row (from 1) and label (0 or 1, yes or no, fraud …).
+    """Return the labels of an uploaded table with the columns row (from 1) and label (0 or 1, yes or no, fraud …).
 
     Raises:
         InvalidInput: it has other columns, other values, or more rows than labels are kept of a table.
@@ -147,7 +147,7 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
 def latest_questions(
     runtime: Runtime, user_id: str, dataset_id: str, model: str | None = None
 ) -> Inspection | None:
-    """The questions last chosen for a table (and a version: NAME, NAME@VERSION), None where there are none yet.
+    """Return the questions last chosen for a table (and a version: NAME, NAME@VERSION), None where there are none yet.
 
     Raises ModelNotFound, VersionNotFound.
     """

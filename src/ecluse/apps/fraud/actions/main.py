@@ -1,7 +1,7 @@
 """Take tables in, ask for trainings and scorings, stop and remove them: what a page, the API or a command does.
 
-Each function checks, writes a row and queues a job; it is quick and imports nothing heavy. The jobs
-themselves are in `work`.
+Each function checks what is asked, writes a row and queues a job; it is quick and imports nothing heavy. What the
+jobs then do stands in `jobs/`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def add_sample(runtime: Runtime, user_id: str) -> tuple[Dataset, Dataset]:
 
 
 def find_dataset(runtime: Runtime, user_id: str, dataset: str) -> Dataset:
-    """The user's dataset by its id, or by the address that its upload returned.
+    """Find the user's dataset by its id, or by the address that its upload returned.
 
     Raises:
         NotFound: there is none, or it is someone else's.
@@ -156,7 +156,7 @@ def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) 
 def find_same_table(
     runtime: Runtime, user_id: str, filename: str, sha256: str, layout: Layout = LOOK
 ) -> Dataset | None:
-    """The user's table of this name and content that was read as `layout` asks, if there is one."""
+    """Find the user's table of this name and content that was read as `layout` asks, if there is one."""
     with runtime.catalog.read() as transaction:
         same = datasets.ready_datasets(transaction, user_id, filename, sha256)
     return next((row for row in same if (row.layout or {}).get("asked") == layout.asked), None)
@@ -354,7 +354,7 @@ def start_prediction(runtime: Runtime, user_id: str, dataset_id: str, request: S
 
 
 def prediction_by_owned_key(runtime: Runtime, user_id: str, key: str) -> Prediction:
-    """The user's finished prediction at a key.
+    """Find the user's finished prediction at a key.
 
     Raises:
         NotFound: the key is not under this user's predictions, segment by segment, or no row of theirs has it.

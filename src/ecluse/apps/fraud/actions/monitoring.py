@@ -200,7 +200,7 @@ def learned_counts(report: AnyReport) -> tuple[int, int] | None:
 
 
 def labelled_counts(dataset: Dataset, target: str, positive: str | None) -> tuple[int, int] | None:
-    """How many rows a table has, and frauds among them by its profile; None where that does not say."""
+    """Return how many rows a table has, and frauds among them by its profile; None where that does not say."""
     profile = dataset.profile or {}
     column = next((column for column in profile.get("columns", ()) if column["name"] == target), None)
     if column is None or dataset.rows is None:
@@ -214,7 +214,7 @@ def labelled_counts(dataset: Dataset, target: str, positive: str | None) -> tupl
 
 
 def is_poorer(frauds: int, before: int) -> bool:
-    """Whether so few frauds are under half of those that an older version learned from."""
+    """Tell whether so few frauds are under half of those that an older version learned from."""
     return 2 * frauds < before
 
 
@@ -238,7 +238,7 @@ def _names(dataset: Dataset) -> frozenset[str] | None:
 
 
 def _identifier(dataset: Dataset, other: Dataset) -> str:
-    """The guessed identifier of a table that the other table has too."""
+    """Return the guessed identifier of a table that the other table has too."""
     guesses = (dataset.profile or {}).get("guesses", {})
     theirs = _names(other)
     for guess in guesses.get("identifiers", []):

@@ -3,8 +3,8 @@
     with read_upload(path, "payments.xlsx") as table: ...   # a Table, of a copy that we wrote
     profile, layout = profile_upload(path, "payments.xlsx")
 
-No worker and no web process parses a stranger's file: a reader does, and leaves a Parquet copy of plain columns, or
-says what is in the table. What it dies of, or takes too much for, is said of this file alone.
+No worker and no web process parses a stranger's file: a process of its own does, and leaves a Parquet copy of plain
+columns, or says what is in the table. Where it dies or takes too much, this file alone is refused.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def profile_upload(
     memory: int | None = None,
     heard: Heard | None = None,
 ) -> tuple[TableProfile, Layout | None]:
-    """What is in a table, and where in its file it stands; see `read_upload`."""
+    """Return what is in a table, and where in its file it stands; see `read_upload`."""
     with tempfile.TemporaryDirectory(prefix="ecluse-table-", dir=folder) as work:
         upload = _Upload(path, filename or path.name, layout, memory)
         content = _read("profile", upload, Path(work), heard).value
@@ -90,7 +90,7 @@ def profile_upload(
 def labels_of_upload(
     path: Path, filename: str, layout: Layout = LOOK, *, most: int, memory: int | None = None
 ) -> dict[int, int]:
-    """The labels, `most` of them, in a table with the columns row and label; see `read_labels`."""
+    """Return the labels, `most` of them, in a table with the columns row and label; see `read_labels`."""
     with tempfile.TemporaryDirectory(prefix="ecluse-table-") as work:
         pairs = _read("labels", _Upload(path, filename, layout, memory), Path(work), most=most).value
     return {int(row): int(label) for row, label in pairs}
@@ -129,7 +129,7 @@ def _read(
 
 
 def what_stopped(stopped: ReaderStopped, shown: str) -> EcluseError:
-    """What it means for a table that its reader was stopped."""
+    """Say what it means for a table that its reader was stopped."""
     logger.warning(
         "The reader of a table was stopped (%s, %s): %s", stopped.why, stopped.limit, stopped.detail
     )

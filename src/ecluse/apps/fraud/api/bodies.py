@@ -91,7 +91,7 @@ def reference_body(row: ReferenceModel) -> ReferenceBody:
 
 
 def trained_model(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, object] | None:
-    """The version that a training published."""
+    """Return the version that a training published."""
     run = training.run_by_job(transaction, job.id)
     if run is None or run.status != "done":
         return None
@@ -101,7 +101,7 @@ def trained_model(runtime: Runtime, transaction: Transaction, job: Job) -> dict[
 
 
 def made_ensemble(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, object] | None:
-    """The version of an ensemble, with its members and how much each says."""
+    """Return the version of an ensemble, with its members and how much each says."""
     run = training.run_by_job(transaction, job.id)
     if run is None or not run.version:
         return None
@@ -112,6 +112,6 @@ def made_ensemble(runtime: Runtime, transaction: Transaction, job: Job) -> dict[
 
 
 def scores(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, object] | None:
-    """The scored table."""
+    """Return the scored table."""
     row = predictions.prediction_by_job(transaction, job.id)
     return None if row is None else prediction_body(runtime, row).model_dump(mode="json")

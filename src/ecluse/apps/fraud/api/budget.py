@@ -70,7 +70,7 @@ def meaning_of_scores(summary: Mapping[str, Any], report: AnyReport | None) -> M
 
 
 def score_names(summary: Mapping[str, Any]) -> ScoreNames:
-    """The names of the columns of a scoring; those of a probability where it has no row."""
+    """Return the names of the columns of a scoring; those of a probability where it has no row."""
     top = summary.get("top") or []
     return names_of(top[0]) if top else PROBABILITY
 
@@ -88,7 +88,7 @@ def doubt_of(report: AnyReport | None) -> float:
 
 
 def cuts_of(summary: Mapping[str, Any]) -> list[Cut]:
-    """The cuts that a scoring has counted, from one row on; for an older one, those within its kept rows."""
+    """Return the cuts that a scoring has counted, from one row on; for an older one, those within its kept rows."""
     if summary.get("budgets"):
         return [Cut(**cut) for cut in summary["budgets"]]
     scores = [float(row[names_of(row).score]) for row in summary.get("top") or []]
@@ -101,19 +101,19 @@ def cuts_of(summary: Mapping[str, Any]) -> list[Cut]:
 
 
 def cut_at(ranking: Ranking | None, cuts: Sequence[Cut], alerts: int) -> Cut:
-    """What exactly so many of the riskiest rows hold; of a scoring without a ranking, the last cut that fits."""
+    """Return what exactly so many of the riskiest rows hold; of a scoring without a ranking, the last cut that fits."""
     return cuts[nearest(cuts, alerts)] if ranking is None else ranking.cut(alerts)
 
 
 def nearest(cuts: Sequence[Cut], alerts: int) -> int:
-    """The place of the last cut that flags no more rows than `alerts`; the first where each flags more."""
+    """Return the place of the last cut that flags no more rows than `alerts`; the first where each flags more."""
     return max((place for place, cut in enumerate(cuts) if cut.alerts <= alerts), default=0)
 
 
 def tell(
     cut: Cut, summary: Mapping[str, Any], meaning: Meaning, say: Words, doubt: float = STATED_DOUBT
 ) -> Told:
-    """A cut in words: what to expect where the probabilities say it, what is known where rows have labels.
+    """Put a cut in words: what to expect where the probabilities say it, what is known where rows have labels.
 
     `doubt` is that of the probabilities (`doubt_of`).
     """

@@ -76,7 +76,7 @@ async def upload(
 async def show_upload(
     request: Request, user: CurrentUser, upload_id: Annotated[str, Path(max_length=LONGEST_ID)]
 ) -> UploadBody:
-    """Whether an upload of yours that is under way waits for its turn, by its header `Upload-Id`.
+    """Show whether an upload of yours that is under way waits for its turn, by its header `Upload-Id`.
 
     It is known to the process that receives it: where there are several, another answers 404.
     """
@@ -92,7 +92,7 @@ async def show_upload(
     responses=answers(404) | {202: {"model": Accepted, "description": "Still being read"}},
 )
 async def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) -> Response | ProfileBody:
-    """The columns of a table, with guesses of the label, identifier, customer and time columns."""
+    """Show the columns of a table, with guesses of the label, identifier, customer and time columns."""
     deadline = time.monotonic() + ANALYZE_SECONDS
     while True:
         row = await run_in_threadpool(workflows.find_dataset, runtime, user.user.id, body.reference)

@@ -29,7 +29,7 @@ router = APIRouter(tags=["labels"])
 
 @router.get("/labels", responses=answers(404))
 def show_labels(dataset: str, runtime: RuntimeDep, user: CurrentUser, model: str | None = None) -> LabelsBody:
-    """The labels of a table, the questions that are left, and what the answers say of the model."""
+    """Show the labels of a table, the questions that are left, and what the answers say of the model."""
     row = workflows.find_dataset(runtime, user.user.id, dataset)
     return _labels(runtime, user.user.id, row.id, model)
 
@@ -83,7 +83,7 @@ def _labels(runtime: Runtime, user_id: str, dataset_id: str, model: str | None) 
 
 
 def _questions(asked: Inspection, known: dict[int, int]) -> list[QuestionBody]:
-    """Those without a label yet, in the order of asking."""
+    """Return those without a label yet, in the order of asking."""
     result = asked.result or {}
     return [
         QuestionBody(

@@ -33,7 +33,7 @@ def show_monitoring(
     user: CurrentUser,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> MonitorBody:
-    """How a version (or an alias) does at work: its latest check on a table, and those before."""
+    """Show how a version (or an alias) does at work: its latest check on a table, and those before."""
     used = published.resolve(runtime, user.user.id, f"{name}@{version}")
     with runtime.catalog.read() as transaction:
         rows = inspections.list_inspections(

@@ -82,7 +82,7 @@ def show_budget(
     user: CurrentUser,
     alerts: Annotated[int, Query(ge=1, description="How many of the riskiest rows one can review")],
 ) -> BudgetBody:
-    """What exactly so many of the riskiest rows hold, those that a download with the same `alerts` sends."""
+    """Show what exactly so many of the riskiest rows hold, those that a download with the same `alerts` sends."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
     if row.key is None:
@@ -122,7 +122,7 @@ def download(
         int | None, Query(ge=1, description="Only so many of the riskiest rows, as CSV; all without it")
     ] = None,
 ) -> StreamingResponse:
-    """The scored table, or its riskiest rows."""
+    """Send the scored table, or its riskiest rows."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
     return send_prediction(runtime, row) if alerts is None else send_riskiest(runtime, row, alerts)
@@ -130,19 +130,21 @@ def download(
 
 @router.get("/download_s3_predictions", response_class=StreamingResponse, responses=answers(404, 409))
 def download_by_key(key: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
-    """The scored table at a key of yours, as `key` of a prediction gives it."""
+    """Send the scored table at a key of yours, as `key` of a prediction gives it."""
     return send_prediction(runtime, workflows.prediction_by_owned_key(runtime, user.user.id, key))
 
 
 def ranking_of(runtime: Runtime, row: Prediction) -> Ranking | None:
-    """The order of risk of a prediction's rows; None of one that has none, or was made before rankings were kept."""
+    """Return the order of risk of a prediction's rows; None of one that has none, or was made before rankings were
+    kept.
+    """
     with runtime.catalog.read() as transaction:
         content = predictions.ranking_of(transaction, row.id)
     return None if content is None or not row.rows else Ranking.from_bytes(content)
 
 
 def send_prediction(runtime: Runtime, row: Prediction) -> StreamingResponse:
-    """The result of a finished prediction as an attachment; `NotFound` while there is none."""
+    """Send the result of a finished prediction as an attachment; `NotFound` while there is none."""
     if row.key is None or row.sha256 is None or row.size_bytes is None:
         raise _no_result(row)
     name = row.key.rsplit("/", 1)[-1]
@@ -157,7 +159,8 @@ def send_prediction(runtime: Runtime, row: Prediction) -> StreamingResponse:
 
 
 def send_riskiest(runtime: Runtime, row: Prediction, alerts: int) -> StreamingResponse:
-    """The `alerts` riskiest rows of a finished prediction as CSV, the riskiest first; `NotFound` while there is none.
+    """Send the `alerts` riskiest rows of a finished prediction as CSV, the riskiest first; `NotFound` while there is
+    none.
 
     The whole result is compared with its digest before any row of it is sent.
 
@@ -177,7 +180,7 @@ def send_riskiest(runtime: Runtime, row: Prediction, alerts: int) -> StreamingRe
 
 
 def _riskiest(runtime: Runtime, row: Prediction, url: str, sha256: str, alerts: int) -> Iterator[bytes]:
-    """The bytes of a scratch file, which is gone when they are sent or no one wants them any more."""
+    """Return the bytes of a scratch file, which is gone when they are sent or no one wants them any more."""
     from ecluse.apps.fraud.scoring.results import write_riskiest
 
     located = runtime.stores.locate(url)

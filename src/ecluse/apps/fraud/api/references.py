@@ -40,7 +40,7 @@ def list_references(
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ReferencesPage:
-    """The reference models that unlabelled tables are matched with, by name."""
+    """List the reference models that unlabelled tables are matched with, by name."""
     with runtime.catalog.read() as transaction:
         rows = references.list_references(
             transaction, domain=domain, limit=per_page, offset=(page - 1) * per_page
@@ -53,7 +53,7 @@ def list_references(
 
 @router.post("/references/match", responses=answers(404))
 def match(body: MatchRequest, runtime: RuntimeDep, user: CurrentUser) -> MatchResultBody:
-    """The references that a table means the same as, its columns beside theirs; or why none does.
+    """Show the references that a table means the same as, its columns beside theirs; or why none does.
 
     Mappings that were corrected for a dataset count as they were.
     """

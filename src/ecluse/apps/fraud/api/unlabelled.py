@@ -43,7 +43,7 @@ def apply_unlabeled(body: ApplyRequest, runtime: RuntimeDep, user: CurrentUser) 
 
 @router.get("/datasets/{dataset_id}/matches", responses=answers(404))
 def show_matches(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> MatchesBody:
-    """The references that a table means the same as, column by column, corrections counted."""
+    """Show the references that a table means the same as, column by column, corrections counted."""
     dataset = find_dataset(runtime, user.user.id, dataset_id)
     return _matches(runtime, dataset.id, workflows.match_dataset(runtime, dataset))
 
@@ -59,7 +59,7 @@ def correct_mapping(
 
 @router.get("/ensembles/{name}/{version}", responses=answers(404))
 def show_ensemble(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> EnsembleBody:
-    """What an ensemble judges by: its references with their mappings and weights, and how they agree."""
+    """Show what an ensemble judges by: its references with their mappings and weights, and how they agree."""
     row = models.resolve(runtime, user.user.id, f"{name}@{version}")
     report = read_report(row.report)
     if not isinstance(report, EnsembleReport):

@@ -16,7 +16,7 @@ from ecluse.cli.output import say
 
 
 def asked_for_label(dataset: Dataset, request: TrainingRequest) -> TrainingRequest:
-    """The request with what a person at the terminal answers where the label, or what it means, is not clear.
+    """Return the request with what a person at the terminal answers where the label, or what it means, is not clear.
 
     Without a terminal it stays as it is: what is not clear is then refused, with the option that says it.
     """
@@ -37,7 +37,7 @@ def asked_for_label(dataset: Dataset, request: TrainingRequest) -> TrainingReque
 
 
 def label_lines(profile: Mapping[str, Any]) -> list[str]:
-    """What the label of a profiled table means; without one, the columns that may be it."""
+    """Return what the label of a profiled table means; without one, the columns that may be it."""
     guess = profile["guesses"]["target"]
     if guess is not None:
         meaning = meaning_in_profile(profile, guess["column"])

@@ -51,7 +51,7 @@ fraud.add_command(ensemble)
 @layout_options
 @reports
 def analyze(file: Path, layout: Layout) -> Record:
-    """The columns of FILE, with guesses of the label, identifier, customer and time columns."""
+    """Show the columns of FILE, with guesses of the label, identifier, customer and time columns."""
     from ecluse.apps.fraud.actions.uploads import profile_upload
 
     with progress(f"Reading {file.name}") as report:

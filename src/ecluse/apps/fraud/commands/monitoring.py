@@ -108,7 +108,7 @@ def monitor(
     home: Path | None,
     layout: Layout,
 ) -> Record:
-    """How FILE differs from what MODEL learned from, how often it alerts, and how well where outcomes are known."""
+    """Show how FILE differs from what MODEL learned from, how often it alerts, and how well where that is known."""
     with acting(home, email) as (runtime, user):
         row = monitoring.start_monitoring(
             runtime,
@@ -196,7 +196,7 @@ COMMANDS: Final = (label, monitor, compare, retrain)
 def _questions(
     runtime: Runtime, user: User, dataset_id: str, model: str, count: int, seed: int
 ) -> Inspection:
-    """The questions chosen before for this table, model, count and seed; else new ones."""
+    """Return the questions chosen before for this table, model, count and seed; else new ones."""
     known = labelling.latest_questions(runtime, user.id, dataset_id, model)
     if known is not None and known.request == {"count": count, "seed": seed} and _left(runtime, user, known):
         return known
@@ -280,7 +280,7 @@ def _label_text(fields: dict[str, Any]) -> str:
 
 
 def _figure_text(figure: dict[str, Any] | None) -> str:
-    """The interval first: of few answers the number within it says little, and of too wide a one nothing."""
+    """Put the interval first: of few answers the number within it says little, and of too wide a one nothing."""
     if figure is None:
         return "not known yet"
     interval = f"{figure['low']:.3f} to {figure['high']:.3f}"
@@ -323,7 +323,7 @@ def _outcome_lines(report: MonitoringReport) -> list[str]:
 
 
 def _retrained(done: Inspection) -> list[str]:
-    """What the new version learned from beside the old one, and who uses it from now on."""
+    """Return what the new version learned from beside the old one, and who uses it from now on."""
     counts = (done.result or {}).get("learned") or {}
     lines = [
         f"  {side:<18} learned from {counts[letter][0]} rows, {counts[letter][1]} frauds"

@@ -169,7 +169,7 @@ def import_references(
 @home_option
 @reports
 def list_references(domain: str | None, email: str | None, home: Path | None) -> Rows:
-    """Every reference model, with the figures of its own test rows and of its transfer to the others."""
+    """List every reference model, with the figures of its own test rows and of its transfer to the others."""
     with acting(home, email) as (runtime, _):
         rows = [_row(row) for row in library.find_all(runtime, domain=domain)]
     decimals = {"fraud_rate": 4, **dict.fromkeys(SHOWN, 3)}
@@ -335,7 +335,7 @@ def _finished(
 
 
 def _reading(runtime: Runtime, name: str) -> dict[str, Any]:
-    """How the table of a reference was read: what fraud means in it, and which sheet and row its names stood in."""
+    """Return how the table of a reference was read: what means fraud, and which sheet and row its names stood in."""
     try:
         row = library.find(runtime, name)
     except NotFound:  # a folder that could not be imported

@@ -33,7 +33,7 @@ _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path
 @home_option
 @reports
 def match(file: Path, limit: int, email: str | None, home: Path | None, layout: Layout) -> Record:
-    """The references that FILE means the same as, column by column, or why none does.
+    """Show the references that FILE means the same as, column by column, or why none does.
 
     Nothing is stored; corrections kept for a table that was uploaded do not count.
     """

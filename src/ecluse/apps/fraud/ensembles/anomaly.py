@@ -121,7 +121,7 @@ class AnomalyModel:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The raw columns that are looked at."""
+        """Return the raw columns that are looked at."""
         return tuple(spec.name for spec in self.specs)
 
     def scores(self, frame: pl.DataFrame) -> Floats:
@@ -129,7 +129,7 @@ class AnomalyModel:
         return self.scores_of(self.description.read(frame))
 
     def scores_of(self, matrix: Floats) -> Floats:
-        """The same for rows that `description.read` has read."""
+        """Score rows that `description.read` has read."""
         return self.together(self.detector_scores(matrix))
 
     def detector_scores(self, matrix: Floats) -> dict[str, Floats]:
@@ -367,7 +367,7 @@ def _depths(left: NDArray[Any], right: NDArray[Any]) -> Floats:
 
 
 def _mean_path(rows: NDArray[Any]) -> Floats:
-    """The mean length of a path among so many rows (Liu et al. 2008, equation 1)."""
+    """Return the mean length of a path among so many rows (Liu et al. 2008, equation 1)."""
     rows = rows.astype(np.float64)
     several = np.maximum(rows, 2.0)
     harmonic = np.log(np.maximum(several - 1.0, 1.0)) + np.euler_gamma
@@ -379,7 +379,7 @@ def _mean_path(rows: NDArray[Any]) -> Floats:
 
 
 def ranks_of(scores: Floats) -> Ranks:
-    """The ranks of the sample's own scores; the most unusual hundredth keeps a knot for each row."""
+    """Return the ranks of the sample's own scores; the most unusual hundredth keeps a knot for each row."""
     rising = np.sort(scores)
     distinct, first, counts = np.unique(rising, return_index=True, return_counts=True)
     shares = (first + counts / 2) / len(rising)

@@ -106,7 +106,7 @@ class Reference:
 
 
 def checked_rate(rate: float) -> float:
-    """The rate, or InvalidInput."""
+    """Return the rate; raises InvalidInput where it is out of range."""
     low, high = RATES
     if not low <= rate <= high:
         raise InvalidInput(
@@ -169,13 +169,13 @@ def build_ensemble(
 
 
 def anomaly_weight(similarity: float) -> float:
-    """How much the anomaly score counts beside references of this similarity, in [0, 1/3]."""
+    """Return how much the anomaly score counts beside references of this similarity, in [0, 1/3]."""
     weak = (STRONG - similarity) / (STRONG - GATE)
     return round(MOST_ANOMALY * float(np.clip(weak, 0.0, 1.0)), 4)
 
 
 def _counter(specs: Sequence[ColumnSpec], time_column: str | None) -> tuple[str, ...]:
-    """A time that is a number only grows: every later row would be unusual by it."""
+    """List a time that is a number: it only grows, and every later row would be unusual by it."""
     return tuple(spec.name for spec in specs if spec.name == time_column and spec.kind == "number")
 
 
@@ -227,7 +227,7 @@ def _similarity(reference: Reference, transfer: Transfer) -> float:
 
 
 def _prior_shift(reference: Reference, transfer: Transfer, margins: Floats) -> float | None:
-    """What is added to log-odds so that they fit the table's own fraud rate; None where that cannot be known.
+    """Return what is added to log-odds so that they fit the table's own fraud rate; None where that cannot be known.
 
     The rate is estimated from the reference's probabilities alone (label shift: Saerens, Latinne & Decaestecker,
     "Adjusting the outputs of a classifier to new a priori probabilities", 2002). It holds where fraud looks the
@@ -302,7 +302,7 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> EnsembleReport:
 
 
 def _sketch(facts: _Facts, scores: Floats, threshold: float) -> TrainingSketch:
-    """What later rows are compared with: the sample that the ensemble was made for."""
+    """Return what later rows are compared with: the sample that the ensemble was made for."""
     specs = facts.ensemble.anomaly.specs
     parsed = parse_columns(facts.sample, specs)
     time_spec = next((spec for spec in specs if spec.name == facts.plan.time_column), None)
@@ -339,7 +339,7 @@ def _info(facts: _Facts, scores: Floats) -> dict[str, Any]:
 
 
 def _reason(facts: _Facts) -> str:
-    """Why the members are used, or why none is."""
+    """Return why the members are used, or why none is."""
     if facts.ensemble.members or facts.result.abstain:
         return facts.result.reason
     names = ", ".join(match.reference for match in facts.result.matches)
@@ -367,7 +367,7 @@ def _member_info(member: Member, reference: Reference, merits: Merits) -> dict[s
 
 
 def _estimated_rate(ensemble: Ensemble, margins: Sequence[Floats]) -> float | None:
-    """The fraud rate that the references suggest for the sample, where it can be known."""
+    """Return the fraud rate that the references suggest for the sample, where it can be known."""
     if not ensemble.members:
         return None
     total = 0.0

@@ -94,7 +94,7 @@ class Ensemble:
 
     @property
     def names(self) -> ScoreNames:
-        """How the columns of its scores are called."""
+        """Return how the columns of its scores are called."""
         return REFERENCES if self.members else ANOMALY
 
     def score(self, judged: Judgement) -> Floats:
@@ -107,7 +107,7 @@ class Ensemble:
 
     @cached_property
     def required_columns(self) -> tuple[str, ...]:
-        """The columns a table must have: those of the sample that are looked at."""
+        """Return the columns a table must have: those of the sample that are looked at."""
         read = [
             *self.anomaly.columns,
             *(name for member in self.members for name in member.transfer.required),
@@ -122,7 +122,7 @@ class Ensemble:
         return self.judge_read(margins, self.anomaly.detector_scores(matrix))
 
     def judge_read(self, margins: Sequence[Floats], detected: Mapping[str, Floats]) -> Judgement:
-        """The same, of the members' log-odds and the scores of the anomaly part's detectors."""
+        """Judge by the members' log-odds and the scores of the anomaly part's detectors."""
         anomaly = self.anomaly.together(detected)
         margin = combined_margin(self.members, margins, self.anomaly_weight, anomaly)
         shifted = [
@@ -252,7 +252,7 @@ def log_odds(shares: Floats) -> Floats:
 
 
 def shift_to_rate(margins: Floats, rate: float) -> float:
-    """What is added to log-odds so that the mean probability is `rate`, by bisection."""
+    """Return what is added to log-odds so that the mean probability is `rate`, by bisection."""
     low, high = -100.0 - float(margins.max()), 100.0 - float(margins.min())
     for _turn in range(200):
         middle = (low + high) / 2

@@ -56,7 +56,7 @@ def report_of(
 
 
 def _least(scores: Floats, flagged: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
-    """The least score of the flagged rows; 1 where none is."""
+    """Return the least score of the flagged rows; 1 where none is."""
     return float(scores[flagged].min()) if flagged.any() else 1.0
 
 

@@ -47,8 +47,8 @@ def score_table(
     progress: Callable[[int], None] | None = None,
     kept: KeptScores | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """The scores of a table, batch by batch in its order; the same whatever the batches. What is `kept` is not made
-    again.
+    """Return the scores of a table, batch by batch in its order; the same whatever the batches. What is `kept` is not
+    made again.
 
     Raises ColumnsMissing before the first batch when columns lack.
     """
@@ -62,7 +62,8 @@ def score_table(
 def score_frame(
     ensemble: Ensemble, raw: pl.DataFrame, *, reasons_for: ReasonsFor | None = "risky"
 ) -> pl.DataFrame:
-    """The scores of raw rows: what was passed on, then what the members and the anomaly part say (`score_columns`).
+    """Return the scores of raw rows: what was passed on, then what the members and the anomaly part say
+    (`score_columns`).
 
     Without members nothing but the anomaly part speaks, and no column speaks of fraud.
     Raises ColumnsMissing when columns lack.
@@ -110,7 +111,7 @@ def _batches(
 
 
 def _passed_on(ensemble: Ensemble, raw: pl.DataFrame) -> pl.DataFrame:
-    """The columns that come back as they were; one named like a score gets `_input` behind its name."""
+    """Return the columns that come back as they were; one named like a score gets `_input` behind its name."""
     kept = raw.select([name for name in ensemble.passed_on if name in raw.columns])
     return kept.rename(kept_names(kept.columns))
 

@@ -87,7 +87,7 @@ class Transfer:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The person's columns that are read, each once."""
+        """Return the person's columns that are read, each once."""
         return tuple(dict.fromkeys(column.theirs for column in self.columns if column.theirs is not None))
 
     @property
@@ -132,7 +132,7 @@ class Transfer:
 
 
 def load_reference(folder: Path) -> FraudModel:
-    """A reference's model as others are given it: customers and values of its own table are not known to it.
+    """Load a reference's model as others are given it: customers and values of its own table are not known to it.
 
     Raises ModelUnreadable for damaged or foreign files.
     """
@@ -147,7 +147,7 @@ def fit_transfer(
     model: FraudModel,
     reference: Sequence[ColumnSketch],
 ) -> Transfer:
-    """How the columns that a reference's model wants are read from a table of which `sample` holds raw rows.
+    """Find how the columns that a reference's model wants are read from a table of which `sample` holds raw rows.
 
     `mapping` is {ours: theirs}, `reference` are the sketches of the table that the model was trained on.
     """
@@ -212,7 +212,7 @@ def _matrix(model: FraudModel, rows: pl.DataFrame) -> NDArray[np.float32]:
 
 
 def _reading(theirs: ColumnSpec, kind: str) -> ColumnSpec | None:
-    """How the person's column is read to stand for one of the kind `wanted`; None where it cannot."""
+    """Return how the person's column is read to stand for one of the kind `wanted`; None where it cannot."""
     if kind == "datetime":
         return theirs if theirs.kind == "datetime" else None
     if kind == "number":
@@ -275,7 +275,7 @@ def _signed_log(values: Floats) -> Floats:
 
 
 def _factor(theirs: Floats, ours: Floats) -> float | None:
-    """What theirs is multiplied by to be of ours' size; that of units where one is near."""
+    """Return what theirs is multiplied by to be of ours' size; that of units where one is near."""
     both = (theirs != 0) & (ours != 0) & (np.sign(theirs) == np.sign(ours))
     if both.sum() < QUANTILES // 3:
         return None
@@ -306,7 +306,7 @@ def _placed(values: Floats, column: ColumnTransfer) -> Floats:
 
 
 def _fit_words(values: pl.Series, ours: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
-    """The words of theirs that stand for other words of ours, by meaning, then by how frequent they are."""
+    """Find the words of theirs that stand for other words of ours, by meaning, then by how frequent they are."""
     from scipy.optimize import linear_sum_assignment
 
     counted = values.drop_nulls().value_counts(sort=True, name="rows").head(MAX_LEVELS)

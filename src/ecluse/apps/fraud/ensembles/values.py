@@ -99,7 +99,7 @@ class Description:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The raw columns that are read, each once."""
+        """Return the raw columns that are read, each once."""
         both = itertools.chain.from_iterable((value.column, value.other) for value in self.values)
         return tuple(dict.fromkeys(name for name in both if name))
 
@@ -114,7 +114,8 @@ class Description:
 def choose_values(
     sample: pl.DataFrame, specs: Sequence[ColumnSpec], left_out: Collection[str]
 ) -> Description:
-    """What to read of the rows of a table, from parsed rows of it; without constants, identifiers and `left_out`.
+    """Choose what to read of the rows of a table, from parsed rows of it; without constants, identifiers and
+    `left_out`.
 
     At most 300 values are read: of wider tables, those of the first columns in even steps.
     """
@@ -169,7 +170,7 @@ def _read(frame: pl.DataFrame, value: Value, levels: dict[str, KeyedTable], rows
 
 
 def _count_levels(column: pl.Series) -> KeyedTable:
-    """How many rows of the sample hold each value; a value met once counts as one never met."""
+    """Return how many rows of the sample hold each value; a value met once counts as one never met."""
     keys, counts = np.unique(hash_keys(column, SALT), return_counts=True)
     kept = (keys != 0) & (counts > 1)
     return KeyedTable(keys[kept], {"count": counts[kept].astype(np.float64)})
@@ -207,7 +208,7 @@ def _distribution(values: Floats) -> Distribution | None:
 
 
 def to_arrays(description: Description) -> dict[str, NDArray[Any]]:
-    """The numbers of a description as arrays; `from_arrays` gives it back with its values."""
+    """Return the numbers of a description as arrays; `from_arrays` gives it back with its values."""
     spread = description.distributions
     arrays: dict[str, NDArray[Any]] = {
         "knot_counts": np.array([len(distribution.knots) for distribution in spread], dtype=np.int64),
@@ -233,7 +234,7 @@ def to_arrays(description: Description) -> dict[str, NDArray[Any]]:
 def from_arrays(
     values: Sequence[dict[str, str]], level_names: Sequence[str], rows: int, arrays: dict[str, NDArray[Any]]
 ) -> Description:
-    """The description whose arrays these are. Raises KeyError or ValueError where they do not belong together."""
+    """Read the description whose arrays these are. Raises KeyError or ValueError where they do not belong together."""
     ends = np.cumsum(arrays["knot_counts"])[:-1]
     knots, below, above = (np.split(arrays[name], ends) for name in ("knots", "below", "above"))
     spread = tuple(

@@ -67,7 +67,9 @@ class Merits:
 
 
 def merits_of(facts: ReferenceFacts, fit: float, accord: float = 1.0) -> Merits:
-    """The merits of a reference for a table that it fits so well, and whose rows it orders so like the others do."""
+    """Return the merits of a reference for a table that it fits so well, and whose rows it orders so like the others
+    do.
+    """
     home = home_quality(facts)
     measured = _measured(facts)
     expected = KEPT * (UNMEASURED if home is None else home)
@@ -90,7 +92,7 @@ def weights_of(merits: Sequence[Merits]) -> list[float]:
 
 
 def home_quality(facts: ReferenceFacts) -> float | None:
-    """The share of the way from chance to a perfect order, on rows of its own that it had not seen, in [0, 1].
+    """Return the share of the way from chance to a perfect order, on rows of its own that it had not seen, in [0, 1].
 
     Of the lower end of the interval of its average precision: few frauds say little. None where none was kept.
     """
@@ -110,7 +112,7 @@ def home_quality(facts: ReferenceFacts) -> float | None:
 
 
 def accords(margins: Sequence[Floats]) -> list[float]:
-    """The mean rank correlation of each with the others, in [-1, 1]; 1 with fewer than three."""
+    """Return the mean rank correlation of each with the others, in [-1, 1]; 1 with fewer than three."""
     if len(margins) < 3:
         return [1.0] * len(margins)
     from scipy.stats import rankdata

@@ -122,7 +122,7 @@ class TrainingSketch:
 
     @classmethod
     def load(cls, folder: Path) -> TrainingSketch | None:
-        """The sketch beside a model, None for one that was trained before there were any.
+        """Load the sketch beside a model, None for one that was trained before there were any.
 
         Raises ModelUnreadable for a damaged one.
         """
@@ -179,7 +179,7 @@ class DriftCounter:
         return binned
 
     def drifts(self) -> tuple[ColumnDrift, ...]:
-        """How far each column has moved, the farthest first."""
+        """Return how far each column has moved, the farthest first."""
         measured = [
             drift_of(reference, counts, self._new[place])
             for place, (reference, counts) in enumerate(zip(self.references, self.counts, strict=True))
@@ -195,7 +195,7 @@ class DriftCounter:
 
 
 def drift_of(reference: Reference, counts: Counts, new: Mapping[str, int] | None = None) -> ColumnDrift:
-    """How far counted rows are from a reference."""
+    """Return how far counted rows are from a reference."""
     now = max(float(counts.sum()), 1.0)
     index, noise = stability_index(reference.counts, counts), usual_noise(reference.counts, counts)
     verdict: Verdict = "same" if index < MOVED or index <= noise else "moved" if index < FAR else "far"
@@ -214,7 +214,7 @@ def drift_of(reference: Reference, counts: Counts, new: Mapping[str, int] | None
 
 
 def stability_index(before: Sequence[float] | Floats, now: Sequence[float] | Counts) -> float:
-    """The population stability index of two counts over the same bins: 0 where their shares are equal.
+    """Return the population stability index of two counts over the same bins: 0 where their shares are equal.
 
     Half a row is added to every bin that either fills, so that one that was empty gives no infinity.
     """
@@ -229,7 +229,7 @@ def stability_index(before: Sequence[float] | Floats, now: Sequence[float] | Cou
 
 
 def usual_noise(before: Sequence[float] | Floats, now: Sequence[float] | Counts) -> float:
-    """The index that two draws from one spread stay below 19 times of 20, by their numbers of rows.
+    """Return the index that two draws from one spread stay below 19 times of 20, by their numbers of rows.
 
     (1/rows + 1/rows) times the 95 % point of chi-squared (Yurdakul, 2018), in the form of Wilson and Hilferty.
     """
@@ -242,7 +242,7 @@ def usual_noise(before: Sequence[float] | Floats, now: Sequence[float] | Counts)
 
 
 def reference_of(values: pl.Series, kind: str, *, importance: float | None = None) -> Reference | None:
-    """The reference of one parsed column; None for kinds whose spread says nothing (texts, identifiers)."""
+    """Return the reference of one parsed column; None for kinds whose spread says nothing (texts, identifiers)."""
     name = values.name
     if kind == "number":
         known = values.cast(pl.Float64).fill_nan(None).drop_nulls()
@@ -267,7 +267,7 @@ def reference_of(values: pl.Series, kind: str, *, importance: float | None = Non
 
 
 def score_reference(scores: Floats) -> Reference:
-    """The reference of scores (rows,) in [0, 1]: their tenths, and the highest 5 and 1 % apart."""
+    """Return the reference of scores (rows,) in [0, 1]: their tenths, and the highest 5 and 1 % apart."""
     marks = np.quantile(scores, [*np.linspace(0, 1, BINS + 1)[1:-1], 0.95, 0.99], method="higher")
     edges = tuple(float(mark) for mark in np.unique(marks))
     empty = Reference("score", "number", (0.0,) * (len(edges) + 2), edges)
@@ -284,7 +284,7 @@ def sketch_training(
     until: float | None = None,
     time: ColumnSpec | None = None,
 ) -> TrainingSketch:
-    """The sketch of a model: parsed training rows, and scores (rows,) of rows it has not learned from."""
+    """Return the sketch of a model: parsed training rows, and scores (rows,) of rows it has not learned from."""
     weights = importance or {}
     references = (
         reference_of(sample[spec.name], spec.kind, importance=weights.get(spec.name))
@@ -304,7 +304,7 @@ def _counted(empty: Reference, values: pl.Series, importance: float | None) -> R
 
 
 def _has_time(values: pl.Series) -> float:
-    """The share of dates that hold a time of day."""
+    """Return the share of dates that hold a time of day."""
     known = values.drop_nulls()
     return int((known != known.dt.truncate("1d")).sum()) / max(len(known), 1)
 

@@ -41,7 +41,7 @@ def confusion(labels: Labels, probabilities: Floats, threshold: float) -> Confus
 def choose_threshold(
     labels: Labels, probabilities: Floats, goal: Goal, *, days: float | None = None
 ) -> float:
-    """The probability from which to flag, so that the goal is met on these rows.
+    """Choose the probability from which to flag, so that the goal is met on these rows.
 
     Of a recall the fewest alerts that reach it; of a precision the most alerts that keep it, and the most precise
     where none does; of a cost the least, which may be above every row. `days` is the length of the period the rows
@@ -71,7 +71,7 @@ def choose_threshold(
 
 
 def above(probabilities: Floats) -> float:
-    """The least threshold of six decimals that flags none of these rows."""
+    """Return the least threshold of six decimals that flags none of these rows."""
     return round(float(probabilities.max()) + 1e-6, 6)
 
 
@@ -86,7 +86,7 @@ def costs(labels: Labels, probabilities: Floats, threshold: float, goal: Goal) -
 
 
 def alert_cut(probabilities: Floats, alerts: float) -> float:
-    """The lowest probability above which at most `alerts` rows fall, ties taken together."""
+    """Return the lowest probability above which at most `alerts` rows fall, ties taken together."""
     _rest, flagged, cuts = count_by_score(np.zeros(len(probabilities), dtype=np.int8), probabilities)
     return _cut_for_alerts(flagged, cuts, alerts)
 
@@ -141,8 +141,8 @@ class RankedRows:
         frauds = np.cumsum(positive)
         rows = frauds + np.cumsum(negative)
         last = self.alerts - 1
-        caught, flagged = (float(frauds[last]), float(rows[last])) if self.alerts else (0.0, 0.0)
-        return WeightedRows(frauds[self.ends], rows[self.ends], caught, flagged)
+        alert_frauds, alerts = (float(frauds[last]), float(rows[last])) if self.alerts else (0.0, 0.0)
+        return WeightedRows(frauds[self.ends], rows[self.ends], alert_frauds, alerts)
 
 
 def share_intervals(

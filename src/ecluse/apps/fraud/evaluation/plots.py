@@ -84,7 +84,7 @@ def scores(report: TrainingReport) -> str:
 
 
 def importances(report: TrainingReport) -> str:
-    """The features the model has learned most from."""
+    """Return the features the model has learned most from."""
     top = [item for item in report.importances[:MOST_BARS] if item.share > 0]
     most = max([item.share for item in top] + [1e-6])
     step, left = min((HEIGHT - TOP - 16) / max(len(top), 1), 32.0), 200

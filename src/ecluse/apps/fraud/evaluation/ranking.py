@@ -45,11 +45,11 @@ class Ranking:
 
     @property
     def rows(self) -> int:
-        """How many rows were scored."""
+        """Return how many rows were scored."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def cut(self, alerts: int) -> Cut:
-        """What the `alerts` riskiest rows hold; all rows where there are fewer. At least one row is taken."""
+        """Return what the `alerts` riskiest rows hold; all rows where there are fewer. At least one row is taken."""
         alerts = min(max(alerts, 1), self.rows)
         last = int(np.searchsorted(self.ends, alerts))
         counts = np.diff(self.ends[: last + 1], prepend=0)
@@ -66,7 +66,7 @@ class Ranking:
         )
 
     def to_bytes(self) -> bytes:
-        """A compressed file of arrays, for `from_bytes`. Neighbours differ little, so differences are kept."""
+        """Return a compressed file of arrays, for `from_bytes`. Neighbours differ little, so differences are kept."""
         file = io.BytesIO()
         np.savez_compressed(
             file,
@@ -79,7 +79,7 @@ class Ranking:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Ranking:
-        """The ranking that `to_bytes` wrote."""
+        """Read the ranking that `to_bytes` wrote."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             labelled = np.cumsum(arrays["labelled"], dtype=np.int64)
             return cls(
@@ -98,7 +98,7 @@ class RankingCounter:
         self._labelled: list[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]]] = []
 
     def add(self, places: NDArray[np.int32], labels: NDArray[np.int8] | None, unknown: int) -> None:
-        """The next rows: their scores in millionths, and their labels 0, 1 or `unknown`, (rows,) each."""
+        """Count the next rows: their scores in millionths, and their labels 0, 1 or `unknown`, (rows,) each."""
         distinct, first, counts = np.unique(np.sort(places), return_index=True, return_counts=True)
         if labels is not None and (labels != unknown).any():
             in_order = np.argsort(places, kind="stable")
@@ -111,7 +111,7 @@ class RankingCounter:
         self._counts[distinct] += counts
 
     def ranking(self) -> Ranking:
-        """The ranking of all rows counted so far."""
+        """Return the ranking of all rows counted so far."""
         places = np.flatnonzero(self._counts)[::-1]
         ends = np.cumsum(self._counts[places])
         labelled, frauds = self._ranks(np.concatenate([[0], ends]), places)

@@ -53,7 +53,7 @@ class Split:
 
     @property
     def learning(self) -> Rows:
-        """The training and validation rows together, in their order."""
+        """Return the training and validation rows together, in their order."""
         return np.sort(np.concatenate([self.train, self.validation]))
 
     def parts(self) -> dict[str, Rows]:
@@ -211,7 +211,7 @@ def _split_by_time(times: NDArray[np.float64], shares: _Shares) -> Split | None:
 
 
 def _earlier_fold(split: Split, labels: NDArray[np.int8], times: NDArray[np.float64]) -> Fold | None:
-    """The training part cut by time once more; None where a side would be left with too little fraud."""
+    """Return the training part cut by time once more; None where a side would be left with too little fraud."""
     rows = split.train[np.argsort(times[split.train], kind="stable")]
     ranked = times[rows]
     bounds = np.flatnonzero(ranked[1:] > ranked[:-1]) + 1
@@ -232,8 +232,9 @@ def _draw_parts(
     *,
     distinct: bool = False,
 ) -> list[Rows]:
-    """The rows in so many parts of about the same size and fraud, or `distinct` frauds; rows of one member stay
-    together."""
+    """Draw the rows in so many parts of about the same size and fraud, or `distinct` frauds; rows of one member stay
+    together.
+    """
     own = np.arange(len(rows)) if member is None else np.unique(member[rows], return_inverse=True)[1]
     sizes = np.bincount(own).astype(np.float64)
     frauds = np.bincount(own, weights=labels[rows]).astype(np.float64)
@@ -326,7 +327,7 @@ def _split_by_group(
 
 
 def _loosened(member: Rows, labels: NDArray[np.int8]) -> tuple[Rows, tuple[str, ...]]:
-    """The groups of equal rows, without those that are the norm of a table of few distinct rows.
+    """Return the groups of equal rows, without those that are the norm of a table of few distinct rows.
 
     Legitimate rows of which one in twenty is equal are no accident to keep together, and would make uneven parts;
     equal frauds always stay together, as one of them learned makes the others easy to find. Where fewer than three
@@ -350,20 +351,21 @@ def _loosened(member: Rows, labels: NDArray[np.int8]) -> tuple[Rows, tuple[str, 
 
 
 def _is_lumpy(member: Rows, labels: NDArray[np.int8]) -> bool:
-    """Whether equal rows were each by themselves in the splits of before: one group had 5 % of the rows, or few had
-    fraud."""
+    """Tell whether equal rows were each by themselves in the splits of before: one group had 5 % of the rows, or few
+    had fraud.
+    """
     largest = int(np.bincount(member).max())
     return largest > max(LARGEST_GROUP * len(labels), 1) or len(np.unique(member[labels == 1])) < PARTS
 
 
 def _largest(frauds: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The groups with so much of the fraud that they are only learned from; none where too few others have some."""
+    """Return the groups with so much of the fraud that they are only learned from; none where few others have some."""
     largest = frauds > max(LARGEST_FRAUD * float(frauds.sum()), LEAST_LARGEST)
     return largest & (np.sum((frauds > 0) & ~largest) >= PARTS)
 
 
 def _weight(sizes: NDArray[np.float64], frauds: NDArray[np.float64], distinct: bool) -> NDArray[np.float64]:
-    """What a group with fraud counts when fraud is spread: one, or as many as it has."""
+    """Return what a group with fraud counts when fraud is spread: one, or as many as it has."""
     return np.ones(len(sizes)) if distinct else frauds
 
 
@@ -384,7 +386,7 @@ def _assign(
     *,
     distinct: bool,
 ) -> NDArray[np.int64]:
-    """The part (0 train, 1 validation, 2 test) of each group, in seeded random order within each class.
+    """Return the part (0 train, 1 validation, 2 test) of each group, in seeded random order within each class.
 
     The `largest` train, beside their share of the others.
     """

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
 Scores = Sequence[tuple[int, float]]
 OWN_PARAMS = frozenset({"rounds", "patience", "fixed_rounds"})
-# So many rounds before and after one are looked at together to tell how good it is.
+#: A round is judged by the mean of its score and of those of so many rounds before and after it.
 SMOOTHED = 10
 # A fit has settled when the last rounds, of so many, raised its best score by less than this.
 SETTLED_ROUNDS = 60
@@ -34,32 +34,35 @@ STEM = "best_model"
 """What the file of a model that stands alone is called, before its suffix."""
 BLEND = "ecluse.apps.fraud.families.blend"
 
-Tick = Callable[[], None]  # called every round; may raise to cancel
-Late = Callable[[int], bool]  # whether a fit of so many rounds is to end now
+#: Called after every round; may raise to cancel.
+Tick = Callable[[], None]
+#: Tells whether a fit has to end after so many rounds.
+IsTimeUp = Callable[[int], bool]
 
 
 class Until:
-    """When a fit ends before validation says so, and afterwards: how long it was, and whether that ended it.
+    """Ends a fit whose time is up, even where more rounds would still help.
 
-    `late` is asked after each round. With `settle` the fit goes on until its score has settled, whatever `late`
-    says: less is no model of its family.
+    `is_time_up` is asked after each round. With `settle` the fit goes on until its score has settled, whatever that
+    says: less is no model of its family. Afterwards `rounds` is how many there were, and `was_cut` tells whether
+    this ended the fit.
     """
 
-    def __init__(self, late: Late = lambda rounds: False, *, settle: bool = False) -> None:
+    def __init__(self, is_time_up: IsTimeUp = lambda rounds: False, *, settle: bool = False) -> None:
         self.rounds = 0
         self.was_cut = False
-        self._late = late
+        self._is_time_up = is_time_up
         self._settle = settle
 
     def ends(self, rounds: int, scores: Callable[[], Scores]) -> bool:
-        """Whether to end after so many rounds; `scores` are those so far as (round, score), higher is better."""
+        """Tell whether to end after so many rounds; `scores` are those so far as (round, score), higher is better."""
         self.rounds = rounds
-        self.was_cut = self._late(rounds) and (not self._settle or has_settled(scores()))
+        self.was_cut = self._is_time_up(rounds) and (not self._settle or has_settled(scores()))
         return self.was_cut
 
 
 def has_settled(scores: Scores) -> bool:
-    """Whether the last `SETTLED_LAST` of at least `SETTLED_ROUNDS` rounds gained next to nothing."""
+    """Tell whether the last `SETTLED_LAST` of at least `SETTLED_ROUNDS` rounds gained next to nothing."""
     if not scores or scores[-1][0] < SETTLED_ROUNDS:
         return False
     earlier = [score for number, score in scores if number <= scores[-1][0] - SETTLED_LAST]
@@ -76,7 +79,7 @@ class FamilyFacts:
 
     @property
     def requires(self) -> str:
-        """The module to import."""
+        """Return the module to import."""
         return self.packages[0]
 
 
@@ -148,7 +151,7 @@ class Family(Protocol):
     STARTS: tuple[Start, ...]
 
     def vary(self, rng: np.random.Generator) -> tuple[Params, ...]:
-        """The settings to try in one round of variations; none where settings hardly matter."""
+        """Return the settings to try in one round of variations; none where settings hardly matter."""
         ...
 
     def fit(self, data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> FittedModel:
@@ -172,12 +175,12 @@ class Loader(Protocol):
 
 
 def loader(name: str) -> Loader:
-    """What reads a model whose `family` is `name`. Raises ModelUnreadable for a name we do not know."""
+    """Return what reads a model whose `family` is `name`. Raises ModelUnreadable for a name we do not know."""
     return cast("Loader", import_module(BLEND)) if name == "blend" else family(name)
 
 
 def family(name: str) -> Family:
-    """The family called `name`. Raises ModelUnreadable for a name we do not know."""
+    """Return the family called `name`. Raises ModelUnreadable for a name we do not know."""
     if name not in FAMILIES:
         raise ModelUnreadable(
             _(
@@ -224,7 +227,7 @@ def boost(
 
 
 def _best_stretch(scored: Scores) -> int:
-    """The round in the middle of the rounds that score best together."""
+    """Return the round in the middle of the rounds that score best together."""
     numbers, scores = np.array([number for number, _ in scored]), np.array([value for _, value in scored])
     sums = np.concatenate([[0.0], np.cumsum(scores)])
     first = np.searchsorted(numbers, numbers - SMOOTHED)

@@ -69,7 +69,7 @@ class BlendModel:
 
 
 def blend(members: list[Member]) -> FittedModel:
-    """The members as one model, heaviest first; a single one stays what it is."""
+    """Return the members as one model, heaviest first; a single one stays what it is."""
     if len(members) == 1:
         return members[0].model
     return BlendModel(tuple(sorted(members, key=lambda member: -member.weight)))

@@ -194,7 +194,7 @@ def _column(matrix: Matrix, term: Term) -> Floats:
 
 
 def _spread(term: Term) -> float:
-    """The deviation of the finished column: 1 for scaled numbers, that of a share for the others."""
+    """Return the deviation of the finished column: 1 for scaled numbers, that of a share for the others."""
     if term.kind in ("number", "log"):
         return 1.0
     return float(np.sqrt(max(term.center * (1 - term.center), 0.0)))

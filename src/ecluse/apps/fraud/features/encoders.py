@@ -265,7 +265,7 @@ class EntityEncoder:
         ]
 
     def forgetting(self) -> EntityEncoder:
-        """The same features of values of which none has been seen."""
+        """Return the same features of values of which none has been seen."""
         return replace(self, salt=0, table=self.table.emptied())
 
     def to_dict(self) -> dict[str, Any]:
@@ -397,7 +397,7 @@ class HistoryEncoder:
         return self.history.describe(frame)
 
     def forgetting(self) -> HistoryEncoder:
-        """The same features of customers of whom none is known."""
+        """Return the same features of customers of whom none is known."""
         known = self.history
         return HistoryEncoder(
             replace(known, salt=0, customers=known.customers.emptied(), seen=known.seen[:0])
@@ -408,7 +408,7 @@ class HistoryEncoder:
 
 
 def load_encoder(state: dict[str, Any], directory: Path) -> Encoder:
-    """The encoder of a saved state; `directory` holds the tables beside it. Raises ModelUnreadable."""
+    """Load the encoder of a saved state; `directory` holds the tables beside it. Raises ModelUnreadable."""
     kind, values = state["type"], {name: value for name, value in state.items() if name != "type"}
     if kind == "number":
         return NumberEncoder(**values)

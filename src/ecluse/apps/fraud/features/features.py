@@ -103,12 +103,12 @@ class FeatureEngineer:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The raw columns the features are made from, each once."""
+        """Return the raw columns the features are made from, each once."""
         return tuple(dict.fromkeys(name for encoder in self.encoders for name in encoder.columns()))
 
     @property
     def plan(self) -> FeaturePlan:
-        """What was found to help beyond single columns: give it to `fit_features` for rows of the same table."""
+        """Return what was found to help beyond single columns: give it to `fit_features` for rows of the same table."""
         pairs = [e for e in self.encoders if isinstance(e, EntityEncoder)]
         numbers = {e.column for e in self.encoders if isinstance(e, NumberEncoder | FlagEncoder)}
         return FeaturePlan(
@@ -131,7 +131,7 @@ class FeatureEngineer:
         return replace(self, encoders=tuple(kept))
 
     def forgetting(self) -> FeatureEngineer:
-        """The same features without a customer's history or any value that was met: what others may be given.
+        """Return the same features without a customer's history or any value that was met: what others may be given.
 
         Whoever holds the tables can try identifiers until one is found in them, with its rows and fraud rate.
         """
@@ -209,7 +209,7 @@ class Groups:
 
 
 def new_salt() -> int:
-    """A salt for the hashes of one training."""
+    """Make a salt for the hashes of one training."""
     return secrets.randbits(63)
 
 
@@ -376,7 +376,7 @@ def _fit_together(
     salt: int,
     plan: FeaturePlan,
 ) -> list[Fitted]:
-    """The features of several columns together, of those that are still there."""
+    """Fit the features of several columns together, of those that are still there."""
     there = {spec.name for spec in specs}
     encoders: list[Encoder] = []
     for terms in plan.sums:
@@ -519,7 +519,7 @@ def _main_entities(frame: pl.DataFrame, specs: list[ColumnSpec]) -> tuple[str, .
 
 
 def _date_parts(column: pl.Series) -> tuple[str, ...]:
-    """The parts whose cycle the training rows cover at least twice."""
+    """Return the parts whose cycle the training rows cover at least twice."""
     low, high = column.drop_nulls().cast(pl.Int64).min(), column.drop_nulls().cast(pl.Int64).max()
     days = (float(str(high)) - float(str(low))) / 1e6 / DAY
     cycles = {"hour": 1, "weekday": 7, "day": 31, "month": 366}

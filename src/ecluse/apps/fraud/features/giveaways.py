@@ -52,7 +52,8 @@ class Giveaway:
 
 
 def find_giveaways(frame: pl.DataFrame, kinds: Mapping[str, str], labels: Labels) -> tuple[Giveaway, ...]:
-    """The columns of parsed rows that give their labels (0 and 1) away; `kinds`: column -> kind, of those to look at.
+    """Find the columns of parsed rows that give their labels (0 and 1) away; `kinds`: column -> kind, of those to look
+    at.
 
     At most 20,000 rows are looked at, the frauds before all; of each class there must be twenty.
     """
@@ -83,7 +84,7 @@ def find_giveaways(frame: pl.DataFrame, kinds: Mapping[str, str], labels: Labels
 
 
 def say_left_out(giveaways: Sequence[Giveaway]) -> list[str]:
-    """What to say of columns that were left out for it."""
+    """Return what to say of columns that were left out for it."""
     return [
         _(
             "%(column)s gives the label away and was left out: %(why)s. If it is known before the "
@@ -96,7 +97,7 @@ def say_left_out(giveaways: Sequence[Giveaway]) -> list[str]:
 
 
 def say_kept(giveaways: Sequence[Giveaway]) -> list[str]:
-    """What to say of columns that a person kept all the same."""
+    """Return what to say of columns that a person kept all the same."""
     return [
         _(
             "%(column)s seems to give the label away and was kept: %(why)s. If it is filled in "
@@ -109,7 +110,7 @@ def say_kept(giveaways: Sequence[Giveaway]) -> list[str]:
 
 
 def _sample(labels: Labels) -> NDArray[np.int64]:
-    """Every row of few; else every fraud up to half the sample, and other rows spread evenly."""
+    """Draw every row of few; else every fraud up to half the sample, and other rows spread evenly."""
     if len(labels) <= LOOKED_AT:
         return np.arange(len(labels))
     fraud, rest = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
@@ -128,12 +129,14 @@ def _filled_for_one(values: pl.Series, truth: NDArray[np.bool_]) -> str | None:
 
 
 def _by_value(values: pl.Series) -> Floats:
-    """The ranks of the values; missing ones rank lowest."""
+    """Return the ranks of the values; missing ones rank lowest."""
     return values.to_physical().cast(pl.Float64).fill_null(float("-inf")).rank("average").to_numpy()
 
 
 def _codes(values: pl.Series) -> Codes:
-    """Each value as a number; of many numbers the groups of their size. Missing ones are a value of their own."""
+    """Return each value as a number; of many numbers the groups of their size. Missing ones are a value
+    of their own.
+    """
     if values.dtype != pl.String and values.n_unique() > BINS:
         numbers = values.to_physical().cast(pl.Float64).to_numpy()
         present = numbers[~np.isnan(numbers)]
@@ -148,7 +151,7 @@ def _shapes(values: pl.Series) -> pl.Series:
 
 
 def _by_code(codes: Codes, truth: NDArray[np.bool_]) -> Floats:
-    """The share of fraud of each value, learned on other rows: a value that never comes back says nothing."""
+    """Return the share of fraud of each value, learned on other rows: a value that never comes back says nothing."""
     odd = np.zeros(len(truth), dtype=np.bool_)
     for of_class in (truth, ~truth):
         odd[np.flatnonzero(of_class)[::2]] = True
@@ -169,7 +172,7 @@ def _auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
 
 
 def _tells(scores: Floats, truth: NDArray[np.bool_]) -> bool:
-    """Whether scores tell fraud from what is not, in either direction, as only what knows the outcome does."""
+    """Tell whether scores tell fraud from what is not, in either direction, as only what knows the outcome does."""
     labels = truth.astype(np.int8)
     if _auc(scores, truth) < AWAY_AUC:
         return False
@@ -179,7 +182,7 @@ def _tells(scores: Floats, truth: NDArray[np.bool_]) -> bool:
 def _pairs(
     codes: Mapping[str, Codes], alone: Mapping[str, float], truth: NDArray[np.bool_]
 ) -> dict[str, str]:
-    """The columns of few values of which two tell the label together, and neither nearly so alone."""
+    """Return the columns of few values of which two tell the label together, and neither nearly so alone."""
     few = [name for name, values in codes.items() if len(np.unique(values)) <= PAIR_LEVELS]
     few = [name for name in few if alone[name] < ALONE_AUC][:PAIR_COLUMNS]
     reasons: dict[str, str] = {}

@@ -33,14 +33,14 @@ class KeyedTable:
     values: dict[str, Floats]
 
     def find(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The position of each key, and whether it is there (else the position means nothing)."""
+        """Find the position of each key, and whether it is there (else the position means nothing)."""
         if not len(self.keys):
             return np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return at, (self.keys[at] == keys) & (keys != NO_KEY)
 
     def emptied(self) -> KeyedTable:
-        """The same columns without a row: no key is known to it."""
+        """Return the same columns without a row: no key is known to it."""
         return KeyedTable(self.keys[:0], {name: values[:0] for name, values in self.values.items()})
 
     def to_frame(self) -> pl.DataFrame:
@@ -78,7 +78,7 @@ class CustomerHistory:
         return details + [("history_new", entity) for entity in self.entities]
 
     def columns(self) -> tuple[str, ...]:
-        """The raw columns that `describe` reads."""
+        """Return the raw columns that `describe` reads."""
         return (self.customer, self.time, *self.amounts, *self.entities)
 
     def describe(self, frame: pl.DataFrame) -> list[Column]:
@@ -96,7 +96,7 @@ class CustomerHistory:
         return [column.astype(np.float32) for column in columns]
 
     def to_dict(self) -> dict[str, Any]:
-        """The small part of the state; the tables are saved beside it."""
+        """Return the small part of the state; the tables are saved beside it."""
         return {
             "customer": self.customer,
             "time": self.time,
@@ -131,7 +131,7 @@ def freeze_history(
     entities: tuple[str, ...],
     salt: int,
 ) -> CustomerHistory:
-    """The state after all rows of `frame`; rows without a customer or a time are not remembered."""
+    """Return the state after all rows of `frame`; rows without a customer or a time are not remembered."""
     keys, times = hash_keys(frame[customer], salt), times_of(frame[time])
     kept = (keys != NO_KEY) & ~np.isnan(times)
     columns = {amount: frame[amount].cast(pl.Float64).to_numpy()[kept] for amount in amounts}
@@ -153,7 +153,7 @@ def freeze_history(
 def describe_forward(
     frame: pl.DataFrame, frozen: CustomerHistory, tick: Callable[[], None] = lambda: None
 ) -> list[Column]:
-    """The features of the rows the state was made from, each seen from before its own block of time.
+    """Return the features of the rows the state was made from, each seen from before its own block of time.
 
     Cuts the period into eight blocks of about the same number of rows; equal times share a block.
     """
@@ -239,7 +239,9 @@ def _contains(ordered: Keys, keys: Keys) -> NDArray[np.bool_]:
 
 
 def time_blocks(times: Floats) -> NDArray[np.int64]:
-    """The block (0 to 7) of each row by its time; equal times share one, rows without a time are in the first."""
+    """Return the block (0 to 7) of each row by its time; equal times share one, rows without a time are
+    in the first.
+    """
     known = times[~np.isnan(times)]
     if not len(known):
         return np.zeros(len(times), dtype=np.int64)

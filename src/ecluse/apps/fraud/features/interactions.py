@@ -119,7 +119,7 @@ def helpful(
     late: Callable[[], bool] | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> frozenset[str]:
-    """The groups, {name: positions in matrix}, with which a small booster loses less on rows held out.
+    """Return the groups, {name: positions in matrix}, with which a small booster loses less on rows held out.
 
     Groups are tried in turn, each beside those kept before it. With `forward`, the block of time of each row,
     later blocks are held out from earlier ones; otherwise random thirds. Once it is `late` no further group is
@@ -170,7 +170,7 @@ def helpful(
 def _most_used(
     matrix: NDArray[np.float32], labels: Labels, positions: list[int], count: int, seed: int
 ) -> list[int]:
-    """Those of the positions that the first trees use most, in order."""
+    """Return those of the positions that the first trees use most, in order."""
     data = lightgbm.Dataset(matrix[:, positions], labels, params={"max_bin": 31, "verbosity": -1})
     booster = lightgbm.train({**QUICK, "max_bin": 31, "feature_fraction": 0.3, "seed": seed}, data, 30)
     order = np.argsort(-booster.feature_importance("gain"), kind="stable")[:count]
@@ -189,7 +189,7 @@ def sampled(labels: Labels, seed: int, width: int = 1) -> NDArray[np.int64]:
 
 
 def _by_use(numbers: Mapping[str, Floats], labels: Labels, seed: int) -> list[str]:
-    """The names of the numbers a small booster splits on, the most useful first."""
+    """Return the names of the numbers a small booster splits on, the most useful first."""
     if len(numbers) < 2:
         return list(numbers)
     names = list(numbers)

@@ -41,7 +41,7 @@ class FeatureSelector:
     dropped: tuple[Dropped, ...] = ()
 
     def positions(self, available: tuple[Feature, ...]) -> NDArray[np.int64]:
-        """Where the chosen features stand among those available. Raises ModelUnreadable."""
+        """Return where the chosen features stand among those available. Raises ModelUnreadable."""
         where = {feature.name: position for position, feature in enumerate(available)}
         lost = [name for name in self.features if name not in where]
         if lost:
@@ -88,7 +88,7 @@ def choose_columns(
     labels: NDArray[np.int8],
     tick: Tick = lambda: None,
 ) -> tuple[tuple[ColumnSpec, ...], list[Dropped]]:
-    """The raw columns worth features, judged on the training rows, and the others with the reason."""
+    """Choose the raw columns worth features, judged on the training rows, and the others with the reason."""
     kept: list[ColumnSpec] = []
     dropped: list[Dropped] = []
     twins: dict[tuple[int, str], str] = {}
@@ -152,7 +152,7 @@ def leak_warnings(
 def best_single(
     train: Matrix, train_labels: NDArray[np.int8], test: Matrix, test_labels: NDArray[np.int8]
 ) -> tuple[int, float]:
-    """The feature that ranks the training rows best alone, and its average precision on the test rows."""
+    """Return the feature that ranks the training rows best alone, and its average precision on the test rows."""
     sample = _sample(train_labels)
     best, direction, highest = 0, 1.0, -1.0
     for position in range(train.shape[1]):
@@ -230,7 +230,7 @@ def _rankable(column: pl.Series) -> NDArray[np.float64]:
 
 
 def _sample(labels: NDArray[np.int8]) -> NDArray[np.int64]:
-    """Every fraud up to half the sample, and evenly spaced other rows."""
+    """Draw every fraud up to half the sample, and evenly spaced other rows."""
     if len(labels) <= SAMPLE_ROWS:
         return np.arange(len(labels))
     fraud, rest = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)

@@ -60,7 +60,9 @@ def _build(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
 
 
 def ensemble_plan(profile: dict[str, Any], fraud_rate: float, seed: int = 0) -> EnsemblePlan:
-    """The plan for a table, with the roles that its profile guesses. A column that reads as a label is left out."""
+    """Return the plan for a table, with the roles that its profile guesses. A column that reads as a
+    label is left out.
+    """
     from ecluse.apps.fraud.ensembles.building import EnsemblePlan
 
     guesses = profile["guesses"]
@@ -76,7 +78,7 @@ def ensemble_plan(profile: dict[str, Any], fraud_rate: float, seed: int = 0) -> 
 
 
 def _read(runtime: Runtime, task: Task, dataset_id: str | None) -> Dataset:
-    """The table, once its profile is there."""
+    """Return the table, once its profile is there."""
     while (dataset := table_of(runtime, task.user_id, dataset_id)).state == "profiling":
         task.report("read", 0.0, _("Waiting for the table to be read"))
         time.sleep(0.5)

@@ -49,7 +49,7 @@ def inspected_version(runtime: Runtime, inspection: Inspection, version: str) ->
 
 
 def checked_out(runtime: Runtime, version: ModelVersion, destination: Path) -> Path:
-    """The verified files of a version, for reading only."""
+    """Return the verified files of a version, for reading only."""
     models.checkout(runtime, version, destination)
     return destination
 

@@ -174,7 +174,7 @@ def _write_learned(
 
 
 def _questions_of(runtime: Runtime, inspection: Inspection, dataset: Dataset) -> Inspection | None:
-    """The questions last asked for a version; else those for another, by which the labelled rows were chosen."""
+    """Return the questions last asked for a version; else those for another, by which the labelled rows were chosen."""
     with runtime.catalog.read() as transaction:
         for name, version in ((inspection.model_name, inspection.version), (None, None)):
             newest = inspections.list_inspections(

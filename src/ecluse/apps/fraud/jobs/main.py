@@ -156,7 +156,7 @@ def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> di
             before.expect_same(destination)
         task.report("save", 0.97)
         uploaded = patiently(lambda: upload(runtime, task, run.model_name, destination))
-    return uploaded | {"report": report_content(report), "trials": trials.told}
+    return uploaded | {"report": report_content(report), "trials": trials.tried}
 
 
 @dataclass(frozen=True)
@@ -215,43 +215,43 @@ class FinishRequest:
 
 
 class Trials:
-    """Keeps what each candidate of a search says of the rows held out, by its number from 1, while the search runs.
+    """Keeps the average precision of each candidate of a search, by its number from 1, while the search runs.
 
-    What the catalog does not take is kept with the result of the search instead: `told`, as [number, value]. What an
-    attempt before this one told stays where it is told again, which is so where the training goes on from there.
+    `tried` has them all as [number, value], for the result of the search: the catalog may not have taken some. A
+    candidate of an attempt before this one stays in the catalog where this attempt comes to the same value.
     """
 
     def __init__(self, runtime: Runtime, run_id: str) -> None:
         self._runtime, self._run_id = runtime, run_id
-        self.told: list[tuple[int, float]] = []
+        self.tried: list[tuple[int, float]] = []
         with runtime.catalog.read() as transaction:
-            self._before = _told_before(transaction, run_id)
+            self._before = _tried_before(transaction, run_id)
 
     def __call__(self, number: int, average_precision: float) -> None:
-        self.told.append((number, average_precision))
+        self.tried.append((number, average_precision))
         if self._before.get(number) == average_precision:
             return
         try:
             with self._runtime.catalog.write() as transaction:
                 self._forget(transaction, number - 1)
-                log_trials(transaction, self._run_id, self.told[-1:], self.told)
+                log_trials(transaction, self._run_id, self.tried[-1:], self.tried)
         except CatalogUnavailable as error:
             logger.warning("A trial of training %s is kept until it ends: %s", self._run_id, error)
         else:
             self._before = {earlier: value for earlier, value in self._before.items() if earlier < number}
 
     def end(self) -> None:
-        """The search is over: what an attempt before it told besides was lost with it."""
+        """End the search: forget what an attempt before it reported besides."""
         with self._runtime.catalog.write() as transaction:
-            self._forget(transaction, len(self.told))
+            self._forget(transaction, len(self.tried))
 
     def _forget(self, transaction: Transaction, after: int) -> None:
         if any(number > after for number in self._before):
             runs.forget_metrics(transaction, self._run_id, after=after)
 
 
-def _told_before(transaction: Transaction, run_id: str) -> dict[int, float]:
-    """What the candidates of a search said by their number, as far as the run knows."""
+def _tried_before(transaction: Transaction, run_id: str) -> dict[int, float]:
+    """Return what the candidates of a search said by their number, as far as the run knows."""
     curves = runs.curves_of(transaction, run_id)
     return {point.step: point.value for point in curves.get(_TRIED, ())}
 
@@ -301,7 +301,7 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
     )
     with runtime.catalog.write() as transaction:
         reported = trained.get("trials", ())
-        held = _told_before(transaction, run.id)  # with the time at which it was told
+        held = _tried_before(transaction, run.id)  # with the time at which it was tried
         log_trials(
             transaction,
             run.id,
@@ -406,7 +406,7 @@ def _with_sentences(
 def _model_files(
     runtime: Runtime, user_id: str, prediction: Prediction, folder: Path
 ) -> tuple[ModelVersion, Path]:
-    """A prediction's model, and its verified files in one folder, for reading only."""
+    """Return a prediction's model, and its verified files in one folder, for reading only."""
     destination = folder / "model"
     row = models.resolve(runtime, user_id, f"{prediction.model_name}@{prediction.version}")
     models.checkout(runtime, row, destination)
@@ -416,7 +416,7 @@ def _model_files(
 def _unseen_labels(
     runtime: Runtime, version: ModelVersion, files: Path, dataset: Dataset, table: Table
 ) -> Known | None:
-    """The table's labels, but for the rows the model has learned from: its figures would promise too much."""
+    """Return the table's labels, but for the rows the model has learned from: its figures would promise too much."""
     from ecluse.apps.fraud.jobs.seen import rows_learned
     from ecluse.apps.fraud.labelling.scoring import LEARNED_FILE
     from ecluse.apps.fraud.scoring.results import known_labels

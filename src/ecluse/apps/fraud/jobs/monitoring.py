@@ -154,7 +154,7 @@ def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
 
 
 def seen_notes(who: str, seen: Seen, rows: int) -> list[str]:
-    """What to say of rows that a version learned from, and of a table of its that is gone."""
+    """Return what to say of rows that a version learned from, and of a table of its that is gone."""
     notes = []
     if seen.count:
         notes.append(
@@ -240,7 +240,7 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         uploaded = patiently(lambda: work.upload(runtime, task, run.model_name, destination))
     # Rows that no version of this training has learned from, whatever `refitted` says of the others.
     content = report_content(replace(report, held_out=int(held.sum())))
-    return uploaded | {"report": content, "trials": trials.told}
+    return uploaded | {"report": content, "trials": trials.tried}
 
 
 def _publish_retrained(
@@ -305,7 +305,7 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
 
 
 def _target(files: Path) -> tuple[str, str | None]:
-    """The column a model predicts, and the value of it that means fraud; empty where it predicts none."""
+    """Return the column a model predicts, and the value of it that means fraud; empty where it predicts none."""
     info = json.loads((files / "model.json").read_text(encoding="utf-8"))
     return str(info.get("target") or ""), info.get("positive_value")
 

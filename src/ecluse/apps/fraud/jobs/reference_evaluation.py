@@ -104,7 +104,7 @@ def _evaluate(runtime: Runtime, task: Task, name: str) -> None:
 
 
 def _match(runtime: Runtime, table: ReferenceModel, name: str) -> Match | None:
-    """How the table of one reference matches another, were its own not in the library; None where it does not."""
+    """Find how the table of one reference matches another, were its own not in the library; None where it does not."""
     from ecluse.apps.fraud.references.matching import match_table
 
     index = library.reference_index(runtime)
@@ -152,7 +152,7 @@ def _scores(row: ReferenceModel, match: Match, model_folder: Path, rows: pl.Data
 
 
 def _summary(transfers: Sequence[Transfer]) -> dict[str, Any]:
-    """What a row keeps: each table with its figures, and their means; None where no other table matches."""
+    """Return what a row keeps: each table with its figures, and their means; None where no other table matches."""
 
     def mean(values: Sequence[float]) -> float | None:
         return round(math.fsum(values) / len(values), 4) if values else None

@@ -178,19 +178,19 @@ def start_building(runtime: Runtime, user: User, recipes: Sequence[Recipe]) -> l
 
 
 def running_jobs(runtime: Runtime, user: User) -> dict[tuple[str, str], str]:
-    """The user's jobs that build references now, by the name and the digest of the recipe."""
+    """Return the user's jobs that build references now, by the name and the digest of the recipe."""
     active = runtime.jobs.list(user.id, limit=1000, active=True)
     recipes = [(_recipe(job.subject["recipe"]), job.id) for job in active if job.kind == KIND]
     return {(recipe.name, recipe.digest): job_id for recipe, job_id in recipes}
 
 
 def is_built(runtime: Runtime, recipe: Recipe) -> bool:
-    """Whether the library's reference of this name was made by this very recipe, and is still there."""
+    """Tell whether the library's reference of this name was made by this very recipe, and is still there."""
     return _built_version(runtime, recipe) is not None
 
 
 def domain_of(name: str) -> str:
-    """What a reference is about, by its name: `cards_2` is of the domain `cards`."""
+    """Return what a reference is about, by its name: `cards_2` is of the domain `cards`."""
     return name.rstrip("0123456789._-") or name
 
 
@@ -346,7 +346,7 @@ def _tidy(runtime: Runtime, task: Task, recipe: Recipe) -> None:
 
 
 def _table(runtime: Runtime, task: Task, recipe: Recipe, folder: Path) -> tuple[Path, Dataset]:
-    """The table as a local file, and what is known of it."""
+    """Return the table as a local file, and what is known of it."""
     if recipe.institution is not None:
         return _simulated(recipe.institution, recipe.seed, folder)
     dataset = _read_table(runtime, task, recipe.dataset_id)
@@ -360,7 +360,7 @@ def _table(runtime: Runtime, task: Task, recipe: Recipe, folder: Path) -> tuple[
 
 
 def _read_table(runtime: Runtime, task: Task, dataset_id: str | None) -> Dataset:
-    """The stored table, once it is read."""
+    """Wait for the stored table to be read, and return it."""
     while True:
         with runtime.catalog.read() as transaction:
             dataset = datasets.dataset_of(transaction, task.user_id, dataset_id or "")

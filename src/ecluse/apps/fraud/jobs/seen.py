@@ -43,7 +43,7 @@ class Seen:
 def rows_learned(
     runtime: Runtime, version: ModelVersion, dataset: Dataset, table: Table, folder: Path
 ) -> Seen:
-    """The rows of an open table that a version, or one that it came of, has learned from.
+    """Return the rows of an open table that a version, or one that it came of, has learned from.
 
     They are found by what they hold, in another copy or a part of the table too; where the columns do not tell
     rows apart, in a table of the same content alone. Files are put into `folder`, which is made.

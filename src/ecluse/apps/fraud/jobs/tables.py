@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def open_stored(runtime: Runtime, dataset: Dataset, folder: Path, task: Task | None = None) -> Table:
-    """A stored table, read to its end by a process of its own; see `read_upload`. The task may end it."""
+    """Open a stored table, read to its end by a process of its own; see `read_upload`. The task may end it."""
     from ecluse.apps.fraud.actions.uploads import read_upload
 
     return read_upload(
@@ -36,7 +36,7 @@ def open_stored(runtime: Runtime, dataset: Dataset, folder: Path, task: Task | N
 
 
 def fetch_table(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
-    """The table as a local file in a scratch folder, compared with the digest taken at its upload."""
+    """Fetch the table as a local file in a scratch folder, compared with the digest taken at its upload."""
     path = folder / safe_filename(dataset.filename)
     located = runtime.stores.locate(dataset.url)
     stored = located.store.download(located.key, path)

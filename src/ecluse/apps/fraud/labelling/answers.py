@@ -53,7 +53,7 @@ def add_label(labels: dict[int, int | None] | dict[int, int], row: int, label: A
 
 
 def label_of(text: str) -> int:
-    """What a word says of a row: 1 fraud, 0 legitimate. Raises InvalidInput for any other word."""
+    """Return what a word says of a row: 1 fraud, 0 legitimate. Raises InvalidInput for any other word."""
     # F and L are the keys that answer questions; elsewhere an F alone is short for false.
     word = {"f": "fraud", "l": "legitimate", "1.0": "1", "0.0": "0"}.get(plain(text), text)
     yes, no = answers([word])

@@ -88,7 +88,7 @@ class Made:
 
 
 def score_all(table: Table, scorer: Scorer, progress: Callable[[int], None] | None = None) -> Scores:
-    """The scores of every row in the order of the table; 40 bytes a row at most.
+    """Return the scores of every row in the order of the table; 40 bytes a row at most.
 
     Raises ColumnsMissing where the table lacks columns of the model.
     """
@@ -179,7 +179,7 @@ class LabelledTable:
 
     @property
     def teaches_scale(self) -> bool:
-        """Whether enough rows of chance were answered, or enough rows at all, to change the probabilities."""
+        """Tell whether enough rows of chance were answered, or enough rows at all, to change the probabilities."""
         if self.asked is None or len(self.labels) >= LEAST_LABELS:
             return True
         drawn = sum(
@@ -301,7 +301,7 @@ def _learn(
 
 
 def rows_at(table: Table, positions: Positions) -> pl.DataFrame:
-    """The raw rows at these positions (from 0), in the order of the positions."""
+    """Return the raw rows at these positions (from 0), in the order of the positions."""
     order = np.argsort(positions, kind="stable")
     ascending = positions[order]
     parts: list[pl.DataFrame] = []
@@ -332,7 +332,7 @@ def _margins(
 
 
 def _learnable(table: Table, left_out: Collection[str]) -> tuple[ColumnSpec, ...]:
-    """How the columns read from which something can be learned."""
+    """Return how the columns read from which something can be learned."""
     specs = infer_columns(table.sample(SAMPLE_ROWS), decimal_comma=table.format.decimal_comma)
     return tuple(spec for spec in specs if spec.kind in LEARNABLE and spec.name not in left_out)
 
@@ -354,7 +354,7 @@ def _reasons(scorer: Scorer, rows: pl.DataFrame) -> list[list[tuple[str, float]]
 
 
 def _shown(value: Any) -> str | int | float | bool | None:
-    """A value as JSON can hold it: what is no number is none."""
+    """Return a value as JSON can hold it: what is no number is none."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if value is None or isinstance(value, bool | int | float):

@@ -84,7 +84,7 @@ class Answered:
 
 
 def figures_of(asked: QuestionSet, labels: Mapping[int, int], *, seed: int = 0) -> LabelFigures:
-    """The figures of a model by the answers to its questions; `labels` {row from 1: 0 or 1} may hold others.
+    """Return the figures of a model by the answers to its questions; `labels` {row from 1: 0 or 1} may hold others.
 
     Labels that were there before the questions stand for their own rows. Later ones of rows that were not asked
     about are not counted: no one knows what they stand for.
@@ -95,7 +95,7 @@ def figures_of(asked: QuestionSet, labels: Mapping[int, int], *, seed: int = 0) 
 def figures_elsewhere(
     asked: QuestionSet, labels: Mapping[int, int], scores: Floats, threshold: float, *, seed: int = 0
 ) -> LabelFigures:
-    """The figures of another model, whose `scores` are (rows,), by the answers to the questions of the first.
+    """Return the figures of another model, whose `scores` are (rows,), by the answers to the questions of the first.
 
     What a row stands for does not depend on whose scores are judged; but flagged rows may now be in any range.
     """
@@ -127,7 +127,8 @@ def _noted_figures(answered: Answered, labels: Mapping[int, int], seed: int) -> 
 
 
 def answers_to(asked: QuestionSet, labels: Mapping[int, int]) -> Answered:
-    """The answered questions, grouped: first the rows of certainty above and below the threshold, then the draws.
+    """Return the answered questions, grouped: first the rows of certainty above and below the threshold, then the
+    draws.
 
     A row of certainty that was skipped is taken to be like the rows drawn from its range. Where none were drawn,
     nobody knows what it is like: such rows above and below the threshold are the last two groups, without answers.
@@ -164,7 +165,9 @@ def answers_to(asked: QuestionSet, labels: Mapping[int, int]) -> Answered:
 
 
 def figures_of_all(scores: Floats, labels: Labels, threshold: float, *, seed: int = 0) -> LabelFigures:
-    """The figures where the labelled rows are all there is, or a plain sample of it: scores and labels (rows,)."""
+    """Return the figures where the labelled rows are all there is, or a plain sample of it: scores and
+    labels (rows,).
+    """
     flagged = scores >= threshold
     groups = np.where(flagged, 0, 1).astype(np.int64)
     population = np.array([float(flagged.sum()), float((~flagged).sum())])
@@ -221,7 +224,7 @@ def figures_from(answered: Answered, *, seed: int = 0) -> LabelFigures:
 
 
 def _drawn(frauds: float, of: float, rows: float) -> tuple[float, float, float]:
-    """A share of some of `rows` with its 95 % interval; known where all were looked at."""
+    """Return a share of some of `rows` with its 95 % interval; known where all were looked at."""
     share = frauds / of
     return (share, share, share) if of >= rows else (share, *exact(frauds, of))
 
@@ -230,7 +233,7 @@ Total = tuple[float, float, float]
 
 
 def _total(answered: Answered, counts: Floats, part: NDArray[np.bool_]) -> Total:
-    """The number of frauds in one part of the table, (estimate, low, high)."""
+    """Return the number of frauds in one part of the table, (estimate, low, high)."""
     estimate, down, up = 0.0, 0.0, 0.0
     for group, rows in enumerate(answered.population):
         mine = (answered.groups == group) & part
@@ -264,7 +267,9 @@ def _share_of(above: Total, below: Total) -> Figure:
 
 
 def _average_precision(answered: Answered, counts: Floats, seed: int) -> Figure:
-    """Each drawn row stands for many, which do not all share its score: they are spread between its neighbours."""
+    """Measure average precision. Each drawn row stands for many, which do not all share its score: they are
+    spread between its neighbours.
+    """
     rng = np.random.default_rng(seed)
     each = answered.population[answered.groups] / counts[answered.groups]
     labels = answered.labels.astype(np.float64)
@@ -285,7 +290,7 @@ def _average_precision(answered: Answered, counts: Floats, seed: int) -> Figure:
 def _spread_order(
     answered: Answered, each: Floats, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The order of the pieces of all rows from the highest score down, and where equal scores end."""
+    """Return the order of the pieces of all rows from the highest score down, and where equal scores end."""
     scores = np.repeat(answered.scores, PIECES)
     for group in np.unique(answered.groups[each > 1]):
         mine = np.flatnonzero(answered.groups == group)

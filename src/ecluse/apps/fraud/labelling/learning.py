@@ -101,7 +101,7 @@ class Learned:
 
     @property
     def reorders(self) -> bool:
-        """Whether rows come in another order than by the model alone."""
+        """Tell whether rows come in another order than by the model alone."""
         return bool(self.weights)
 
     def margins(
@@ -130,11 +130,11 @@ class Learned:
 
     @property
     def keeps(self) -> bool:
-        """Whether all stays as the model has it."""
+        """Tell whether all stays as the model has it."""
         return not self.weights and (self.slope, self.intercept) == (1.0, 0.0)
 
     def rescaled(self, slope: float, intercept: float) -> Learned:
-        """The same order on another scale of its log-odds."""
+        """Return the same order on another scale of its log-odds."""
         return replace(
             self,
             slope=slope * self.slope,
@@ -279,8 +279,8 @@ class _Inputs:
     voices: tuple[Voice, ...]
 
     def ways(self) -> dict[str, NDArray[np.int64]]:
-        """Which of them each way of correcting uses; the fewest first: of ways that do about as well the simplest
-        is taken.
+        """Return which of them each way of correcting uses; the fewest first: of ways that do about as well the
+        simplest is taken.
         """
         total = self.matrix.shape[1]
         columns = {"columns": np.arange(total - len(self.voices))}
@@ -308,7 +308,7 @@ def _inputs(rows: LabelledRows, specs: Sequence[ColumnSpec], sample: SampledRows
 
 
 def check_kinds(labels: Labels) -> int:
-    """The number of frauds; `InvalidInput` for labels too few of a kind to learn from."""
+    """Return the number of frauds; `InvalidInput` for labels too few of a kind to learn from."""
     frauds = int(labels.sum())
     if min(frauds, len(labels) - frauds) < LEAST:
         raise InvalidInput(
@@ -384,7 +384,7 @@ def _summary(margins: Floats, weights: Floats | None = None) -> tuple[Floats, Fl
 
 
 def _shifts(places: Floats, mass: Floats, levels: Floats) -> Floats:
-    """What to add to margins so that the mean probability has the log-odds `levels` (levels,)."""
+    """Return what to add to margins so that the mean probability has the log-odds `levels` (levels,)."""
     ends = float(places.min()), float(places.max())
     tried = np.linspace(levels.min() - ends[1] - 1e-6, levels.max() - ends[0] + 1e-6, 160)
     rates = _sigmoid(places + tried[:, None]) @ mass
@@ -398,7 +398,7 @@ def _log_odds(share: float) -> float:
 
 
 def _slope(labels: Labels, margins: Floats) -> float:
-    """The slope alone, of labels as they are: quick, for models that are tried and left."""
+    """Return the slope alone, of labels as they are: quick, for models that are tried and left."""
     weight = np.ones(len(labels))
     target = labels.astype(np.float64)
     rate = float(target.mean())
@@ -427,7 +427,9 @@ def _slope(labels: Labels, margins: Floats) -> float:
 
 
 def _voices(opinions: Floats | None) -> tuple[Voice, ...]:
-    """How the members of an ensemble speak of a table: `opinions` (rows, members); none where fewer than two vary."""
+    """Return how the members of an ensemble speak of a table: `opinions` (rows, members); none where fewer than two
+    vary.
+    """
     if opinions is None:
         return ()
     spread = [(float(column.mean()), float(column.std())) for column in opinions.T]
@@ -442,8 +444,9 @@ def _compare(
     represented: Floats,
     seed: int,
 ) -> tuple[tuple[str, float] | None, dict[str, Any]]:
-    """The way (columns of the matrix) and penalty of a correction that beats the model on unseen labels, or None; and
-    the figures of both."""
+    """Return the way (columns of the matrix) and penalty of a correction that beats the model on unseen labels, or
+    None; and the figures of both.
+    """
     rng = np.random.default_rng(seed)
     folds = [_folds(labels, rng) for _ in range(REPEATS)]
     # Rows were chosen by the model's own score, among which it tells less apart than among all rows: the others
@@ -484,7 +487,7 @@ def _folds(labels: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
 def _unseen(
     labels: Labels, margins: Floats, matrix: Floats, penalty: float, folds: Sequence[NDArray[np.int64]]
 ) -> list[Floats]:
-    """The corrected log-odds of each label by a model that has not seen it, once for each way to divide them."""
+    """Return the corrected log-odds of each label by a model that has not seen it, once for each way to divide them."""
     margins_by_fold = []
     for fold in folds:
         scores = np.empty(len(labels))
@@ -502,7 +505,7 @@ def _unseen(
 def _wins(
     labels: Labels, margins: Floats, unseen: Sequence[Floats], weights: Floats, rng: np.random.Generator
 ) -> float:
-    """The share of resampled labels on which the correction has the higher average precision."""
+    """Return the share of resampled labels on which the correction has the higher average precision."""
     corrected = np.mean(unseen, axis=0)
     won = drawn = 0
     for _turn in range(200):
@@ -536,7 +539,7 @@ def _correct(labels: Labels, offset: Floats, matrix: Floats, penalty: float) -> 
 
 
 def _columns(sample: pl.DataFrame, specs: Sequence[ColumnSpec]) -> tuple[Column, ...]:
-    """The numbers to learn from: what varies in the sample, in the order of the columns, at most 60."""
+    """Return the numbers to learn from: what varies in the sample, in the order of the columns, at most 60."""
     columns: list[Column] = []
     for spec in specs:
         if spec.name not in sample.columns:

@@ -77,7 +77,7 @@ class QuestionSet:
     known: tuple[tuple[int, float], ...] = ()
 
     def chance(self, question: Question) -> float:
-        """The probability with which this row was to be asked about; 1 for a row chosen with certainty."""
+        """Return the probability with which this row was to be asked about; 1 for a row chosen with certainty."""
         if question.stratum is None:
             return 1.0
         stratum = self.strata[question.stratum]
@@ -227,7 +227,7 @@ def _ranks(values: Floats) -> Floats:
 
 
 def _highest(values: Floats, most: int) -> Positions:
-    """The positions of the `most` highest values, the highest first, the earlier of equals first."""
+    """Return the positions of the `most` highest values, the highest first, the earlier of equals first."""
     most = min(most, len(values))
     return np.argsort(-values, kind="stable")[:most].astype(np.int64)
 
@@ -322,7 +322,7 @@ def _allocate(groups: Sequence[Positions], likely: Floats, count: int) -> list[i
 
 
 def _mixed(questions: Sequence[Question]) -> list[Question]:
-    """Each kind in turn, so that answers to the first few already tell something of everything."""
+    """Take each kind in turn, so that answers to the first few already tell something of everything."""
     waiting = {why: [q for q in questions if q.why == why] for why in MIX}
     # The draws of each range take turns too: a person who stops early leaves none of them without an answer.
     per_stratum: dict[int | None, int] = {}

@@ -140,7 +140,7 @@ class LearnedScorer:
     def _apply_each(
         self, scored: Iterator[pl.DataFrame], table: Table, named: Mapping[str, str]
     ) -> Iterator[pl.DataFrame]:
-        """The raw rows are read beside the scores, as many at a time."""
+        """Apply what was learned to each; the raw rows are read beside the scores, as many at a time."""
         theirs = {theirs: ours for ours, theirs in named.items()}
         batches = table.batches()
         waiting = next(batches)
@@ -161,7 +161,7 @@ class LearnedScorer:
 
 
 def with_learned(base: Scorer, folder: Path) -> Scorer:
-    """A version's scorer with what was learned from labels, where its files hold that; else the scorer itself.
+    """Return a version's scorer with what was learned from labels, where its files hold that; else the scorer itself.
 
     Raises ModelUnreadable for a damaged file.
     """

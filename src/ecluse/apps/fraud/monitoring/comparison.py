@@ -119,7 +119,7 @@ def judged_rows(labels: Labels, seen: NDArray[np.bool_] | None) -> NDArray[np.bo
 def paired_figures(
     labels: Labels, a: Floats, b: Floats, threshold_a: float, threshold_b: float, *, seed: int
 ) -> dict[str, ComparedMetric]:
-    """Each figure of a and b, and b minus a with its 95 % interval over rows drawn again for both alike.
+    """Return each figure of a and b, and b minus a with its 95 % interval over rows drawn again for both alike.
 
     Rows are drawn by weights of a Poisson distribution, which stands for drawing with replacement, each time with
     and without `half_rows`, the same for both versions: two that rank a few frauds alike may rank the next apart.
@@ -213,7 +213,7 @@ def _rank_correlation(a: Floats, b: Floats) -> float | None:
 def _changes(
     scored: pl.DataFrame, before: int, of_a: Floats, of_b: Floats, labels: Labels, a: Side, b: Side
 ) -> pl.DataFrame:
-    """The rows of a batch whose score changes most, those that become or cease to be an alert first."""
+    """Return the rows of a batch whose score changes most, those that become or cease to be an alert first."""
     own = [name for name in scored.columns if name not in SCORE_COLUMNS]
     kept = [name for name in own if scored[name].dtype != pl.Object][:5]
     turned = (of_a >= a.threshold) != (of_b >= b.threshold)

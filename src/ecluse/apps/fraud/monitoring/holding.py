@@ -54,7 +54,7 @@ def tested_rows(table: Table, plan: TrainingPlan) -> Mask:
 
 
 def write_rows(table: Table, chosen: Mask, path: Path) -> None:
-    """The chosen rows as a Parquet file, values as they were."""
+    """Write the chosen rows as a Parquet file, values as they were."""
     write_parquet(_chosen(table, chosen), path)
 
 

@@ -35,7 +35,7 @@ class Outcomes:
     labels: Labels | None = None
 
     def says(self) -> str:
-        """Which value of the label counted as fraud."""
+        """Return which value of the label counted as fraud."""
         if not self.fraud:
             return _("No value of %(column)s means fraud here.", column=self.label)
         return fraud_means(self.label, " or ".join(self.fraud), None)
@@ -109,7 +109,8 @@ def read_outcomes(
 
 
 def label_column(columns: tuple[str, ...], identifier: str, target: str) -> str:
-    """The column of outcomes in a table of identifiers and outcomes: named like the target, or the only other one.
+    """Return the column of outcomes in a table of identifiers and outcomes: named like the target, or the only other
+    one.
 
     `target` is empty for a model that predicts no column, such as an ensemble.
 
@@ -140,7 +141,7 @@ def label_column(columns: tuple[str, ...], identifier: str, target: str) -> str:
 def _reading(
     table: Table, label: str, positive: str | None, target: str | None, named: str | None
 ) -> tuple[LabelReading, tuple[str, ...]]:
-    """How the column reads, by its different values in the whole table, and those that mean fraud."""
+    """Return how the column reads, by its different values in the whole table, and those that mean fraud."""
     values = table.scan().select(pl.col(label).unique()).head(_VALUES).collect(engine="streaming")[label]
     levels = sorted(plain_text(values).drop_nulls().unique().to_list())
     if not levels:

@@ -344,12 +344,12 @@ def _compared_line(
 
 
 def _at_recall(points: Sequence[PrecisionRecallPoint], level: float) -> float | None:
-    """The precision at the first threshold that finds this share of fraud; None where none does."""
+    """Return the precision at the first threshold that finds this share of fraud; None where none does."""
     return next((p.precision for p in points if p.recall >= level), None)
 
 
 def _at_alarms(points: Sequence[RocPoint], level: float) -> float:
-    """The share of fraud found by the last threshold with at most this share of false alarms."""
+    """Return the share of fraud found by the last threshold with at most this share of false alarms."""
     return max((p.tpr for p in points if p.fpr <= level), default=0.0)
 
 

@@ -63,7 +63,7 @@ def start_comparison(
 def show_comparison(
     request: Request, name: str, inspection: str, runtime: RuntimeDep, user: CurrentUser
 ) -> Response:
-    """What two versions do on the same rows, and how to use the second."""
+    """Show what two versions do on the same rows, and how to use the second."""
     return _comparison_page(request, runtime, _comparison(runtime, user.user.id, name, inspection))
 
 

@@ -141,7 +141,7 @@ def show_dataset(
 def show_meaning(
     request: Request, dataset_id: str, runtime: RuntimeDep, user: CurrentUser, target: str = ""
 ) -> Response:
-    """The part of the training form that says which value of a column means fraud, or asks."""
+    """Show the part of the training form that says which value of a column means fraud, or asks."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
     form = train_form(row, target)
     return render(request, "fraud/_meaning.html", {"form": form})
@@ -231,7 +231,7 @@ def training_request(row: Dataset, choices: TrainChoices) -> TrainingRequest:
 
 
 def train_form(row: Dataset, chosen_target: str = "", kept: tuple[str, ...] = ()) -> TrainForm | None:
-    """The form with the profile's guesses filled in, or another label; None until there is a profile.
+    """Return the form with the profile's guesses filled in, or another label; None until there is a profile.
 
     The columns `kept` are those that give the label away and are learned from all the same.
     """
@@ -268,7 +268,7 @@ def train_form(row: Dataset, chosen_target: str = "", kept: tuple[str, ...] = ()
 
 
 def _to_leave_out(row: Dataset, target: str | None, kept: tuple[str, ...]) -> tuple[LeaveOut, ...]:
-    """The columns that may be left out: first those that give the label away, then in their order."""
+    """Return the columns that may be left out: first those that give the label away, then in their order."""
     columns = _columns(row)
     guessed = ((row.profile or {}).get("guesses") or {}).get("target") or {}
     of_guess = (row.profile or {}).get("giveaways") or [] if target == guessed.get("column") else []
@@ -286,13 +286,13 @@ def _to_leave_out(row: Dataset, target: str | None, kept: tuple[str, ...]) -> tu
 
 
 def label_of(row: Dataset) -> Meaning | None:
-    """What the guessed label of a table means."""
+    """Return what the guessed label of a table means."""
     guess = ((row.profile or {}).get("guesses") or {}).get("target") or {}
     return meaning_in_profile(row.profile, guess.get("column"))
 
 
 def can_score(version: ModelVersion, table: Dataset) -> bool:
-    """Whether a table that was read has every column the model reads."""
+    """Tell whether a table that was read has every column the model reads."""
     needed = needed_columns(version)
     return table.state == "ready" and bool(needed) and needed <= {c["name"] for c in _columns(table)}
 
@@ -306,7 +306,7 @@ def needed_columns(version: ModelVersion) -> frozenset[str]:
 
 
 def years(columns: list[dict[str, Any]]) -> frozenset[str]:
-    """The columns that hold years: named like one, whole numbers from 1900 to 2100. They take no marks."""
+    """Return the columns that hold years: named like one, whole numbers from 1900 to 2100. They take no marks."""
     return frozenset(
         column["name"]
         for column in columns
@@ -319,12 +319,12 @@ def years(columns: list[dict[str, Any]]) -> frozenset[str]:
 
 
 def default_reasons(rows: int | None) -> workflows.Reasons:
-    """Which rows a scoring explains unless told otherwise: all of a small table, the risky ones of a large."""
+    """Choose which rows a scoring explains at first: all of a small table, the risky ones of a large."""
     return "all" if (rows or 0) <= EXPLAIN_ALL_ROWS else "risky"
 
 
 def default_name(filename: str) -> str:
-    """A model name made of a file name: its stem, with hyphens for what a name cannot hold."""
+    """Return a model name made of a file name: its stem, with hyphens for what a name cannot hold."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(filename).name.split(".")[0]).strip("-._")
     return stem[:64] or "model"
 
@@ -374,7 +374,7 @@ def _dataset_page(
 
 
 def _header_row(names: str, written: str) -> int | None:
-    """The row of names as the form says it: 0 for none, None for one that is to be found."""
+    """Return the row of names as the form says it: 0 for none, None for one that is to be found."""
     if names != "row":
         return 0 if names == "none" else None
     # Four digits at most, as ² is a digit too, and thousands of them are no number to Python.
@@ -404,7 +404,7 @@ def _as_sent(form: TrainForm, choices: TrainChoices) -> TrainForm:
 
 
 def _goal(choices: TrainChoices) -> str:
-    """The goal as the workflow reads it. Raises InvalidInput, in the form's own words."""
+    """Return the goal as the workflow reads it. Raises InvalidInput, in the form's own words."""
     if choices.goal == "f1":
         return "f1"
     value, given = _number(choices.goal_value), choices.goal_value or "–"
@@ -461,7 +461,7 @@ def _number(text: str) -> float:
 
 
 def _wrong(choices: TrainChoices) -> frozenset[str]:
-    """The fields among the folded choices that cannot be used as they were sent."""
+    """Return the fields among the folded choices that cannot be used as they were sent."""
     checks: dict[str, Callable[[], str]] = {
         "goal_value": lambda: _goal(choices),
         "name": lambda: checked_name(choices.name),
@@ -478,7 +478,7 @@ def _refuses(check: Callable[[], object]) -> bool:
 
 
 def reading_progress(runtime: Runtime, row: Dataset, say: Words) -> Progress | None:
-    """The job that reads the table, while it does."""
+    """Return the job that reads the table, while it does."""
     if row.state != "profiling" or row.job_id is None:
         return None
     try:

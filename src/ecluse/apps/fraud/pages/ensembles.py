@@ -100,7 +100,7 @@ def members_of(report: EnsembleReport, kept: Collection[str], say: Words) -> lis
 
 
 def agreement_of(report: EnsembleReport, say: Words) -> list[Agreement]:
-    """How alike the members order the rows of the sample, and how like each of them the anomaly score does."""
+    """Return how alike the members order the rows of the sample, and how like each of them the anomaly score does."""
     unusual = say._("how unusual a row is")
     pairs = [(pair.first, pair.second, pair.correlation) for pair in report.agreement.members]
     pairs += [(name, unusual, correlation) for name, correlation in report.agreement.anomaly.items()]
@@ -108,7 +108,7 @@ def agreement_of(report: EnsembleReport, say: Words) -> list[Agreement]:
 
 
 def meanings_of(report: EnsembleReport, say: Words) -> list[tuple[str, str]]:
-    """The columns of a scored table, each with what its numbers mean."""
+    """Return the columns of a scored table, each with what its numbers mean."""
     weight = report.weights.anomaly
     stated, estimated = report.fraud_rate.stated, report.fraud_rate.estimated
     score = names_of_version(report).score
@@ -148,7 +148,7 @@ def meanings_of(report: EnsembleReport, say: Words) -> list[tuple[str, str]]:
 
 
 def _of_anomaly(report: EnsembleReport, stated: float, say: Words) -> list[tuple[str, str]]:
-    """The columns where nothing but how unusual a row is speaks."""
+    """Return the columns where nothing but how unusual a row is speaks."""
     return [
         (ANOMALY.score, say._("The share of the sample that is less unusual. It says nothing of fraud.")),
         (ANOMALY.level, _tops(stated, say) + "."),
@@ -158,13 +158,13 @@ def _of_anomaly(report: EnsembleReport, stated: float, say: Words) -> list[tuple
 
 
 def sample_chart(report: EnsembleReport, say: Words) -> charts.Chart:
-    """The scores of the sample's rows."""
+    """Return the scores of the sample's rows."""
     chart = model_figures.score_histogram(_sample(report), report.threshold, say)
     return replace(chart, title=say._("Scores of the sample"))
 
 
 def warnings_of(report: EnsembleReport) -> list[str]:
-    """What to keep in mind; that nothing was measured is untrue once labels have."""
+    """Return what to keep in mind; that nothing was measured is untrue once labels have."""
     untrue = UNMEASURED if report.learned else None
     return [text for text in report.warnings if untrue is None or not text.startswith(untrue)]
 
@@ -252,7 +252,7 @@ def _likeness(correlation: float | None, say: Words) -> tuple[str, str]:
 
 
 def _sample(report: EnsembleReport) -> dict[str, Any]:
-    """The sample's scores as a scored table's summary has them."""
+    """Return the sample's scores as a scored table's summary has them."""
     return {
         "histogram": report.sample_histogram.counts,
         "flagged": report.alerts[flagged_level().key],

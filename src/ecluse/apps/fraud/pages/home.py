@@ -21,7 +21,7 @@ SAMPLE: Final = {
 
 
 def card(transaction: Transaction, user: User) -> dict[str, Any]:
-    """What `_home.html` needs."""
+    """Return what `_home.html` needs."""
     return {
         **SAMPLE,
         "fraud_share": FRAUD_SHARE,

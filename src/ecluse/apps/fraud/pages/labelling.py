@@ -224,14 +224,16 @@ def learn(
 
 
 def steps_of(trail: str) -> list[Step]:
-    """The steps of a trail such as `12,7f`; none where it is not one."""
+    """Read the steps of a trail such as `12,7f`; none where it is not one."""
     if not TRAIL.fullmatch(trail):
         return []
     return [Step(int(step.rstrip("fl")), LETTERS.get(step[-1])) for step in trail.split(",")]
 
 
 def askable(runtime: Runtime, dataset: Dataset) -> list[str]:
-    """The versions one may ask for, as NAME@VERSION: those that scored the table, newest first, then those that can."""
+    """Return the versions one may ask for, as NAME@VERSION: those that scored the table, newest first, then those that
+    can.
+    """
     with runtime.catalog.read() as transaction:
         scored = predictions.list_predictions(
             transaction, dataset.user_id, dataset_id=dataset.id, status="done", limit=SCORINGS
@@ -253,7 +255,8 @@ def asking_of(
     say: Words,
     usual: Mapping[str, str] | None = None,
 ) -> Asking:
-    """Where one is in the questions of an inspection: at `row`, or at the first that is neither answered nor passed.
+    """Return where one is in the questions of an inspection: at `row`, or at the first that is neither answered nor
+    passed.
 
     `usual` says what is usual in columns.
     """
@@ -275,7 +278,7 @@ def asking_of(
 
 
 def whys(say: Words) -> dict[str, str]:
-    """Why a row was chosen."""
+    """Return why a row was chosen."""
     return {
         "highest": say._("among the highest scores"),
         "threshold": say._("close to the threshold"),
@@ -300,7 +303,7 @@ def _opinion(
     at: int | None,
     say: Words,
 ) -> Opinion | None:
-    """What the model says of the row of the last step, once that has an answer and is not asked about again."""
+    """Return what the model says of the row of the last step, once that has an answer and is not asked about again."""
     last = trail[-1].row if trail else None
     if last is None or last == at or last not in rows or last not in known:
         return None
@@ -323,7 +326,7 @@ def _cell(value: Any) -> str:
 
 
 def _share(text: str) -> float | None:
-    """A share in [0, 1] from per cent as a person writes them; None for nothing. Raises InvalidInput."""
+    """Return a share in [0, 1] from per cent as a person writes them; None for nothing. Raises InvalidInput."""
     if not text.strip():
         return None
     try:
@@ -395,7 +398,9 @@ def _page(
 
 
 def _chosen(runtime: Runtime, dataset: Dataset, model: str | None, offered: Sequence[str]) -> str | None:
-    """The version that is asked for: that of the address, else the one asked for last, else the first offered."""
+    """Return the version that is asked for: that of the address, else the one asked for last, else the
+    first offered.
+    """
     if model:
         used = registry.resolve(runtime, dataset.user_id, model)
         return f"{used.name}@{used.version}"
@@ -424,7 +429,7 @@ def _latest(
 
 
 def _progress(runtime: Runtime, rows: Sequence[Inspection | None], say: Words) -> Progress | None:
-    """The job that is under way, of the choice of rows or of learning."""
+    """Return the job that is under way, of the choice of rows or of learning."""
     for row in rows:
         if row is not None and row.status in inspections.ACTIVE and row.job_id:
             try:
@@ -435,7 +440,7 @@ def _progress(runtime: Runtime, rows: Sequence[Inspection | None], say: Words) -
 
 
 def _figures(asked: Inspection | None, known: Mapping[int, int]) -> dict[str, Any] | None:
-    """What the answers say of the model; None before the first."""
+    """Return what the answers say of the model; None before the first."""
     if asked is None:
         return None
     result = asked.result or {}

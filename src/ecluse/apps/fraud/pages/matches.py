@@ -251,7 +251,7 @@ def _kept(runtime: Runtime, row: Dataset, reference: str) -> Mapping[str, str | 
 
 
 def corrected(before: Mapping[str, str | None], sent: Sent) -> dict[str, str | None]:
-    """What a person has settled, {ours: theirs or None}: `before`, and what was changed in the form since.
+    """Return what a person has settled, {ours: theirs or None}: `before`, and what was changed in the form since.
 
     `sent` has for each column of the table what it stood for and what it is to stand for, "" for nothing.
 
@@ -282,7 +282,7 @@ def corrected(before: Mapping[str, str | None], sent: Sent) -> dict[str, str | N
 
 
 def stated_rate(text: str) -> float:
-    """A percentage as it was typed, as a share. Raises InvalidInput, in the form's own words."""
+    """Return a percentage as it was typed, as a share. Raises InvalidInput, in the form's own words."""
     low, high = (round(100 * bound, 4) for bound in ensembles.RATES)
     try:
         percent = float(text.replace(",", ".").replace("%", ""))
@@ -301,7 +301,7 @@ def stated_rate(text: str) -> float:
 
 
 def verdict_of(result: MatchResult) -> Verdict:
-    """Whether the references can judge the table alone, with anomaly beside them, or not at all."""
+    """Tell whether the references can judge the table alone, with anomaly beside them, or not at all."""
     if result.abstain or not result.matches:
         return "abstain"
     return "sure" if result.matches[0].similarity >= SURE_FIT else "check"

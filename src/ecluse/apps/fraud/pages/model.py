@@ -72,7 +72,7 @@ def score(
 
 
 def page(runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say: Words) -> ModelPage:
-    """How a version of this application is shown."""
+    """Return how a version of this application is shown."""
     with runtime.catalog.read() as transaction:
         names = datasets.filenames(transaction, version.user_id, [version.dataset_id])
     context = {"names": names} | _scoring(runtime, version)
@@ -84,7 +84,7 @@ def page(runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say
 def comparison(
     runtime: Runtime, user_id: str, versions: Sequence[ModelVersion], dataset: str, say: Words
 ) -> dict[str, Any]:
-    """What the page of two versions shows beside what it does of any: their curves, and the way to try both."""
+    """Return what the page of two versions shows beside what it does of any: their curves, and the way to try both."""
     first, second = versions
     with runtime.catalog.read() as transaction:
         tried = inspections.list_inspections(
@@ -129,24 +129,24 @@ def _source(row: ModelVersion, names: Mapping[str, str]) -> Link:
 
 
 def suitable_first(tables: list[Dataset], version: ModelVersion) -> list[Dataset]:
-    """The tables, those that have every column the model needs before the others, each kind as it came."""
+    """Return the tables, those that have every column the model needs before the others, each kind as it came."""
     return sorted(tables, key=lambda row: not can_score(version, row))
 
 
 def may_be_scored(table: Dataset, version: ModelVersion) -> bool:
-    """Whether a table is worth offering: it is being read, or has at least half of the columns that are needed."""
+    """Tell whether a table is worth offering: it is being read, or has at least half of the columns that are needed."""
     needed = needed_columns(version)
     names = {column["name"] for column in (table.profile or {}).get("columns", ())}
     return table.state != "ready" or 2 * len(needed & names) >= len(needed)
 
 
 def lacking(tables: list[Dataset], version: ModelVersion) -> frozenset[str]:
-    """The ids of those tables that were read and lack columns of the model."""
+    """Return the ids of those tables that were read and lack columns of the model."""
     return frozenset(row.id for row in tables if row.state == "ready" and not can_score(version, row))
 
 
 def suggested_table(tables: list[Dataset], version: ModelVersion) -> Dataset | None:
-    """The table most likely to be scored next: it has the columns, was not trained on, best without a label.
+    """Return the table most likely to be scored next: it has the columns, was not trained on, best without a label.
 
     For an ensemble that is the very table it was made for.
     """
@@ -195,7 +195,7 @@ def goal_text(report: TrainedReport, say: Words) -> str | None:
 
 
 def family_names(say: Words) -> dict[str, str]:
-    """What to call each family of models."""
+    """Return what to call each family of models."""
     N_("Logistic regression")  # the one name that is words and not a product's, and so is translated
     return {name: say._(facts.shown_name) for name, facts in FAMILIES.items()}
 
@@ -251,7 +251,7 @@ def _measured(
 
 
 def _scoring(runtime: Runtime, version: ModelVersion) -> dict[str, Any]:
-    """What the scoring form of a fraud model offers."""
+    """Return what the scoring form of a fraud model offers."""
     with runtime.catalog.read() as transaction:
         tables, tables_total = datasets.readable_datasets(transaction, version.user_id, limit=TABLES_OFFERED)
     suggested = suggested_table(tables, version)
@@ -266,7 +266,7 @@ def _scoring(runtime: Runtime, version: ModelVersion) -> dict[str, Any]:
 
 
 def _finished_early(runtime: Runtime, version: ModelVersion) -> bool:
-    """Whether the person who trained it ended the search before its time."""
+    """Tell whether the person who trained it ended the search before its time."""
     with runtime.catalog.read() as transaction:
         run = training.run_of_version(transaction, version.user_id, version.name, version.version)
     return run is not None and run.finish_early_at is not None

@@ -195,7 +195,7 @@ def check_progress(runtime: Runtime, row: Inspection, say: Words) -> Progress | 
 
 
 def can_train_again(version: ModelVersion) -> bool:
-    """Whether a version came of labels, so that there is a plan to train it by again."""
+    """Tell whether a version came of labels, so that there is a plan to train it by again."""
     return plan_of(version.details) is not None
 
 
@@ -254,7 +254,7 @@ def _alert_rate(monitored: MonitoringReport, say: Words) -> list[Finding]:
 
 
 def _by_chance(rate: float, usual: float, rows: int) -> bool:
-    """Whether so many rows of the usual rate may well have this one."""
+    """Tell whether so many rows of the usual rate may well have this one."""
     return abs(rate - usual) <= ERRORS * math.sqrt(usual * (1 - usual) / max(rows, 1))
 
 
@@ -378,7 +378,7 @@ class Counts:
 
 
 def _counts(tables: Sequence[Dataset], version: ModelVersion) -> dict[str, Counts]:
-    """What each table that has the label holds to learn from, by its id."""
+    """Return what each table that has the label holds to learn from, by its id."""
     report = read_trained_report(version.report)
     target = target_of(version) or ""
     before = actions.learned_counts(report)
@@ -403,13 +403,13 @@ def _chosen(table: Dataset | None) -> str | None:
 
 
 def _has_target(table: Dataset, version: ModelVersion) -> bool:
-    """Whether a table that was read has the column that a version was trained to tell."""
+    """Tell whether a table that was read has the column that a version was trained to tell."""
     target = target_of(version)
     return target in {column["name"] for column in (table.profile or {}).get("columns", ())}
 
 
 def _monitored(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:
-    """A version that scores rows. Raises NotFound for one of files alone."""
+    """Return a version that scores rows. Raises NotFound for one of files alone."""
     with runtime.catalog.read() as transaction:
         row = models.version_of(transaction, user_id, name, version)
     if row.report.get("threshold") is None:

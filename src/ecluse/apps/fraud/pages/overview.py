@@ -24,7 +24,7 @@ SHOWN = 10
 
 @router.get("/fraud")
 def show_fraud(request: Request, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1) -> Response:
-    """The user's tables, the latest scores, and where to drop a table."""
+    """Show the user's tables, the latest scores, and where to drop a table."""
     return _fraud_page(request, runtime, user.user.id, page=page)
 
 

@@ -90,7 +90,7 @@ class Risky:
 
 @router.get("/fraud/p")
 def list_scored(request: Request, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1) -> Response:
-    """The scored tables of the user, newest first, a page at a time."""
+    """List the scored tables of the user, newest first, a page at a time."""
     with runtime.catalog.read() as transaction:
         pager = page_of(predictions.count_predictions(transaction, user.user.id), page)
         rows = predictions.list_predictions(transaction, user.user.id, limit=PAGE_ROWS, offset=pager.offset)
@@ -148,7 +148,7 @@ def show_prediction(
 def tell_budget(
     request: Request, prediction_id: str, runtime: RuntimeDep, user: CurrentUser, budget: Budget
 ) -> JSONResponse:
-    """What exactly the `budget` riskiest rows hold, in words for the page's script."""
+    """Show what exactly the `budget` riskiest rows hold, in words for the page's script."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
     if not (cuts := cuts_of(row.summary or {})):
@@ -163,13 +163,13 @@ def tell_budget(
 
 @router.get("/predictions/{prediction_id}")
 def find_prediction(prediction_id: str) -> Response:
-    """The address of a prediction as the API knows it leads to its page."""
+    """Lead from the address of a prediction as the API knows it to its page."""
     return RedirectResponse(f"/fraud/p/{quote(prediction_id, safe='')}", 307)
 
 
 @router.get("/fraud/p/{prediction_id}/download")
 def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The scored table, named after the one it was made from."""
+    """Send the scored table, named after the one it was made from."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
         names = datasets.filenames(transaction, user.user.id, [row.dataset_id])
@@ -186,26 +186,26 @@ def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> Resp
 def download_riskiest(
     prediction_id: str, runtime: RuntimeDep, user: CurrentUser, budget: Budget = DEFAULT_BUDGET
 ) -> Response:
-    """The riskiest rows alone, for whoever reviews them."""
+    """Send the riskiest rows alone, for whoever reviews them."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
     return send_riskiest(runtime, row, budget)
 
 
 def scored_name(filename: str, file_format: str) -> str:
-    """What to call the scores of a file: `été.csv.gz` gives `été_scored.csv`."""
+    """Return what to call the scores of a file: `été.csv.gz` gives `été_scored.csv`."""
     stem = filename.removesuffix(".gz")
     ending = next((each for each in NAME_ENDINGS if stem.lower().endswith(each)), "")
     return f"{stem[: len(stem) - len(ending)]}_scored.{file_format}"
 
 
 def own_columns(rows: list[dict[str, Any]]) -> list[str]:
-    """The columns of the table itself among those of its scored rows."""
+    """Return the columns of the table itself among those of its scored rows."""
     return [name for name in (rows[0] if rows else {}) if name not in SCORE_COLUMNS]
 
 
 def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
-    """A scored row as the page shows it."""
+    """Return a scored row as the page shows it."""
     names = names_of(row)
     reasons = [
         (say.phrase(row[f"reason_{i}"]), float(row[f"reason_{i}_effect"]))
@@ -223,13 +223,13 @@ def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
 
 
 def _cell(value: object, say: Words) -> str:
-    """A value as the table has it, with the reader's decimal mark, as the reasons have theirs."""
+    """Return a value as the table has it, with the reader's decimal mark, as the reasons have theirs."""
     text = "" if value is None else str(value)
     return say.phrase(as_written(text))
 
 
 def to_the_minute(cell: str) -> str:
-    """A cell that holds a date and time, without its seconds; any other as it is."""
+    """Return a cell that holds a date and time, without its seconds; any other as it is."""
     moment = MOMENT.fullmatch(cell)
     return f"{moment[1]} {moment[2]}" if moment else cell
 
@@ -259,7 +259,7 @@ def _reviewed(
     doubt: float,
     say: Words,
 ) -> dict[str, Any]:
-    """What reviewing the `budget` riskiest rows means: the rows, how many frauds to expect among them."""
+    """Return what reviewing the `budget` riskiest rows means: the rows, how many frauds to expect among them."""
     kept = list(summary.get("top") or [])
     columns = own_columns(kept)
     own = summary.get("own") or {}
@@ -298,7 +298,7 @@ def _reviewed(
 
 
 def _usual(known: Mapping[str, Any], say: Words) -> str:
-    """What was usual in a column of the rows learned from."""
+    """Return what was usual in a column of the rows learned from."""
     if "value" in known:
         # The commonest of hundreds of devices, met once in a hundred rows, is not usual.
         if known["share"] < COMMON:
@@ -320,7 +320,7 @@ def _threshold(row: Prediction, report: AnyReport | None) -> float | None:
 
 
 def _progress(runtime: Runtime, row: Prediction, say: Words) -> Progress | None:
-    """The job that scores the table, while it does."""
+    """Return the job that scores the table, while it does."""
     if row.status not in ("queued", "running") or row.job_id is None:
         return None
     try:

@@ -83,13 +83,13 @@ class Card:
 def list_references(
     request: Request, runtime: RuntimeDep, user: CurrentUser, domain: str = "", page: PageNumber = 1
 ) -> Response:
-    """The library as cards, by domain, a page at a time."""
+    """List the library as cards, by domain, a page at a time."""
     return _library_page(request, runtime, user.user.id, domain=domain, page=page)
 
 
 @router.get("/fraud/references/progress")
 def show_work(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The part of the library's page that shows work under way; its end loads the page again."""
+    """Show the part of the library's page that shows work under way; its end loads the page again."""
     work = work_of(runtime, user.user.id)
     headers = {} if work else {"HX-Refresh": "true"}
     return render(request, "fraud/_references_work.html", {"work": work}, headers=headers)
@@ -168,12 +168,12 @@ def remove(name: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
 
 
 def domain_name(domain: str, say: Words) -> str:
-    """What to call a domain."""
+    """Return what to call a domain."""
     return say._(DOMAINS[domain]) if domain in DOMAINS else domain.replace("_", " ")
 
 
 def card_of(row: ReferenceModel, say: Words) -> Card:
-    """A reference as the library shows it."""
+    """Return a reference as the library shows it."""
     readable = library.is_readable(row)
     performance = row.performance if readable else {}
     named = [str(column["name"]) for column in row.sketches] if readable else []
@@ -193,12 +193,12 @@ def card_of(row: ReferenceModel, say: Words) -> Card:
 
 
 def total_importance(row: ReferenceModel) -> float:
-    """The importance of all columns of a reference together, on whatever scale it was measured; never 0."""
+    """Return the importance of all columns of a reference together, on whatever scale it was measured; never 0."""
     return sum(float(sketch.get("importance", 0.0)) for sketch in row.sketches) or 1.0
 
 
 def column_kinds(say: Words) -> dict[str, str]:
-    """What to call the kinds of columns."""
+    """Return what to call the kinds of columns."""
     return {
         "number": say._("number"),
         "category": say._("category"),
@@ -210,7 +210,9 @@ def column_kinds(say: Words) -> dict[str, str]:
 
 
 def work_of(runtime: Runtime, user_id: str) -> Work | None:
-    """The user's jobs on the library that run or wait, with those that were queued with them; None when none do."""
+    """Return the user's jobs on the library that run or wait, with those that were queued with them; None
+    when none do.
+    """
     active = _jobs(runtime, user_id, active=True)
     if not active:
         return None

@@ -139,10 +139,10 @@ class EnsembleReport:
 
     @property
     def thresholds(self) -> Thresholds:
-        """The least score of each level of risk."""
+        """Return the least score of each level of risk."""
         return Thresholds.read(vars(self))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the ensemble reads."""
+        """Return the columns that the ensemble reads."""
         return self.required_columns

@@ -76,5 +76,5 @@ class Learned:
 
     @property
     def has_new_scale(self) -> bool:
-        """Whether its scores are probabilities on a scale that the labels gave."""
+        """Tell whether its scores are probabilities on a scale that the labels gave."""
         return self.way != "kept"

@@ -109,17 +109,17 @@ class TrainedReport:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the model reads, as far as it says: the most important first."""
+        """Return the columns that the model reads, as far as it says: the most important first."""
         return tuple(dict.fromkeys([*(item.column for item in self.importances), *self.required_columns]))
 
     @property
     def thresholds(self) -> Thresholds:
-        """The least score of each level of risk, of a version that has thresholds."""
+        """Return the least score of each level of risk, of a version that has thresholds."""
         return Thresholds.read(vars(self))
 
     @property
     def is_from_folds(self) -> bool:
-        """Whether all rows were learned from, and the figures are of those that each fold held out."""
+        """Tell whether all rows were learned from, and the figures are of those that each fold held out."""
         return self.measured_on == "folds"
 
 

@@ -77,7 +77,7 @@ def _hashes(batch: pl.DataFrame, readings: Sequence[Reading]) -> pl.Series:
 
 
 def _readings(a: Table, b: Table, names: Sequence[str]) -> tuple[list[Reading], list[Reading]]:
-    """How each of two tables is read, so that the same value becomes the same in both."""
+    """Return how each of two tables is read, so that the same value becomes the same in both."""
     pairs = list(zip(_specs(a, names), _specs(b, names), strict=True))
     kinds = [_kind(first, second) for first, second in pairs]
     return (

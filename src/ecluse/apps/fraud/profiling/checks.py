@@ -75,7 +75,7 @@ def what_to_check(
 def giveaways_of(
     columns: Sequence[ColumnProfile], guesses: Guesses, parsed: pl.DataFrame
 ) -> tuple[Giveaway, ...]:
-    """The columns that give the guessed label away; `parsed` may be a sample of the rows."""
+    """Return the columns that give the guessed label away; `parsed` may be a sample of the rows."""
     if guesses.target is None or guesses.positive_value is None or parsed.width > MOST_COLUMNS:
         return ()
     roles = (guesses.target, guesses.timestamp, guesses.customer, *guesses.identifiers)
@@ -141,7 +141,7 @@ def _lasting(
 
 
 def numbers_rows(values: pl.Series) -> bool:
-    """Whether a column holds a different whole number in nearly every row, as one that numbers them does."""
+    """Tell whether a column holds a different whole number in nearly every row, as one that numbers them does."""
     if not values.dtype.is_numeric() or values.null_count():
         return False
     return values.n_unique() >= 0.99 * len(values) and bool((values == values.floor()).all())

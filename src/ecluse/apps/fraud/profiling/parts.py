@@ -52,7 +52,7 @@ def contradictions(frame: pl.DataFrame, names: Sequence[str], labels: Labels) ->
 
 
 def drifts(before: pl.DataFrame, now: pl.DataFrame, kinds: Mapping[str, str]) -> tuple[ColumnDrift, ...]:
-    """How far each column of parsed rows has moved, the farthest first; texts and identifiers are left out."""
+    """Return how far each column of parsed rows has moved, the farthest first; texts and identifiers are left out."""
     first, second = (part.gather_every(step_to(part.height)) for part in (before, now))
     references = (reference_of(first[name], kind) for name, kind in kinds.items())
     counter = DriftCounter(reference for reference in references if reference is not None)
@@ -66,7 +66,7 @@ def step_to(rows: int) -> int:
 
 
 def label_suspects(labels: Labels, probabilities: Floats) -> LabelSuspects:
-    """How many labels the scores speak against, and how that was found (confident learning, Northcutt 2021).
+    """Return how many labels the scores speak against, and how that was found (confident learning, Northcutt 2021).
 
     Counts, not verdicts: a fraud that the model cannot see is among them.
     """
@@ -76,7 +76,7 @@ def label_suspects(labels: Labels, probabilities: Floats) -> LabelSuspects:
 
 
 def warn_of_repeats(repeats: Repeated) -> list[str]:
-    """What to say of rows on both sides of a split."""
+    """Return what to say of rows on both sides of a split."""
     warnings = []
     if repeats.equal > REPEATED_SHARE * repeats.of:
         warnings.append(
@@ -100,7 +100,7 @@ def warn_of_repeats(repeats: Repeated) -> list[str]:
 
 
 def warn_of_contradictions(count: int, frauds: int) -> list[str]:
-    """What to say of frauds with a legitimate twin."""
+    """Return what to say of frauds with a legitimate twin."""
     if count <= CONTRADICTED_SHARE * frauds:
         return []
     return [
@@ -114,7 +114,7 @@ def warn_of_contradictions(count: int, frauds: int) -> list[str]:
 
 
 def warn_of_drift(drifts: Sequence[ColumnDrift]) -> list[str]:
-    """What to say of columns that moved far from the earliest to the latest rows."""
+    """Return what to say of columns that moved far from the earliest to the latest rows."""
     far = [drift for drift in drifts if drift.verdict == "far"]
     if not far:
         return []

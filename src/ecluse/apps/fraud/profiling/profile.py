@@ -120,7 +120,7 @@ def _with_rare_values(specs: Sequence[ColumnSpec], values: Mapping[str, pl.Serie
 
 
 def _values_beyond_sample(table: Table, specs: Sequence[ColumnSpec]) -> dict[str, pl.Series]:
-    """The distinct raw values, missing included, of the columns that look constant."""
+    """Return the distinct raw values, missing included, of the columns that look constant."""
     constant = [spec.name for spec in specs if spec.kind == "constant"]
     if not constant:
         return {}

@@ -81,7 +81,7 @@ def describe(
 
 
 def column_importances(importances: Sequence[Importance], columns: Sequence[str]) -> dict[str, float]:
-    """The share of each raw column in a model's decisions, from the shares of its features; 1 in all."""
+    """Return the share of each raw column in a model's decisions, from the shares of its features; 1 in all."""
     totals = dict.fromkeys(columns, 0.0)
     for item in importances:
         if item.column in totals:

@@ -104,7 +104,7 @@ class Candidate:
 
 
 def columns_of(sketches: Sequence[ColumnSketch]) -> Columns:
-    """The sketches as arrays, in their order."""
+    """Return the sketches as arrays, in their order."""
     shares = np.array(
         [(s.missing, s.zeros, s.whole, s.negative, s.distinct) for s in sketches], np.float32
     ).reshape(-1, 5)
@@ -164,7 +164,7 @@ class Vocabulary:
         self._near: dict[Word, tuple[Integers, Floats]] = {}
 
     def near(self, word: Word) -> tuple[Integers, Floats]:
-        """The numbers of the words that mean something like `word`, and how much."""
+        """Find the numbers of the words that mean something like `word`, and how much."""
         known = self._near.get(word)
         if known is None:
             indices = set(self._by_text.get(word.text, ()))
@@ -213,7 +213,7 @@ class ReferenceIndex:
         return cls(_lay(facts))
 
     def updated(self, facts: Iterable[ReferenceFacts] = (), removed: Iterable[str] = ()) -> ReferenceIndex:
-        """An index with `facts` added, or put in the place of those of the same name, and `removed` left out."""
+        """Return an index with `facts` added, or put in the place of those of the same name, and `removed` left out."""
         added = _lay(facts)
         return ReferenceIndex(_beside([self._laid.without({*removed, *added.references}), added]))
 
@@ -232,8 +232,9 @@ class ReferenceIndex:
         return laid.columns.nbytes + sum(array.nbytes for array in arrays)
 
     def search(self, sketches: Sequence[ColumnSketch], limit: int = 20) -> tuple[Candidate, ...]:
-        """The references that the table most likely matches, best first: by the importance of the columns
-        whose name one of the table's columns has or, where a name says nothing, whose class of distribution."""
+        """Find the references that the table most likely matches, best first: by the importance of the columns whose
+        name one of the table's columns has or, where a name says nothing, whose class of distribution.
+        """
         if not len(self) or not sketches or limit < 1:
             return ()
         by_name = self._by_name([sketch.name for sketch in sketches])
@@ -248,7 +249,7 @@ class ReferenceIndex:
         return self._best(self._by_name(names)[self._laid.name_numbers], limit)
 
     def candidates(self, names: Iterable[str]) -> tuple[Candidate, ...]:
-        """The references of these names; those that are not here are left out."""
+        """Find the references of these names; those that are not here are left out."""
         return tuple(self._candidate(self._places[name], 0.0) for name in names if name in self._places)
 
     def _by_name(self, names: Sequence[str]) -> Floats:
@@ -334,7 +335,7 @@ class _Laid:
 
 
 def _lay(facts: Iterable[ReferenceFacts]) -> _Laid:
-    """A thousand references at a time, so that not all sketches need be there at once."""
+    """Lay out a thousand references at a time, so that not all sketches need be there at once."""
     parts, several = [_NOTHING], iter(facts)
     while some := list(islice(several, 1_000)):
         parts.append(_lay_some([each for each in some if each.columns]))
@@ -346,7 +347,7 @@ def _lay(facts: Iterable[ReferenceFacts]) -> _Laid:
 
 
 def _lay_last(laid: _Laid, last: Mapping[str, int]) -> _Laid:
-    """The last of several references of one name."""
+    """Lay out the last of several references of one name."""
     marked = tuple(
         name if last[name] == place else f"\0{place}" for place, name in enumerate(laid.references)
     )

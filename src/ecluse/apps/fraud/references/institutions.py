@@ -51,12 +51,12 @@ class Institution:
 
     @property
     def target(self) -> str:
-        """The label column under the institution's own name."""
+        """Return the label column under the institution's own name."""
         return _named(self, TARGET)
 
     @property
     def identifier(self) -> str:
-        """The column that tells rows apart."""
+        """Return the column that tells rows apart."""
         return _named(self, ROW_ID)
 
 
@@ -69,17 +69,17 @@ class Unlabelled:
 
 
 def library() -> list[Institution]:
-    """The forty institutions of the demonstration library, by domain."""
+    """Return the forty institutions of the demonstration library, by domain."""
     return [each for each in _everyone() if each.in_library]
 
 
 def outsiders() -> list[Institution]:
-    """The institutions that are in no library, one a domain."""
+    """Return the institutions that are in no library, one a domain."""
     return [each for each in _everyone() if not each.in_library]
 
 
 def institution(name: str) -> Institution:
-    """The institution of this name, or the outsider of a domain of this name.
+    """Return the institution of this name, or the outsider of a domain of this name.
 
     Raises:
         InvalidInput: there is none.
@@ -151,7 +151,7 @@ def _named(institution: Institution, key: str) -> str:
 
 
 def _written(rng: np.random.Generator, institution: Institution, column: Column, values: Array) -> pl.Series:
-    """A column in the institution's unit and spelling; the same draws are made whatever these are."""
+    """Return a column in the institution's unit and spelling; the same draws are made whatever these are."""
     absent = rng.random(len(values)) < column.missing
     if values.dtype.kind == "M":
         series = pl.Series(values.astype("datetime64[us]")).dt.strftime(_DATES[_date_style(institution)])

@@ -47,19 +47,19 @@ def expect_administrator(user: User) -> None:
 
 
 def find(runtime: Runtime, name: str) -> ReferenceModel:
-    """The reference model of this name. Raises NotFound where there is none."""
+    """Find the reference model of this name. Raises NotFound where there is none."""
     with runtime.catalog.read() as transaction:
         return references.reference_of(transaction, name)
 
 
 def find_all(runtime: Runtime, *, domain: str | None = None) -> list[ReferenceModel]:
-    """Every reference model, or those of one domain, by name."""
+    """Find every reference model, or those of one domain, by name."""
     with runtime.catalog.read() as transaction:
         return references.list_references(transaction, domain=domain)
 
 
 def manifest_of(runtime: Runtime, row: ReferenceModel) -> Manifest:
-    """What a reference's version holds, from the cache or the store; the manifest that was published.
+    """Return what a reference's version holds, from the cache or the store; the manifest that was published.
 
     Raises:
         ManifestInvalid, VersionNotFound: it is another one now, or gone.
@@ -83,7 +83,7 @@ def checkout(
 
 
 def is_readable(row: ReferenceModel) -> bool:
-    """Whether what a row says of its table can be read; rows of earlier releases hold what a file said."""
+    """Tell whether what a row says of its table can be read; rows of earlier releases hold what a file said."""
     try:
         check_description(row.sketches, row.performance)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
@@ -92,7 +92,7 @@ def is_readable(row: ReferenceModel) -> bool:
 
 
 def facts(row: ReferenceModel) -> ReferenceFacts:
-    """What matching knows of a reference; without a column where it has no sketches."""
+    """Return what matching knows of a reference; without a column where it has no sketches."""
     from ecluse.apps.fraud.references.facts import ReferenceFacts
     from ecluse.apps.fraud.tables.sketches import ColumnSketch
 
@@ -112,7 +112,7 @@ def facts(row: ReferenceModel) -> ReferenceFacts:
 
 
 def match_columns(runtime: Runtime, columns: Sequence[str], limit: int = 3) -> MatchResult:
-    """The references that a table with these columns may mean the same as, by names alone."""
+    """Find the references that a table with these columns may mean the same as, by names alone."""
     from ecluse.apps.fraud.references.matching import match_names
 
     return match_names(columns, reference_index(runtime), limit)
@@ -127,7 +127,7 @@ def match_dataset(
     only: Collection[str] | None = None,
     limit: int = 3,
 ) -> MatchResult:
-    """The references that a stored table means the same as; its profile has what is compared.
+    """Find the references that a stored table means the same as; its profile has what is compared.
 
     `corrections` by reference: {theirs: ours or None}, as a person has settled them, and `refused`: columns of
     the reference that nothing stands for. `only` these references are compared.
@@ -176,7 +176,9 @@ _lock = threading.Lock()
 
 
 def reference_index(runtime: Runtime) -> ReferenceIndex:
-    """All references that can be matched, as of now: one small query, and only what has changed is read again."""
+    """Return all references that can be matched, as of now: one small query, and only what has changed is
+    read again.
+    """
     from ecluse.apps.fraud.references.index import ReferenceIndex
 
     catalog = runtime.catalog

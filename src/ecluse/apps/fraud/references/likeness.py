@@ -220,7 +220,7 @@ def _to_all(name: str, vocabulary: Vocabulary, unique: Sequence[str]) -> Matrix:
 
 
 def _types() -> Matrix:
-    """How well one kind of column stands for another; symmetric, 1 for the same kind."""
+    """Return how well one kind of column stands for another; symmetric, 1 for the same kind."""
     table = np.eye(len(KINDS))
     for first, other, alike in (
         ("number", "category", 0.4),
@@ -271,7 +271,7 @@ def _quantiles_alike(mine: Columns, theirs: Columns) -> Matrix:
 
 
 def _forms_alike(mine: Columns, theirs: Columns) -> Matrix:
-    """The same after each column is divided by its own scale: units may differ."""
+    """Compare the same after each column is divided by its own scale: units may differ."""
     a, b = _scaled(mine.quantiles), _scaled(theirs.quantiles)
     gap = np.abs(a[:, None, :] - b[None, :, :]).mean(axis=2)
     spread = _spread(a)[:, None] + _spread(b)[None, :]

@@ -64,7 +64,7 @@ def match_table(
     only: Collection[str] | None = None,
     limit: int = 3,
 ) -> MatchResult:
-    """The references that a table means the same as, at most `limit`, best first.
+    """Find the references that a table means the same as, at most `limit`, best first.
 
     `corrections` by reference: {theirs: ours or None}, which a person has settled; they count in full. `refused`
     by reference: columns of it that nothing stands for, as a person said. `only` these references are compared,
@@ -100,8 +100,9 @@ def _named(name: str) -> ColumnSketch:
 
 
 def _telling(sketches: Sequence[ColumnSketch], settled: Collection[str]) -> Sequence[ColumnSketch]:
-    """The columns that are compared, in their order: of very many those that a person has settled, then those whose
-    names mean something, then those whose names say nothing."""
+    """Return the columns that are compared, in their order: of very many those that a person has settled, then those
+    whose names mean something, then those whose names say nothing.
+    """
     if len(sketches) <= MOST_COLUMNS:
         return sketches
 
@@ -227,7 +228,7 @@ def _match(theirs: Sequence[str], candidate: Candidate, like: Likeness, correcti
 
 
 def _assigned(scores: Matrix) -> list[tuple[int, int]]:
-    """The pairs of the highest total (Hungarian method), of those that are admitted."""
+    """Return the pairs of the highest total (Hungarian method), of those that are admitted."""
     from scipy.optimize import linear_sum_assignment
 
     pairs = zip(*linear_sum_assignment(scores, maximize=True), strict=True)
@@ -251,7 +252,7 @@ def _without_chance(
 
 
 def _apart(pairs: Sequence[tuple[int, int]], like: Likeness, share: float) -> bool:
-    """Whether pairs of columns near one another and no other are this share of the columns that tell anything."""
+    """Tell whether pairs of columns near one another and no other are this share of the columns that tell anything."""
     apart = sum(_alone(like.strengths, *pair, APART) for pair in pairs)
     telling = min(
         (like.mine_tell & like.nameless.any(axis=1)).sum(),
@@ -275,7 +276,7 @@ def _alone(scores: Matrix, mine: int, other: int, margin: float) -> bool:
 
 
 def _quality(score: float, shape: float) -> float:
-    """How much of a column's importance a pair is worth: less where it is unsure, or its values lie far away."""
+    """Return how much of a column's importance a pair is worth: less where it is unsure, or its values lie far away."""
     sure = min(1.0, max(0.0, (score - UNSURE) / (CERTAIN - UNSURE)))
     return float(sure * (1.0 - FAR * (1.0 - shape)))
 
@@ -283,7 +284,7 @@ def _quality(score: float, shape: float) -> float:
 def _settled(
     theirs: Sequence[str], ours: Sequence[str], like: Likeness, corrections: _Corrections
 ) -> tuple[set[tuple[int, int]], Matrix, Matrix]:
-    """The pairs that a person has settled, and the scores with nothing else beside them."""
+    """Return the pairs that a person has settled, and the scores with nothing else beside them."""
     scores, fills = like.scores.copy(), like.fills.copy()
     pairs = set()
     for mine, name in enumerate(theirs):

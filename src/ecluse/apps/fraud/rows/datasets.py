@@ -29,7 +29,7 @@ def dataset_of(transaction: Transaction, user_id: str, dataset_id: str) -> Datas
 
 
 def dataset_by_url(transaction: Transaction, user_id: str, url: str) -> Dataset:
-    """The user's dataset whose upload returned this address, also if it was migrated since."""
+    """Find the user's dataset whose upload returned this address, also if it was migrated since."""
     mine = select(Dataset).where(Dataset.user_id == user_id)
     there = select(File.row_id).where(File.table_name == "datasets", File.url == url)
     moved = select(MigrationRow.row_id).where(MigrationRow.table_name == "datasets", MigrationRow.url == url)
@@ -62,7 +62,7 @@ def count_datasets(transaction: Transaction, user_id: str) -> int:
 
 
 def readable_datasets(transaction: Transaction, user_id: str, *, limit: int) -> tuple[list[Dataset], int]:
-    """The user's newest datasets that could be read or are being read, and how many there are in all."""
+    """Return the user's newest datasets that could be read or are being read, and how many there are in all."""
     conditions = (Dataset.user_id == user_id, Dataset.state != "failed")
     total = transaction.scalar(select(func.count()).where(*conditions)) or 0
     newest = select(Dataset).where(*conditions).order_by(Dataset.created_at.desc(), Dataset.id).limit(limit)
@@ -94,13 +94,13 @@ def set_profile(
 
 
 def is_used(transaction: Transaction, dataset_id: str) -> bool:
-    """Whether a training, scores, labels or a look were made from a table."""
+    """Tell whether a training, scores, labels or a check were made from a table."""
     made = (FraudTraining.dataset_id, Prediction.dataset_id, Label.dataset_id, Inspection.dataset_id)
     return any(transaction.scalar(select(func.count()).where(column == dataset_id)) for column in made)
 
 
 def ready_datasets(transaction: Transaction, user_id: str, filename: str, sha256: str) -> list[Dataset]:
-    """The user's tables with this name and content that were read, newest first."""
+    """Return the user's tables with this name and content that were read, newest first."""
     return list(
         transaction.scalars(
             select(Dataset)
@@ -116,7 +116,7 @@ def touch_dataset(transaction: Transaction, dataset_id: str) -> None:
 
 
 def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> str | None:
-    """Where the table that is forgotten lies at this moment; None where there is none."""
+    """Forget a table, and return where it lies at this moment; None where there is none."""
     mine = (Dataset.id == dataset_id, Dataset.user_id == user_id)
     if transaction.scalar(delete(Dataset).where(*mine).returning(Dataset.id)) is None:
         return None
@@ -125,6 +125,6 @@ def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> s
 
 
 def digest_of(transaction: Transaction, user_id: str, dataset_id: str | None) -> str | None:
-    """The SHA-256 of one of the user's tables; None once it is removed."""
+    """Return the SHA-256 of one of the user's tables; None once it is removed."""
     query = select(Dataset.sha256).where(Dataset.id == dataset_id, Dataset.user_id == user_id)
     return transaction.scalar(query)

@@ -44,7 +44,7 @@ def labels_of(transaction: Transaction, user_id: str, dataset_id: str) -> dict[i
 
 
 def count_labels(transaction: Transaction, user_id: str, dataset_id: str) -> tuple[int, int]:
-    """How many rows of a table have a label, and how many of them are fraud."""
+    """Return how many rows of a table have a label, and how many of them are fraud."""
     query = select(func.count(), func.coalesce(func.sum(Label.label), 0)).where(
         Label.dataset_id == dataset_id, Label.user_id == user_id
     )

@@ -25,6 +25,6 @@ def keep_mapping(
 
 
 def mappings_of(transaction: Transaction, dataset_id: str) -> dict[str, dict[str, str | None]]:
-    """What was corrected for a table, by reference: {ours: theirs or None}."""
+    """Return what was corrected for a table, by reference: {ours: theirs or None}."""
     rows = transaction.scalars(select(ColumnMapping).where(ColumnMapping.dataset_id == dataset_id))
     return {row.reference: dict(row.columns) for row in rows}

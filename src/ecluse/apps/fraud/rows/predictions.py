@@ -31,12 +31,12 @@ def prediction_of(transaction: Transaction, user_id: str, prediction_id: str) ->
 
 
 def ranking_of(transaction: Transaction, prediction_id: str) -> bytes | None:
-    """The ranking of a scored table; None of one scored before rankings were kept."""
+    """Return the ranking of a scored table; None of one scored before rankings were kept."""
     return transaction.scalar(select(Prediction.ranking).where(Prediction.id == prediction_id))
 
 
 def prediction_by_key(transaction: Transaction, user_id: str, key: str) -> Prediction:
-    """The user's prediction stored under exactly this key."""
+    """Find the user's prediction stored under exactly this key."""
     prediction = transaction.scalar(
         select(Prediction).where(Prediction.id.in_(_with_key(user_id, key)), Prediction.user_id == user_id)
     )
@@ -60,7 +60,7 @@ def list_predictions(
     limit: int = 50,
     offset: int = 0,
 ) -> list[Prediction]:
-    """The user's predictions, newest first; those of one dataset or status where one is named."""
+    """List the user's predictions, newest first; those of one dataset or status where one is named."""
     return list(
         transaction.scalars(
             select(Prediction)
@@ -104,7 +104,7 @@ def set_done(transaction: Transaction, prediction_id: str, scores: StoredScores)
 
 
 def _with_key(user_id: str, key: str) -> Select[str]:
-    """The predictions of a user whose result was stored under a key."""
+    """Return the predictions of a user whose result was stored under a key."""
     return select(File.row_id).where(
         File.user_id == user_id, File.table_name == "predictions", File.key == key
     )

@@ -60,7 +60,7 @@ class TrainingRun:
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """The figures of the version; None as long as there is none."""
+        """Return the figures of the version; None as long as there is none."""
         measured = self.run.metrics
         if self.status != "done" or not any(name in measured for name in SUMMARY):
             return None
@@ -68,7 +68,7 @@ class TrainingRun:
 
     @property
     def model_path(self) -> str | None:
-        """Where the version was published."""
+        """Return where the version was published."""
         return self.run.url
 
     @property
@@ -135,7 +135,7 @@ def add_run(transaction: Transaction, new: NewTraining) -> TrainingRun:
 
 
 def run_of(transaction: Transaction, user_id: str, run_id: str) -> TrainingRun:
-    """A training of this user.
+    """Return a training of this user.
 
     Raises:
         NotFound: there is none, or it is someone else's.
@@ -151,7 +151,7 @@ def run_by_job(transaction: Transaction, job_id: str) -> TrainingRun | None:
 
 
 def run_of_version(transaction: Transaction, user_id: str, name: str, version: str) -> TrainingRun | None:
-    """The run that made a version; None for one that was published otherwise."""
+    """Return the run that made a version; None for one that was published otherwise."""
     mine = (Run.user_id == user_id, Run.name == name, Run.version == version)
     return _first(transaction, _trainings().where(*mine))
 
@@ -197,5 +197,5 @@ def _training(run: Run, kept: FraudTraining) -> TrainingRun:
 
 
 def _parameters(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan as parameters; one that waits for its table's profile is what was asked for so far."""
+    """Return a plan as parameters; one that waits for its table's profile is what was asked for so far."""
     return flat_values(plan.get("request") or plan)

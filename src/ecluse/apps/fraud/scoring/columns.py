@@ -46,7 +46,7 @@ SCORE_COLUMNS: Final = frozenset(
 
 
 def names_of(columns: Collection[str]) -> ScoreNames:
-    """The names that a scored table, or a row of one, has for its score."""
+    """Return the names that a scored table, or a row of one, has for its score."""
     return next((names for names in (PROBABILITY, REFERENCES) if names.score in columns), ANOMALY)
 
 

@@ -19,7 +19,7 @@ from ecluse.sentences import N_, _, ngettext, num
 def explain(
     model: FraudModel, parsed: pl.DataFrame, matrix: Matrix, explained: NDArray[np.bool_]
 ) -> pl.DataFrame:
-    """The three raw columns that move each explained row most, in words and log-odds."""
+    """Return the three raw columns that move each explained row most, in words and log-odds."""
     rows = np.flatnonzero(explained)
     words = np.full((len(matrix), REASONS), None, dtype=object)
     effects = np.full((len(matrix), REASONS), np.nan)
@@ -63,7 +63,7 @@ def _top_reasons(
 def _words(
     model: FraudModel, feature: Feature, parsed: pl.DataFrame, values: NDArray[np.float32]
 ) -> NDArray[np.object_]:
-    """What to say of each row, (rows,) text. Rows that are alike are put into words once."""
+    """Return what to say of each row, (rows,) text. Rows that are alike are put into words once."""
     raw = parsed[feature.column]
     if raw.dtype.is_float():
         raw = raw + 0.0  # -0.0 counts as 0.0 below, and must read like it

@@ -51,7 +51,7 @@ class KeptScores:
         self._first = 0
 
     def batch(self, number: int, rows: int) -> pl.DataFrame | None:
-        """The scores of a batch of so many rows; None where they are to be made."""
+        """Return the scores of a batch of so many rows; None where they are to be made."""
         if number in self._stored:
             self._loaded = self._load(number)
         scores = self._loaded.pop(number, None)
@@ -91,7 +91,7 @@ class KeptScores:
 def scored_in_order(
     batches: Iterator[pl.DataFrame], score: Score, threads: int, kept: KeptScores | None
 ) -> Iterator[pl.DataFrame]:
-    """Each batch scored, in their order, `threads` of them at a time: the libraries below let go of the GIL.
+    """Return each batch scored, in their order, `threads` of them at a time: the libraries below let go of the GIL.
 
     What is `kept` is not scored again, and what is scored is kept.
     """

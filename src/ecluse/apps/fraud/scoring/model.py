@@ -47,7 +47,7 @@ class FraudModel:
 
     @property
     def required_columns(self) -> tuple[str, ...]:
-        """The raw columns a table must have."""
+        """Return the raw columns a table must have."""
         return tuple(spec.name for spec in self.specs)
 
     @property
@@ -136,7 +136,7 @@ def check_columns(
 
 
 def near_columns(missing: Iterable[str], extra: Iterable[str]) -> dict[str, str]:
-    """The closest of the extra columns for each missing one that has such."""
+    """Return the closest of the extra columns for each missing one that has such."""
     folded = {name.lower().replace("_", " ").strip(): name for name in extra}
     near: dict[str, str] = {}
     for name in missing:
@@ -147,12 +147,12 @@ def near_columns(missing: Iterable[str], extra: Iterable[str]) -> dict[str, str]
 
 
 def named_as_ours(raw: pl.DataFrame, mapping: Mapping[str, str]) -> pl.DataFrame:
-    """The rows with each mapped column under the model's name for it, too."""
+    """Return the rows with each mapped column under the model's name for it, too."""
     return raw.with_columns(raw[theirs].alias(ours) for ours, theirs in mapping.items()) if mapping else raw
 
 
 def missing_message(filename: str, check: ColumnCheck) -> str:
-    """The sentence that lists the missing columns of a table."""
+    """Return the sentence that lists the missing columns of a table."""
     listed = [
         _("%(name)s (near: %(value)s)", name=name, value=check.near[name]) if name in check.near else name
         for name in check.missing

@@ -38,7 +38,7 @@ def own_values(
     sketch: TrainingSketch | None,
     mapping: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The values of the rows at `places` (from 0), and what is usual, as plain JSON.
+    """Return the values of the rows at `places` (from 0), and what is usual, as plain JSON.
 
     `columns` are those of the model, the most important first; `mapping` {ours: theirs} those with another name here.
     """
@@ -64,7 +64,7 @@ def rows_at(table: Table, places: Sequence[int], names: Mapping[str, str]) -> pl
 
 
 def usual_in(reference: Reference) -> Usual | None:
-    """What was usual in a column, from the counts that a model keeps of it; None where they do not tell."""
+    """Return what was usual in a column, from the counts that a model keeps of it; None where they do not tell."""
     counts = np.array(reference.counts[:-1])  # the last is of missing values
     if not counts.sum():
         return None

@@ -128,7 +128,8 @@ def scan_csv(scores: Path) -> pl.LazyFrame:
 def known_labels(
     table: Table, target: str | None, positive: str | None, given: Mapping[int, int]
 ) -> Known | None:
-    """The labels (rows,) of a table that holds the `target` a model has learned, and those `given` {row from 1: 0, 1}.
+    """Return the labels (rows,) of a table that holds the `target` a model has learned, and those `given` {row from 1:
+    0, 1}.
 
     None where nothing is known. What a person said of a row counts before what the table says.
     """
@@ -144,12 +145,12 @@ def known_labels(
 
 
 def _place(score: str) -> pl.Expr:
-    """The score of a row, read from text too, as a whole number of `PLACES`."""
+    """Return the score of a row, read from text too, as a whole number of `PLACES`."""
     return (pl.col(score).cast(pl.Float64) * PLACES).round().cast(pl.Int64).alias("place")
 
 
 def _cut_for(lazy: pl.LazyFrame, score: str, alerts: int) -> tuple[int, int]:
-    """The place of the last of so many riskiest rows, and how many rows at that place are among them."""
+    """Return the place of the last of so many riskiest rows, and how many rows at that place are among them."""
     counts = lazy.select(_place(score)).group_by("place").len().sort("place", descending=True)
     counted = counts.collect(engine="streaming")
     reached = counted["len"].cum_sum().to_numpy()
@@ -159,7 +160,7 @@ def _cut_for(lazy: pl.LazyFrame, score: str, alerts: int) -> tuple[int, int]:
 
 
 def _above(batches: Iterable[pl.DataFrame], score: str, cut: int, at_cut: int) -> Iterator[pl.DataFrame]:
-    """The rows above a place, and the first `at_cut` at it."""
+    """Return the rows above a place, and the first `at_cut` at it."""
     for batch in batches:
         place = batch.select(_place(score)).to_series().to_numpy()
         equal = place == cut
@@ -253,7 +254,7 @@ def _round_numbers(most: int) -> NDArray[np.int64]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it: what is no number is none."""
+    """Return a value as JSON can hold it: what is no number is none."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)

@@ -25,11 +25,11 @@ class Scorer(Protocol):
     def required_columns(self) -> tuple[str, ...]: ...
 
     def check(self, columns: Sequence[str]) -> ColumnCheck:
-        """How a table's columns meet those that are required, by exact name."""
+        """Return how a table's columns meet those that are required, by exact name."""
         ...
 
     def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
-        """The scores of raw rows. Raises ColumnsMissing."""
+        """Return the scores of raw rows. Raises ColumnsMissing."""
         ...
 
     def scores_of(self, scored: pl.DataFrame) -> Floats:
@@ -53,7 +53,7 @@ class Scorer(Protocol):
         progress: Callable[[int], None] | None = None,
         kept: KeptScores | None = None,
     ) -> Iterator[pl.DataFrame]:
-        """The scores of a table, batch by batch. `columns` {ours: theirs} names columns otherwise.
+        """Return the scores of a table, batch by batch. `columns` {ours: theirs} names columns otherwise.
 
         What is `kept` is not scored again.
 

@@ -84,7 +84,7 @@ def score_frame(
     reasons_for: ReasonsFor | None = "risky",
     columns: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
-    """The scores of raw rows (strings or native values), in the columns of `score_table`."""
+    """Return the scores of raw rows (strings or native values), in the columns of `score_table`."""
     mapping = columns or {}
     check = check_columns(model, raw.columns, mapping)
     if check.missing:
@@ -135,7 +135,7 @@ def _batch_rows(batch_rows: int, reasons_for: ReasonsFor | None) -> int:
 
 
 def _passed_on(model: FraudModel, raw: pl.DataFrame, mapping: Mapping[str, str]) -> pl.DataFrame:
-    """The columns that come back as they were; one named like a score is renamed, such as risk_level_input."""
+    """Return the columns that come back as they were; one named like a score is renamed, such as risk_level_input."""
     names = dict.fromkeys(mapping.get(name, name) for name in model.passed_on)
     kept = raw.select([name for name in names if name in raw.columns])
     return kept.rename(kept_names(kept.columns))

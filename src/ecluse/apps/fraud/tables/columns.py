@@ -70,7 +70,7 @@ class ColumnSpec:
     note: str = ""
 
     def read(self, raw: pl.Series) -> pl.Series:
-        """The raw column, a series of any type, as Float64, String or Datetime("us") in naive UTC.
+        """Return the raw column, a series of any type, as Float64, String or Datetime("us") in naive UTC.
 
         Numbers: booleans become 0 and 1, percentages a hundredth, infinities and what is no number null.
         Categories, texts, identifiers and constants: trimmed strings in which 3, 3.0 and "3.0" are all "3",
@@ -120,7 +120,7 @@ def infer_columns(sample: pl.DataFrame, *, decimal_comma: bool = False) -> tuple
 
 
 def parse_columns(frame: pl.DataFrame, specs: Sequence[ColumnSpec]) -> pl.DataFrame:
-    """The columns of `specs` parsed, each under its own name as `ColumnSpec.read` gives it.
+    """Return the columns of `specs` parsed, each under its own name as `ColumnSpec.read` gives it.
 
     Series are read one after another, never by a Python function within an expression: a thread of Polars that
     waits for the interpreter, and a thread of the interpreter that waits for Polars, would wait for ever.
@@ -199,7 +199,7 @@ _TIME_WORDS = frozenset(
 
 
 def _plain_columns(sample: pl.DataFrame) -> dict[str, ColumnSpec]:
-    """The columns of plain numbers or of words without digits, found many at a time.
+    """Return the columns of plain numbers or of words without digits, found many at a time.
 
     `_infer_column` comes to the same for them, at some milliseconds each: half a minute for 10,000 columns.
     """
@@ -311,7 +311,7 @@ def _number_or_code(spec: ColumnSpec, values: pl.Series, distinct: int) -> Colum
 
 
 def _counts_rows(values: pl.Series) -> bool:
-    """Whether the different values follow one another without many gaps; a few rows may be there twice."""
+    """Tell whether the different values follow one another without many gaps; a few rows may be there twice."""
     numbers = values.cast(pl.Int64, strict=False).unique().sort()
     steps = numbers.diff().drop_nulls()
     return len(steps) > 0 and steps.median() == 1 and float(str(steps.mean())) < 1.5
@@ -425,7 +425,7 @@ _COMPACT_FORMATS = ("%Y%m%d", "%Y%m%d%H%M%S")
 
 
 def _infer_datetime(name: str, levels: pl.Series) -> ColumnSpec | None:
-    """The format that reads at least 95 % of the distinct values; day first where both orders read all."""
+    """Return the format that reads at least 95 % of the distinct values; day first where both orders read all."""
     formats = _plausible_formats(name, levels)
     if not formats:
         return None
@@ -460,7 +460,7 @@ def _swapped(datetime_format: str) -> str | None:
 
 
 def _plausible_formats(name: str, levels: pl.Series) -> tuple[str, ...]:
-    """The formats whose punctuation the values share, so that no plain column pays for sixty attempts."""
+    """Return the formats whose punctuation the values share, so that no plain column pays for sixty attempts."""
     probe = levels.head(200)
 
     def share(pattern: str) -> float:

@@ -67,16 +67,18 @@ class Table:
 
     @property
     def layout(self) -> Layout | None:
-        """Which sheet and row the names of the columns stand in; None of a file that says so itself (Parquet)."""
+        """Return which sheet and row the names of the columns stand in; None of a file that says so
+        itself (Parquet).
+        """
         return self._source.layout
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was renamed, left out or guessed, each in one sentence."""
+        """Return what was renamed, left out or guessed, each in one sentence."""
         return self._source.notes
 
     def scan(self) -> pl.LazyFrame:
-        """All rows, lazily, in file order. CSV: every column String. Excel and Parquet: native types.
+        """Read all rows, lazily, in file order. CSV: every column String. Excel and Parquet: native types.
 
         Blank lines, and lines of separators only, are left out of tables of several columns.
         """
@@ -101,7 +103,7 @@ class Table:
         )
 
     def head(self, rows: int = 20) -> pl.DataFrame:
-        """The first rows, without reading the rest."""
+        """Read the first rows, without reading the rest."""
         return _collected(self.scan().head(rows), self.filename)
 
     def sample(self, rows: int = 20_000) -> pl.DataFrame:

@@ -42,7 +42,7 @@ _SEPARATORS = (",", ";", "\t", "|")
 
 
 def open_csv(path: Path, shown: str, scratch: Scratch, compression: Compression, layout: Layout) -> Source:
-    """What the text file at `path` holds, once its first lines are checked; `shown` is its name in messages.
+    """Open what the text file at `path` holds, once its first lines are checked; `shown` is its name in messages.
 
     Raises UnreadableTable when the file is blank, binary, without rows, of more than 10,000 columns, or has a
     malformed line in its first 1 MiB.
@@ -110,7 +110,7 @@ def check_lines(source: Source, shown: str, stop: int | None = None) -> None:
 
 
 def _sniff_separator(text: str) -> str:
-    """The separator that cuts the most of the first 200 lines into as many values as the header."""
+    """Return the separator that cuts the most of the first 200 lines into as many values as the header."""
 
     def consistency(separator: str) -> tuple[float, int]:
         counts = [len(row) for row in _first_rows(text, separator, '"', 200) if row]
@@ -119,7 +119,7 @@ def _sniff_separator(text: str) -> str:
         return sum(count == counts[0] for count in counts) / len(counts), counts[0]
 
     def below_titles(separator: str) -> tuple[float, int]:
-        """The same for the number of values that most lines have: the first may be a title."""
+        """Return the same for the number of values that most lines have: the first may be a title."""
         counts = Counter(len(row) for row in _first_rows(text, separator, '"', 200) if row)
         if not counts or (most := counts.most_common(1)[0])[0] < 2:
             return 0.0, 0
@@ -156,7 +156,7 @@ def _sniff_quote(text: str, separator: str) -> tuple[str | None, tuple[str, ...]
 def _find_header(
     rows: Sequence[Sequence[str]], layout: Layout, first_row: int, shown: str, *, whole: bool
 ) -> Header:
-    """Where the names stand among the first records; `whole` says that these are all of the file."""
+    """Find where the names stand among the first records; `whole` says that these are all of the file."""
     filled = [position for position, row in enumerate(rows) if any(cell.strip() for cell in row)]
     if not filled:
         raise _unclosed(1)
@@ -180,7 +180,7 @@ def _uses_decimal_comma(text: str, separator: str, quote: str | None) -> bool:
 
 
 def _has_blank_rows(path: Path, separator: str) -> bool:
-    """Whether some line holds nothing but separators; inside quotes too, which only costs time later."""
+    """Tell whether some line holds nothing but separators; inside quotes too, which only costs time later."""
     filler = re.escape(separator.encode())
     blank = re.compile(rb"\n[\r%s]*\n" % filler)
     tail = b""
@@ -239,7 +239,9 @@ class _LineCheck:
             raise _unclosed(self.opened)
 
     def _check_quotes(self, data: np.ndarray, quotes: np.ndarray) -> None:
-        """A quote opens at the start of a value and closes at its end, or the lines between are swallowed."""
+        """Check that a quote opens at the start of a value and closes at its end, or the lines between
+        are swallowed.
+        """
         first = int(self.inside)
         opening, closing = quotes[first::2], quotes[1 - first :: 2]
         separator = ord(self.separator)
@@ -315,7 +317,7 @@ def _unclosed(line: int) -> UnreadableTable:
 
 
 def _as_utf8(path: Path, shown: str, scratch: Scratch) -> tuple[Path, str, tuple[str, ...]]:
-    """The file itself when it is UTF-8 with usual line ends, else a transcoded copy in the scratch directory."""
+    """Return the file itself when it is UTF-8 with usual line ends, else a transcoded copy in the scratch directory."""
     encoding = _encoding(path, shown)
     notes: tuple[str, ...] = ()
     if encoding not in ("utf-8", "utf-8-sig"):
@@ -392,7 +394,7 @@ def _refuse_binary(head: bytes, shown: str) -> None:
 
 
 def _first_invalid_utf8(path: Path) -> int | None:
-    """The offset near the first bytes that are no UTF-8: an accent may first occur far into the file."""
+    """Return the offset near the first bytes that are no UTF-8: an accent may first occur far into the file."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     done = 0
     with path.open("rb") as file:

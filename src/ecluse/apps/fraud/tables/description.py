@@ -113,7 +113,7 @@ def describe_column(spec: ColumnSpec, values: pl.Series, totals: Totals, rows: i
 
 
 def parsed_columns(raw: pl.DataFrame, specs: Sequence[ColumnSpec]) -> pl.DataFrame:
-    """The raw columns read as their specs say, in the order of the specs."""
+    """Return the raw columns read as their specs say, in the order of the specs."""
     return pl.DataFrame([spec.read(raw[spec.name]).alias(spec.name) for spec in specs])
 
 
@@ -125,7 +125,7 @@ def as_categories(values: pl.Series) -> pl.Series:
 
 
 def column_from_dict(data: Mapping[str, Any]) -> ColumnProfile:
-    """The column whose plain JSON values `data` is."""
+    """Return the column whose plain JSON values `data` is."""
     values = dict(data)
     values["top"] = tuple((value, share) for value, share in data["top"])
     values["histogram"] = tuple(data["histogram"])

@@ -34,9 +34,9 @@ class Opener(Protocol):
 class FileFormat:
     """A format of tables.
 
-    A file that begins with `magic` is of this format; without one, any file is that no other format claims.
-    `endings` name a table for sure, `other_endings` may name other files as well. `opener` is the reference of its
-    `Opener`, imported when a file is opened.
+    A file that begins with `magic` is of this format; a format without `magic` takes every file that no other takes.
+    A file with one of `endings` is a table, one with `other_endings` may be something else. `opener`
+    is the reference of its `Opener`, imported when a file is opened.
     """
 
     kind: str

@@ -48,7 +48,7 @@ class Guesses:
 def guess_roles(
     columns: Sequence[ColumnProfile], parsed: pl.DataFrame, totals: Mapping[str, Totals], rows: int
 ) -> Guesses:
-    """The roles of a table's columns; `parsed` may be a sample of the `rows` rows, `totals` counts them all."""
+    """Return the roles of a table's columns; `parsed` may be a sample of the `rows` rows, `totals` counts them all."""
     target = _best(_target_guess(c, totals[c.name], c is columns[-1]) for c in columns)
     others = [c for c in columns if target is None or c.name != target.column]
     timestamp = _best(_timestamp_guess(c, parsed[c.name]) for c in others)
@@ -65,7 +65,7 @@ def guess_roles(
 
 
 def with_roles(columns: Sequence[ColumnProfile], guesses: Guesses) -> tuple[ColumnProfile, ...]:
-    """The columns in the same order, each with its guessed role and the reason."""
+    """Return the columns in the same order, each with its guessed role and the reason."""
     chosen: dict[str, tuple[Role, str]] = {g.column: ("identifier", g.reason) for g in guesses.identifiers}
     singles: tuple[tuple[Role, Guess | None], ...] = (
         ("target", guesses.target),
@@ -81,7 +81,7 @@ def with_roles(columns: Sequence[ColumnProfile], guesses: Guesses) -> tuple[Colu
 
 
 def guesses_from_dict(data: Mapping[str, Any]) -> Guesses:
-    """The guesses whose plain JSON values `data` is."""
+    """Return the guesses whose plain JSON values `data` is."""
 
     def optional_guess(guess: Mapping[str, Any] | None) -> Guess | None:
         return None if guess is None else Guess(**guess)
@@ -97,7 +97,7 @@ def guesses_from_dict(data: Mapping[str, Any]) -> Guesses:
 
 
 def _best(guesses: Iterable[Guess | None]) -> Guess | None:
-    """The highest score, the first of equals."""
+    """Return the highest score, the first of equals."""
     return max((guess for guess in guesses if guess is not None), key=lambda guess: guess.score, default=None)
 
 

@@ -55,7 +55,7 @@ class LabelReading:
 
 
 def reading_of(positive: str | None) -> LabelReading:
-    """How a label reads of which `positive` means fraud.
+    """Return how a label reads of which `positive` means fraud.
 
     Of a value that says yes or no, such as 1 or oui, every spelling means it, and any other value is legitimate.
     Without one, values count that say fraud or legitimate of themselves; others are unknown.
@@ -74,7 +74,7 @@ def reading_of_outcomes(
     target: str | None = None,
     named: str | None = None,
 ) -> LabelReading:
-    """How a column of outcomes with these values reads.
+    """Return how a column of outcomes with these values reads.
 
     `positive` of the column `target` is what a model has learned as fraud, None of a model without a label. A
     column that is not the target may say it in other words: 0 and 1 for attack and normal. What a person `named`

@@ -74,7 +74,7 @@ class Layout:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any] | None) -> Layout:
-        """The layout of a stored table; None is of one stored before layouts were found."""
+        """Read the layout of a stored table; None is of one stored before layouts were found."""
         if data is None:
             return cls(first=True)
         return cls(
@@ -88,26 +88,26 @@ class Layout:
 
     @property
     def asked(self) -> list[str | int | None]:
-        """What a person chose, for comparing with what was chosen for a table that is stored."""
+        """Return what a person chose, for comparing with what was chosen for a table that is stored."""
         return [self.sheet, self.header_row]
 
     @property
     def chosen(self) -> Layout:
-        """What decides how the file is read, without what was looked at."""
+        """Return what decides how the file is read, without what was looked at."""
         return Layout(self.sheet, self.header_row, self.first)
 
     @property
     def width(self) -> int:
-        """How many columns the preview shows."""
+        """Return how many columns the preview shows."""
         return max((len(cells) for _, cells in self.preview), default=0)
 
     @property
     def sheet_number(self) -> int:
-        """The place of the sheet from 1; 0 without sheets."""
+        """Return the place of the sheet from 1; 0 without sheets."""
         return next((i for i, sheet in enumerate(self.sheets, start=1) if sheet.name == self.sheet), 0)
 
     def sentence(self) -> str:
-        """What is read: `Sheet 2 of 3 is read: 'Transactions', its names in row 4.`"""
+        """Return what is read: `Sheet 2 of 3 is read: 'Transactions', its names in row 4.`"""
         sheet = (
             f"Sheet {self.sheet_number} of {len(self.sheets)} is read: {self.sheet!r}. "
             if self.sheets
@@ -135,12 +135,12 @@ class Header:
 
 
 def layout_of(dataset: Dataset) -> Layout:
-    """How a stored table is read."""
+    """Return how a stored table is read."""
     return Layout.from_dict(dataset.layout)
 
 
 def find_header(rows: Sequence[Cells], layout: Layout) -> Header | None:
-    """Which of the first rows of a table holds names; None where `layout` asks for a row that is not there.
+    """Find which of the first rows of a table holds names; None where `layout` asks for a row that is not there.
 
     Rows that fill a third of the columns at most, before the others, are titles. The row after them is data, not
     names, where its cells are numbers or dates as those of their columns are, or stand in the rows below again.
@@ -171,14 +171,14 @@ def laid_out(layout: Layout, header: Header, rows: Sequence[Cells], first_row: i
 
 
 def names_of(rows: Sequence[Cells], header: Header) -> list[str]:
-    """The names of the columns; `column_1`, `column_2` … where no row holds them."""
+    """Return the names of the columns; `column_1`, `column_2` … where no row holds them."""
     if header.names is not None:
         return [_text(cell) for cell in rows[header.names]]
     return [f"column_{number}" for number in range(1, len(rows[header.start]) + 1)]
 
 
 def largest_sheet(sheets: Sequence[Sheet]) -> tuple[Sheet | None, bool]:
-    """The sheet that spans the most cells of those with two rows at least, and whether none comes near."""
+    """Return the sheet that spans the most cells of those with two rows at least, and whether none comes near."""
     usable = sorted((s for s in sheets if s.rows > 1 and s.columns), key=lambda s: -s.rows * s.columns)
     if not usable:
         return None, True
@@ -192,12 +192,12 @@ def _text(cell: str | None) -> str:
 
 
 def _below(rows: Sequence[Cells], index: int) -> int:
-    """The index of the first row after one that is no blank line."""
+    """Return the index of the first row after one that is no blank line."""
     return next((other for other in range(index + 1, len(rows)) if rows[other]), index + 1)
 
 
 def _below_titles(rows: Sequence[Cells], filled: Sequence[int]) -> int:
-    """The index of the first filled row that is no title."""
+    """Return the index of the first filled row that is no title."""
     counts = {index: sum(bool(_text(cell)) for cell in rows[index]) for index in filled}
     width = Counter(counts[index] for index in filled[:COMPARED_ROWS]).most_common(1)[0][0]
     if width < 2:
@@ -209,7 +209,7 @@ def _below_titles(rows: Sequence[Cells], filled: Sequence[int]) -> int:
 
 
 def _is_data(row: Cells, body: Sequence[Cells]) -> tuple[bool, bool]:
-    """Whether a row is one of data like those below it, and whether that is plain."""
+    """Tell whether a row is one of data like those below it, and whether that is plain."""
     if not body:
         return False, True
     columns = list(zip(*(list(r[: len(row)]) + [None] * (len(row) - len(r)) for r in body), strict=True))
@@ -233,7 +233,7 @@ def _is_typed(cells: Sequence[str | None]) -> bool:
 
 
 def _counts_up(texts: Sequence[str]) -> bool:
-    """Whether whole numbers follow each other, as numbers of columns or years do."""
+    """Tell whether whole numbers follow each other, as numbers of columns or years do."""
     if len(texts) < 3 or not all(re.fullmatch(r"\d{1,4}", text) for text in texts):
         return False
     numbers = list(map(int, texts))
@@ -241,6 +241,6 @@ def _counts_up(texts: Sequence[str]) -> bool:
 
 
 def _looks_named(row: Cells) -> bool:
-    """Whether the cells of a row could be names: each there, once, and none long."""
+    """Tell whether the cells of a row could be names: each there, once, and none long."""
     texts = [_text(cell) for cell in row]
     return all(texts) and len(set(texts)) == len(texts) and max(map(len, texts)) <= SHOWN_LENGTH

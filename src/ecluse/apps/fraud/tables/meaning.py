@@ -103,7 +103,7 @@ class Meaning:
 
 
 def meaning_of(levels: Mapping[str, float], column: str, named: str | None = None) -> Meaning:
-    """Which of the values means fraud; `levels` has their counts, or their shares.
+    """Return which of the values means fraud; `levels` has their counts, or their shares.
 
     What a person `named` counts first. Of values that say it of themselves, such as 0 and 1, yes and no, attack
     and normal, the affirmative one, however rare or frequent it is. Else the rarer of two is guessed, to be asked
@@ -163,7 +163,7 @@ class Candidate:
 
 
 def candidates(profile: Mapping[str, Any] | None) -> tuple[Candidate, ...]:
-    """The columns of a profiled table that may be its label, the likeliest first: at most six.
+    """Find the columns of a profiled table that may be its label, the likeliest first: at most six.
 
     Any column of a few values may be. What counts: a name as labels have it; values that say fraud and not fraud;
     two values; the last place or the first; that one value is rare.
@@ -186,7 +186,7 @@ def candidates(profile: Mapping[str, Any] | None) -> tuple[Candidate, ...]:
 
 
 def named_like_a_label(column: str) -> tuple[float, str]:
-    """How much the name of a column is that of a label, from 0 to 1, and why."""
+    """Return how much the name of a column is that of a label, from 0 to 1, and why."""
     words = name_words(column)
     joined = "".join(words)
     core = set(words) - _FILLERS
@@ -203,7 +203,7 @@ def named_like_a_label(column: str) -> tuple[float, str]:
 
 
 def require_meaning(meaning: Meaning) -> str:
-    """The value that means fraud; InvalidInput with the way out where a person has to say which it is."""
+    """Return the value that means fraud; InvalidInput with the way out where a person has to say which it is."""
     if meaning.sure and meaning.value is not None:
         return meaning.value
     held = [
@@ -225,7 +225,7 @@ def require_meaning(meaning: Meaning) -> str:
 def meaning_in_profile(
     profile: Mapping[str, Any] | None, column: str | None, named: str | None = None
 ) -> Meaning | None:
-    """What a column of a profiled table means as a label; None where it has too many values to be one.
+    """Return what a column of a profiled table means as a label; None where it has too many values to be one.
 
     Raises InvalidInput where the column never holds what was `named`.
     """
@@ -240,7 +240,7 @@ def meaning_in_profile(
 
 
 def fraud_means(column: str, value: str, share: float | None) -> str:
-    """The sentence that says what was learned, or is to be: `Fraud means is_attack = 1, 57.0 % of the rows.`"""
+    """Return the sentence that says what was learned, or is to be: `Fraud means is_attack = 1, 57.0 % of the rows.`"""
     if share is None:
         return _("Fraud means %(column)s = %(values)s.", column=column, values=value)
     return _(
@@ -252,7 +252,7 @@ def fraud_means(column: str, value: str, share: float | None) -> str:
 
 
 def spelled_alike(values: Iterable[str]) -> dict[str, str]:
-    """The first spelling of yes and of no for each value, where more than two values say one or the other."""
+    """Return the first spelling of yes and of no for each value, where more than two values say one or the other."""
     listed = list(values)
     yes = [value for value in listed if plain(value) in FRAUD]
     no = [value for value in listed if plain(value) in LEGITIMATE]
@@ -262,25 +262,25 @@ def spelled_alike(values: Iterable[str]) -> dict[str, str]:
 
 
 def answers(levels: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The values that say fraud, and those that say legitimate, each in the given order."""
+    """Return the values that say fraud, and those that say legitimate, each in the given order."""
     yes = [level for level in levels if plain(level) in FRAUD | FRAUD_WORDS]
     no = [level for level in levels if plain(level) in LEGITIMATE | LEGITIMATE_WORDS]
     return yes, no
 
 
 def are_opposites(levels: Sequence[str]) -> bool:
-    """Whether of several values some are words for fraud, such as attack, and all others for what is not."""
+    """Tell whether of several values some are words for fraud, such as attack, and all others for what is not."""
     yes, no = answers(levels)
     return bool(yes and no) and len(yes) + len(no) == len(levels) and are_words(levels)
 
 
 def are_words(levels: Sequence[str]) -> bool:
-    """Whether a value says fraud, or its opposite, in a word of its own: yes and 1 do not."""
+    """Tell whether a value says fraud, or its opposite, in a word of its own: yes and 1 do not."""
     return any(plain(level) in FRAUD_WORDS | LEGITIMATE_WORDS for level in levels)
 
 
 def speaks_for(column: str) -> bool:
-    """Whether a yes in a column of this name means that the row is in order."""
+    """Tell whether a yes in a column of this name means that the row is in order."""
     words = name_words(column)
     pairs = pairwise(words)
     negated = any(first in _NEGATIONS and _BAD_NAME.search(second) for first, second in pairs)
@@ -290,17 +290,17 @@ def speaks_for(column: str) -> bool:
 
 
 def are_numbers(levels: Sequence[str]) -> bool:
-    """Whether every value is written as a number."""
+    """Tell whether every value is written as a number."""
     return all(re.fullmatch(r"[+-]?\d+(?:\.\d+)?", level.strip()) for level in levels)
 
 
 def shown(levels: Sequence[str]) -> str:
-    """The first values in quotation marks."""
+    """Return the first values in quotation marks."""
     return ", ".join(f'"{level}"' for level in levels[:6]) + (", …" if len(levels) > 6 else "")
 
 
 def _named(ranked: Sequence[str], column: str, named: str) -> list[str]:
-    """The values that the named one stands for, most frequent first; InvalidInput where it is none of them."""
+    """Return the values that the named one stands for, most frequent first; InvalidInput where it is none of them."""
     parsed = re.sub(r"\.0+$", "", named.strip()) if are_numbers([named]) else named.strip()
     same_letters = [level for level in ranked if level.lower() == parsed.lower()]
     candidates = [named, parsed, *(same_letters if len(same_letters) == 1 else ())]
@@ -319,7 +319,7 @@ def _named(ranked: Sequence[str], column: str, named: str) -> list[str]:
 
 
 def plain(level: str) -> str:
-    """A value in lower case, with nothing between its words: `Not-Fraud` is `notfraud`."""
+    """Return a value in lower case, with nothing between its words: `Not-Fraud` is `notfraud`."""
     return re.sub(r"([^\W\d_])[\s_-]+([^\W\d_])", r"\1\2", level.strip().lower())
 
 

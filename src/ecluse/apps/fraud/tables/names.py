@@ -92,7 +92,7 @@ class Dictionary:
 
 
 def normalised(name: str) -> str:
-    """The name without case, accents and separators: "Montant Débité" is "montant debite"."""
+    """Return the name without case, accents and separators: "Montant Débité" is "montant debite"."""
     return " ".join(split_words(name))
 
 
@@ -115,7 +115,7 @@ def _split_words(name: str) -> tuple[str, ...]:
 
 
 def is_anonymous(name: str) -> bool:
-    """Whether the name says nothing: `V1`, `col_3`, `Attr5`, `feature_12`, `x7`, `17`, or no letter at all."""
+    """Tell whether the name says nothing: `V1`, `col_3`, `Attr5`, `feature_12`, `x7`, `17`, or no letter at all."""
     words = split_words(name)
     letters = [word for word in words if not word.isdigit()]
     if len(letters) > 2 or any(len(word) > 1 and word not in GENERIC for word in letters):
@@ -124,13 +124,13 @@ def is_anonymous(name: str) -> bool:
 
 
 def is_personal(name: str) -> bool:
-    """Whether values under this name may name a person: names, emails, phones, addresses, account numbers."""
+    """Tell whether values under this name may name a person: names, emails, phones, addresses, account numbers."""
     known = dictionary().personal
     return any(sense in known for word in meaning(name).words for sense, _ in word.senses)
 
 
 def meaning(name: str) -> Meaning:
-    """The words of a name with what each may mean."""
+    """Return the words of a name with what each may mean."""
     return _meaning(name[:LONGEST])
 
 
@@ -145,7 +145,7 @@ def _meaning(name: str) -> Meaning:
 
 
 def name_similarity(a: str, b: str) -> float:
-    """How much two names mean the same, in [0, 1]; 1 for the same words, symmetric.
+    """Return how much two names mean the same, in [0, 1]; 1 for the same words, symmetric.
 
     Each word is paired with the nearest of the other name; the weights of the words say how much each counts.
     """
@@ -177,7 +177,7 @@ def word_similarity(a: Word, b: Word) -> float:
 
 
 def name_reason(theirs: str, ours: str) -> str:
-    """Why two names are taken for the same, in a few words; empty where they are not alike."""
+    """Return why two names are taken for the same, in a few words; empty where they are not alike."""
     if split_words(theirs) == split_words(ours):
         return _("same name")
     mine, yours = meaning(theirs), meaning(ours)
@@ -202,7 +202,7 @@ def name_reason(theirs: str, ours: str) -> str:
 
 
 def is_weak_reason(why: str) -> bool:
-    """Whether a reason rests on less than equal words, synonyms or distributions."""
+    """Tell whether a reason rests on less than equal words, synonyms or distributions."""
     return why.partition(" ")[0] == "related"
 
 
@@ -230,7 +230,7 @@ def _languages(text: str, concepts: set[str]) -> set[str]:
 
 
 def _spans(words: tuple[str, ...]) -> list[str]:
-    """The words with "24 h" and "7 j" said as the day and the week that they are."""
+    """Return the words with "24 h" and "7 j" said as the day and the week that they are."""
     said: list[str] = []
     for word in words:
         span = _SPANS.get(f"{said[-1]} {word}") if said else None
@@ -318,12 +318,12 @@ def _phrases(forms: dict[str, list[Form]]) -> dict[tuple[str, str], str]:
 
 
 def _skeleton(word: str) -> str:
-    """The first letter and the consonants: "amount" is "amnt"."""
+    """Return the first letter and the consonants: "amount" is "amnt"."""
     return word[0] + re.sub(r"[aeiouy]", "", word[1:])
 
 
 def _read(words: list[str], entries: Dictionary) -> Iterable[Word]:
-    """The longest phrases of the dictionary first, then single words."""
+    """Return the longest phrases of the dictionary first, then single words."""
     at = 0
     while at < len(words):
         for size in range(min(PHRASE, len(words) - at), 1, -1):
@@ -375,7 +375,7 @@ def _word(text: str, senses: tuple[tuple[str, float], ...], entries: Dictionary)
 
 
 def _meanings_of(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...]:
-    """The senses of a word of the dictionary, or of its singular."""
+    """Return the senses of a word of the dictionary, or of its singular."""
     for form in (word, word[:-1] if len(word) > 3 and word[-1] in "sx" else word):
         if form in entries.forms:
             return _senses_of(entries.forms[form], 1.0)
@@ -383,7 +383,7 @@ def _meanings_of(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...
 
 
 def _guessed(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...]:
-    """The senses of the words that this one shortens."""
+    """Return the senses of the words that this one shortens."""
     if word.isdigit() or len(word) < 3:
         return ()
     if word in entries.skeletons:
@@ -394,7 +394,7 @@ def _guessed(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...]:
 
 
 def _misspelt(word: str, entries: Dictionary) -> tuple[tuple[str, float], ...]:
-    """The senses of words that are one letter away."""
+    """Return the senses of words that are one letter away."""
     if len(word) < 6:
         return ()
     return _merged([form for form in entries.starts.get(word[:3], ()) if _one_edit(word, form)], 0.9, entries)
@@ -409,7 +409,7 @@ def _senses_of(forms: Iterable[Form], sure: float) -> tuple[tuple[str, float], .
 
 
 def _one_edit(a: str, b: str) -> bool:
-    """Whether one letter was left out, put in, exchanged or swapped with the next."""
+    """Tell whether one letter was left out, put in, exchanged or swapped with the next."""
     if abs(len(a) - len(b)) > 1:
         return False
     same = 0
@@ -422,7 +422,7 @@ def _one_edit(a: str, b: str) -> bool:
 
 @lru_cache(maxsize=REMEMBERED)
 def _split_cost(word: str) -> tuple[str, ...]:
-    """The fewest words of the dictionary (3 letters and more, or "id", "ip", "nb", "no") that make up `word`."""
+    """Return the fewest words of the dictionary (3 letters and more, or "id", "ip", "nb", "no") that make up `word`."""
     entries = dictionary()
     best: list[tuple[str, ...] | None] = [()] + [None] * len(word)
     for end in range(1, len(word) + 1):
@@ -446,4 +446,6 @@ def _cost(pieces: tuple[str, ...]) -> tuple[int, int]:
 
 def _pieces(word: str, entries: Dictionary) -> tuple[str, ...]:
     pieces = _split_cost(word)
-    return pieces if 1 < len(pieces) <= PHRASE and any(_meanings_of(piece, entries) for piece in pieces) else ()
+    return (
+        pieces if 1 < len(pieces) <= PHRASE and any(_meanings_of(piece, entries) for piece in pieces) else ()
+    )

@@ -60,7 +60,9 @@ def open_parquet(
 
 
 def _refuse_parquet_bomb(path: Path, names: list[str], shown: str) -> None:
-    """A value stored once may stand in every row: count the bytes of all texts before they are laid out."""
+    """Refuse a table too large in memory. A value stored once may stand in every row: count the bytes of all texts
+    before they are laid out.
+    """
     lengths = [pl.col(name).cast(pl.Binary).bin.size().cast(pl.UInt64).sum() for name in names]
     if not lengths:
         return

@@ -140,7 +140,7 @@ def _shape(present: pl.Series) -> tuple[float, float, float, tuple[float, ...]]:
 
 
 def _frequent(present: pl.Series, name: str) -> tuple[tuple[str, float], ...]:
-    """The most frequent levels and their shares; none at all where a level may name a person."""
+    """Return the most frequent levels and their shares; none at all where a level may name a person."""
     from ecluse.apps.fraud.tables.names import is_personal
 
     counts = present.value_counts(sort=True, name="rows")

@@ -125,7 +125,7 @@ def refuse_width(columns: int, shown: str) -> None:
 
 
 def without_blank_rows(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows in which some value is present."""
+    """Return the rows in which some value is present."""
     filled = np.zeros(frame.height, np.bool_)
     for column in frame.iter_columns():
         if filled.all():
@@ -135,7 +135,7 @@ def without_blank_rows(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def no_such_row(shown: str, row: int) -> UnreadableTable:
-    """The error to raise where a row of names was asked for that holds nothing."""
+    """Return the error to raise where a row of names was asked for that holds nothing."""
     return UnreadableTable(
         _(
             "Row %(number)s of %(file)s holds no names. Choose another row, or none (0).",
@@ -146,7 +146,7 @@ def no_such_row(shown: str, row: int) -> UnreadableTable:
 
 
 def damaged(shown: str, error: Exception) -> UnreadableTable:
-    """The error to raise where a reader fails with `error`."""
+    """Return the error to raise where a reader fails with `error`."""
     detail = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     return UnreadableTable(
         _("%(file)s cannot be read to its end: %(error)s. Export it again.", file=shown, error=detail)

@@ -59,7 +59,7 @@ def open_workbook(
 
 
 def _with_sheet(book: fastexcel.ExcelReader, layout: Layout, shown: str) -> Layout:
-    """The layout with the sheet to read: the one that is named, else the largest."""
+    """Return the layout with the sheet to read: the one that is named, else the largest."""
     sheets = tuple(_spanned(book, name) for name in book.sheet_names)
     chosen, sure = largest_sheet(sheets)
     if layout.first:
@@ -89,7 +89,7 @@ def _spanned(book: fastexcel.ExcelReader, name: str) -> Sheet:
 def _read_sheet(
     book: fastexcel.ExcelReader, layout: Layout, shown: str
 ) -> tuple[pl.DataFrame, Layout, tuple[str, ...]]:
-    """The rows of a sheet below its names, in native types."""
+    """Read the rows of a sheet below its names, in native types."""
     sheet = layout.sheet or ""
     # With `skip_rows`, blank rows at the top count: row numbers are those that the spreadsheet shows.
     top = book.load_sheet(sheet, header_row=None, skip_rows=0, n_rows=_LOOKED_AT, dtypes="string").to_polars()

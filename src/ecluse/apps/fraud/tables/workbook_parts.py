@@ -95,7 +95,7 @@ class _Workbook:
             )
 
     def _sheets(self) -> set[str]:
-        """The members that sheets lie in, by the relations that the workbook names."""
+        """Return the members that sheets lie in, by the relations that the workbook names."""
         book, relations = _Ids(self._shown), _Relations(self._shown)
         self._parse(self._members[_BOOK], book)
         if _RELATIONS in self._members:
@@ -118,7 +118,7 @@ class _Workbook:
         return names
 
     def _listed(self, path: Path) -> dict[str, zipfile.ZipInfo]:
-        """The members by their names as the reader compares them: in lower case, with slashes."""
+        """List the members by their names as the reader compares them: in lower case, with slashes."""
         shown = self._shown
         try:
             with zipfile.ZipFile(path) as archive:
@@ -186,7 +186,7 @@ class _Workbook:
             ) from error
 
     def _inflated(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
-        """The bytes of a member as they come, counted: the sizes that an archive declares may lie."""
+        """Yield the bytes of a member as they come, counted: the sizes that an archive declares may lie."""
         size = 0
         for piece in _unpacked(self._file, member, self._shown):
             size += len(piece)
@@ -252,7 +252,7 @@ class _Elements:
         return parser
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        """An element begins; its name has a prefix or none."""
+        """Take the beginning of an element; its name has a prefix or none."""
 
     def _refuse_doctype(self, *_declared: object) -> None:
         raise UnreadableTable(
@@ -438,7 +438,7 @@ def _local(name: str) -> str:
 
 
 def column_number(letters: str) -> int:
-    """A is 1, XFD is 16,384."""
+    """Return the number of a column: A is 1, XFD is 16,384."""
     number = 0
     for letter in letters:
         number = number * 26 + ord(letter) - 64

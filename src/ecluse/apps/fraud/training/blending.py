@@ -34,7 +34,7 @@ RESAMPLED_ROWS = 2_000_000
 
 
 def mean_precision(labels: Labels, margins: Floats, panels: NDArray[np.int64]) -> float:
-    """The mean over the panels of the average precision within each; all (rows,)."""
+    """Measure the mean over the panels of the average precision within each; all (rows,)."""
     precisions = [average_precision(labels[panels == p], margins[panels == p]) for p in np.unique(panels)]
     return float(np.mean(precisions))
 
@@ -83,7 +83,7 @@ def _without_far(
     alone: Floats,
     best: int,
 ) -> list[int]:
-    """The chosen without those far from the best that do not help for sure, the poorest first."""
+    """Return the chosen without those far from the best that do not help for sure, the poorest first."""
     kept = list(chosen)
     for at in sorted(chosen, key=lambda at: alone[at]):
         others = [other for other in kept if other != at]
@@ -110,7 +110,7 @@ def _share_better(first: Floats, other: Floats, labels: Labels, panels: NDArray[
 
 
 def _can_judge(labels: Labels, panels: NDArray[np.int64], all_panels: NDArray[np.int64]) -> bool:
-    """Whether each panel still has frauds and others to tell apart."""
+    """Tell whether each panel still has frauds and others to tell apart."""
     return all(LEAST_FRAUDS <= labels[panels == p].sum() < np.sum(panels == p) for p in np.unique(all_panels))
 
 

@@ -25,7 +25,7 @@ def write_card(directory: Path, report: TrainingReport) -> Path:
 
 
 def model_card(report: TrainingReport) -> str:
-    """The card in Markdown."""
+    """Return the card in Markdown."""
     sections = [
         f"# Fraud model for `{report.target}`",
         f"A {report.family} model that scores rows by how likely `{report.target}` is "
@@ -57,7 +57,7 @@ def model_card(report: TrainingReport) -> str:
 
 
 def effort_text(effort: TrainingEffort) -> str:
-    """How much was tried, in how much time."""
+    """Return how much was tried, in how much time."""
     ended = {"complete": "all was tried", "budget": "the budget was spent", "asked": "somebody asked for it"}
     cut = f"; cut short: {', '.join(effort.cut_short)}" if effort.cut_short else ""
     return (
@@ -69,7 +69,7 @@ def effort_text(effort: TrainingEffort) -> str:
 
 
 def refit_text(why: str) -> str:
-    """Whether the model in use was fitted on all rows after it was measured, or why not."""
+    """Tell whether the model in use was fitted on all rows after it was measured, or why not."""
     measured = "The model in use is the one that was measured"
     return {
         "done": "Once it was measured, the model in use was fitted on all rows.",

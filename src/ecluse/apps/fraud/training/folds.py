@@ -133,7 +133,7 @@ def prepare_folds(training: Training) -> PreparedFolds:
 
 
 def _for_use(plan: TrainingPlan, split: Split, refit: bool) -> Refit:
-    """Whether the measured settings are to be fitted on all rows, or why not."""
+    """Tell whether the measured settings are to be fitted on all rows, or why not."""
     if not plan.refit:
         return "unwanted"
     if not refit:

@@ -91,7 +91,7 @@ class Kept:
         self._batches = 0
 
     def course(self) -> Course | None:
-        """The course of a worker before this one."""
+        """Return the course of a worker before this one."""
         content = self._load(COURSE)
         if content is None:
             return None
@@ -100,7 +100,7 @@ class Kept:
         return Course(**content[0]["course"] | {"groups": None if groups is None else tuple(groups)})
 
     def keep_course(self, course: Course) -> None:
-        """What follows is of this course alone. One that was taken up has cost its work already.
+        """Begin this course: what follows is of it alone. One that was taken up has cost its work already.
 
         Where no last fit on all rows follows, what a fit makes may be published: models themselves are kept.
         """
@@ -114,7 +114,7 @@ class Kept:
         self._with_models = not course.refit
 
     def fits(self) -> dict[At, Fit]:
-        """The fits of workers before this one, in the order in which they were done."""
+        """List the fits of workers before this one, in the order in which they were done."""
         fits: dict[At, Fit] = {}
         for name in [] if self._store is None else self._store.names():
             batch = _FITS.fullmatch(name)
@@ -152,7 +152,7 @@ class Kept:
             self._unsaved.clear()
 
     def search_end(self) -> SearchEnd | None:
-        """How the search ended, where a worker before this one was through with it."""
+        """Return how the search ended, where a worker before this one was through with it."""
         content = self._load(SEARCH)
         if content is None:
             return None
@@ -165,7 +165,7 @@ class Kept:
             self._save(SEARCH, asdict(end) | {"fits": sorted(end.fits)})
 
     def model(self, name: str, of: Sequence[Any]) -> FittedModel | None:
-        """The model that was fitted for good under this name, `of` these settings."""
+        """Return the model that was fitted for good under this name, `of` these settings."""
         content = self._load(name, of)
         return None if content is None else self._model(content[0], content[1]["model"].tobytes())
 
@@ -192,7 +192,7 @@ class Kept:
         return fits
 
     def _file_of(self, model: FittedModel) -> tuple[str, bytes]:
-        """The suffix and the bytes of the one file that a model of any family is."""
+        """Return the suffix and the bytes of the one file that a model of any family is."""
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             (name,) = model.save(Path(folder), STEM)
             return name.removeprefix(STEM), (Path(folder) / name).read_bytes()
@@ -229,7 +229,7 @@ class Kept:
         return to_bytes(figures | {"spent": asdict(self._watch.spent())}, arrays or {})
 
     def _save_course(self) -> bool:
-        """Whether the course is kept."""
+        """Save the course, and tell whether it is kept."""
         if self._unsaved_course is not None and self._store is not None:
             of, data = self._unsaved_course
             if not self._store.save(COURSE, data, of=of, force=True):

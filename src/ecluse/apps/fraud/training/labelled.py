@@ -58,16 +58,18 @@ class LabelledRows:
 
     @cached_property
     def frauds_repeat(self) -> bool:
-        """Whether so many frauds equal another that figures by rows are those of a few."""
+        """Tell whether so many frauds equal another that figures by rows are those of a few."""
         frauds = int(self.labels.sum())
         return self.distinct_frauds(np.arange(len(self.labels))) < REPEATING * frauds
 
     def distinct_frauds(self, at: NDArray[np.int64]) -> int:
-        """How many of these rows are frauds that differ from each other."""
+        """Return how many of these rows are frauds that differ from each other."""
         return len(np.unique(self.same[at][self.labels[at] == 1]))
 
     def told_apart(self, at: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Where frauds repeat, which of these rows are legitimate or the first of equal frauds; else all of them."""
+        """Tell, where frauds repeat, which of these rows are legitimate or the first of equal frauds; else all of
+        them.
+        """
         if not self.frauds_repeat:
             return np.ones(len(at), dtype=np.bool_)
         fraud = np.flatnonzero(self.labels[at] == 1)
@@ -105,7 +107,7 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
 
 
 def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[str]]:
-    """The three parts of the rows, and what there is to warn of in them."""
+    """Return the three parts of the rows, and what there is to warn of in them."""
     times = _times(rows, plan)
     groups, grouped_by = _groups(rows, plan)
     by_distinct = plan.split_rule > 1
@@ -153,7 +155,7 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
 
 
 def without_giveaways(rows: LabelledRows, split: Split, plan: TrainingPlan) -> LabelledRows:
-    """The rows without the columns that give the label away, but for those that the plan keeps.
+    """Return the rows without the columns that give the label away, but for those that the plan keeps.
 
     Only rows that are learned from are looked at. Raises UnusableTarget where no other column is left.
     """
@@ -185,7 +187,7 @@ def days_between(rows: LabelledRows, part: NDArray[np.int64], plan: TrainingPlan
 
 
 def kind_of(rows: LabelledRows, name: str) -> str:
-    """How the column is read: number, datetime, category, identifier or text."""
+    """Return how the column is read: number, datetime, category, identifier or text."""
     return next(spec.kind for spec in rows.specs if spec.name == name)
 
 
@@ -230,7 +232,7 @@ def _same(frame: pl.DataFrame, columns: Sequence[ColumnSpec], plan: TrainingPlan
 
 
 def _say_repeats(rows: LabelledRows, split: Split) -> list[str]:
-    """What can be measured where frauds repeat."""
+    """Return what can be measured where frauds repeat."""
     if not rows.frauds_repeat:
         return []
     _rest, counts = np.unique(rows.same[rows.labels == 1], return_counts=True)
@@ -275,7 +277,7 @@ def _giveaways(
 def _without(
     columns: tuple[ColumnSpec, ...], left_out: Sequence[str], plan: TrainingPlan
 ) -> tuple[ColumnSpec, ...]:
-    """The columns without those left out. Raises UnusableTarget where those were all."""
+    """Return the columns without those left out. Raises UnusableTarget where those were all."""
     kept = tuple(spec for spec in columns if spec.name not in left_out)
     if left_out and not [spec for spec in kept if spec.kind not in ("constant", "identifier")]:
         raise UnusableTarget(
@@ -349,7 +351,7 @@ def _labelled(
 
 
 def _meaning(plan: TrainingPlan, levels: Mapping[str, int]) -> Meaning:
-    """Which of the values is learned as fraud. Raises UnusableTarget where that is not clear."""
+    """Return which of the values is learned as fraud. Raises UnusableTarget where that is not clear."""
     if len(levels) < 2:
         shown = ", ".join(f'"{value}"' for value in levels) or _("no value")
         raise UnusableTarget(
@@ -392,7 +394,7 @@ def _times(rows: LabelledRows, plan: TrainingPlan) -> NDArray[np.float64] | None
 
 
 def _groups(rows: LabelledRows, plan: TrainingPlan) -> tuple[NDArray[np.uint64], str | None]:
-    """What must stay together: rows of one customer, or rows that are identical but for identifiers."""
+    """Return what must stay together: rows of one customer, or rows that are identical but for identifiers."""
     if not rows.columns:
         raise UnusableTarget(
             _("No column is left to learn from: the table holds the target and identifiers only.")

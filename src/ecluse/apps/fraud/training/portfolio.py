@@ -24,7 +24,7 @@ class Trial:
 
 
 def portfolio(*, seed: int, categorical: bool) -> tuple[Trial, ...]:
-    """The starts of all installed families in their turns, then rounds of variations of each, drawn with `seed`.
+    """Return the starts of all installed families in their turns, then rounds of variations of each, drawn with `seed`.
 
     The last round is the one that reaches `MAX_VARIATIONS`; there is none where no family varies. Settings for
     level sets count, and are left out when no feature is `categorical`.
@@ -49,5 +49,5 @@ def portfolio(*, seed: int, categorical: bool) -> tuple[Trial, ...]:
 
 
 def is_installed(kind: str) -> bool:
-    """Whether the library behind a family is here; only some families come with every installation."""
+    """Tell whether the library behind a family is here; only some families come with every installation."""
     return find_spec(FAMILIES[kind].requires) is not None

@@ -220,7 +220,7 @@ def _check_trial(trial: TrialRecord) -> None:
 
 @cache
 def _settings(name: str) -> frozenset[str]:
-    """The settings that our search gives a family. Its library knows others, which name files and machines."""
+    """Return the settings that our search gives a family. Its library knows others, which name files and machines."""
     facts = family(name)
     drawn = [params for seed in range(DRAWS) for params in facts.vary(np.random.default_rng(seed))]
     return frozenset(OWN_PARAMS.union(*(start.params for start in facts.STARTS), *drawn))
@@ -253,7 +253,7 @@ def _expect(name: str, holds: bool, value: object) -> None:
 
 
 def library_versions() -> dict[str, str]:
-    """The packages that a model depends on, as they are installed here."""
+    """Return the packages that a model depends on, as they are installed here."""
     versions: dict[str, str] = {}
     for package in sorted({*PACKAGES, *(name for facts in FAMILIES.values() for name in facts.packages)}):
         try:
@@ -264,5 +264,5 @@ def library_versions() -> dict[str, str]:
 
 
 def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The names of files that are not the same in both, {name: SHA-256}."""
+    """Return the names of files that are not the same in both, {name: SHA-256}."""
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

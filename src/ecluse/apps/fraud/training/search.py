@@ -82,7 +82,7 @@ class Candidate:
 
     @property
     def was_cut(self) -> bool:
-        """Whether the end of the budget cut a fit short."""
+        """Tell whether the end of the budget cut a fit short."""
         return any(fit.was_cut for fit in self.fits)
 
     def as_tried(self) -> TriedModel:
@@ -185,7 +185,7 @@ def repeat_models(folds: Sequence[FoldData], record: TrainingRecord, setting: Se
 
 
 def blend_of(result: SearchResult, *, most_members: int = MOST_MEMBERS) -> Blend:
-    """The candidates that rank the held rows best together."""
+    """Return the candidates that rank the held rows best together."""
     margins = [candidate.margins for candidate in result.candidates]
     weights = choose_weights(margins, result.labels, result.panels, most_members=most_members)
     ranked = sorted(weights, key=lambda at: (-weights[at], at))
@@ -204,7 +204,7 @@ def fit_on_all(
     kept: Kept | None = None,
     name: str = "member",
 ) -> list[Member]:
-    """The members fitted on rows `growth` times as many, and with as many more rounds than served on the folds.
+    """Fit the members on rows `growth` times as many, and with as many more rounds than served on the folds.
 
     `tick` is called four times a second and may raise to cancel. Each is `kept` under `name` once it is fitted.
     """
@@ -248,7 +248,7 @@ class _Abandoned(Exception):
 
 
 def _lanes(data: FitData, count: int) -> SimpleQueue[FitData]:
-    """The same rows for so many fits side by side."""
+    """Return the same rows for so many fits side by side."""
     lanes: SimpleQueue[FitData] = SimpleQueue()
     for _turn in range(count):
         lanes.put(replace(data, prepared={}))
@@ -312,7 +312,7 @@ class _Race:
 
     @property
     def candidates(self) -> list[Candidate]:
-        """What was fitted on every fold, in the order of the trials."""
+        """Return what was fitted on every fold, in the order of the trials."""
         return [self._by_trial[trial] for trial in sorted(self._by_trial)]
 
     def is_late(self) -> bool:
@@ -387,7 +387,7 @@ class _Race:
         return len(self.before[trial].fits) if self.before else self._base
 
     def _is_of_ours(self, at: At, fit: Fit) -> bool:
-        """Whether a fit that was kept is one of these settings, of a fold as long as this."""
+        """Tell whether a fit that was kept is one of these settings, of a fold as long as this."""
         trial, fold = at
         if not 0 <= trial < len(self.trials):
             return False
@@ -442,7 +442,7 @@ class _Race:
         return self._by_trial.get(trial)
 
     def enough(self) -> bool:
-        """Whether there is anything to return: the first settings, settled on every fold."""
+        """Tell whether there is anything to return: the first settings, settled on every fold."""
         return bool(self.candidates)
 
     def close(self, ended: Ending) -> None:
@@ -451,7 +451,7 @@ class _Race:
         self.ended, self._closed = ended, True
 
     def line(self) -> str:
-        """What is being fitted, and the best so far."""
+        """Return what is being fitted, and the best so far."""
         name = self.trials[max(self._begun - 1, 0)].name
         best = max((c.average_precision for c in self.candidates), default=None)
         so_far = (

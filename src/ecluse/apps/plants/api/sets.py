@@ -278,7 +278,9 @@ def delete_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> None:
 
 @router.get("/sets/{set_id}/export", response_class=StreamingResponse, responses=answers(404, 409))
 def export_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
-    """Send the images in use as a .zip: a folder for each label, and a table of them. Each is compared with its digest."""
+    """Send the images in use as a .zip: a folder for each label, and a table of them. Each is compared
+    with its digest.
+    """
     row = workflows.find_set(runtime, user.user.id, set_id)
     return send_set(runtime, row)
 

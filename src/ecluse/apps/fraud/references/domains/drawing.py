@@ -82,7 +82,7 @@ class Cast:
         self._kind[chosen] = 1 + rng.choice(len(mix), frauds + alike, p=mix)
 
     def shows(self, typology: int) -> Bools:
-        """The rows that bear one mark of a typology; drawn anew for each mark."""
+        """Return the rows that bear one mark of a typology; drawn anew for each mark."""
         chance = np.where(self.fraud, SHOWN, RESEMBLES)
         shown: Bools = (self._kind == typology) & (self._rng.random(len(chance)) < chance)
         return shown
@@ -96,7 +96,7 @@ def column(
     decimals: int = 0,
     missing: float = 0.0,
 ) -> Column:
-    """A column from its six names in one string, parted by `|`; "-" where an institution has none."""
+    """Return a column from its six names in one string, parted by `|`; "-" where an institution has none."""
     named = _parted(names)
     spelt = {value: _parted(spellings) for value, spellings in (values or {}).items()}
     return Column(
@@ -105,7 +105,7 @@ def column(
 
 
 def draw_drift(rng: np.random.Generator) -> Drift:
-    """A modest difference: relatives resemble each other, and none is a copy."""
+    """Draw a modest difference: relatives resemble each other, and none is a copy."""
     return Drift(
         level=rng.normal(0, 0.25),
         spread=rng.uniform(0.85, 1.2),
@@ -173,7 +173,7 @@ def numbered(rng: np.random.Generator, rows: int, letter: str) -> Array:
 
 
 def ordered(columns: dict[str, Array], by: str) -> dict[str, Array]:
-    """The rows in the order of one column."""
+    """Return the rows in the order of one column."""
     order = np.argsort(columns[by], kind="stable")
     return {name: values[order] for name, values in columns.items()}
 
