@@ -50,7 +50,7 @@ APPLICATIONS_AFTER: Final = "doctor"
 
 
 def commands() -> Table:
-    """The commands of the shell and of the applications that are installed; none is imported."""
+    """List the commands of the shell and of the applications that are installed; none is imported."""
     table: dict[str, tuple[str, str, str]] = {}
     for name, command in SHELL.items():
         table[name] = command

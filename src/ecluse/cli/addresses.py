@@ -39,14 +39,14 @@ class Address:
         return self.store.url_of(self.key) if self.key else self.store.url
 
     def name_of(self, key: str) -> str:
-        """The address of another key of this store, as this one was given."""
+        """Return the address of another key of this store, as this one was given."""
         return f"{self.area}:{key}" if self.area else self.store.url_of(key) if key else self.store.url
 
     def __str__(self) -> str:
         return self.name_of(self.key)
 
     def objects(self, suffix: str = "") -> list[ObjectInfo]:
-        """The object at this address, or all below it.
+        """List the object at this address, or all below it.
 
         Raises:
             ObjectNotFound: there is nothing.
@@ -61,7 +61,7 @@ class Address:
 
 @contextmanager
 def open_stores(home: Path | None) -> Iterator[Stores]:
-    """The stores of the settings, without catalog and jobs."""
+    """Open the stores of the settings, without catalog and jobs."""
     settings = Settings.from_environment(home=home)
     stores = Stores(
         {area: settings.area_url(area) for area in AREAS}, settings.access, patience=LONG_PATIENCE
@@ -74,12 +74,12 @@ def open_stores(home: Path | None) -> Iterator[Stores]:
 
 
 def is_local(text: str) -> bool:
-    """Whether an address is a path on this machine: it names neither an area nor a scheme."""
+    """Say whether an address is a path on this machine: it names neither an area nor a scheme."""
     return "://" not in text and text.partition(":")[0] not in AREAS
 
 
 def read_address(text: str, stores: Stores, *, writing: bool = False) -> Address:
-    """The place that `text` names.
+    """Return the place that `text` names.
 
     Raises:
         UsageError: it is a path, which only `cp` takes.
@@ -110,7 +110,7 @@ def read_address(text: str, stores: Stores, *, writing: bool = False) -> Address
 
 
 def below(address: Address, path: str) -> str:
-    """The key of `path` below an address."""
+    """Return the key of `path` below an address."""
     return join_key(address.key, checked_key(path))
 
 

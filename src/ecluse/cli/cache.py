@@ -23,7 +23,7 @@ def cache() -> None:
 @home_option
 @reports
 def show(home: Path | None) -> Record:
-    """What is kept, least recently used first, and the bound. What is in use is not evicted."""
+    """List what is kept, least recently used first, and the bound. What is in use is not evicted."""
     folder, kept = _opened(home)
     entries, used = kept.entries(), kept.used_bytes
     fields = {
@@ -75,7 +75,7 @@ def clear(home: Path | None) -> Record:
 
 
 def _opened(home: Path | None) -> tuple[Path, Cache]:
-    """The cache alone: it can be looked after while the store or the catalog is away."""
+    """Open the cache alone: it can be looked after while the store or the catalog is away."""
     settings = Settings.from_environment(home=home)
     folder = settings.home / "cache"
     return folder, Cache(folder, settings.cache_max_bytes)

@@ -84,8 +84,8 @@ class Copied:
 
 
 def pairs(source: str, target: str, stores: Stores) -> list[Pair]:
-    """What is to be copied where. A file goes to the target, or into it where that is a folder; the files of a folder
-    or a prefix go below the target.
+    """List what is to be copied where. A file goes to the target, or into it where that is a folder; the files of a
+    folder or a prefix go below the target.
 
     Raises:
         UsageError: both are local.
@@ -107,7 +107,7 @@ def pairs(source: str, target: str, stores: Stores) -> list[Pair]:
 
 
 def compare(pair: Pair, tick: Tick) -> Compared:
-    """What is at the target already; contents are read only where the sizes are equal."""
+    """Say what is at the target already; contents are read only where the sizes are equal."""
     there = pair.target.size()
     if there is None:
         return Compared(pair, "new")
@@ -147,7 +147,7 @@ def copy(compared: Compared, tick: Tick) -> Copied:
 
 
 def copy_all(compared: Sequence[Compared], tick: Tick) -> list[Copied]:
-    """Every file, several at a time; the first failure stops the rest, and what is done stays."""
+    """Copy every file, several at a time; the first failure stops the rest, and what is done stays."""
     return side_by_side(copy, compared, tick)
 
 

@@ -48,7 +48,7 @@ def create(place: str | None, home: Path | None) -> Record:
 @home_option
 @reports
 def list_documents(kind: str | None, start: str | None, stop: str | None, home: Path | None) -> Rows:
-    """The kinds of documents, how many there are of each, their first and last key; the keys of KIND."""
+    """List the kinds of documents, how many there are of each, their first and last key; or the keys of KIND."""
     with _opened(_settings(home)) as there:
         if kind is not None:
             keys = there.keys(kind, start, stop)
@@ -69,7 +69,7 @@ def list_documents(kind: str | None, start: str | None, stop: str | None, home: 
 @home_option
 @reports
 def show(kind: str, key: str, home: Path | None) -> Record:
-    """The document KIND KEY, as JSON."""
+    """Show the document KIND KEY, as JSON."""
     with _opened(_settings(home)) as there:
         body = there.get(kind, key)
     return Record(body, json.dumps(body, indent=2, ensure_ascii=False))

@@ -25,7 +25,7 @@ def jobs() -> None:
 @home_option
 @reports
 def list_jobs(limit: int, active: bool, email: str | None, home: Path | None) -> Rows:
-    """The user's jobs, newest first."""
+    """List the user's jobs, newest first."""
     with acting(home, email) as (runtime, user):
         rows = [asdict(job) for job in runtime.jobs.list(user.id, limit=limit, active=active)]
     return Rows(rows, ("id", "kind", "status", "stage", "title", "created_at"), "No jobs yet.")

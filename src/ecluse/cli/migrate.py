@@ -159,7 +159,7 @@ def rollback(migration_id: str, yes: bool, email: str | None, home: Path | None)
 @home_option
 @reports
 def list_all(home: Path | None) -> Rows:
-    """The newest migrations, and how each stands."""
+    """List the newest migrations, and how each stands."""
     with opened(home) as runtime:
         rows = [
             _row(migration.summary(runtime.catalog, each.id))
@@ -220,7 +220,7 @@ def _resumable(verb: str, migration_id: str) -> Iterator[None]:
 
 @contextmanager
 def _shown() -> Iterator[migration.Report]:
-    """A bar for each stage in turn, of the bytes it has before it."""
+    """Show a bar for each stage in turn, of the bytes it has before it."""
     stage: migration.Stage | None = None
     total, done = 0, 0
     take: Transferred = _untold
@@ -317,7 +317,7 @@ def _row(summary: migration.Summary) -> dict[str, Any]:
 
 
 def _short(url: str) -> str:
-    """The end of an address, as much as fits into a table."""
+    """Return the end of an address, as much as fits into a table."""
     return url if len(url) <= _SHOWN else f"…{url[1 - _SHOWN :]}"
 
 

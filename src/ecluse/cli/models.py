@@ -298,14 +298,14 @@ def _row(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
 
 
 def _state(version: ModelVersion) -> str:
-    """What the last verification found: damaged since a day, verified on one, or that there was none."""
+    """Say what the last verification found: damaged since a day, verified on one, or that there was none."""
     if version.damaged_at is not None:
         return f"DAMAGED since {version.damaged_at:%Y-%m-%d}"
     return f"verified {version.verified_at:%Y-%m-%d}" if version.verified_at is not None else "not verified"
 
 
 def _figures(measured: Mapping[str, Any]) -> str | None:
-    """The first of what was measured, in a few words; the rest is in `show` and in JSON."""
+    """Say the first of what was measured, in a few words; the rest is in `show` and in JSON."""
     numbers = [(k, v) for k, v in measured.items() if isinstance(v, int | float) and not isinstance(v, bool)]
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers[:FIGURES]) or None
 

@@ -126,7 +126,7 @@ def release(yes: bool, home: Path | None) -> Record:
 @home_option
 @reports
 def list_all(home: Path | None) -> Rows:
-    """The moves to and from this home, and how each stands."""
+    """List the moves to and from this home, and how each stands."""
     with opened(home) as runtime:
         rows = [_row(move_row) for move_row in moving.list_moves(runtime.catalog)]
     columns = ("id", "direction", "state", "from", "to", "rows", "objects", "documents", "created_at")
@@ -141,7 +141,7 @@ def _both(source: Path | None, destination: Path, home: Path | None) -> Iterator
 
 
 def _settings(file: Path, scratch: Path | None) -> Settings:
-    """The settings of a file; `scratch` is the local folder of one that keeps nothing on this machine.
+    """Read the settings of a file; `scratch` is the local folder of one that keeps nothing on this machine.
 
     Raises:
         SettingsError: it would keep something in a folder that it does not name.

@@ -69,7 +69,7 @@ def say(text: str) -> None:
 
 
 def counted(number: int, noun: str) -> str:
-    """How many of something: `1 object`, `2 objects`."""
+    """Say how many of something: `1 object`, `2 objects`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -141,7 +141,7 @@ def transfer(title: str, total_bytes: int) -> Iterator[Transferred]:
 
 @contextmanager
 def _transfer_lines(title: str, total: int) -> Iterator[Transferred]:
-    """A line every `LINE_SECONDS`, and one at the end where that took longer."""
+    """Write a line every `LINE_SECONDS`, and one at the end where that took longer."""
     began = written_at = time.monotonic()
     done, lock = 0, threading.Lock()
     say(title)

@@ -73,7 +73,7 @@ def list_runs(
     email: str | None,
     home: Path | None,
 ) -> Rows:
-    """The user's runs, newest first. The figure is the one sorted by, or the one each run is judged by."""
+    """List the user's runs, newest first. The figure is the one sorted by, or the one each run is judged by."""
     selection = RunFilter(application, name, kind, status, dict(tags), dict(parameters))
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
         rows, total = run_rows.list_runs(
@@ -164,7 +164,7 @@ def compare(run_ids: tuple[str, ...], email: str | None, home: Path | None) -> R
 
 
 def run_fields(run: Run) -> dict[str, Any]:
-    """A run as a command answers it."""
+    """Return a run as a command answers it."""
     return {name: getattr(run, name) for name in _FIELDS}
 
 
@@ -176,7 +176,7 @@ def _figure(run: Run, metric: str | None) -> dict[str, Any]:
 
 
 def _sections(tracked: tracking.Tracked) -> list[str]:
-    """A run as people read it: its row, then its metrics with a line for each step."""
+    """Write a run as people read it: its row, then its metrics with a line for each step."""
     run = tracked.run
     about = (*_FIELDS[:5], "version", "parent_version", "job_id", "error", "started_at", "finished_at")
     parts = [_table(["run", ""], [[name, _text(getattr(run, name))] for name in about])]

@@ -165,7 +165,7 @@ def _serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], Non
 
 
 def say_if_exposed(runtime: Runtime, listener: socket.socket) -> bool:
-    """Whether other machines reach the listener without https; that is said once, at the start."""
+    """Return whether other machines reach the listener without https; that is said once, at the start."""
     from ecluse.web.security import is_exposed
 
     host = listener.getsockname()[0]

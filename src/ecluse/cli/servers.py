@@ -36,7 +36,7 @@ def port_options(command: F) -> F:
 
 
 def local_servers(home: Path | None, port_s3: int, port_database: int) -> LocalServers:
-    """The servers of the home folder, not started yet."""
+    """Return the servers of the home folder, not started yet."""
     from ecluse.servers import LocalServers
 
     return LocalServers(_folder(home), s3_port=port_s3, database_port=port_database, tell=say)
@@ -68,7 +68,7 @@ def start(home: Path | None, port_s3: int, port_database: int, as_json: bool) ->
 @home_option
 @reports
 def status(home: Path | None) -> Record:
-    """Whether they run, where they answer, and which file sets the environment."""
+    """Say whether they run, where they answer, and which file sets the environment."""
     from ecluse.servers import running
 
     state = running(_folder(home))

@@ -64,7 +64,7 @@ def user_option(command: F) -> F:
 def opened(
     home: Path | None, *, patience: timedelta = PATIENCE, limits: Limits = WORKING
 ) -> Iterator[Runtime]:
-    """The runtime that the environment and `--home` describe; a store that is away is tried for `patience`."""
+    """Open the runtime that the environment and `--home` describe; a store that is away is tried for `patience`."""
     with Runtime.open(Settings.from_environment(home=home), patience=patience, limits=limits) as runtime:
         yield runtime
 
@@ -82,7 +82,7 @@ def note_address(home: Path, address: str) -> None:
 
 
 def last_address(home: Path) -> str | None:
-    """Where the pages were last started; None before they were."""
+    """Return where the pages were last started; None before they were."""
     try:
         return (home / ADDRESS_FILE).read_text(encoding="utf-8").strip() or None
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def last_address(home: Path) -> str | None:
 def acting(
     home: Path | None, email: str | None, *, patience: timedelta = PATIENCE
 ) -> Iterator[tuple[Runtime, User]]:
-    """The runtime, and the user a command acts for."""
+    """Open the runtime, and find the user a command acts for."""
     with opened(home, patience=patience) as runtime:
         address = email or runtime.settings.user
         accounts = runtime.accounts
@@ -188,7 +188,7 @@ def attended(runtime: Runtime, kind: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _worker(runtime: Runtime) -> Iterator[None]:
-    """A worker in this process; the work itself is imported now, as most commands start none."""
+    """Start a worker in this process; the work itself is imported now, as most commands start none."""
     from ecluse.work import kinds, reconcile
 
     worker = Worker(runtime, kinds(), reconcile, apart=partial(JobProcess, runtime.settings.home))

@@ -97,7 +97,7 @@ def storage() -> None: ...
 def list_objects(
     address: str | None, is_long: bool, suffix: str, limit: int, after: str | None, home: Path | None
 ) -> Record | Rows:
-    """The objects at ADDRESS and below; without one, the areas and their stores."""
+    """List the objects at ADDRESS and below; without one, the areas and their stores."""
     with open_stores(home) as stores:
         if address is None:
             areas = [{"area": area, "url": store.url} for area, store in stores.areas().items()]
@@ -265,7 +265,7 @@ def estimate(
     egress: int | None,
     home: Path | None,
 ) -> Rows:
-    """What a month costs at each provider, from dated list prices; the cheapest first."""
+    """Estimate what a month costs at each provider, from dated list prices; the cheapest first."""
     if size is None:
         with open_stores(home) as stores:
             sizes = [info.size for store in stores.distinct() for info in store.list()]
@@ -400,7 +400,7 @@ def _read(runtime: Runtime, url: str, tick: Tick) -> tuple[int, str] | None:
 
 
 def _is_known(url: str, digests: Mapping[str, str | None], runtime: Runtime) -> bool:
-    """Whether a row knows the object, or it is the registry's own: a name that stays taken, a version's signature."""
+    """Say whether a row knows the object, or it is the registry's own: a name that stays taken, a signature."""
     folder, _, name = url.rpartition("/")
     return (
         url in digests
@@ -435,7 +435,7 @@ def _folder(place: Address, key: str, depth: int) -> str:
 
 
 def _owner(key: str, emails: Mapping[str, str]) -> str | None:
-    """The e-mail address of whom a key belongs to; the id where the account is gone."""
+    """Return the e-mail address of whom a key belongs to; the id where the account is gone."""
     first, _, rest = key.partition("/")
     owner = rest.partition("/")[0]
     return emails.get(owner, owner) if first in _OWNED and owner else None
@@ -449,6 +449,6 @@ def _line(place: Address, info: ObjectInfo, *, is_long: bool) -> str:
 
 
 def size_text(size: int) -> str:
-    """A size in decimal units: `1.8 GB`."""
+    """Write a size in decimal units: `1.8 GB`."""
     power = min(len(_UNITS) - 1, max(0, (len(str(size)) - 1) // 3))
     return f"{size} B" if power == 0 else f"{size / 1000**power:.1f} {_UNITS[power]}"

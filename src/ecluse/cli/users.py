@@ -29,7 +29,7 @@ def users() -> None:
 @home_option
 @reports
 def list_users(home: Path | None) -> Rows:
-    """Every account."""
+    """List the accounts."""
     with opened(home) as runtime:
         columns = ("email", "role", "disabled_at", "created_at", "id")
         return Rows([_row(user) for user in runtime.accounts.everyone()], columns)
@@ -171,7 +171,7 @@ def show_log(email: str | None, everything: bool, limit: int, home: Path | None)
 
 
 def _read_password() -> str:
-    """A password, asked for twice at a terminal, else the first line of stdin."""
+    """Read a password, asked for twice at a terminal, else the first line of stdin."""
     if sys.stdin.isatty():
         answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         return answer

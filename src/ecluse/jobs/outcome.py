@@ -57,7 +57,7 @@ Outcome = Done | Failed | Stopped | PutOff | Taken | Left
 
 
 def why(claim: Claim, error: BaseException) -> Outcome:
-    """Return what an error means for its job."""
+    """Say what an error means for its job."""
     if isinstance(error, DiskFull) or is_full(error):
         reason = what_is_wrong(error) or str(error)
         logger.warning("Job %s (%s) waits for room: %s", claim.job_id, claim.kind, reason)

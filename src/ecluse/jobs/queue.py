@@ -61,7 +61,7 @@ class Jobs:
         return job
 
     def goes_on(self, job_id: str | None) -> bool:
-        """Return whether a job waits or runs; one whose record is gone does not."""
+        """Say whether a job waits or runs; one whose record is gone does not."""
         if job_id is None:
             return False
         with self._catalog.read() as transaction:
@@ -73,13 +73,13 @@ class Jobs:
             return {row.id: _job(row, place) for row, place in jobs.by_ids(transaction, user_id, job_ids)}
 
     def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:
-        """Return the user's jobs, newest first."""
+        """List the user's jobs, newest first."""
         with self._catalog.read() as transaction:
             rows = jobs.of_user(transaction, user_id, limit=limit, active=active)
             return [_job(row, place) for row, place in rows]
 
     def active(self, *, limit: int = 100) -> Sequence[Job]:
-        """Return the jobs of everyone that wait or run, the oldest first."""
+        """List the jobs of everyone that wait or run, the oldest first."""
         with self._catalog.read() as transaction:
             return [_job(row, place) for row, place in jobs.active(transaction, limit=limit)]
 

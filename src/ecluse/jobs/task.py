@@ -139,7 +139,7 @@ def patiently(work: Callable[[], R]) -> R:
 
 
 def _plain(value: Any) -> Any:
-    """Return what a step may return that JSON has no word for."""
+    """Return as JSON what a step may return that JSON has no word for."""
     if isinstance(value, date):  # or a moment
         return value.isoformat()
     if isinstance(value, set):

@@ -221,7 +221,7 @@ def record(transaction: Transaction, publication: Publication, manifest: Manifes
 
 
 def artifacts_of(files: Sequence[ManifestFile]) -> list[dict[str, Any]]:
-    """Return the files of a version as the run that made it refers to them."""
+    """List the files of a version as the run that made it refers to them."""
     return [{"name": file.path, "sha256": file.sha256, "size": file.size} for file in files]
 
 
@@ -291,7 +291,7 @@ def _settle_run(runtime: Runtime, run_id: str) -> bool:
 
 
 def _files_of(runtime: Runtime, row: ModelVersion) -> tuple[ManifestFile, ...]:
-    """Return the files of a version; none where its manifest is damaged, which is said when it is verified or used."""
+    """List the files of a version; none where its manifest is damaged, which is said when it is verified or used."""
     try:
         return manifest_of(runtime, row).files
     except RegistryError as damaged:

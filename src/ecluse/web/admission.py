@@ -169,7 +169,7 @@ class Arrival:
 
 
 def admission_of(request: Request) -> Admission:
-    """The turns of this process."""
+    """Return the queue of uploads of this process."""
     admission = request.app.state.admission
     assert isinstance(admission, Admission)  # noqa: S101 (set where the app is made)
     return admission

@@ -38,7 +38,7 @@ Make a token on your account page and send it as `Authorization: Bearer ecluse_â
 
 
 def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
-    """The application over what `runtime` holds open. Whoever opened the runtime closes it.
+    """Make the application over what `runtime` holds open. Whoever opened the runtime closes it.
 
     `listens_here`: this machine alone reaches it, so that who asks may be who runs it.
     """
@@ -74,7 +74,7 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
 
 class _Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
-        """The framework's stack, measured and protected from outside.
+        """Build the framework's stack, measured and protected from outside.
 
         What `add_middleware` adds stands inside the framework's own handler of faults, whose answer it would
         not see.
@@ -98,7 +98,7 @@ class _Static(StaticFiles):
         return StaticFiles(directory=folder).lookup_path(rest)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A static file; one asked for by its digest, as `static_url` writes it, may be kept for ever."""
+        """Answer with a static file; one asked for by its digest, as `static_url` writes it, may be kept for ever."""
         response = await super().get_response(path, scope)
         if Path(path).suffix in COMPRESSED and response.status_code in (200, 206, 304):
             response.headers["vary"] = "accept-encoding"
@@ -127,7 +127,7 @@ class _Static(StaticFiles):
 
 
 def _reads_gzip(accepted: str) -> bool:
-    """Whether an Accept-Encoding names gzip, and not with a weight of nought."""
+    """Say whether an Accept-Encoding names gzip, and not with a weight of nought."""
     for choice in accepted.lower().split(","):
         coding, _, weight = choice.partition(";")
         if coding.strip() in ("gzip", "*"):
@@ -137,6 +137,6 @@ def _reads_gzip(accepted: str) -> bool:
 
 @cache
 def _compressed(path: str) -> tuple[bytes, str]:
-    """A file compressed, and the digest of that; done once, as files do not change while a process runs."""
+    """Compress a file and digest the result; done once, as files do not change while a process runs."""
     content = gzip.compress(Path(path).read_bytes(), 9, mtime=0)
     return content, hashlib.sha256(content).hexdigest()[:20]

@@ -80,7 +80,7 @@ def over_days(series: list[dict[str, Any]], unit: str) -> dict[str, Any]:
 
 
 def level_line(place: dict[str, float], label: str, colour: str) -> dict[str, Any]:
-    """A line across the plot at a height, labelled above its right end."""
+    """Draw a line across the plot at a height, labelled above its right end."""
     return {
         "symbol": "none",
         "silent": True,
@@ -97,7 +97,7 @@ def level_line(place: dict[str, float], label: str, colour: str) -> dict[str, An
 
 
 def column_bars(counts: Sequence[float]) -> list[Bar]:
-    """The bars of a column's small histogram in a view box of 100 by 20; what is not zero stays visible."""
+    """Draw the bars of a column's small histogram in a view box of 100 by 20; what is not zero stays visible."""
     most = max(counts, default=0)
     if most <= 0:
         return []
@@ -110,7 +110,7 @@ def column_bars(counts: Sequence[float]) -> list[Bar]:
 
 
 def sketch_counts(sketch: Mapping[str, Any]) -> list[float]:
-    """What `column_bars` draws of a column's sketch: where its values lie, or how frequent its levels are.
+    """Count what `column_bars` draws of a column's sketch: where its values lie, or how frequent its levels are.
 
     Of 21 quantiles each two neighbours hold a twentieth of the values, taken as spread evenly between them; the
     outer twentieths are left out, where there is anything between.
@@ -302,7 +302,7 @@ def room_for(labels: Sequence[str]) -> int:
 def area_band(
     name: str, colour: str, days: Sequence[date], sizes: Sequence[int], *, named: bool
 ) -> dict[str, Any]:
-    """A stacked area of steps, named at its end where there is room."""
+    """Draw a stacked area of steps, named at its end where there is room."""
     return {
         **line_of(colour, [], step="end"),
         "name": name,
@@ -348,7 +348,7 @@ def marked_point(x: float, y: float, label: str, colour: str = "--c1") -> dict[s
 
 
 def _cut(place: float, label: str) -> dict[str, Any]:
-    """A line across the plot at a share in [0, 1], its label on the side that has room."""
+    """Draw a line across the plot at a share in [0, 1], its label on the side that has room."""
     side = "left" if place < 0.5 else "right"
     return {
         "symbol": "none",
@@ -360,7 +360,7 @@ def _cut(place: float, label: str) -> dict[str, Any]:
 
 
 def _middle(points: list[tuple[float, float]]) -> tuple[float, float]:
-    """A place two thirds along a straight line, where its label stands."""
+    """Find a place two thirds along a straight line, where its label stands."""
     (x0, y0), (x1, y1) = points[0], points[-1]
     return x0 + (x1 - x0) * 0.66, y0 + (y1 - y0) * 0.66
 
@@ -373,7 +373,7 @@ def spread_out(points: Sequence[Any], count: int = TABLE_ROWS) -> list[Any]:
 
 
 def round_up(value: float) -> float:
-    """The next of 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1: an axis that ends on a round number."""
+    """Return the next of 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1: an axis that ends on a round number."""
     return next((end for end in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if value <= end), 1.0)
 
 

@@ -42,7 +42,7 @@ class Figure:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What the intervals say of the second version; None without intervals, or where no way is better."""
+        """Say what the intervals mean for the second version; None without intervals, or where no way is better."""
         if self.a_interval is None or self.b_interval is None or self.better is None:
             return None
         if self.a_interval[0] <= self.b_interval[1] and self.b_interval[0] <= self.a_interval[1]:
@@ -97,7 +97,7 @@ class Comparison:
 def compare(
     a: ModelVersion, b: ModelVersion, manifest_a: Manifest | None, manifest_b: Manifest | None
 ) -> Comparison:
-    """What two versions have in common and where they differ."""
+    """Say what two versions have in common and where they differ."""
     columns_a, columns_b = columns_of(a), columns_of(b)
     both_are_readable = manifest_a is not None and manifest_b is not None
     return Comparison(
@@ -114,14 +114,14 @@ def compare(
 
 
 def headline(version: ModelVersion) -> Figure | None:
-    """The figure that stands for a version in a list: average precision, else the first one it has."""
+    """Return the figure that stands for a version in a list: average precision, else the first one it has."""
     figures = figures_of(version)
     name = "average_precision" if "average_precision" in figures else next(iter(figures), None)
     return Figure(name, None, figures[name], None, _interval(version, name), _better(name)) if name else None
 
 
 def figures_of(version: ModelVersion) -> dict[str, float]:
-    """Every figure of a version: measured for its report, or given as numbers with its metadata."""
+    """List the figures of a version: measured for its report, or given as numbers with its metadata."""
     measured = version.report.get("metrics")
     if isinstance(measured, Mapping):
         return dict(_numbers(measured))
@@ -134,7 +134,7 @@ def figures_of(version: ModelVersion) -> dict[str, float]:
 
 
 def settings_of(version: ModelVersion) -> dict[str, Any]:
-    """What was chosen or given for a version, by dotted name."""
+    """Return what was chosen or given for a version, by dotted name."""
     report, details = version.report, version.details
     chosen: dict[str, Any] = {name: report[name] for name in _REPORT_SETTINGS if name in report}
     if isinstance(report.get("split"), Mapping):
@@ -151,13 +151,13 @@ def settings_of(version: ModelVersion) -> dict[str, Any]:
 
 
 def columns_of(version: ModelVersion) -> frozenset[str]:
-    """The columns that a version's features are made from, as far as it says."""
+    """Return the columns that a version's features are made from, as far as it says."""
     listed = version.report.get("importances") or []
     return frozenset(str(item["column"]) for item in listed if item.get("column"))
 
 
 def leaves(value: Mapping[str, Any], prefix: str = "", level: int = 1) -> Iterator[tuple[str, Any]]:
-    """Every value in nested JSON objects, by its dotted name; none deeper than metadata may be today."""
+    """Yield the values in nested JSON objects, by dotted name; none deeper than metadata may be today."""
     for name, inner in value.items():
         if isinstance(inner, Mapping):
             if level < LEVELS:

@@ -57,11 +57,11 @@ def _verified(chunks: Iterator[bytes], sha256: str, filename: str) -> Iterator[b
 
 
 def saved_as(filename: str) -> str:
-    """The header that has an answer saved as a file, under a name that is safe for every system, or its own."""
+    """Return the header that has an answer saved as a file, under a name that is safe for every system, or its own."""
     return f"attachment; filename=\"{safe_filename(filename)}\"; filename*=UTF-8''{quote(filename)}"
 
 
 def joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    """A chunk that was asked for before the answer began, and those that follow it."""
+    """Yield a chunk that was asked for before the answer began, and those that follow it."""
     yield first
     yield from rest

@@ -98,7 +98,7 @@ _AWAY: Final = {
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, for its OpenAPI description."""
+    """Describe the error answers of a route, for OpenAPI."""
     return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in sorted(statuses)}
 
 
@@ -110,19 +110,19 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def refuse_cross_site(request: Request) -> Response:
-    """The answer to a request that another site sent."""
+    """Answer a request that another site sent."""
     return _answer(request, 403, "cross_site", _("This request came from another site and was refused."))
 
 
 def refuse_large_body(request: Request) -> Response:
-    """The answer to a body that is larger than a form or a JSON document needs."""
+    """Answer a body that is larger than a form or a JSON document needs."""
     return _answer(
         request, 413, "body_too_large", _("This request is larger than 1 MB. Send files to /api/upload.")
     )
 
 
 def answer_error(request: Request, error: EcluseError) -> Response:
-    """The answer to an error that was raised before any route was found."""
+    """Answer an error that was raised before any route was found."""
     return _on_ecluse_error(request, error)
 
 
@@ -163,7 +163,7 @@ def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """What the address takes. The framework names only the methods of the first route that has its path."""
+    """List what the address takes. The framework names only the methods of the first route that has its path."""
     place = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
     routes = [route for route in request.app.router.routes if not isinstance(route, Mount)]
     candidates = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")

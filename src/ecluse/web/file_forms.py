@@ -23,7 +23,7 @@ HEAD_BYTES: Final = 4_000
 
 
 async def open_file_form(request: Request, max_bytes: int, most_files: int) -> FileForm:
-    """A form, read up to where its first file begins.
+    """Open a form, read up to where its first file begins.
 
     Raises:
         InvalidInput: the request is no form, or its fields are too many or too long.
@@ -52,7 +52,7 @@ class FileForm:
         self._waiting = await self._next_file()
 
     async def files(self) -> AsyncIterator[Upload]:
-        """Each file named `file`; its chunks are read before the next is asked for. An empty input is no file.
+        """Yield each file named `file`; its chunks are read before the next is asked for. An empty input is no file.
 
         Raises:
             InvalidInput: the request was cut short, or carries too many files.
@@ -79,7 +79,7 @@ class FileForm:
             yield piece
 
     async def _next_file(self) -> str | None:
-        """The name of the file that begins next; None where none does. The fields before it are read."""
+        """Return the name of the file that begins next; None where none does. The fields before it are read."""
         name, text = None, bytearray()
         async for event in self._parts:
             match event:

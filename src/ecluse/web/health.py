@@ -47,7 +47,7 @@ class Metrics:
 
 
 def _handler(scope: Scope) -> str:
-    """The function that answered, such as `api.models.list_models`."""
+    """Name the function that answered, such as `api.models.list_models`."""
     endpoint = scope.get("endpoint")
     if not isinstance(endpoint, FunctionType):
         return "other"
@@ -89,7 +89,7 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Every part answers, and every disk that is written to has room; 503 says which does not.
+    """Say whether each part answers and each disk that is written to has room; 503 names the one that does not.
 
     Applications that cannot be used are named; they take nothing else down.
     """
@@ -210,7 +210,7 @@ class Readiness:
 
 
 def readiness_of(request: Request) -> Readiness:
-    """What this process asks its parts with."""
+    """Return what this process asks its parts with."""
     readiness = request.app.state.readiness
     assert isinstance(readiness, Readiness)  # noqa: S101 (set where the app is made)
     return readiness

@@ -136,11 +136,11 @@ class Words:
     zone: ZoneInfo | None = None
 
     def _(self, message: str, **values: object) -> str:
-        """The sentence in this language, its `%(name)s` places filled; a literal percent sign is `%%`."""
+        """Return the sentence in this language, its `%(name)s` places filled; a literal percent sign is `%%`."""
         return (_catalogue(self.language).gettext(message) or message) % _isolated(values)
 
     def phrase(self, text: str) -> str:
-        """A sentence in this language, with its numbers and the sentences within it; any other text as it is.
+        """Say a sentence in this language, with its numbers and the sentences within it; other text stays as it is.
 
         Where this language lacks the message, the whole sentence is English.
         """
@@ -160,7 +160,7 @@ class Words:
         return text
 
     def _value(self, value: str | float) -> str:
-        """A value of a sentence in this language."""
+        """Write a value of a sentence in this language."""
         if isinstance(value, Listing):
             return value.between.join(self._value(part) for part in value.parts)
         if isinstance(value, Number | float):
@@ -169,7 +169,7 @@ class Words:
         return self.phrase(value) if isinstance(value, str) else str(value)
 
     def ngettext(self, singular: str, plural: str, count: int, **values: object) -> str:
-        """The sentence for this count; `%(count)s` is the count, grouped."""
+        """Return the sentence for this count; `%(count)s` is the count, grouped."""
         chosen = _catalogue(self.language).ngettext(singular, plural, count) or (
             singular if count == 1 else plural
         )
@@ -184,19 +184,19 @@ class Words:
         return sign + text
 
     def signed(self, value: float | None, digits: int = 2) -> str:
-        """A number that always carries its sign."""
+        """Write a number with its sign, always."""
         text = self.num(value, digits)
         return f"+{text}" if value is not None and value > 0 and text != ABSENT else text
 
     def as_given(self, value: float) -> str:
-        """A number with the digits that it was given, six at most: `0.0003`, `20`, `1e-07`."""
+        """Write a number with the digits that it was given, six at most: `0.0003`, `20`, `1e-07`."""
         text = f"{value:.6g}"
         if "e" in text or not math.isfinite(value):
             return text.translate(self._formats.marks)
         return self.num(value, len(text.partition(".")[2]))
 
     def qty(self, value: float | None, unit: str, digits: int = 0) -> str:
-        """A number and its unit, which never part at a line's end."""
+        """Write a number and its unit, which never part at a line's end."""
         return f"{self.num(value, digits)}{NBSP}{unit}"
 
     def metric(self, value: float | None, metric: Metric) -> str:
@@ -206,7 +206,7 @@ class Words:
         )
 
     def percent(self, share: float | None, digits: int | None = None) -> str:
-        """A share in [0, 1] as per cent. Without `digits`: two within 1 % of an end, one below 10 %, else none."""
+        """Write a share in [0, 1] as per cent. Without `digits`: two near an end (1 %), one below 10 %, else none."""
         if share is None or not math.isfinite(share):
             return ABSENT
         if digits is None:
@@ -215,7 +215,7 @@ class Words:
         return self.num(share * 100, digits) + self._formats.percent
 
     def threshold(self, score: float | None) -> str:
-        """A score in [0, 1] with three decimals, or as many (six at most) as tell it from 0 and 1: `0.9996`."""
+        """Write a score in [0, 1] with three decimals, or as many (six at most) as tell it from 0 and 1: `0.9996`."""
         if score is None or not math.isfinite(score):
             return ABSENT
         gap = min(abs(score), abs(1 - score))
@@ -287,7 +287,7 @@ class Words:
         return f"{self.num(whole // 3600)}{NBSP}h {whole % 3600 // 60:02d}{NBSP}min"
 
     def bytes(self, size: int | None) -> str:
-        """A size in decimal units: `128.7 MB` / `128,7 Mo`."""
+        """Write a size in decimal units: `128.7 MB` / `128,7 Mo`."""
         if size is None:
             return ABSENT
         units = self._formats.sizes
@@ -328,7 +328,7 @@ def languages() -> Mapping[str, str]:
 
 
 def choose_language(asked: str | None, remembered: str | None, accept: str) -> str:
-    """The language asked for by the address, else the one remembered, else the browser's, else English."""
+    """Choose the language asked for by the address, else the one remembered, else the browser's, else English."""
     for choice in (asked, remembered, *_preferences(accept)):
         if choice is not None and (language := choice.partition("-")[0]) in languages():
             return language
@@ -336,7 +336,7 @@ def choose_language(asked: str | None, remembered: str | None, accept: str) -> s
 
 
 def zone_named(name: str | None) -> ZoneInfo | None:
-    """The time zone a browser names; None when it names none we know."""
+    """Return the time zone a browser names; None when it names none we know."""
     if not name:
         return None
     try:
@@ -346,7 +346,7 @@ def zone_named(name: str | None) -> ZoneInfo | None:
 
 
 def _preferences(accept: str) -> list[str]:
-    """The languages of an Accept-Language header, most wanted first; those refused with q=0 left out."""
+    """List the languages of an Accept-Language header, most wanted first; those refused with q=0 left out."""
     weighted = []
     for part in accept.split(","):
         name, _, weight = part.strip().lower().partition(";q=")

@@ -38,7 +38,7 @@ class Head:
 
     @property
     def is_file(self) -> bool:
-        """Whether this is a file in the field that files are sent in."""
+        """Say whether this is a file in the field that files are sent in."""
         return self.name == FIELD and bool(self.filename)
 
 
@@ -51,7 +51,7 @@ Event = Head | bytes | End
 
 
 def is_form(request: Request) -> bool:
-    """Whether a request says that it is a form with files, with a boundary that a client may have made."""
+    """Say whether a request says that it is a form with files, with a boundary that a client may have made."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     return kind == b"multipart/form-data" and 1 <= len(options.get(b"boundary", b"")) <= LONGEST_BOUNDARY
 
@@ -79,7 +79,7 @@ async def read_parts(request: Request, most: int, too_large: UploadTooLarge) -> 
 
 
 async def read_body(request: Request, most: int, too_large: UploadTooLarge) -> AsyncIterator[bytes]:
-    """The body of a request in pieces, up to `most` bytes; raises as `read_parts` does."""
+    """Yield the body of a request in pieces, up to `most` bytes; raises as `read_parts` does."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
         raise too_large

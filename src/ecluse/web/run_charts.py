@@ -30,7 +30,7 @@ Line = tuple[str, str, Sequence[Point]]
 
 
 def run_charts(curves: Curves, application: str, say: Words) -> list[Chart]:
-    """The curves of one run: what is measured of several parts in one figure."""
+    """Draw the curves of one run: what is measured of several parts in one figure."""
     charts = []
     for number, (stem, names) in enumerate(_groups(curves)):
         lines = [(part_name(name, stem, say), colour, curves[name]) for name, colour in _coloured(names)]
@@ -50,7 +50,7 @@ def run_charts(curves: Curves, application: str, say: Words) -> list[Chart]:
 
 
 def compared_charts(compared: Compared, say: Words) -> list[Chart]:
-    """The curves of several runs over each other, a figure for each metric; a run has its letter everywhere."""
+    """Draw the curves of several runs over each other, a figure for each metric; a run has its letter everywhere."""
     applications = {run.application for run in compared.runs}
     application = applications.pop() if len(applications) == 1 else ""
     charts = []
@@ -76,12 +76,12 @@ def compared_charts(compared: Compared, say: Words) -> list[Chart]:
 
 
 def metric_name(name: str, say: Words) -> str:
-    """What to call a metric we know; any other is called by its own name."""
+    """Name a metric we know; any other is called by its own name."""
     return _names(say).get(name, name)
 
 
 def main_meaning(name: str, say: Words) -> str:
-    """What a metric is measured on and which way it gets better, where that is known."""
+    """Say what a metric is measured on and which way it gets better, where that is known."""
     better = better_way(name)
     where = (
         say._("on rows held out")
@@ -99,20 +99,20 @@ def main_meaning(name: str, say: Words) -> str:
 
 
 def step_name(application: str, say: Words) -> str:
-    """What a step of a run is."""
+    """Name a step of a run."""
     step = tracked_runs(application).step
     return say._(step) if step else say._("step")
 
 
 def figure_text(value: float, say: Words) -> str:
-    """A figure with four digits that count, or as many as stand before its point."""
+    """Write a figure with four digits that count, or as many as stand before its point."""
     if abs(value) >= 10_000:
         return say.num(round(value))
     return say.as_given(float(f"{value:.4g}"))
 
 
 def part_name(name: str, stem: str, say: Words) -> str:
-    """What a line of a figure is measured on."""
+    """Name what a line of a figure is measured on."""
     part = name.removesuffix(stem)
     return {
         "train_": say._("training"),
@@ -123,7 +123,7 @@ def part_name(name: str, stem: str, say: Words) -> str:
 
 
 def points_step(lines: Sequence[Line]) -> int:
-    """The last step of any line."""
+    """Return the last step of any line."""
     return max(points[-1].step for _, _, points in lines)
 
 
@@ -256,7 +256,7 @@ def _series(name: str, colour: str, points: Sequence[Point], shift: float) -> di
 
 
 def thinned(points: Sequence[Point]) -> Sequence[Point]:
-    """A curve of no more points than can be seen: the first, the last, and the lowest and highest of each stretch."""
+    """Thin a curve to the points that can be seen: first, last, and the lowest and highest of each stretch."""
     if len(points) <= MOST_POINTS:
         return points
     stretch = math.ceil(2 * len(points) / (MOST_POINTS - 2))
@@ -279,7 +279,7 @@ def _rows(lines: Sequence[Line], say: Words) -> Iterator[tuple[str, ...]]:
 
 
 def _best_of(name: str, lines: Sequence[Line], say: Words) -> str:
-    """Which run has come furthest, where it is known which way that is."""
+    """Name the run that has come furthest, where it is known which way that is."""
     better = better_way(name)
     if better is None or len(lines) < 2:
         return "; ".join(

@@ -62,7 +62,7 @@ STRICT_TRANSPORT: Final = "max-age=31536000"
 
 
 def runtime_of(request: Request) -> Runtime:
-    """What this process holds open."""
+    """Return what this process holds open."""
     runtime = request.app.state.runtime
     assert isinstance(runtime, Runtime)  # noqa: S101 (set where the app is made)
     return runtime
@@ -124,7 +124,7 @@ Administrator = Annotated[SignedIn, Depends(administrator)]
 
 
 def is_from_here(request: Request) -> bool:
-    """Whether a request comes from the machine that the pages run on, and nobody else could have sent it.
+    """Say whether a request comes from the machine that the pages run on, and nobody else could have sent it.
 
     The process listens for this machine alone, no proxy is known to stand in front, and none has sent the request on.
     Its Host is this machine's too: a page of another site whose name was made to lead here has a name of its own.
@@ -188,7 +188,7 @@ def remember_browser(request: Request, response: Response, secret: str) -> None:
 
 
 def client_of(request: Request) -> str:
-    """The address a request comes from: that of the connection, or what a proxy that the settings name says of it."""
+    """Return the address a request comes from: of the connection, or what a proxy that the settings name says of it."""
     return request.client.host if request.client else ""
 
 
@@ -294,19 +294,19 @@ def _may_be_files(scope: Scope) -> bool:
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a body of this type is read as JSON."""
+    """Say whether a body of this type is read as JSON."""
     return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
 def policy_with_tiles(url: str) -> str:
-    """The content policy of a page whose map may ask for the tiles at `url`."""
+    """Return the content policy of a page whose map may ask for the tiles at `url`."""
     parts = urlsplit(url)
     host = f"{parts.scheme}://{parts.netloc}"
     return f"{CONTENT_POLICY}; connect-src 'self' {host}".replace("img-src 'self'", f"img-src 'self' {host}")
 
 
 def is_cross_site(method: str, headers: Headers, public_host: str | None = None) -> bool:
-    """Whether a browser says that another origin sent a request that could change something."""
+    """Say whether a browser says that another origin sent a request that could change something."""
     if method in SAFE_METHODS:
         return False
     return comes_from_elsewhere(headers, {headers.get("host"), public_host})
@@ -323,7 +323,7 @@ def _protect(message: MutableMapping[str, Any], scope: Scope) -> None:
 
 
 def is_local(host: str) -> bool:
-    """Whether a host, as a request or a listener names it, is this very machine."""
+    """Say whether a host, as a request or a listener names it, is this very machine."""
     try:
         name = (
             urlsplit(f"//{host}" if host.count(":") < 2 or host.startswith("[") else f"//[{host}]").hostname
@@ -340,7 +340,7 @@ def is_local(host: str) -> bool:
 
 
 def is_exposed(host: str, public_url: str | None) -> bool:
-    """Whether who listens at `host` is reached from other machines without https, as far as we are told.
+    """Say whether who listens at `host` is reached from other machines without https, as far as is known.
 
     We speak no TLS ourselves: where a proxy does, `ECLUSE_PUBLIC_URL` says so.
     """
@@ -348,7 +348,7 @@ def is_exposed(host: str, public_url: str | None) -> bool:
 
 
 def is_secure(request: Request) -> bool:
-    """Whether cookies go by https alone: the request came by it, also where a proxy that is believed says so, or the
+    """Say whether cookies go by https alone: the request came by it, also by the word of a trusted proxy, or the
     address that people use is one of https."""
     public = request.app.state.runtime.settings.public_url
     return request.url.scheme == "https" or bool(public and public.startswith("https:"))

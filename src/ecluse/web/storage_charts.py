@@ -76,7 +76,7 @@ def stored_growth(points: Sequence[DayUsage], until: date, titles: Mapping[str, 
 
 
 def storage_costs(costs: Sequence[Cost], here: Collection[str], say: Words) -> Chart:
-    """What a month costs at each offer, the cheapest first; those of `here`, by id, are where things are now."""
+    """Draw what a month costs at each offer, the cheapest first; those of `here`, by id, are where things are now."""
     option = bars_across(
         [cost.offer.title for cost in costs],
         [

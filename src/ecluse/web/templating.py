@@ -55,7 +55,7 @@ def render(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
-    """The template `name` filled with `context`; each template says at its top what it needs.
+    """Fill the template `name` with `context`; each template says at its top what it needs.
 
     `?lang=fr` and `?theme=dark` are remembered by a cookie.
     """
@@ -75,7 +75,7 @@ def draw(request: Request, name: str, context: Mapping[str, Any]) -> Markup:
 
 
 def words_of(request: Request) -> Words:
-    """The language of this request, and its time zone as `theme.js` noted it."""
+    """Return the language of this request, and its time zone as `theme.js` noted it."""
     language = choose_language(
         request.query_params.get("lang"),
         request.cookies.get("lang"),
@@ -86,7 +86,7 @@ def words_of(request: Request) -> Words:
 
 @cache
 def environment() -> Environment:
-    """The Jinja environment: strict, escaping, with `_`, `ngettext`, `static` and the filters of `Words`."""
+    """Make the Jinja environment: strict, escaping, with `_`, `ngettext`, `static` and the filters of `Words`."""
     env = Environment(
         loader=ChoiceLoader([FileSystemLoader(HERE / "templates"), PrefixLoader(_loaders())]),
         autoescape=True,
@@ -122,20 +122,20 @@ def _loaders() -> dict[str, FileSystemLoader]:
 
 @cache
 def static_url(path: str) -> str:
-    """The address of a static file, with its digest so that a browser may keep it."""
+    """Return the address of a static file, with its digest so that a browser may keep it."""
     digest = hashlib.sha256(static_file(path).read_bytes()).hexdigest()[:10]
     return f"/static/{path}?v={digest}"
 
 
 def static_file(path: str) -> Path:
-    """The static file of an address below /static: those of an application are named by it, as its templates are."""
+    """Find the static file of an address below /static: an application's begins with its name."""
     name, _, rest = path.partition("/")
     folder = folders("static").get(name) if rest else None
     return HERE / "static" / path if folder is None else folder / rest
 
 
 def _layout(request: Request) -> dict[str, Any]:
-    """What `base.html` needs whatever the page."""
+    """Return what `base.html` needs whatever the page."""
     me = getattr(request.state, "me", None)
     theme = request.query_params.get("theme") or request.cookies.get("theme")
 
@@ -180,7 +180,7 @@ def _filter(name: str) -> Callable[..., str]:
 
 
 def _filter_of(application: Application, reference: str) -> Callable[..., Any]:
-    """A filter of an application; it is imported when a template first uses it."""
+    """Return a filter of an application; it is imported when a template first uses it."""
 
     @pass_context
     def apply(context: Context, value: Any) -> Any:

@@ -30,7 +30,7 @@ class Upload:
 
 
 async def open_upload(request: Request, max_bytes: int) -> Upload:
-    """The file of a form, read up to where its bytes begin.
+    """Open the file of a form, read up to where its bytes begin.
 
     Raises:
         InvalidInput: the request is no form, or has no part `file` with a file name.
@@ -46,7 +46,7 @@ async def open_upload(request: Request, max_bytes: int) -> Upload:
 
 
 async def gathered(parts: AsyncIterator[Event]) -> AsyncIterator[bytes]:
-    """The bytes of the part that has begun, up to its end, in pieces of about a mebibyte."""
+    """Yield the bytes of the part that has begun, up to its end, in pieces of about a mebibyte."""
     held = bytearray()
     async for event in parts:
         if isinstance(event, End):

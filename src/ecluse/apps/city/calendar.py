@@ -30,27 +30,27 @@ class LocalDay:
 
     @cached_property
     def end(self) -> datetime:
-        """The first moment of the next day, in UTC."""
+        """Return the first moment of the next day, in UTC."""
         return LocalDay(self.date + timedelta(days=1), self.zone).begin
 
     @cached_property
     def starts(self) -> tuple[datetime, ...]:
-        """The start of each of its hours, in UTC, in order."""
+        """Return the start of each of its hours, in UTC, in order."""
         return tuple(self.begin + n * HOUR for n in range(round((self.end - self.begin) / HOUR)))
 
     @property
     def hours(self) -> int:
-        """How many hours it has: 23, 24 or 25."""
+        """Count its hours: 23, 24 or 25."""
         return len(self.starts)
 
     @cached_property
     def clock_hours(self) -> tuple[int, ...]:
-        """What the city's clocks show at each start, 0 to 23; on the long day one hour comes twice."""
+        """Return what the city's clocks show at each start, 0 to 23; on the long day one hour comes twice."""
         return tuple(start.astimezone(self.zone).hour for start in self.starts)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Each hour as people call it, such as "18:00"; the hour that comes twice carries its offset."""
+        """Name each hour as people call it, such as "18:00"; the hour that comes twice carries its offset."""
         clock = self.clock_hours
         return tuple(
             f"{hour:02d}:00" if clock.count(hour) == 1 else f"{hour:02d}:00 {_offset(start, self.zone)}"

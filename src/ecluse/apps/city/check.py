@@ -83,7 +83,7 @@ class Checked:
 
     @property
     def is_usable(self) -> bool:
-        """Whether a day can be computed of it: something was measured."""
+        """Say whether a day can be computed of it: something was measured."""
         return any(source.rows and SOURCES[source.source].table.is_measured for source in self.sources)
 
 

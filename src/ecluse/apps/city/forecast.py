@@ -261,7 +261,7 @@ class Past:
 
     @cached_property
     def since(self) -> int:
-        """The first day that has a value; `days` where none has."""
+        """Return the first day that has a value; `days` where none has."""
         has_values = np.isfinite(self.values).any(axis=(0, 2))
         return int(has_values.argmax()) if has_values.any() else self.days
 

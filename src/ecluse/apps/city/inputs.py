@@ -69,42 +69,42 @@ class Inputs:
 
     @cached_property
     def roads_today(self) -> pl.DataFrame:
-        """The day's rows of `roads`, with `hour`: which hour of the day, from 0 to 22, 23 or 24."""
+        """Return the day's rows of `roads`, with `hour`: which hour of the day, from 0 to 22, 23 or 24."""
         return _of_day(self.roads, self.day)
 
     @cached_property
     def network(self) -> Network:
-        """The arcs of the reference, and those that only the rows of these weeks tell of."""
+        """Return the arcs of the reference, and those that only the rows of these weeks tell of."""
         return network_of(self.arcs, self.roads)
 
     @cached_property
     def road_hours(self) -> RoadHours:
-        """The day's rows of `roads` as a grid of arcs and hours, without impossible values."""
+        """Return the day's rows of `roads` as a grid of arcs and hours, without impossible values."""
         return road_hours(self.roads, self.network, self.day, self.thresholds)
 
     @cached_property
     def flow_panel(self) -> Panel:
-        """The flow of every arc of the network, over the day and the weeks before it."""
+        """Return the flow of every arc of the network, over the day and the weeks before it."""
         return self._road_panel("flow")
 
     @cached_property
     def occupancy_panel(self) -> Panel:
-        """The occupancy of every arc of the network, over the day and the weeks before it."""
+        """Return the occupancy of every arc of the network, over the day and the weeks before it."""
         return self._road_panel("occupancy")
 
     @cached_property
     def flow_usual(self) -> Usual:
-        """The usual flow of such a day, for every arc of the network."""
+        """Return the usual flow of such a day, for every arc of the network."""
         return usual_days(self.flow_panel, self.day.date)
 
     @cached_property
     def occupancy_usual(self) -> Usual:
-        """The usual occupancy of such a day, for every arc of the network."""
+        """Return the usual occupancy of such a day, for every arc of the network."""
         return usual_days(self.occupancy_panel, self.day.date, ceiling=100.0)
 
     @cached_property
     def flow_verdicts(self) -> list[Verdict]:
-        """How usual the day's flow was, one verdict per arc of the network."""
+        """Say how usual the day's flow was, one verdict per arc of the network."""
         return self.flow_usual.verdicts(self.flow_panel.of(self.day.date))
 
     def _road_panel(self, value: str) -> Panel:
@@ -115,7 +115,7 @@ class Inputs:
 
     @cached_property
     def bike_panel(self) -> Panel:
-        """The count of every bike counter of these weeks, without impossible values."""
+        """Return the count of every bike counter of these weeks, without impossible values."""
         first = self.day.date - timedelta(days=self.history_days)
         rows = self.bikes.filter(pl.col("count").is_between(0, self.thresholds.largest_bikes))
         counters = self.bikes["counter"].unique().sort().to_list()
@@ -125,12 +125,12 @@ class Inputs:
 
     @cached_property
     def bike_usual(self) -> Usual:
-        """The usual count of such a day, for every bike counter."""
+        """Return the usual count of such a day, for every bike counter."""
         return usual_days(self.bike_panel, self.day.date)
 
     @cached_property
     def bikes_today(self) -> pl.DataFrame:
-        """The day's rows of `bikes`, with `hour`."""
+        """Return the day's rows of `bikes`, with `hour`."""
         return _of_day(self.bikes, self.day)
 
 

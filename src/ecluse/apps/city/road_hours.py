@@ -63,7 +63,7 @@ class RoadHours:
 
     @cached_property
     def observed(self) -> NDArray[np.bool_]:
-        """Where a flow or an occupancy is known."""
+        """Return where a flow or an occupancy is known."""
         return ~(np.isnan(self.flow) & np.isnan(self.occupancy))
 
     @cached_property

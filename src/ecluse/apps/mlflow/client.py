@@ -74,7 +74,7 @@ def _experiment(client: Any, name: str) -> str:
 
 
 def _run(client: Any, experiment: str, plan: dict[str, Any]) -> tuple[Any, bool]:
-    """The run at the server, and whether it was made now."""
+    """Find the run at the server or make it; the second value says whether it was made now."""
     runs = client.search_runs([experiment], f"tags.`{RUN}` = '{plan['key']}'", max_results=1)
     if runs:
         return runs[0], False
@@ -83,7 +83,7 @@ def _run(client: Any, experiment: str, plan: dict[str, Any]) -> tuple[Any, bool]
 
 
 def _logged_points(client: Any, run_id: str, metrics: list[list[Any]]) -> set[tuple[str, int, int]]:
-    """What the server has of the metrics: name, step and time of each point."""
+    """List what the server has of the metrics: name, step and time of each point."""
     return {
         (point.key, point.step, point.timestamp)
         for name in {name for name, *_ in metrics}
@@ -140,7 +140,7 @@ def _register(client: Any, run_id: str, artifacts: str, model: dict[str, Any]) -
 
 
 def _model_name(client: Any, model: dict[str, Any]) -> str:
-    """The first of the names that is free or this owner's; made where it is free."""
+    """Return the first of the names that is free or this owner's; a free one is made."""
     from mlflow.exceptions import MlflowException
 
     for name in model["names"]:
@@ -212,7 +212,7 @@ def _main() -> int:
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP status that the server answered with; None where it did not answer."""
+    """Return the HTTP status that the server answered with; None where it did not answer."""
     response = getattr(error, "response", None)
     if response is not None:
         return int(response.status_code)

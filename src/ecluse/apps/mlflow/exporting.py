@@ -76,7 +76,7 @@ def export_run(
 
 
 def checked_server(runtime: Runtime) -> MlflowSettings:
-    """The server of the settings.
+    """Return the server of the settings.
 
     Raises:
         SettingsError: none is named.
@@ -101,7 +101,7 @@ def check_installed() -> None:
 
 
 def _plan(transaction: Transaction, run: Run) -> dict[str, Any]:
-    """What `client.export` is told of a run, without its version."""
+    """Return what `client.export` needs of a run, without its version."""
     owner = users.user_by_id(transaction, run.user_id)
     ended = run.finished_at or run.created_at
     return {
@@ -120,7 +120,7 @@ def _plan(transaction: Transaction, run: Run) -> dict[str, Any]:
 
 
 def _tags(run: Run, owner: str) -> dict[str, str]:
-    """The run's own tags, and ours, which none of its own can stand for."""
+    """Return the run's own tags, and ours, which none of its own can stand for."""
     own = {
         name: _text(value)
         for name, value in run.tags.items()
@@ -155,7 +155,7 @@ def _metrics(transaction: Transaction, run: Run, ended: datetime) -> list[list[A
 
 
 def _model(run: Run, row: ModelVersion, aliases: list[str], folder: Path) -> dict[str, Any]:
-    """What the client is told of a version. The second name is for where the first is another owner's model."""
+    """Return what the client needs of a version. The second name is for where the first is another owner's model."""
     return {
         "run": run.id,
         "version": row.version,

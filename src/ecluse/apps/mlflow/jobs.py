@@ -60,7 +60,7 @@ def queue_due(runtime: Runtime) -> int:
 
 
 def is_due(run: Exported, server: str, moment: datetime) -> bool:
-    """Whether a run that is done is to be exported now."""
+    """Say whether a run that is done is to be exported now."""
     if run.what.get("state") == "failed" and moment < _again_at(run.what):
         return False
     is_there = run.what.get("state") == "done" and run.what.get("server") == server
@@ -90,7 +90,7 @@ def _queue_quietly(runtime: Runtime) -> None:
 
 
 def _is_free(runtime: Runtime, run: Exported, job: Job | None) -> bool:
-    """Whether no job exports a run, nor is about to be queued. What a person cancelled is left to that person."""
+    """Say whether no job exports a run, nor is about to be queued. What a person cancelled is left to that person."""
     if job is not None:
         return job.status in ("done", "failed")
     if run.job_id is None or run.what.get("state") != "queued":

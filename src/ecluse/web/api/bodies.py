@@ -37,7 +37,7 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def model_body(row: ModelVersion, aliases: Sequence[ModelAlias] = ()) -> ModelBody:
-    """A version, with those of `aliases` that point at it."""
+    """Describe a version, with those of `aliases` that point at it."""
     metrics = row.report.get("metrics", {})
     return ModelBody(
         name=row.name,

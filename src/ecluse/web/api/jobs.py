@@ -20,7 +20,7 @@ router = APIRouter(tags=["jobs"])
 
 @router.get("/status/{job}", responses=answers(404))
 def status(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
-    """How far a job is, and what it made."""
+    """Say how far a job is, and what it made."""
     job_row = runtime.jobs.get(user.user.id, job)
     return job_body(job_row).model_copy(update={"result": _result(runtime, job_row)})
 
@@ -54,7 +54,7 @@ def me(user: CurrentUser) -> Me:
 
 
 def _result(runtime: Runtime, job: Job) -> dict[str, object] | None:
-    """What a finished job made, as its kind answers it; else what it was asked for."""
+    """Return what a finished job made, as its kind answers it; else what it was asked for."""
     if job.status != "done":
         return None
     reference = kind_of(job.kind).answer

@@ -23,7 +23,7 @@ def list_migrations(
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> MigrationsPage:
-    """Every migration, newest first."""
+    """List the migrations, newest first."""
     with runtime.catalog.read() as transaction:
         total = journal.count_migrations(transaction)
         rows = journal.list_migrations(transaction, limit=per_page, offset=(page - 1) * per_page)
@@ -43,7 +43,7 @@ def plan(request: PlanRequest, runtime: RuntimeDep, user: Administrator) -> Acce
 
 @router.get("/migrations/{migration_id}", responses=answers(404))
 def show_migration(migration_id: str, runtime: RuntimeDep, user: Administrator) -> MigrationDetail:
-    """How a migration stands: objects and bytes by state, what is in the way, and what is left to do."""
+    """Say how a migration stands: objects and bytes by state, what is in the way, and what is left to do."""
     summary = migration.summary(runtime.catalog, migration_id)
     return migration_detail(summary, migration.estimate_rest(runtime.catalog, summary))
 

@@ -52,7 +52,7 @@ def list_models(
 
 @router.get("/models/{name}/versions", responses=answers(404))
 def list_versions(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[ModelBody]:
-    """Every version of one of your models, newest first."""
+    """List the versions of one of your models, newest first."""
     aliases = published.aliases(runtime, user.user.id, name)
     with runtime.catalog.read() as transaction:
         return [model_body(row, aliases) for row in models.list_versions(transaction, user.user.id, name)]
@@ -74,7 +74,7 @@ def compare_versions(
 
 @router.get("/models/{name}/aliases", responses=answers(404))
 def list_aliases(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[AliasBody]:
-    """The aliases of a model."""
+    """List the aliases of a model."""
     with runtime.catalog.read() as transaction:
         models.count_versions(transaction, user.user.id, name)
     return [alias_body(row) for row in published.aliases(runtime, user.user.id, name)]
@@ -82,7 +82,7 @@ def list_aliases(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[Alia
 
 @router.get("/models/{name}/aliases/{alias}", responses=answers(404))
 def show_alias(name: str, alias: str, runtime: RuntimeDep, user: CurrentUser) -> ModelBody:
-    """The version that an alias points at."""
+    """Show the version that an alias points at."""
     row = published.resolve(runtime, user.user.id, f"{name}@{alias}")
     return model_body(row, published.aliases(runtime, user.user.id, name))
 
@@ -127,7 +127,7 @@ def sign_file(
     user: CurrentUser,
     expires_s: Annotated[int, Query(ge=1, le=7 * 86400, description="Seconds it is good for")] = 3600,
 ) -> SignedLinkBody:
-    """An address by which anyone may download one file until it expires; 409 where the store cannot sign."""
+    """Make an address by which anyone may download one file until it expires; 409 where the store cannot sign."""
     row = _version(runtime, user, name, version)
     link = published.signed_link(runtime, row, path, timedelta(seconds=expires_s))
     return SignedLinkBody(

@@ -173,7 +173,7 @@ def repeat(run: str, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
 
 @router.get("/runs/{run}/metrics", responses=answers(404))
 def metrics(run: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, list[PointBody]]:
-    """The metrics of a run by name, each by step."""
+    """Show the metrics of a run by name, each by step."""
     with runtime.catalog.read() as transaction:
         row = runs.run_of(transaction, user.user.id, run)
         return _points(runs.curves_of(transaction, row.id))
@@ -209,7 +209,7 @@ def condition_of(text: str) -> dict[str, str]:
 
 
 def ids_of(given: list[str] | None) -> list[str]:
-    """The ids of an address that repeats `ids`, or has several with commas between them."""
+    """List the ids of an address that repeats `ids`, or has several with commas between them."""
     return [run_id for text in given or () for run_id in text.split(",") if run_id]
 
 

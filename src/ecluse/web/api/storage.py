@@ -34,7 +34,7 @@ Amount = Annotated[int, Query(ge=0, le=MOST)]
 
 @router.get("/storage")
 def show_storage(runtime: RuntimeDep, user: CurrentUser) -> StorageBody:
-    """What you have stored: by kind, by day, and the largest things."""
+    """Show what you have stored: by kind, by day, and the largest things."""
     with runtime.catalog.read() as transaction:
         kinds = usage.usage_by_kind(transaction, user.user.id)
         points = usage.growth(transaction, since=growth_start(), user_id=user.user.id)
@@ -54,7 +54,7 @@ def list_users(
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> UsersStoragePage:
-    """What each user has stored, the most first. For administrators."""
+    """List what each user has stored, the most first. For administrators."""
     with runtime.catalog.read() as transaction:
         rows = usage.usage_by_user(transaction, limit=per_page, offset=(page - 1) * per_page)
         total = users.count_users(transaction)
@@ -72,7 +72,7 @@ def list_costs(
     puts: Annotated[int, Query(ge=0, le=MOST, description="Write requests a month")] = 0,
     egress_bytes: Annotated[int, Query(ge=0, le=MOST, description="Bytes that leave the provider")] = 0,
 ) -> CostsBody:
-    """What a month would cost at each provider, from dated list prices; the cheapest first."""
+    """Estimate what a month would cost at each provider, from dated list prices; the cheapest first."""
     prices = load_prices()
     costs = monthly_costs(size, objects=objects, gets=gets, puts=puts, egress_bytes=egress_bytes)
     return CostsBody(
@@ -85,12 +85,12 @@ def list_costs(
 
 
 def growth_start() -> date:
-    """The first day that growth tells apart."""
+    """Return the first day that growth tells apart."""
     return datetime.now(UTC).date() - GROWTH
 
 
 def _standing(sizes: Mapping[str, int]) -> dict[str, int]:
-    """The kinds that have had a field of their own from the beginning."""
+    """Return the sizes of the kinds that have had a field of their own from the beginning."""
     return {kind: sizes.get(kind, 0) for kind in ("uploads", "results", "models", "images")}
 
 

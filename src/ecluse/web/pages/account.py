@@ -286,7 +286,7 @@ def _status(error: AccountError | InvalidInput | None) -> int:
 
 
 def _with_delay(response: Response, error: Exception | None) -> Response:
-    """The same, and when to try again."""
+    """Return the same answer, saying when to try again."""
     if isinstance(error, TooManyAttempts):
         response.headers["retry-after"] = str(error.seconds)
     return response
@@ -305,7 +305,7 @@ def _browser(request: Request) -> str:
 
 
 def _days(text: str) -> int | None:
-    """How long a token lasts, as the form says it: "" is until it is ended."""
+    """Read how long a token lasts, as the form says it: "" is until it is ended."""
     if not text:
         return None
     try:

@@ -38,7 +38,7 @@ class Result:
 
 @router.get("/")
 def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
-    """The home page; a visitor is sent to sign in."""
+    """Show the home page; a visitor is sent to sign in."""
     if visitor is None:
         return RedirectResponse("/sign-in", 303)
     say, user = words_of(request), visitor.user
@@ -92,7 +92,7 @@ def _cards(request: Request, runtime: Runtime, user: User, results: Sequence[Res
 
 
 def _model(row: ModelVersion, say: Words) -> Result:
-    """A model of an application that says nothing of its results, or of none."""
+    """Show a model of an application that says nothing of its results, or of none."""
     figure = headline(row)
     return Result(
         href=f"/models/{row.name}/{row.version}",

@@ -95,7 +95,7 @@ def show_job(request: Request, job_id: str, runtime: RuntimeDep, user: CurrentUs
 def show_progress(
     request: Request, job_id: str, runtime: RuntimeDep, user: CurrentUser, detail: bool = False
 ) -> Response:
-    """The part of a page that shows a job, for the page to put in place of the one it has.
+    """Draw the part of a page that shows a job, for the page to put in place of the one it has.
 
     Where the job is not the page's subject, its end changes the rest of the page, which is loaded again.
     """
@@ -124,7 +124,7 @@ def finish(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
 
 
 def running_jobs(runtime: Runtime, user_id: str, say: Words) -> Running:
-    """The user's queued and running jobs."""
+    """List the user's queued and running jobs."""
     jobs = runtime.jobs.list(user_id, active=True, limit=ACTIVE_SHOWN)
     groups = Counter(group for job in jobs if (group := kind_of(job.kind).group) is not None)
     return Running(
@@ -143,7 +143,7 @@ def _jobs_of(runtime: Runtime, user_id: str, group: Group) -> list[Job]:
 
 
 def _show_group(request: Request, runtime: Runtime, user_id: str, group: Group) -> Response:
-    """The part of a page that says how many jobs of a group are left; their end changes the rest of the page."""
+    """Draw the part of a page that says how many jobs of a group are left; their end changes the rest of the page."""
     count = len(_jobs_of(runtime, user_id, group))
     headers = {} if count else {"HX-Refresh": "true"}
     return render(request, "_job_group.html", {"left": GroupLeft(group, count)}, headers=headers)
@@ -163,7 +163,7 @@ def ended_page(runtime: Runtime, user_id: str, page: int, running: int) -> tuple
 
 
 def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False) -> Progress:
-    """What to draw of a job, and when to ask again."""
+    """Return what to draw of a job, and when to ask again."""
     result = result_of(runtime, job, say) if job.status == "done" else None
     return Progress(
         job=job,
@@ -189,7 +189,7 @@ def _finish_of(runtime: Runtime, job: Job) -> Finish:
 
 
 def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
-    """Each stage of this kind of job with its state."""
+    """List the stages of this kind of job with their states."""
     stages = {stage: say._(words) for stage, words in kind_of(job.kind).stages.items()}
     if job.status in ("done", "queued"):
         return [(words, job.status) for words in stages.values()]
@@ -201,27 +201,27 @@ def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
 
 
 def seconds_of(job: Job) -> float | None:
-    """How long a job has run, or ran; None while it waits."""
+    """Return how long a job has run, or ran; None while it waits."""
     if job.started_at is None:
         return None
     return max(0.0, ((job.finished_at or datetime.now(UTC)) - job.started_at).total_seconds())
 
 
 def poll_seconds(job: Job) -> int:
-    """Every second at first, then every 3 s after half a minute and every 10 s after five minutes."""
+    """Return when to ask again: in 1 s, in 3 s after half a minute, in 10 s after five minutes."""
     age = (datetime.now(UTC) - job.created_at).total_seconds()
     return 1 if age < 30 else 3 if age < 300 else 10
 
 
 def result_of(runtime: Runtime, job: Job, say: Words) -> Way | None:
-    """Where a job's result is, and what to call the way there; None when there is none."""
+    """Return where a job's result is, and what to call the way there; None when there is none."""
     with runtime.catalog.read() as transaction:
         link = kind_of(job.kind).result(transaction, job)
     return None if link is None else _way(link, say)
 
 
 def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Way, ...]:
-    """Where to go from a job that came to nothing: to what it was about, as far as that is still there."""
+    """List where to go from a job that came to nothing: to what it was about, as far as that is still there."""
     with runtime.catalog.read() as transaction:
         links = kind_of(job.kind).ways(transaction, job)
     return tuple(_way(link, say) for link in links)

@@ -76,7 +76,7 @@ class Costs:
 def list_migrations(
     request: Request, runtime: RuntimeDep, user: Administrator, page: PageNumber = 1
 ) -> Response:
-    """Every migration, newest first, a page at a time, and the plans being made."""
+    """List the migrations, newest first, a page at a time, and the plans being made."""
     say = words_of(request)
     with runtime.catalog.read() as transaction:
         pager = page_of(journal.count_migrations(transaction), page)
@@ -118,7 +118,7 @@ def show_form(
     prefix: str = "",
     rows: bool = True,
 ) -> Response:
-    """What to migrate, where to."""
+    """Ask what to migrate, and where to."""
     form = {"source": source, "destination": destination, "prefix": prefix, "switch_rows": rows}
     return _form_page(request, runtime, form)
 
@@ -145,7 +145,7 @@ def plan(
 
 @router.get("/migrations/plans/{job_id}")
 def show_planning(request: Request, job_id: str, runtime: RuntimeDep, user: Administrator) -> Response:
-    """How far a plan is; once it is made, the plan itself."""
+    """Show how far a plan is; once it is made, the plan itself."""
     job = runtime.jobs.get(user.user.id, job_id)
     with runtime.catalog.read() as transaction:
         made = journal.migration_by_job(transaction, job_id)
@@ -163,7 +163,7 @@ def show_migration(request: Request, migration_id: str, runtime: RuntimeDep, use
 
 @router.get("/migrations/{migration_id}/progress")
 def show_progress(request: Request, migration_id: str, runtime: RuntimeDep, user: Administrator) -> Response:
-    """The part of the page that changes; once the work ended, the whole page is loaded again."""
+    """Draw the part of the page that changes; once the work ended, the whole page is loaded again."""
     live = live_of(runtime, migration.summary(runtime.catalog, migration_id), words_of(request))
     headers = {} if live.at_work else {"HX-Refresh": "true"}
     return render(request, "_migration.html", vars(live), headers=headers)
@@ -198,7 +198,7 @@ def stop(migration_id: str, runtime: RuntimeDep, user: Administrator) -> Respons
 
 
 def live_of(runtime: Runtime, summary: Summary, say: Words) -> Live:
-    """How far the work on a migration is, by its job where it has one, else by its journal."""
+    """Say how far the work on a migration is, by its job where it has one, else by its journal."""
     job = job_of(runtime, summary.migration)
     at_work = summary.active or (job is not None and job.active)
     if job is None or not job.active:
@@ -240,7 +240,7 @@ def copy_rate(summary: Summary, job: Job | None, elapsed: float | None) -> float
 
 
 def job_of(runtime: Runtime, row: Migration) -> Job | None:
-    """The last job that worked on a migration; None where there was none, or its record is gone."""
+    """Find the last job that worked on a migration; None where there was none, or its record is gone."""
     if row.job_id is None or row.user_id is None:
         return None
     try:
@@ -250,7 +250,7 @@ def job_of(runtime: Runtime, row: Migration) -> Job | None:
 
 
 def places_of(runtime: Runtime) -> list[tuple[str, str]]:
-    """What one may type for a place: each area, and where it is."""
+    """List what one may type for a place: each area, and where it is."""
     areas = runtime.stores.areas()
     return [(area, areas[area].url) for area in AREAS if area in areas]
 
@@ -283,7 +283,7 @@ def move_state_names(say: Words) -> dict[str, tuple[str, str]]:
 
 
 def costs_of(runtime: Runtime, summary: Summary) -> Costs:
-    """What a month of all objects costs where they are and where they go, each thing read and written once."""
+    """Estimate what a month of all objects costs where they are and where they go, each read and written once."""
     amount, access = summary.everything, runtime.settings.access
     costs = {
         cost.offer.id: cost

@@ -58,7 +58,7 @@ def list_models(
     where: Annotated[list[str] | None, Query()] = None,
     page: PageNumber = 1,
 ) -> Response:
-    """The newest version of each model, or every version that fulfils all conditions; a page at a time."""
+    """Show the newest version of each model, or every version that fulfils all conditions; a page at a time."""
     asked = [text.strip() for text in where or () if text.strip()][:CONDITIONS]
     conditions, wrong, error = list[published.Query](), "", None
     for text in asked:
@@ -99,7 +99,7 @@ def compare_versions(
 def show_versions(
     request: Request, name: str, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1
 ) -> Response:
-    """The versions of one model, newest first, a page at a time."""
+    """Show the versions of one model, newest first, a page at a time."""
     with runtime.catalog.read() as transaction:
         pager = page_of(models.count_versions(transaction, user.user.id, name), page)
         versions = models.versions_page(transaction, user.user.id, name, limit=PAGE_ROWS, offset=pager.offset)
@@ -184,7 +184,7 @@ def make_link(
     path: Annotated[str, Form()],
     hours: Annotated[int, Form(ge=1, le=168)] = 1,
 ) -> Response:
-    """An address by which anyone may download one file for some hours, or why there is none."""
+    """Make an address by which anyone may download one file for some hours, or say why there is none."""
     row = version_of(runtime, user.user.id, name, version)
     try:
         link = published.signed_link(runtime, row, path, timedelta(hours=hours))
@@ -370,12 +370,12 @@ def model_page(
 
 
 def _plain(version: ModelVersion) -> dict[str, Any]:
-    """What is known of a model of no application: the figures and settings its publisher gave with it."""
+    """Return what is known of a model of no application: the figures and settings its publisher gave with it."""
     return {"given": figures_of(version), "settings": settings_of(version)}
 
 
 def _manifest(runtime: Runtime, version: ModelVersion) -> tuple[Manifest | None, str | None]:
-    """What a version holds; where that cannot be read, why. Its page opens all the same."""
+    """Read what a version holds; where that cannot be read, say why. Its page opens all the same."""
     try:
         return published.manifest_of(runtime, version), None
     except (ManifestInvalid, VersionNotFound, StorageError, SettingsError) as error:
@@ -387,7 +387,7 @@ def _models_url(conditions: Sequence[str]) -> str:
 
 
 def card_of(runtime: Runtime, version: ModelVersion, manifest: Manifest) -> str | None:
-    """The text of the model card, where the version has one and it is intact."""
+    """Read the text of the model card, where the version has one and it is intact."""
     if not any(file.path == CARD for file in manifest.files):
         return None
     try:

@@ -23,7 +23,7 @@ class Pager:
 
     @property
     def offset(self) -> int:
-        """How many rows of the list come before this page."""
+        """Count the rows of the list that come before this page."""
         return (self.page - 1) * PAGE_ROWS
 
     @property
@@ -36,12 +36,12 @@ class Pager:
 
     @property
     def needed(self) -> bool:
-        """Whether there is another page."""
+        """Say whether there is another page."""
         return self.page > 1 or self.more
 
 
 def page_of(total: int, page: int) -> Pager:
-    """The page of this number in a list of `total` rows; the last one where there are fewer."""
+    """Return the page of this number in a list of `total` rows; the last one where there are fewer."""
     page = min(page, max(1, -(-total // PAGE_ROWS)))
     offset = (page - 1) * PAGE_ROWS
     return Pager(page, min(PAGE_ROWS, total - offset), total, total > offset + PAGE_ROWS)

@@ -60,7 +60,7 @@ class Asked(BaseModel):
     page: PageNumber = 1
 
     def url(self, **changed: str) -> str:
-        """The address of the list with some of it changed; what is empty or usual is left out."""
+        """Return the address of the list with some of it changed; what is empty or usual is left out."""
         values = self.model_dump(exclude={"page"}) | changed
         usual = Asked().model_dump()
         return "/runs" + (
@@ -182,12 +182,12 @@ def repeat(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUser
 
 @router.get("/runs/{run_id}/live")
 def show_live(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The part of a page that tells of a run, for the page to put in place of the one it has."""
+    """Draw the part of a page that tells of a run, for the page to put in place of the one it has."""
     return render(request, "_run.html", _context(request, runtime, user.user.id, run_id))
 
 
 def seconds_of(run: Run) -> float | None:
-    """How long a run has taken, or takes so far; None before it began."""
+    """Return how long a run has taken, or takes so far; None before it began."""
     if run.started_at is None:
         return None
     return max(0.0, ((run.finished_at or now()) - run.started_at).total_seconds())
@@ -284,7 +284,7 @@ def _drawn_parts(request: Request, run: Run) -> list[Markup]:
 
 
 def _progress(runtime: Runtime, run: Run, say: Words) -> Progress | None:
-    """The job of a run that has not ended, or came to nothing."""
+    """Return the progress of the job of a run that has not ended, or came to nothing."""
     if run.job_id is None or run.status == "done":
         return None
     try:
@@ -294,14 +294,14 @@ def _progress(runtime: Runtime, run: Run, say: Words) -> Progress | None:
 
 
 def _version_of(transaction: Transaction, run: Run) -> ModelVersion | None:
-    """What the run published, if that is still there."""
+    """Find what the run published, if that is still there."""
     if run.version is None:
         return None
     return model_rows.find_version(transaction, run.user_id, run.name, run.version)
 
 
 def _main(tracked: Tracked, version: ModelVersion | None, say: Words) -> tuple[str, str, str] | None:
-    """The figure a run is judged by: its name, its value, and its interval and meaning."""
+    """Return the figure a run is judged by: its name, its value, and its interval and meaning."""
     figure = tracked.main
     if figure is None:
         return None
@@ -314,7 +314,7 @@ def _main(tracked: Tracked, version: ModelVersion | None, say: Words) -> tuple[s
 
 
 def _interval(figure: Figure, version: ModelVersion | None) -> tuple[float, float] | None:
-    """The interval that the report of the version gives this figure."""
+    """Return the interval that the report of the version gives this figure."""
     if version is None:
         return None
     reported = version.report.get("served" if figure.name == "served_accuracy" else "interval")
@@ -329,7 +329,7 @@ def _interval(figure: Figure, version: ModelVersion | None) -> tuple[float, floa
 
 
 def _shown_figure(run: Run, metric: str | None, say: Words) -> tuple[str, str, str] | None:
-    """The name, value and meaning of a run's figure in a list: the metric it is sorted by, or its main one."""
+    """Return name, value and meaning of a run's figure in a list: the metric it is sorted by, or its main one."""
     if metric is not None:
         value = run.metrics.get(metric)
         return (
@@ -348,7 +348,7 @@ def _figure_texts(setting: tracking.Setting, say: Words) -> list[str | None]:
 
 
 def _best_at(setting: tracking.Setting) -> int | None:
-    """The place of the run with the best figure; None where no way is better, or they are all the same."""
+    """Return the place of the run with the best figure; None where no way is better, or they are all the same."""
     better = tracking.better_way(setting.name)
     values = {at: value for at, value in enumerate(setting.values) if value is not None}
     if better is None or len(set(values.values())) < 2:

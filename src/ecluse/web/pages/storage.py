@@ -75,7 +75,7 @@ def show_storage(
     reads: Quantity = "",
     page: PageNumber = 1,
 ) -> Response:
-    """The user's own use, or with `?all=1`, for administrators, everyone's; the estimate for what the form says."""
+    """Show the user's own use, or with `?all=1`, for administrators, everyone's, with an estimate from the form."""
     if everyone:
         administrator(user)
     say = words_of(request)
@@ -127,7 +127,7 @@ def show_storage(
 
 
 def assumptions(size: int, count: int, stored: str = "", egress: str = "", reads: str = "") -> Assumed:
-    """What the form says, and where it is silent a guess from what is stored.
+    """Read what the form says, and where it is silent guess from what is stored.
 
     Raises:
         InvalidInput: a field is not a quantity.
@@ -144,7 +144,7 @@ def assumptions(size: int, count: int, stored: str = "", egress: str = "", reads
 
 
 def where_stored(runtime: Runtime) -> list[Place]:
-    """The stores of all areas, each once."""
+    """List the stores of all areas, each once."""
     areas: dict[str, list[Area]] = {}
     for area, store in runtime.stores.areas().items():
         areas.setdefault(store.url, []).append(area)
@@ -153,7 +153,7 @@ def where_stored(runtime: Runtime) -> list[Place]:
 
 
 def cost_now(places: Sequence[Place], costs: Sequence[Cost]) -> Cost | None:
-    """What it costs where it is; None where that has no list price, or there are several."""
+    """Estimate what it costs where it is; None where that has no list price, or there are several."""
     offers = {offer.id if offer else None for offer in _offers(places)}
     return next((cost for cost in costs if offers == {cost.offer.id}), None)
 
@@ -171,13 +171,13 @@ def stored_kinds() -> dict[str, StoredKind]:
 
 
 def item_page(item: LargeItem) -> str:
-    """The page of a stored thing; empty where it has none."""
+    """Return the page of a stored thing; empty where it has none."""
     kind = stored_kinds().get(item.kind)
     return kind.item_page.format(id=item.id, name=item.name, version=item.version) if kind else ""
 
 
 def offer_terms(offer: Offer, say: Words) -> list[str]:
-    """What is free each month at an offer and what its bill adds, in a few words each."""
+    """Say what is free each month at an offer and what its bill adds, in a few words each."""
     free, terms = offer.free, []
     if free.storage_gb:
         terms.append(say._("%(size)s stored are free.", size=_gigabytes(free.storage_gb, say)))
@@ -203,7 +203,7 @@ def offer_terms(offer: Offer, say: Words) -> list[str]:
 
 
 def _offers(places: Sequence[Place]) -> list[Offer | None]:
-    """The offers of the areas in which users have something stored."""
+    """List the offers of the areas in which users have something stored."""
     return [place.offer for place in places if set(place.areas) & set(usage.standing_kinds().values())]
 
 
@@ -237,7 +237,7 @@ def _everyones(runtime: Runtime, page: int) -> dict[str, Any]:
 
 
 def _quantity(text: str, most: float) -> float:
-    """The number in a field of the form; a comma may stand for the point."""
+    """Read the number in a field of the form; a comma may stand for the point."""
     try:
         value = float(text.strip().replace(",", ".").replace("\N{NO-BREAK SPACE}", ""))
     except ValueError:

@@ -80,7 +80,7 @@ def change(
 
 
 def _to_correct(error: EcluseError) -> EcluseError:
-    """The error, if the form can be corrected; a fault goes on to where faults are answered."""
+    """Return the error, if the form can be corrected; a fault goes on to where faults are answered."""
     if error.status >= 500:
         raise error
     return error

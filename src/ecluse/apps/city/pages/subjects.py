@@ -89,7 +89,7 @@ def show_alerts(request: Request, day: str, runtime: RuntimeDep, user: CurrentUs
 
 @router.get("/city/{day}/alerts/{alert}")
 def show_alert(request: Request, day: str, alert: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Why an alert was raised: the rule, what was observed against the usual, works near."""
+    """Show why an alert was raised: the rule, what was observed against the usual, works near."""
     say = words_of(request)
     bodies = city.read_day(runtime.documents, city.date_of(day), ("traffic", "alerts", "works"))
     number, body = next(
@@ -139,7 +139,7 @@ def show_bikes(request: Request, day: str, runtime: RuntimeDep, user: CurrentUse
 
 @router.get("/city/{day}/sensors")
 def show_sensors(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Which sensors report, which fail and why."""
+    """Show which sensors report, which fail and why."""
     bodies = _read(runtime, day, "sensors")
     body = bodies["sensors"] or {}
     failing = {sensor["sensor"]: sensor for sensor in (body.get("failing") or ())}

@@ -51,7 +51,7 @@ class Day:
 
     @property
     def labels(self) -> list[str]:
-        """What each of its hours is called; 23, 24 or 25 of them."""
+        """Return what each of its hours is called; 23, 24 or 25 of them."""
         for body in self.metrics.values():
             if body and body.get("hours"):
                 return list(body["hours"])

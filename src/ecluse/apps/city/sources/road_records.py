@@ -118,12 +118,12 @@ class Dialect:
 
     @property
     def needed(self) -> int:
-        """How many cells a record has at least."""
+        """Count the cells that a record has at least."""
         return max(self.places.values()) + 1
 
     @property
     def ends_in_state(self) -> bool:
-        """Whether a record that is cut short lacks a state, or has one that is not known."""
+        """Say whether a record that is cut short lacks a state, or has one that is not known."""
         return max(self.places, key=lambda name: self.places[name]) in _STATES
 
 

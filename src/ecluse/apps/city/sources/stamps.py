@@ -36,7 +36,7 @@ class Stamp:
 
     @property
     def shift(self) -> timedelta:
-        """How long before the stamp its period begins."""
+        """Return how long before the stamp its period begins."""
         return self.length if self.marks == "end" else timedelta(0)
 
     def begin_of(self, stamp: datetime) -> datetime:
