@@ -13,14 +13,14 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import httpx
 
 from ecluse.accounts import SESSION_COOKIE
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from tests.forking import run_forked
+from tests.forking import ForkedProcess, run_forked
 
 #: Of the surrounding environment, what a process needs to run at all; no setting of the person who runs the tests.
 KEPT = (
@@ -58,7 +58,7 @@ class Application:
 
     home: Path
     environ: dict[str, str]
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes] | ForkedProcess
     said: list[str] = field(default_factory=list)
 
     @property
@@ -110,33 +110,48 @@ class Application:
 
 @contextmanager
 def running(
-    home: Path, environ: Mapping[str, str] | None = None, *, role: Literal["up", "web"] = "up"
+    home: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    role: Literal["up", "web"] = "up",
+    forked: bool = True,
 ) -> Iterator[Application]:
-    """`ecluse up`, or `ecluse web` without a worker, on a free port; stopped with Ctrl-C when the block ends."""
+    """Run `ecluse up`, or `ecluse web` without a worker, on a free port; stop it with Ctrl-C when the block ends.
+
+    It is forked from a process that has imported it already; a new interpreter starts where `forked` is false, or
+    where the environment says what can be imported. Its worker is always a new interpreter.
+    """
     variables = {name: os.environ[name] for name in KEPT if name in os.environ} | dict(environ or {})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ecluse", role, "--home", str(home), "--port", "0"],
-        env=variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    application = Application(home, variables, process)
-    reader = threading.Thread(target=_collect, args=(process, application.said), daemon=True)
-    reader.start()
-    try:
-        _ = application.address
-        yield application
-    finally:
-        process.send_signal(signal.SIGINT)
+    arguments = [role, "--home", str(home), "--port", "0"]
+    read, write = os.pipe()
+    process: subprocess.Popen[bytes] | ForkedProcess
+    with open(read, encoding="utf-8") as stderr, open(os.devnull, "r+b") as nothing:
         try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        reader.join(5)
-        assert process.stderr is not None
-        process.stderr.close()
+            if forked and "PYTHONPATH" not in (environ or {}):
+                process = ForkedProcess(arguments, variables, (nothing.fileno(), nothing.fileno(), write))
+            else:
+                command = [sys.executable, "-m", "ecluse", *arguments]
+                process = subprocess.Popen(
+                    command, env=variables, stdin=nothing, stdout=nothing, stderr=write
+                )
+        finally:
+            os.close(write)
+        application = Application(home, variables, process)
+        reader = threading.Thread(target=_collect, args=(stderr, application.said), daemon=True)
+        reader.start()
+        try:
+            _ = application.address
+            yield application
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            reader.join(5)
+            if isinstance(process, ForkedProcess):
+                process.close()
 
 
 def run_ecluse(home: Path, environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -146,7 +161,6 @@ def run_ecluse(home: Path, environ: Mapping[str, str], *arguments: str) -> subpr
     return run_forked(list(arguments), variables, timeout=300)
 
 
-def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
+def _collect(stderr: TextIO, lines: list[str]) -> None:
+    for line in stderr:
         lines.append(line)

@@ -24,34 +24,75 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
+#: What `ecluse up` imports once it runs.
+USED_LATER = ("ecluse.serving", "ecluse.web.app", "numpy", "polars", "uvicorn.protocols.http.httptools_impl")
 _lock = threading.Lock()
 
 
 def run_forked(
-    arguments: list[str], environ: Mapping[str, str], timeout: float
+    arguments: list[str], environ: Mapping[str, str], timeout: float, *, typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """One command, its output captured; as `subprocess.run([python, "-m", "ecluse", …])` would."""
-    with _lock:
-        address = _server()
+    """Run one command, its output captured; as `subprocess.run([python, "-m", "ecluse", …])` would."""
     with (
+        tempfile.TemporaryFile("w+b") as stdin,
         tempfile.TemporaryFile("w+b") as out,
         tempfile.TemporaryFile("w+b") as err,
-        socket.socket(socket.AF_UNIX) as line,
     ):
-        line.settimeout(timeout)
-        line.connect(address)
-        request = {"arguments": arguments, "environ": dict(environ), "folder": str(Path.cwd())}
-        socket.send_fds(line, [json.dumps(request).encode() + b"\n"], [out.fileno(), err.fileno()])
-        with line.makefile("r") as answers:
-            pid = int(answers.readline())
-            try:
-                code = int(answers.readline())
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(arguments, timeout) from None
+        stdin.write(typed.encode())
+        stdin.seek(0)
+        process = ForkedProcess(arguments, environ, (stdin.fileno(), out.fileno(), err.fileno()))
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        finally:
+            process.close()
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(arguments, code, out.read().decode(), err.read().decode())
+
+
+class ForkedProcess:
+    """One command that runs in a fork; it is waited for and ended like a `subprocess.Popen`."""
+
+    def __init__(self, arguments: list[str], environ: Mapping[str, str], files: tuple[int, int, int]) -> None:
+        self.args = arguments
+        self._code: int | None = None
+        with _lock:
+            address = _server()
+        self._line = socket.socket(socket.AF_UNIX)
+        self._line.connect(address)
+        request = {"arguments": arguments, "environ": dict(environ), "folder": str(Path.cwd())}
+        socket.send_fds(self._line, [json.dumps(request).encode() + b"\n"], files)
+        self._answers = self._line.makefile("r")
+        self.pid = int(self._answers.readline())
+
+    def poll(self) -> int | None:
+        """Return its exit code, below 0 for a signal; None while it runs."""
+        if self._code is None and select.select([self._line], [], [], 0)[0]:
+            self._code = int(self._answers.readline())
+        return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its exit code. Raises TimeoutExpired."""
+        if self._code is None and not select.select([self._line], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        code = self.poll()
+        assert code is not None
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Forget it, whether it has ended or not."""
+        self._answers.close()
+        self._line.close()
 
 
 @functools.cache
@@ -103,16 +144,14 @@ def _serve(address: str) -> dict[str, Any]:
 def _attend(line: socket.socket) -> dict[str, Any]:
     """In a fork: start the command in another, and tell its end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    data, files, _, _ = socket.recv_fds(line, 1 << 20, 2)
+    data, files, _, _ = socket.recv_fds(line, 1 << 20, 3)
     while not data.endswith(b"\n"):
         data += line.recv(1 << 20)
     pid = os.fork()
     if pid == 0:
         line.close()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(files[0], 1)
-        os.dup2(files[1], 2)
-        for file in files:
+        for number, file in enumerate(files):
+            os.dup2(file, number)
             os.close(file)
         request: dict[str, Any] = json.loads(data)
         return request
@@ -134,13 +173,19 @@ def _run(request: dict[str, Any]) -> NoReturn:
     raise AssertionError("the command line ends its process")
 
 
-def _import_commands() -> None:
+def _import_all() -> None:
+    """Import what commands and the web import when they are used."""
+    from ecluse.application import applications
     from ecluse.cli import commands
 
-    for module, _, _ in commands().values():
+    modules = [module for module, _, _ in commands().values()]
+    for application in applications():
+        parts = (*application.pages, *application.api, *application.jobs, application.web, application.card)
+        modules += [part.partition(":")[0] for part in parts if part]
+    for module in (*modules, *USED_LATER):
         importlib.import_module(module)
 
 
 if __name__ == "__main__":
-    _import_commands()
+    _import_all()
     _run(_serve(sys.argv[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import pickle
 from collections.abc import Callable, Iterator
@@ -79,11 +80,17 @@ _UNPICKLERS: Final = {
 }
 
 
-def trees() -> Iterator[tuple[str, ast.AST]]:
+@functools.cache
+def trees() -> list[tuple[str, ast.AST]]:
+    """Return the nodes that matter of every module, with its path."""
     root = Path(ecluse.__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            yield path.relative_to(root).as_posix(), node
+    kinds = (ast.Call, ast.ClassDef, ast.Import, ast.ImportFrom, ast.keyword)
+    return [
+        (path.relative_to(root).as_posix(), node)
+        for path in sorted(root.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, kinds)
+    ]
 
 
 def test_every_call_that_could_run_what_a_file_says_is_placed() -> None:

@@ -214,7 +214,7 @@ def test_answers_leave_at_once() -> None:
 
 @needs_proc
 def test_up_stops_cleanly_with_its_worker(tmp_path: Path) -> None:
-    with running(tmp_path / "home") as application:
+    with running(tmp_path / "home", forked=False) as application:
         assert application.link.startswith(application.address)
         deadline = time.monotonic() + 30
         while not _children(application.process.pid):
@@ -229,7 +229,7 @@ def test_up_stops_cleanly_with_its_worker(tmp_path: Path) -> None:
 
 @needs_proc
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    with running(tmp_path / "home") as application:
+    with running(tmp_path / "home", forked=False) as application:
         deadline = time.monotonic() + 30
         while not _children(application.process.pid):
             assert time.monotonic() < deadline

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from tests.application import KEPT, run_ecluse, running
+from tests.forking import run_forked
 
 PASSWORD = "a password of the terminal"
 
@@ -23,8 +24,7 @@ def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def typed(home: Path, *arguments: str, line: str) -> subprocess.CompletedProcess[str]:
     """A command that reads its stdin."""
     environ = {name: os.environ[name] for name in KEPT if name in os.environ} | {"ECLUSE_HOME": str(home)}
-    command = [sys.executable, "-m", "ecluse", *arguments]
-    return subprocess.run(command, env=environ, input=line, capture_output=True, text=True, timeout=300)
+    return run_forked(list(arguments), environ, 300, typed=line)
 
 
 def test_an_administrator_is_made_with_a_password_from_stdin(tmp_path: Path) -> None:

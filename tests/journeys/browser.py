@@ -77,7 +77,9 @@ def barriers(page: Page) -> list[str]:
     # At once: some stand in rows that are hidden, and there may be hundreds.
     page.evaluate("document.querySelectorAll('main details').forEach(part => { part.open = true })")
     page.evaluate(HIDE_REPEATS)
-    answer: dict[str, Any] = Axe().run(page, options={"runOnly": STANDARDS, "resultTypes": ["violations"]}).response
+    answer: dict[str, Any] = (
+        Axe().run(page, options={"runOnly": STANDARDS, "resultTypes": ["violations"]}).response
+    )
     page.evaluate(SHOW_REPEATS)
     assert answer["passes"], "axe looked at nothing"
     return [f"{v['id']}: {v['nodes'][0]['html']}" for v in answer["violations"]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ecluse.apps.city.sources import SOURCES, forms
 from ecluse.apps.city.sources.forms import Form
 from tests.apps.city.layers import make_layers
 
-FIRST, LAST = date(2022, 1, 1), date(2025, 12, 31)
+MARGIN = timedelta(days=5)
 
 
 def title(form: Form) -> str:
@@ -27,10 +28,12 @@ def test_the_example_of_a_form_is_read(form: Form, tmp_path: Path) -> None:
     assert form.fits(key)
     layers.put(key, form.example())
     source = SOURCES[form.source]
-    source.curate(layers.raw, replace(layers.work, first=FIRST, last=LAST))
+    dates = re.findall(r"20\d\d-\d\d-\d\d", form.example()) or ["2025-10-14"]
+    first, last = (date.fromisoformat(dates[0]) + distance for distance in (-MARGIN, MARGIN))
+    source.curate(layers.raw, replace(layers.work, first=first, last=last))
     if not source.table.whole:
-        parts = layers.curated.parts_between(form.source, FIRST, LAST)
-        days = layers.curated.read(form.source, FIRST, LAST)
+        parts = layers.curated.parts_between(form.source, first, last)
+        days = layers.curated.read(form.source, first, last)
         rejected = [part.rejected for of_day in parts.values() for part in of_day if part.rejected]
     else:
         part = layers.curated.whole(form.source)

@@ -15,7 +15,7 @@ from ecluse.apps.city.inputs import read_inputs
 from ecluse.apps.city.processors import arcs
 from ecluse.apps.city.sources import roads
 from ecluse.apps.city.thresholds import Thresholds
-from tests.apps.city.layers import make_layers
+from tests.apps.city.layers import Layers, make_layers
 from tests.conftest import SHARED
 
 REAL = SHARED / "city"
@@ -42,19 +42,24 @@ def flows_by_hand(path: Path, day: date) -> list[float | None]:
     return flows
 
 
+@pytest.fixture(scope="module")
+def real_layers(tmp_path_factory: pytest.TempPathFactory) -> Layers:
+    """The real files of road sensors, curated."""
+    layers = make_layers(tmp_path_factory.mktemp("roads"))
+    for path in REAL.glob("comptages-*.csv"):
+        layers.put(f"batch/{path.name}", path.read_bytes())
+    roads.curate(layers.raw, layers.work)
+    return layers
+
+
 @pytest.mark.skipif(
     not list(REAL.glob("comptages-*.csv")), reason="the real files are not beside the checkout"
 )
 @pytest.mark.parametrize("day", DAYS, ids=str)
-def test_a_real_day_of_each_sensor_is_that_of_its_raw_rows(tmp_path: Path, day: date) -> None:
-    layers = make_layers(tmp_path)
-    files = sorted(REAL.glob("comptages-*.csv"))
-    for path in files:
-        layers.put(f"batch/{path.name}", path.read_bytes())
-    roads.curate(layers.raw, layers.work)
-    inputs = read_inputs(layers.curated, LocalDay(day, PARIS), Thresholds(), history_days=0)
+def test_a_real_day_of_each_sensor_is_that_of_its_raw_rows(real_layers: Layers, day: date) -> None:
+    inputs = read_inputs(real_layers.curated, LocalDay(day, PARIS), Thresholds(), history_days=0)
     result = arcs.compute(inputs, {}).parts
-    for path in files:
+    for path in sorted(REAL.glob("comptages-*.csv")):
         arc = pl.read_csv(path, separator=";", columns=["Identifiant arc"], n_rows=1).item()
         flows = flows_by_hand(path, day)
         expected = [flow for flow in flows if flow is not None]
