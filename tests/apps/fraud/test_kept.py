@@ -25,7 +25,7 @@ from ecluse.runtime import Runtime
 from tests.apps.fraud.test_search import folds, part
 from tests.apps.fraud.test_training import digests, small
 
-PLAN = TrainingPlan("label", budget_s=3.0)
+PLAN = TrainingPlan("label", budget_s=1.5)
 Stop = Callable[["Attempt", str], bool]
 
 

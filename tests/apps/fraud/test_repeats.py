@@ -80,9 +80,9 @@ def test_a_byte_identical_table_has_the_same_tested_rows(tmp_path: Path) -> None
     frame = pl.DataFrame({"a": rng.normal(size=400) + labels, "b": rng.normal(size=400), "is_fraud": labels})
     said = []
     for name, plan in (
-        ("one", TrainingPlan("is_fraud", budget_s=2)),
-        ("two", TrainingPlan("is_fraud", positive_value="1", budget_s=3)),
-        ("other", TrainingPlan("is_fraud", budget_s=2, seed=1)),
+        ("one", TrainingPlan("is_fraud", budget_s=1)),
+        ("two", TrainingPlan("is_fraud", positive_value="1", budget_s=2)),
+        ("other", TrainingPlan("is_fraud", budget_s=1, seed=1)),
     ):
         frame.write_csv(tmp_path / f"{name}.csv")
         (tmp_path / name).mkdir()
@@ -105,7 +105,7 @@ def test_figures_count_each_distinct_fraud_once_and_say_so(tmp_path: Path) -> No
     frame.sample(fraction=1.0, shuffle=True, seed=1).write_csv(tmp_path / "t.csv")
     (tmp_path / "model").mkdir()
     with open_table(tmp_path / "t.csv") as table:
-        report = train(table, TrainingPlan("is_fraud", budget_s=4), tmp_path / "model", silent)
+        report = train(table, TrainingPlan("is_fraud", budget_s=2), tmp_path / "model", silent)
     assert report.frauds_repeat is True
     assert report.distinct_frauds["test"] in (17, 18, 19)
     assert report.distinct_frauds["validation"] in (17, 18, 19)

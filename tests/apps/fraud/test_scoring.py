@@ -35,7 +35,7 @@ PLAN = TrainingPlan(
     time_column="timestamp",
     customer_column="customer_id",
     identifier_columns=("transaction_id",),
-    budget_s=5.0,
+    budget_s=2.0,
 )
 KEPT = ["transaction_id", "customer_id", "timestamp"]
 

@@ -31,7 +31,7 @@ PLAN = TrainingPlan(
     time_column="timestamp",
     customer_column="customer_id",
     identifier_columns=("transaction_id",),
-    budget_s=5.0,
+    budget_s=2.0,
     goal=Goal("recall", 0.7),
 )
 FILES = {
@@ -128,7 +128,7 @@ def test_rows_copied_into_the_test_part_and_a_column_that_moves_are_warned_of(tm
     )
     report = run(
         pl.concat([moved, late.with_columns(other=moved["other"][:300])]),
-        TrainingPlan("label", time_column="t", budget_s=2.0),
+        TrainingPlan("label", time_column="t", budget_s=1.0),
         tmp_path,
     )
     assert report.repeated.equal == 300
@@ -140,7 +140,7 @@ def test_a_goal_that_later_rows_clearly_miss_is_told(tmp_path: Path) -> None:
     # In the last fifth what used to tell fraud tells nothing.
     later = pl.Series(np.random.default_rng(5).permutation(frame["label"][2_400:].to_numpy()))
     frame = frame.with_columns(label=pl.concat([frame["label"][:2_400], later]))
-    plan = TrainingPlan("label", time_column="t", goal=Goal("precision", 0.8), budget_s=2.0)
+    plan = TrainingPlan("label", time_column="t", goal=Goal("precision", 0.8), budget_s=1.0)
     warnings = run(frame, plan, tmp_path).warnings
     assert any("so that 80% of alerts are right; of the test rows" in warning for warning in warnings)
 
@@ -150,7 +150,7 @@ def test_a_handful_of_frauds_is_measured_on_folds_with_intervals(tmp_path: Path)
     frame = pl.DataFrame({"a": rng.normal(0, 1, 600), "b": rng.normal(0, 1, 600)})
     frame = frame.with_columns(label=(pl.Series(np.arange(600)) < 15).cast(pl.Int8))
     frame = frame.with_columns(a=pl.col("a") + 4 * pl.col("label"))
-    report = run(frame, TrainingPlan("label", budget_s=2.0), tmp_path)
+    report = run(frame, TrainingPlan("label", budget_s=1.0), tmp_path)
     assert report.measured_on == "folds"
     assert "test" not in report.rows
     assert report.confusion.frauds == 15
@@ -162,7 +162,7 @@ def test_a_handful_of_frauds_is_measured_on_folds_with_intervals(tmp_path: Path)
 
 def test_a_goal_of_least_cost_reports_what_a_thousand_rows_cost(tmp_path: Path) -> None:
     goal = Goal("cost", missed=100, false_alarm=1)
-    report = run(small(1_500), TrainingPlan("label", goal=goal, budget_s=2.0), tmp_path)
+    report = run(small(1_500), TrainingPlan("label", goal=goal, budget_s=1.0), tmp_path)
     counts, cost = report.confusion, report.cost
     expected = (100 * counts.fn + counts.fp) * 1_000 / report.rows["test"]
     assert cost.per_1000_rows == pytest.approx(expected)
@@ -338,7 +338,7 @@ def test_a_column_that_is_the_answer_is_left_out_and_named_in_a_warning(tmp_path
 
 
 def test_without_a_test_part_the_figures_are_of_rows_each_fold_held_out(tmp_path: Path) -> None:
-    report = run(small(600), replace(QUICK, test_share=0.0, budget_s=3.0), tmp_path)
+    report = run(small(600), replace(QUICK, test_share=0.0, budget_s=1.0), tmp_path)
     assert report.measured_on == "folds"
     assert sum(report.rows.values()) == 600
     assert "test" not in report.rows
@@ -409,7 +409,7 @@ def test_a_time_column_too_coarse_to_cut_is_warned_of(tmp_path: Path) -> None:
     rows = generate(rows=3_000, seed=5, fraud_share=0.05).with_row_index("n")
     year = pl.when(pl.col("n") < 900).then(1994).when(pl.col("n") < 2_000).then(1995).otherwise(1996)
     rows.with_columns(year.alias("Year")).drop("n", "timestamp").write_csv(path)
-    plan = TrainingPlan("is_fraud", time_column="Year", budget_s=5.0)
+    plan = TrainingPlan("is_fraud", time_column="Year", budget_s=1.0)
     (tmp_path / "model").mkdir()
     with open_table(path) as table:
         report = train(table, plan, tmp_path / "model", lambda stage, share, message: None)
@@ -438,7 +438,7 @@ def test_a_training_beside_other_programs_names_them_and_not_the_data(
 
 def test_however_late_it_is_the_model_has_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine the wall clock used to leave one tree, and it was published."""
-    usual = run(small(600), replace(QUICK, budget_s=3.0), tmp_path)
+    usual = run(small(600), replace(QUICK, budget_s=1.0), tmp_path)
     monkeypatch.setattr(Stopwatch, "seconds", lambda watch, exact=False: 1e6)
     late = run(small(600), QUICK, tmp_path)
     assert late.effort.candidates == 1

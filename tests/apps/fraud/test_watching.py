@@ -71,7 +71,7 @@ PLAN = TrainingPlan(
     time_column="timestamp",
     customer_column="customer_id",
     identifier_columns=("transaction_id",),
-    budget_s=5.0,
+    budget_s=2.0,
 )
 
 

@@ -118,7 +118,7 @@ def make_reference(
     with open_table(path) as table:
         profile = profile_table(table)
         identifiers = tuple(guess.column for guess in profile.guesses.identifiers)
-        guessed = TrainingPlan("is_fraud", identifier_columns=identifiers, budget_s=5.0)
+        guessed = TrainingPlan("is_fraud", identifier_columns=identifiers, budget_s=2.0)
         train(table, plan or guessed, folder / name, lambda *_: None)
     report = json.loads((folder / name / "performance.json").read_text(encoding="utf-8"))
     importance: dict[str, float] = {}

@@ -306,7 +306,7 @@ def with_customers(tmp_path_factory: pytest.TempPathFactory) -> Made:
         identifier_columns=("payment_id",),
         customer_column="customer_id",
         time_column="payment_date",
-        budget_s=5.0,
+        budget_s=2.0,
     )
     return make_reference(frame, "payments", "cards", folder, plan)
 

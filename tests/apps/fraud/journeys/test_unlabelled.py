@@ -106,7 +106,7 @@ def build_the_library(page: Page, app: Application, done: Journey) -> None:
 def recipe(name: str) -> Recipe:
     one = institutions.institution(name)
     content = f"simulation:{building.SIMULATION}:{name}"
-    return Recipe(name, one.domain, content, institution=name, target=one.target, budget_s=5.0)
+    return Recipe(name, one.domain, content, institution=name, target=one.target, budget_s=2.0)
 
 
 def upload(page: Page, table: Path, done: Journey) -> None:
