@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from tests.web.within import Within
 
 # What a machine does beside the tests must not decide them.
-settings.register_profile("ecluse", deadline=None)
-settings.load_profile("ecluse")
+settings.register_profile("quick", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None)
 
 # As strong as it is, a hash takes a quarter of a second, and the suite signs up hundreds of people.
 hashing._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
@@ -55,6 +55,10 @@ ADDRESSES = pytest.StashKey[dict[str, str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="also the tests marked thorough")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("thorough" if config.option.thorough else "quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

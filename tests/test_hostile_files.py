@@ -216,6 +216,7 @@ def test_who_no_longer_wants_an_answer_ends_its_reader(tmp_path: Path) -> None:
 # Neighbours
 
 
+@pytest.mark.thorough
 def test_a_neighbours_jobs_run_undisturbed_while_hostile_files_are_read(tmp_path: Path) -> None:
     wanted = (
         "far cell, single quotes",

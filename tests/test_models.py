@@ -921,6 +921,7 @@ def test_what_the_publisher_says_of_trust_is_no_trust(runtime: Runtime, user: Us
         models.load_skops(runtime, folder / "model.skops")
 
 
+@pytest.mark.thorough
 def test_trust_is_an_administrators_and_kept_in_the_catalog(
     runtime: Runtime, user: User, existing: Path
 ) -> None:

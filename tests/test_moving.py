@@ -353,6 +353,7 @@ def test_a_job_that_waits_is_waited_for_or_refused(runtime: Runtime, made: Made,
         assert both.destination.jobs.get(made.user_id, job).status == "cancelled"
 
 
+@pytest.mark.thorough
 def test_pages_say_how_and_what_was_moved(runtime: Runtime, made: Made, elsewhere: Settings) -> None:
     moved(runtime.settings, elsewhere)
 

@@ -322,6 +322,7 @@ def test_a_store_that_fails_for_good_is_told_of_by_every_verb(
     assert wrong == {}
 
 
+@pytest.mark.thorough
 def test_a_server_killed_in_the_middle_of_a_write_comes_back_and_gets_the_rest(
     restartable: ObjectServer, tmp_path: Path
 ) -> None:

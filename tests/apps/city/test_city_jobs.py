@@ -362,6 +362,7 @@ def test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_the
     assert {item["status"] for item in facts} == {"up to date", "done"}
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
     runtime: Runtime, administrator: User, sample: Path

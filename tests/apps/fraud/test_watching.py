@@ -52,6 +52,7 @@ from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.facts import MatchResult
 from ecluse.apps.fraud.references.library import SAMPLE_LABEL
+from ecluse.apps.fraud.risk import Thresholds, raised_levels
 from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.scorers import base_scorer, load_scorer
@@ -376,7 +377,7 @@ def test_a_column_that_only_a_correction_reads_is_asked_for_up_front(folder: Pat
     columns = (Column("shop", "level", level="A"),)
     learned = Learned(1.0, 0.0, columns=columns, weights=(1.5, 0.0), specs=(ColumnSpec("shop", "category"),))
     rows = pl.read_csv(folder / "unlabelled.csv", infer_schema=False)
-    scorer = LearnedScorer(base_scorer(folder / "model"), learned, 0.5, 0.2)
+    scorer = LearnedScorer(base_scorer(folder / "model"), learned, Thresholds({"medium": 0.2, "high": 0.5}))
     assert "shop" in scorer.required_columns
     with pytest.raises(ColumnsMissing, match=r"lacks 1 column\(s\) of the model: shop"):
         scorer.score_frame(rows.head(5))
@@ -457,7 +458,7 @@ def test_the_score_of_a_version_that_learned_does_not_drift_on_the_table_it_lear
     with open_table(folder / "later.csv") as table:
         scores = probabilities(learned.margins(margins_of(score_all(table, base).score), pl.DataFrame()))
         high = float(np.sort(scores)[::-1][50])
-        save_learned(tmp_path / "model", learned, high, high)
+        save_learned(tmp_path / "model", learned, Thresholds({level.key: high for level in raised_levels()}))
         version = MonitoredVersion(
             load_scorer(tmp_path / "model"), TrainingSketch.load(tmp_path / "model"), high
         )
@@ -494,7 +495,7 @@ def test_a_version_that_learned_is_taught_again_from_where_it_started(folder: Pa
         learned = Learned(0.4, -3.0)
         scores = probabilities(learned.margins(margins_of(score_all(table, base).score), pl.DataFrame()))
         high = float(np.sort(scores)[::-1][49])
-        save_learned(tmp_path / "model", learned, high, high)
+        save_learned(tmp_path / "model", learned, Thresholds({level.key: high for level in raised_levels()}))
         made = learn_about(
             LabelledTable(table, answers, left_out=("is_fraud",)),
             AlertingScorer(load_scorer(tmp_path / "model"), high), base, fraud_rate=0.05,

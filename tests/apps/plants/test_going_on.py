@@ -123,6 +123,7 @@ def another_machine(runtime: Runtime) -> None:
     shutil.rmtree(runtime.settings.home / FOLDER, ignore_errors=True)
 
 
+@pytest.mark.thorough
 def test_an_audit_that_is_interrupted_again_and_again_goes_on_on_other_machines_and_finds_the_same(
     runtime: Runtime, user: User, tmp_path: Path, work: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
