@@ -481,7 +481,7 @@ def made_of(way: str, labels: int = 140) -> Made:
         "precision": {"value": 0.6, "low": 0.4, "high": 0.8}, "recall": None,
     }  # fmt: skip
     result = {"way": way, "labels": labels, "frauds": 12, "report": found, "figures": figures}
-    return Made(Learned(1.0, 0.0), 0.75, 0.5, result, np.arange(100) / 100)
+    return Made(Learned(1.0, 0.0), Thresholds({"medium": 0.5, "high": 0.75}), result, np.arange(100) / 100)
 
 
 def test_a_version_that_learned_is_taught_again_from_where_it_started(folder: Path, tmp_path: Path) -> None:
