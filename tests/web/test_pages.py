@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.commands.main import train as train_command
+from ecluse.apps.fraud.goal import OFFERED
 from ecluse.apps.fraud.pages.datasets import (
     TrainChoices,
     can_score,
@@ -359,6 +360,21 @@ def test_options_and_body_offer_every_choice_with_its_default_and_limits(client:
             assert option.help is not None
             assert option.help.startswith(choice.help)
             assert option.required is choice.is_required
+
+
+def test_the_form_asks_for_the_same_choices_in_their_words(client: Browser) -> None:
+    page = client.get("/fraud/d/dlabelled").text
+    form = page[page.index('id="train"') :]
+    asked = {choice.field: choice for choice in choices() if choice.field}
+    assert asked.keys() <= TrainChoices.model_fields.keys()
+    assert float(TrainChoices().budget) == asked["budget"].default
+    assert TrainChoices().goal == asked["goal"].default
+    for name, choice in asked.items():
+        if name != "gives_away":  # asked for where a column gives the label away
+            assert f'name="{name}"' in form
+            assert html.escape(choice.title) in form
+    for goal, title in OFFERED.items():
+        assert re.search(rf'<option value="{goal}"[^>]*>{re.escape(title)}', form)
 
 
 @pytest.fixture

@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ecluse.errors import InvalidInput
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 from ecluse.typed_json import optional, read, write
 
 GoalKind = Literal["f1", "recall", "precision", "alerts_per_day", "cost"]
+
+
+#: What forms offer, by the name that `Goal.parse` reads.
+OFFERED: Final = {
+    "f1": N_("the best balance (F1)"),
+    "recall": N_("a share of fraud found"),
+    "precision": N_("a share of alerts that are right"),
+    "alerts": N_("a number of alerts a day"),
+    "cost": N_("the least cost"),
+}
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.goal import OFFERED
 from ecluse.apps.fraud.performance.reports import read_report
 from ecluse.apps.fraud.rows import predictions, training
 from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.apps.fraud.tables.layout import Layout, layout_of
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, meaning_in_profile
-from ecluse.apps.fraud.training.request import TrainingRequest
+from ecluse.apps.fraud.training.request import TrainingRequest, form_titles
 from ecluse.catalog import models
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput, JobNotFound
@@ -90,6 +91,8 @@ class TrainForm:
     goal_value: str = "50"
     false_alarm: str = "10"
     wrong: frozenset[str] = frozenset()
+    titles: Mapping[str, str] = field(default_factory=form_titles)
+    goals: Mapping[str, str] = field(default_factory=lambda: OFFERED)
 
 
 class TrainChoices(BaseModel):

@@ -1,7 +1,7 @@
 """State what a person may choose of a training: each choice with its default, limits and words, once.
 
-The body of the API and the options of the command are made from `choices()`. Whatever the door, a choice that cannot be
-used is refused by `TrainingRequest.check` with the same sentence.
+The body of the API, the options of the command and the words of the form are made from `choices()`. Whatever the
+door, a choice that cannot be used is refused by `TrainingRequest.check` with the same sentence.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, get_type_hints
 from ecluse.apps.fraud.goal import Goal
 from ecluse.errors import InvalidInput
 from ecluse.registry import checked_name
-from ecluse.sentences import _, num
+from ecluse.sentences import N_, _, num
 from ecluse.typed_json import read, write
 
 _CHOICE: Final = "choice"
@@ -28,8 +28,9 @@ Role = Literal["time", "customer"]
 class Choice:
     """One choice, as forms, options and bodies need it.
 
-    `name` is that of the field and of the body, `flag` that of the command, empty where it has none. `kind` is its
-    type, `default` MISSING where one has to choose. `low` and `high` are limits, both allowed.
+    `name` is that of the field and of the body, `flag` that of the command, `field` that of the form, with its
+    `title`; each is empty where there is none. `kind` is its type, `default` MISSING where one has to choose. `low`
+    and `high` are limits, both allowed.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Choice:
     default: Any
     help: str
     flag: str = ""
+    field: str = ""
+    title: str = ""
     low: float | None = None
     high: float | None = None
 
@@ -48,11 +51,9 @@ class Choice:
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
-def choice(
-    help: str, default: Any = MISSING, *, flag: str = "", low: float | None = None, high: float | None = None
-) -> Any:
-    """Declare a field of `TrainingRequest` that a person chooses."""
-    return field(default=default, metadata={_CHOICE: {"help": help, "flag": flag, "low": low, "high": high}})
+def choice(help: str, default: Any = MISSING, **more: Any) -> Any:
+    """Declare a field of `TrainingRequest` that a person chooses; `more` are fields of `Choice`."""
+    return field(default=default, metadata={_CHOICE: {"help": help, **more}})
 
 
 @dataclass(frozen=True)
@@ -62,31 +63,51 @@ class TrainingRequest:
     `without` are roles that are to be played by no column, although the profile guesses one.
     """
 
-    model_name: str = choice("Name of the model.", flag="--name")
-    target_column: str | None = choice("Label column. Default: guessed.", None, flag="--target")
+    model_name: str = choice("Name of the model.", flag="--name", field="name", title=N_("Name of the model"))
+    target_column: str | None = choice(
+        "Label column. Default: guessed.", None, flag="--target", field="target", title=N_("Label column")
+    )
     positive_value: str | None = choice(
         "The label's value that means fraud. Default: the one that says so of itself, such as 1 or yes.",
         None,
         flag="--positive",
+        field="positive",
+        title=N_("Value that means fraud"),
     )
     time_column: str | None = choice(
-        'Time column. Default: guessed; "" for none.', None, flag="--time-column"
+        'Time column. Default: guessed; "" for none.',
+        None,
+        flag="--time-column",
+        field="time",
+        title=N_("Hold out for testing"),
     )
     customer_column: str | None = choice(
-        'Customer column. Default: guessed; "" for none.', None, flag="--customer-column"
+        'Customer column. Default: guessed; "" for none.',
+        None,
+        flag="--customer-column",
+        field="customer",
+        title=N_("Customer column"),
     )
     identifier_columns: tuple[str, ...] | None = choice(
         "Columns that tell rows apart and are not learned from. Default: guessed.", None
     )
-    excluded: tuple[str, ...] = choice("Columns to leave out.", (), flag="--exclude")
+    excluded: tuple[str, ...] = choice(
+        "Columns to leave out.", (), flag="--exclude", field="leave_out", title=N_("Leave out")
+    )
     keep: tuple[str, ...] = choice(
-        "Columns to learn from though they give the label away.", (), flag="--keep"
+        "Columns to learn from though they give the label away.",
+        (),
+        flag="--keep",
+        field="gives_away",
+        title=N_("Left out, as they give the label away"),
     )
     budget_s: float = choice(
         "Seconds of work that the training may take: those of a machine with nothing else to do. Beside other "
         "programs it takes longer and tries as much.",
         60.0,
         flag="--budget",
+        field="budget",
+        title=N_("Time to search"),
         low=MIN_BUDGET,
         high=MAX_BUDGET,
     )
@@ -95,6 +116,8 @@ class TrainingRequest:
         "a false alarm).",
         "f1",
         flag="--goal",
+        field="goal",
+        title=N_("Threshold that gives"),
     )
     seed: int = choice("Seed of all that is drawn at random.", 0, flag="--seed", low=0, high=2**31 - 1)
     refit: bool = choice(
@@ -156,3 +179,8 @@ def choices() -> tuple[Choice, ...]:
         for each in fields(TrainingRequest)
         if _CHOICE in each.metadata
     )
+
+
+def form_titles() -> dict[str, str]:
+    """Return what the form calls each of its fields, by their names in the form."""
+    return {each.field: each.title for each in choices() if each.field}
