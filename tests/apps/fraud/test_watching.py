@@ -463,7 +463,10 @@ def test_the_score_of_a_version_that_learned_does_not_drift_on_the_table_it_lear
             load_scorer(tmp_path / "model"), TrainingSketch.load(tmp_path / "model"), high
         )
         before = monitor_table(table, version)
-        save_scores(tmp_path / "model", Made(learned, high, high, {}, scores))
+        save_scores(
+            tmp_path / "model",
+            Made(learned, Thresholds({level.key: high for level in raised_levels()}), {}, scores),
+        )
         after = monitor_table(table, replace(version, sketch=TrainingSketch.load(tmp_path / "model")))
     assert before.score is not None
     assert after.score is not None
