@@ -85,7 +85,7 @@ def _check_create_only(store: Any, key: str) -> None:
 
     try:
         store.put(key, b"second", create_only=True)
-    except ObjectExists:
+    except ObjectExists:  # as it should be
         return
     raise StorageError(
         f"{store.url} lets a second writer overwrite a create-only object. Do not publish models there."

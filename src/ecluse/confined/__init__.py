@@ -508,7 +508,7 @@ def _report_ended(running: dict[int, socket.socket], waiting: selectors.BaseSele
     while running:
         try:
             pid, code, used = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
+        except ChildProcessError:  # no reader is left
             return
         if not pid:
             return

@@ -49,7 +49,7 @@ def _data_now() -> int:
     """Return the bytes that this process holds already, for the nursery's modules."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[5]
-    except OSError:
+    except OSError:  # no /proc: the limit is that much tighter
         return 0
     return int(pages) * resource.getpagesize()
 

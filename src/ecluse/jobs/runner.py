@@ -333,7 +333,7 @@ class JobRunner:
         task = Task(claim, self._catalog, self._closing)
         try:
             kind.failed(self._context, task, message, **claim.subject)
-        except JobTaken:
+        except JobTaken:  # another worker has the job, and its failures
             return
         except CatalogError:
             raise

@@ -244,7 +244,7 @@ class Copier:
     def _head(self, store: ObjectStore, key: str) -> ObjectInfo | None:
         try:
             return store.head(key)
-        except ObjectNotFound:
+        except ObjectNotFound:  # nothing is there
             return None
 
 

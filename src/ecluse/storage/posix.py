@@ -157,7 +157,7 @@ class PosixBackend:
             try:
                 record = json.loads(recorded.read_bytes())
                 return {str(name): str(value) for name, value in record["attributes"].items()}
-            except FileNotFoundError:
+            except FileNotFoundError:  # stored without any
                 return {}
             except (ValueError, KeyError, AttributeError) as error:
                 raise StorageError(
@@ -172,7 +172,7 @@ class PosixBackend:
         with self._reported(prefix or "/"):
             try:
                 folder = self._folder(prefix)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError):  # nothing lies below it
                 return
             yield from walk(folder, f"{prefix}/" if prefix else "", after)
 
@@ -184,7 +184,7 @@ class PosixBackend:
         with self._reported(prefix or "/"):
             try:
                 folder = self._folder(prefix)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError):  # nothing lies below it
                 return []
             try:
                 names = [
@@ -344,7 +344,7 @@ class PosixBackend:
     def _delete(self, path: str, names: Sequence[str]) -> None:
         try:
             folder = self._folder(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError):  # gone already
             return
         try:
             for name in names:

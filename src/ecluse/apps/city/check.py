@@ -228,7 +228,7 @@ def _columns(store: ObjectStore, info: ObjectInfo, scratch: Path) -> list[str]:
     if info.key.endswith(".parquet"):
         try:
             return list(pl.read_parquet_schema(RawFile(store, info).local(scratch)))
-        except (pl.exceptions.PolarsError, OSError):
+        except (pl.exceptions.PolarsError, OSError):  # reading it says what is wrong with it
             return []
     head = b"".join(store.stream(info.key, end=min(_HEAD, info.size))) if info.size else b""
     if head.startswith(b"\x1f\x8b"):

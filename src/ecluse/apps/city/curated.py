@@ -183,7 +183,7 @@ class Curated:
         """Return by source why its raw files could not be read at the last look; what was read before stays."""
         try:
             failures: dict[str, str] = unpack(json.loads(self._store.get(_FAILURES)))
-        except ObjectNotFound:
+        except ObjectNotFound:  # none was noted yet
             return {}
         return failures
 
@@ -302,7 +302,7 @@ class Curated:
     def _part_of(self, folder: str, origin: str) -> Part | None:
         try:
             return self._part(self._store.head(join_key(folder, f"{origin}.json")))
-        except ObjectNotFound:
+        except ObjectNotFound:  # nothing of this origin was kept
             return None
 
     def _part(self, info: ObjectInfo) -> Part | None:
@@ -323,7 +323,7 @@ class Curated:
     def _json(self, key: str) -> dict[str, Any] | None:
         try:
             content: dict[str, Any] = unpack(json.loads(self._store.get(key)))
-        except ObjectNotFound:
+        except ObjectNotFound:  # not written yet, or removed since it was listed
             return None
         if content["layout"] != LAYOUT:
             return None

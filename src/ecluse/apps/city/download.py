@@ -414,7 +414,7 @@ def _wait_asked(headers: Message) -> float | None:
         return float(header)
     try:
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # neither seconds nor a date: as if not given
         return None
 
 

@@ -211,5 +211,5 @@ def _usable(listed: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
 def _date(text: str) -> date | None:
     try:
         return date.fromisoformat(text)
-    except ValueError:
+    except ValueError:  # no date, as the name of another folder
         return None

@@ -128,7 +128,7 @@ class LocalArrays:
         try:
             with np.load(self._path(digest), allow_pickle=False) as file:
                 return {name: file[name] for name in names}
-        except FileNotFoundError:
+        except FileNotFoundError:  # not computed yet, or evicted
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             logger.warning("A file of the cache cannot be read and is made again: %s", error)

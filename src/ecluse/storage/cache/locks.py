@@ -45,7 +45,7 @@ def remove_unheld(path: Path) -> None:
     """Remove the lock of a process that was killed."""
     try:
         lock = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
+    except FileNotFoundError:  # another process removed it
         return
     try:
         if is_won(lock) and is_file(path, lock):

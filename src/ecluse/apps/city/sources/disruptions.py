@@ -335,7 +335,7 @@ def _local(text: object, zone: ZoneInfo) -> datetime | None:
     try:
         at = datetime.fromisoformat(text.strip())
         return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError):  # no moment: as one that is missing
         return None
 
 

@@ -85,7 +85,7 @@ def date_in(text: object, zone: tzinfo | None = None) -> date | None:
         return None if at is None else at.astimezone(zone or UTC).date()
     try:
         return date.fromisoformat(text[:10]) if isinstance(text, str) else None
-    except ValueError:
+    except ValueError:  # no date: as one that is missing
         return None
 
 
@@ -97,5 +97,5 @@ def moment_in(text: object, zone: tzinfo) -> datetime | None:
             return None
         at = datetime.fromisoformat(text)
         return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
+    except (ValueError, OverflowError, OSError):  # no moment: as one that is missing
         return None
