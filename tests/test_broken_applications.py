@@ -18,6 +18,7 @@ from ecluse.catalog import users
 from ecluse.catalog.tables import JobRow, ModelVersion, Run, now
 from ecluse.cli import doctor
 from ecluse.errors import ApplicationBroken
+from ecluse.models import Imported, import_folder
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web import i18n, security, templating
@@ -147,6 +148,11 @@ BROKEN = {
         "'badhand', hand_over='MODULE:f'",
         "def f(*a): raise ValueError('kept')",
         "hand_over failed: ValueE",
+    ),
+    "badshared": (
+        "'badshared', shared='MODULE:f'",
+        "def f(*a): return 1 / 0",
+        "shared failed: ZeroDivisionError",
     ),
     "baddue": (
         "'baddue', due=('MODULE:due',)",
@@ -305,10 +311,22 @@ def used(web: Within) -> Within:
     cli.commands()
     web.runtime.accounts.add("leaves@example.org")
     people.remove(web.runtime, "leaves@example.org")
+    assert share_a_model(web).problems == ("badshared has not recorded it; the log says why.",)
     for owner in applications():
         for field, reference in application.references(owner):
             application.part(owner, field, reference)
     return web
+
+
+def share_a_model(web: Within) -> Imported:
+    """Import a model for everyone, as an administrator does."""
+    folder = web.folder.parent / "shared" / "dataset1"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(b"x")
+    boss = web.runtime.accounts.add("boss@example.org", admin=True)
+    (imported,) = import_folder(web.runtime, boss, folder.parent, prefix="automl_models")
+    assert imported.outcome == "published"
+    return imported
 
 
 def end_job(web: Within, kind: str) -> None:
