@@ -60,6 +60,7 @@ WORDS: Final = frozenset(
         "a_to",
         "alert",
         "alias",
+        "aliases",
         "answer",
         "application",
         "architecture",

@@ -98,7 +98,7 @@ def sign_in(page: Page, app: Application) -> None:
 def watch(page: Page, done: Journey, app: Application, version: str) -> None:
     page.goto(f"{app.address.rstrip('/')}/models/payments/{version}")
     page.get_by_role("button", name="Monitor").click()
-    expect(page.get_by_role("heading", name="Not watched yet")).to_be_visible()
+    expect(page.get_by_role("heading", name="Not checked yet")).to_be_visible()
     page.get_by_label("Table", exact=True).select_option(label=label_of(page, "Table", "february.csv"))
     page.get_by_text("Outcomes that came later, and dates").click()
     page.get_by_label("Table of outcomes").select_option(
