@@ -964,6 +964,7 @@ def test_what_skops_cannot_hold_is_told_of_its_model_and_the_rest_goes_on(
     assert again["broken"].problems
 
 
+@pytest.mark.thorough
 def test_a_pickle_that_never_ends_or_kills_its_reader_is_given_up(
     runtime: Runtime, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

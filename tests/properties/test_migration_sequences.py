@@ -67,6 +67,7 @@ def fresh(folder: Path) -> Iterator[Runtime]:
         yield runtime
 
 
+@pytest.mark.thorough
 @given(
     memory=st.booleans(),
     steps=st.lists(

@@ -142,6 +142,7 @@ def handler(cloud: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 # One day, one event
 
 
+@pytest.mark.thorough("event1", "event2")
 @pytest.mark.parametrize("event", [SCHEDULED, BY_SCHEDULER, {"date": "2025-10-06"}])
 def test_an_event_computes_one_day(handler: ModuleType, event: dict[str, Any]) -> None:
     mark = handler.compute_day(event, CONTEXT)

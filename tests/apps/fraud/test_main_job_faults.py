@@ -29,7 +29,7 @@ TABLES = 10
 ATTEMPTS = 5
 
 
-@pytest.mark.thorough("0.15")
+@pytest.mark.thorough
 @pytest.mark.parametrize("rate", [0.02, 0.15])
 def test_the_main_job_loses_nothing_and_does_nothing_twice_under_faults(
     rate: float, object_server: ObjectServer, postgresql_url: str, tmp_path: Path

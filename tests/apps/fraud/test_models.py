@@ -73,6 +73,7 @@ def test_a_margin_does_not_depend_on_the_rows_beside_it(name: str) -> None:
     assert np.array_equal(alone, model.predict_margin(rows.valid)[:50])
 
 
+@pytest.mark.thorough("catboost")
 def test_several_threads_may_ask_one_model_at_a_time(name: str) -> None:
     rows = data()
     model = fitted(name, rows)

@@ -542,6 +542,7 @@ def test_an_export_whose_job_is_gone_is_queued_again(runtime: Runtime, tmp_path:
         assert [work.queue_due(exporting) for _ in range(2)] == [1, 0]
 
 
+@pytest.mark.thorough
 def test_a_server_that_is_away_is_told_from_one_that_refuses(served: Served, tmp_path: Path) -> None:
     run = train(served.runtime, served.admin, tmp_path, "away", published=False)
     away = MlflowSettings(url=f"http://127.0.0.1:{free_port()}")

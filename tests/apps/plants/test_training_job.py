@@ -442,6 +442,7 @@ def outcome(runtime: Runtime, user: User, workers: Workers, name: str, kills: li
     return weights(runtime, row), (trained, row.report["metrics"], row.report["confusion"])
 
 
+@pytest.mark.thorough
 def test_a_training_killed_twice_gives_the_weights_of_one_that_was_not(
     served: tuple[Runtime, Workers],
 ) -> None:
