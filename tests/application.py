@@ -71,6 +71,14 @@ class Application:
 
     def client(self, email: str = "person@example.org", *, admin: bool = False) -> httpx.Client:
         """A program with a token of this user, who is made if there is none; then with `admin` an administrator."""
+        secret, session = self._credentials(email, admin=admin)
+        return httpx.Client(base_url=self.address, auth=Credentials(secret, session), timeout=60)
+
+    def token(self, email: str = "person@example.org") -> str:
+        """A token of this user, who is made if there is none."""
+        return self._credentials(email, admin=False)[0]
+
+    def _credentials(self, email: str, *, admin: bool) -> tuple[str, str]:
         settings = Settings.from_environment(self.environ, home=self.home)
         with Runtime.open(settings) as runtime:
             known = {user.email: user for user in runtime.accounts.everyone()}
@@ -80,8 +88,7 @@ class Application:
                 else runtime.accounts.sign_up(email, "a long password")
             )
             secret, _ = runtime.accounts.create_token(user.id, "tests", administers=True)
-            session = runtime.accounts.open_session(user.id)
-        return httpx.Client(base_url=self.address, auth=Credentials(secret, session), timeout=60)
+            return secret, runtime.accounts.open_session(user.id)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one `ecluse` command beside it."""

@@ -20,6 +20,10 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 LEARNING = {"sklearn", "scipy", "xgboost", "lightgbm", "optuna", "torch", "onnxruntime", "pyarrow"}
 READING = {"fastexcel", "charset_normalizer"}
+#: What a notebook that imports the package waits for only once it uses it.
+EVERYTHING = LEARNING | READING | {
+    "numpy", "polars", "pandas", "fastapi", "sqlalchemy", "httpx", "rich", "obstore", "pydantic", "ecluse.client",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -30,8 +34,13 @@ READING = {"fastexcel", "charset_normalizer"}
             LEARNING | READING | {"numpy", "polars", "PIL", "fastapi", "http.client"},
         ),
         ("from ecluse.web import api, pages; api.make_router(); pages.make_router()", LEARNING | READING),
+        ("import ecluse; assert 'Client' in dir(ecluse)", EVERYTHING),
+        (
+            "import ecluse; assert ecluse.Client",
+            EVERYTHING - {"ecluse.client"} | {"httpx", "ecluse.runtime", "ecluse.models"},
+        ),
     ],
-    ids=["worker", "web"],
+    ids=["worker", "web", "package", "client"],
 )
 def test_what_starts_imports_no_library_that_only_work_needs(starting: str, left: set[str]) -> None:
     script = f"{starting}; import sys; print(*sys.modules)"

@@ -7,12 +7,14 @@ import functools
 import json
 import pickle
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnx
 import pytest
+import skops.io
 from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
@@ -24,6 +26,9 @@ from ecluse.apps.fraud.families import FAMILIES, loader
 from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.plants.errors import PlantsError
 from ecluse.apps.plants.prediction import KNOWN_FILE, METHOD, Predictor
+from ecluse.client.kinds import KINDS, kind_named
+from ecluse.client.kinds.onnx import Graph
+from ecluse.client.package import CARD, unpack
 from ecluse.errors import EcluseError, ModelUnreadable
 from ecluse.models.trust import SAFE_TYPES
 from tests.apps.plants.tiny import KNOWN, TRANSFORM, WEIGHTS, tiny_graph
@@ -53,6 +58,9 @@ PLACES: Final = {
         "apps/plants/prediction.py",
         "onnxruntime.InferenceSession",
     ): "a graph of bytes, which names no other file",
+    ("client/kinds/onnx.py", "onnxruntime.InferenceSession"): "a graph of bytes, which names no other file",
+    ("client/kinds/__init__.py", "importlib.import_module"): "a name of KINDS, which is in the code",
+    ("__init__.py", "importlib.import_module"): "the client and the package models, by names in the code",
     ("apps/plants/features.py", "onnxruntime.InferenceSession"): "a graph that this process has built",
     ("apps/fraud/evaluation/ranking.py", "np.load"): "arrays alone",
     ("apps/fraud/ensembles/anomaly.py", "np.load"): "arrays alone",
@@ -163,6 +171,53 @@ def test_no_family_reads_a_pickle_under_its_own_name(family: str, tmp_path: Path
         (tmp_path / name).write_bytes(pickle.dumps(Bomb(mark)))
         with pytest.raises(ModelUnreadable):
             loader(family).load(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name != "folder"])
+def test_no_kind_of_a_client_reads_a_pickle_under_its_own_name(kind: str, tmp_path: Path, mark: Path) -> None:
+    for details in (
+        {},
+        {"class": "Booster"},
+        {"class": "CatBoost"},
+        {"class": "os.system", "classes": ["a"]},
+    ):
+        for name in ("model.skops", "model.ubj", "model.txt", "model.cbm", "model.onnx"):
+            (tmp_path / name).write_bytes(pickle.dumps(Bomb(mark)))
+        (tmp_path / CARD).write_text(json.dumps({"format": 1, "kind": kind, "details": details}))
+        with pytest.raises(ModelUnreadable):
+            unpack(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "named", ["os", "ecluse.client.kinds.sklearn", "../sklearn", "__init__", "", "estimators"]
+)
+def test_no_card_names_a_module(named: str) -> None:
+    with pytest.raises(ModelUnreadable, match="cannot load"):
+        kind_named(named)
+
+
+def test_a_skops_that_asks_for_a_type_outside_our_list_is_not_loaded_by_a_client(
+    tmp_path: Path, mark: Path
+) -> None:
+    content = skops.io.dumps(partial(Path.touch, mark))
+    (tmp_path / "model.skops").write_bytes(content)
+    (tmp_path / CARD).write_text(
+        json.dumps({"format": 1, "kind": "sklearn", "details": {}, "types": ["pathlib.Path.touch"]})
+    )
+    with pytest.raises(ModelUnreadable, match="types that are not loaded"):
+        unpack(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["here.bin", "../secret.bin", "/proc/self/environ"])
+def test_a_graph_of_a_client_reads_no_other_file(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    for file in (tmp_path / "inner" / "here.bin", tmp_path / "secret.bin"):
+        file.write_bytes(bytes(4096))
+    monkeypatch.chdir(tmp_path / "inner")
+    with pytest.raises(ModelUnreadable):
+        Graph(_outside(place))
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,37 @@
-"""Écluse: machine-learning applications that run on a laptop and, unchanged, in the cloud."""
+"""Écluse: machine-learning applications that run on a laptop and, unchanged, in the cloud.
+
+In a notebook or a program, `import ecluse` offers what `OFFERED` names (see `ecluse.client`): nothing of it is imported
+before it is used.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any, Final
 
 __version__ = "0.1.0"
+
+#: What a client offers. `models` is the package of that name as well, which can be called; see `ListingPackage`.
+OFFERED: Final = ("Client", "load", "log", "login", "models", "predict", "publish", "run", "runs")
+
+
+class ListingPackage(ModuleType):
+    """A package that can be called: `ecluse.models()` lists models, and `ecluse.models.publish` is a function in it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """List models as `Client.models` does."""
+        return importlib.import_module("ecluse.client").models(*args, **kwargs)
+
+
+def __getattr__(name: str) -> Any:
+    """Return what the client offers under a name; `ecluse.models` is a package that is imported."""
+    if name == "models":
+        return importlib.import_module("ecluse.models")
+    if name in OFFERED:
+        return getattr(importlib.import_module("ecluse.client"), name)
+    raise AttributeError(f"module 'ecluse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List what is offered beside what was imported, for the completion of a notebook."""
+    return sorted({*vars(sys.modules[__name__]), *OFFERED})

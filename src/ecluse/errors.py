@@ -66,7 +66,10 @@
     │   │   └── DocumentsUnwritable (DiskUnusable)  its disk is full, can only be read, or is not to be written by us
     │   └── DocumentsMissing (LookupError)      its tables or indexes are not there: ecluse documents create
     ├── CannotRepeat (ValueError)               a training cannot be made again as it was
-    └── ModelUnreadable (ValueError)            a model file is damaged or of a foreign format
+    ├── ModelUnreadable (ValueError)            a model file is damaged or of a foreign format
+    ├── ModelRefused (ValueError)               a model cannot be published as it is; it says the way out
+    ├── ServerAway (ConnectionError)            the server that a program signed in to does not answer
+    └── ServerRefused                           it answers in a way that this client does not know
 
 Those of one application alone stand in its `errors.py`.
 
@@ -416,3 +419,15 @@ class CannotRepeat(EcluseError, ValueError):
 
 class ModelUnreadable(EcluseError, ValueError):
     code, status = "model_unreadable", 422
+
+
+class ModelRefused(EcluseError, ValueError):
+    code, status = "model_refused", 422
+
+
+class ServerAway(EcluseError, ConnectionError):
+    code, status = "server_away", 503
+
+
+class ServerRefused(EcluseError):
+    code, status = "server_refused", 502

@@ -41,6 +41,8 @@ SHELL: Final[Table] = {
     ),
     "documents": ("ecluse.cli.documents", "documents", "Make, list, show and copy documents."),
     "runs": ("ecluse.cli.runs", "runs", "List, show and compare trainings of every application."),
+    "login": ("ecluse.cli.login", "login", "Sign in to a server with a token, for programs of yours."),
+    "logout": ("ecluse.cli.login", "logout", "Forget the token of a server."),
     "jobs": ("ecluse.cli.jobs", "jobs", "List, show and cancel jobs."),
     "users": ("ecluse.cli.users", "users", "List, add, change and remove accounts; read who signed in."),
 }

@@ -16,7 +16,7 @@ from ecluse.catalog.tables import Run
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, reports, say
 from ecluse.cli.session import acting, home_option, user_option
-from ecluse.errors import CannotRepeat
+from ecluse.errors import CannotRepeat, NotSignedIn
 from ecluse.sentences import _
 from ecluse.tracking.kinds import tracked_runs
 
@@ -104,6 +104,29 @@ def show_run(run_id: str, email: str | None, home: Path | None) -> Record:
     curves = {name: [asdict(point) for point in points] for name, points in tracked.curves.items()}
     fields = run_fields(tracked.run) | {"aliases": list(tracked.aliases), "metrics_by_step": curves}
     return Record(fields, "\n\n".join(_sections(tracked)))
+
+
+@runs.command("send")
+@reports
+def send_runs() -> Rows:
+    """Send the runs that `import ecluse` kept on disk while the server was away, and that have ended.
+
+    They go to the server of ECLUSE_URL, or the one signed in to last. A run whose program ended before it has failed.
+    """
+    from ecluse.client import credentials, outbox
+    from ecluse.client.http import HttpBackend
+    from ecluse.client.places import waiting_folder
+
+    server = credentials.chosen()
+    if server is None:
+        raise NotSignedIn(_("There is no server to send runs to. Sign in: ecluse login URL"))
+    backend = HttpBackend(server)
+    try:
+        waiting = outbox.waiting_for(waiting_folder(), backend.address)
+        sent = [{"run": outbox.send_file(backend, file), "address": backend.address} for file in waiting]
+    finally:
+        backend.close()
+    return Rows(sent, ("run", "address"), "No run waits to be sent.")
 
 
 @runs.command("repeat")

@@ -40,14 +40,11 @@ def load_skops(runtime: Runtime, file: Path) -> Any:
     Raises:
         ModelUnreadable: it is none, or names types that neither the list nor the catalog trusts in this very file.
     """
-    import skops.io
-
     content = file.read_bytes()
-    with _readable(file):
-        types = set(skops.io.get_untrusted_types(data=content))
+    outside = types_outside(content, file.name)
     with runtime.catalog.read() as transaction:
         trusted = trusts.types_of(transaction, hashlib.sha256(content).hexdigest()) or frozenset()
-    if unknown := types - SAFE_TYPES - trusted:
+    if unknown := outside - trusted:
         raise ModelUnreadable(
             _(
                 "%(file)s holds types that no one has trusted: %(values)s. If you trust its maker, "
@@ -56,16 +53,52 @@ def load_skops(runtime: Runtime, file: Path) -> Any:
                 values=", ".join(sorted(unknown)),
             )
         )
-    with _readable(file):
+    return _load(content, file.name, SAFE_TYPES | trusted)
+
+
+def load_safe(content: bytes, name: str) -> Any:
+    """Return what a .skops holds, by `SAFE_TYPES` alone. `name` is what the file is called.
+
+    Raises:
+        ModelUnreadable: it is none, or names other types.
+    """
+    if outside := types_outside(content, name):
+        raise ModelUnreadable(
+            _(
+                "%(file)s holds types that are not loaded: %(values)s. Ask its publisher for the model as a graph "
+                "(ONNX).",
+                file=name,
+                values=", ".join(sorted(outside)),
+            )
+        )
+    return _load(content, name, SAFE_TYPES)
+
+
+def types_outside(content: bytes, name: str) -> set[str]:
+    """Return the types that a .skops names and that neither skops nor `SAFE_TYPES` trusts.
+
+    Raises:
+        ModelUnreadable: it is no .skops.
+    """
+    import skops.io
+
+    with _readable(name):
+        return set(skops.io.get_untrusted_types(data=content)) - SAFE_TYPES
+
+
+def _load(content: bytes, name: str, types: frozenset[str]) -> Any:
+    import skops.io
+
+    with _readable(name):
         return skops.io.loads(content, trusted=sorted(types))
 
 
 @contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def _readable(name: str) -> Iterator[None]:
     """Turn whatever a foreign archive makes of its reader into `ModelUnreadable`."""
     try:
         yield
     except Exception as error:
         raise ModelUnreadable(
-            _("%(file)s is no .skops that can be read. Fetch the version again.", file=file.name)
+            _("%(file)s is no .skops that can be read. Fetch the version again.", file=name)
         ) from error

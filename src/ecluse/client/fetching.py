@@ -1,0 +1,91 @@
+"""Fetch the files of a version from a server: verified before they have their names, and going on after a break."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from ecluse.client.backend import Progress, Version
+from ecluse.client.server import Server, part_of, patiently
+from ecluse.errors import DigestMismatch, ServerAway
+from ecluse.sentences import _
+from ecluse.storage import checked_key
+
+#: Files that come at once.
+_AT_ONCE: Final = 4
+_CHUNK: Final = 1024 * 1024
+
+
+def fetch_version(server: Server, version: Version, folder: Path, progress: Progress) -> None:
+    """Write every file of a version below `folder`.
+
+    Raises:
+        DigestMismatch: a file is not what its digest says; it is not kept.
+        ServerAway: the server does not answer. Fetched again into the same folder, it goes on.
+    """
+    place = f"models/{part_of(version.name)}/{part_of(version.version)}"
+    files: list[Mapping[str, Any]] = server.send_json("GET", place)["files"]
+    for file in files:
+        checked_key(file["path"])  # a server names no file outside the folder
+
+    def fetch(file: Mapping[str, Any]) -> None:
+        target = folder / file["path"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.is_symlink() and target.is_file() and _digest(target).hexdigest() == file["sha256"]:
+            progress(file["size"])
+            return
+        _fetch_file(server, f"{place}/files/{quote(file['path'])}", file, target, progress)
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ecluse-fetch") as pool:
+        tasks = [pool.submit(fetch, file) for file in files]
+        try:
+            for task in tasks:
+                task.result()
+        finally:
+            for task in tasks:  # where one failed, the others need not begin
+                task.cancel()
+
+
+def _fetch_file(
+    server: Server, place: str, file: Mapping[str, Any], target: Path, progress: Progress
+) -> None:
+    partial = target.with_name(f".ecluse-{file['sha256'][:32]}.part")
+    shown = 0
+
+    def go_on() -> None:
+        nonlocal shown
+        have = partial.stat().st_size if partial.exists() else 0
+        if have >= file["size"] and have:
+            return
+        headers = {"range": f"bytes={have}-"} if have else {}
+        with server.stream(place, headers) as response:
+            if response.status_code != 206:
+                have = 0
+            with partial.open("r+b" if have else "wb") as opened:
+                opened.seek(have)
+                opened.truncate()
+                for chunk in response.iter_bytes(_CHUNK):
+                    opened.write(chunk)
+                    have += len(chunk)
+                    if have > shown:
+                        progress(have - shown)
+                        shown = have
+        if have < file["size"]:
+            raise ServerAway(_("%(file)s broke off after %(count)s bytes.", file=file["path"], count=have))
+
+    patiently(go_on)
+    if partial.stat().st_size != file["size"] or _digest(partial).hexdigest() != file["sha256"]:
+        partial.unlink()
+        raise DigestMismatch(
+            _("%(file)s is not what its digest says. It was not kept; fetch it again.", file=file["path"])
+        )
+    partial.replace(target)
+
+
+def _digest(file: Path) -> Any:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256")

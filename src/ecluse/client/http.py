@@ -1,0 +1,181 @@
+"""Keep runs and versions at a server, with a token alone: no key of its store, none of its database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ecluse.client.backend import (
+    KIND,
+    MOST_RUNS,
+    Beginning,
+    End,
+    Point,
+    Progress,
+    Publication,
+    TrackedRun,
+    Version,
+)
+from ecluse.client.credentials import Credentials
+from ecluse.client.server import Server, as_json, part_of
+from ecluse.errors import InvalidInput, ModelNotFound
+from ecluse.registry import is_version
+from ecluse.sentences import _
+
+_PER_PAGE: Final = 200
+
+
+class HttpBackend:
+    """A server, asked by its API."""
+
+    is_remote = True
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._server = Server(credentials)
+
+    @property
+    def address(self) -> str:
+        return self._server.address
+
+    def close(self) -> None:
+        self._server.close()
+
+    def me(self) -> Mapping[str, Any]:
+        """Return whose token this is."""
+        body = self._server.json("GET", "me")
+        if not isinstance(body, dict) or not isinstance(body.get("email"), str):
+            raise self._server.strange("me")
+        return body
+
+    # Runs
+
+    def begin_run(self, beginning: Beginning) -> str:
+        body = self._server.json(
+            "POST",
+            "runs",
+            json={
+                "name": beginning.name,
+                "kind": KIND,
+                "parameters": dict(beginning.parameters),
+                "tags": dict(beginning.tags),
+                "nonce": beginning.nonce,
+            },
+        )
+        return str(body["id"])
+
+    def add_points(self, run: str, points: Sequence[Point]) -> None:
+        bodies = [
+            {
+                "step": point.step,
+                "metrics": {name: as_json(value) for name, value in point.metrics.items()},
+                "at": point.at.isoformat(),
+            }
+            for point in points
+        ]
+        self._server.call("POST", f"runs/{part_of(run)}/metrics", json={"points": bodies})
+
+    def change_run(self, run: str, parameters: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
+        self._server.call(
+            "PATCH", f"runs/{part_of(run)}", json={"parameters": dict(parameters), "tags": dict(tags)}
+        )
+
+    def end_run(self, run: str, end: End) -> None:
+        metrics = {name: as_json(value) for name, value in end.metrics.items()}
+        self._server.call(
+            "POST",
+            f"runs/{part_of(run)}/end",
+            json={"status": end.status, "metrics": metrics, "error": end.error},
+        )
+
+    def runs(self, name: str | None, status: str | None) -> list[TrackedRun]:
+        conditions = {key: value for key, value in (("name", name), ("status", status)) if value is not None}
+        rows: list[TrackedRun] = []
+        for page in range(1, MOST_RUNS // _PER_PAGE + 1):
+            body = self._server.json(
+                "GET", "runs", params=conditions | {"page": str(page), "per_page": str(_PER_PAGE)}
+            )
+            rows += [_tracked(item) for item in body["items"]]
+            if len(body["items"]) < _PER_PAGE:
+                break
+        return rows
+
+    # Versions
+
+    def publish(self, publication: Publication, progress: Progress) -> Version:
+        from ecluse.client.sending import send_version
+
+        return version_from(send_version(self._server, publication, progress))
+
+    def version(self, reference: str) -> Version:
+        name, at, which = reference.partition("@")
+        if not name or (at and not which):
+            raise InvalidInput(
+                _("%(value)s names no model. Write NAME, NAME@VERSION or NAME@ALIAS.", value=repr(reference))
+            )
+        if which in ("", "latest"):
+            versions = self._server.json("GET", f"models/{part_of(name)}/versions")
+            if not versions:
+                raise ModelNotFound(_('No model "%(name)s". See: ecluse models list', name=name))
+            return version_from(versions[0])
+        place = part_of(which) if is_version(which) else f"aliases/{part_of(which)}"
+        return version_from(self._server.json("GET", f"models/{part_of(name)}/{place}"))
+
+    def fetch(self, version: Version, folder: Path, progress: Progress) -> None:
+        from ecluse.client.fetching import fetch_version
+
+        fetch_version(self._server, version, folder, progress)
+
+    def models(self, where: Sequence[str], name: str | None) -> list[Version]:
+        if name is None:
+            body = self._server.json("GET", "models", params={"where": list(where)})
+            return [version_from(item) for item in body]
+        versions = [
+            version_from(item) for item in self._server.json("GET", f"models/{part_of(name)}/versions")
+        ]
+        if not where:
+            return versions
+        fulfilling = {
+            (item["name"], item["version"])
+            for item in self._server.json("GET", "models", params={"where": list(where)})
+        }
+        return [version for version in versions if (version.name, version.version) in fulfilling]
+
+
+def version_from(body: Mapping[str, Any]) -> Version:
+    """Return a version as the API describes it."""
+    kind = body["metadata"].get("kind")
+    return Version(
+        name=body["name"],
+        version=body["version"],
+        kind=kind if isinstance(kind, str) else None,
+        aliases=tuple(sorted(body["aliases"])),
+        metrics=body["metrics"],
+        metadata=body["metadata"],
+        size_bytes=body["size_bytes"],
+        created_at=datetime.fromisoformat(body["created_at"]),
+        application=body["application"],
+        digest=body["digest"],
+    )
+
+
+def _tracked(body: Mapping[str, Any]) -> TrackedRun:
+    names = (
+        "id",
+        "name",
+        "application",
+        "kind",
+        "status",
+        "parameters",
+        "tags",
+        "metrics",
+        "version",
+        "error",
+    )
+    finished = body["finished_at"]
+    return TrackedRun(
+        **{name: body[name] for name in names},
+        created_at=datetime.fromisoformat(body["created_at"]),
+        finished_at=None if finished is None else datetime.fromisoformat(finished),
+    )

@@ -1,0 +1,63 @@
+"""Keep models of LightGBM as its text format, the estimators with the names of their classes beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import lightgbm
+import numpy as np
+from sklearn.preprocessing import LabelEncoder
+
+from ecluse.client.kinds import Kind, class_named, own_class, unreadable
+from ecluse.client.kinds.estimators import answer, classes_from, plain_classes
+
+FILE: Final = "model.txt"
+#: The classes that are made from a file.
+CLASSES: Final[Mapping[str, Any]] = {
+    each.__name__: each
+    for each in (lightgbm.Booster, lightgbm.LGBMClassifier, lightgbm.LGBMRegressor, lightgbm.LGBMRanker)
+}
+
+
+def save(model: Any, folder: Path) -> Mapping[str, Any]:
+    """Write a booster, or that of an estimator with its classes."""
+    name = own_class(model, CLASSES)
+    booster = model if isinstance(model, lightgbm.Booster) else model.booster_
+    (folder / FILE).write_text(booster.model_to_string(), encoding="utf-8")
+    classes = plain_classes(model) if isinstance(model, lightgbm.LGBMClassifier) else None
+    return {"class": name} | ({} if classes is None else {"classes": classes})
+
+
+def load(folder: Path, details: Mapping[str, Any]) -> Any:
+    """Return a model of the class that was published; `ModelUnreadable` where the file is none."""
+    kind = class_named(details.get("class"), CLASSES)
+    try:
+        booster = lightgbm.Booster(model_str=(folder / FILE).read_text(encoding="utf-8"))
+    except (lightgbm.basic.LightGBMError, ValueError, TypeError, KeyError) as error:
+        raise unreadable(FILE, type(error).__name__) from error
+    if kind is lightgbm.Booster:
+        return booster
+    return _fitted(kind(), booster, details)
+
+
+def _fitted(model: Any, booster: Any, details: Mapping[str, Any]) -> Any:
+    """Make an estimator one that was fitted: it has no way of its own to be made from a file."""
+    model._Booster = booster
+    model._n_features = model._n_features_in = booster.num_feature()
+    model._best_iteration = booster.best_iteration
+    model._objective = booster.dump_model(num_iteration=1)["objective"].partition(" ")[0]
+    model._fitted_with_feature_names = booster.feature_name() != [
+        f"Column_{number}" for number in range(booster.num_feature())
+    ]
+    if isinstance(model, lightgbm.LGBMClassifier):
+        model._le = LabelEncoder()
+        model._le.classes_ = model._classes = classes_from(details.get("classes"))
+        model._n_classes = len(model._classes)
+        model._class_map = dict(zip(model._classes, np.arange(model._n_classes), strict=True))
+    model.fitted_ = True
+    return model
+
+
+KIND: Final = Kind("lightgbm", ("lightgbm",), save, load, answer)

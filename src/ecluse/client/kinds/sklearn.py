@@ -1,0 +1,58 @@
+"""Keep models of scikit-learn as `.skops`, which is loaded by our list of types alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ecluse.client.kinds import Kind
+from ecluse.client.kinds.estimators import answer
+from ecluse.errors import ModelRefused
+from ecluse.models.trust import load_safe, types_outside
+from ecluse.sentences import _
+
+FILE: Final = "model.skops"
+
+
+def save(model: Any, folder: Path) -> Mapping[str, Any]:
+    """Write a model, after a look at whether it could be loaded again.
+
+    Raises:
+        ModelRefused: skops cannot write it, or it holds types that are not loaded without a person's consent.
+    """
+    import skops.io
+    from skops.io.exceptions import UnsupportedTypeException
+
+    try:
+        content = skops.io.dumps(model)
+    except (UnsupportedTypeException, TypeError, AttributeError) as error:
+        raise ModelRefused(
+            _(
+                "A %(what)s cannot be kept without a pickle: %(reason)s. Export it as a graph, and publish the file: "
+                'skl2onnx.to_onnx(model, X[:1]), then publish("model.onnx").',
+                what=type(model).__name__,
+                reason=str(error),
+            )
+        ) from error
+    if outside := types_outside(content, FILE):
+        raise ModelRefused(
+            _(
+                "This %(what)s holds %(values)s, which no one's machine would load: such a file takes the memory that "
+                "it names, or runs code. Use a model without it (LightGBM, XGBoost and CatBoost have formats of "
+                "their own for trees), or export it as a graph, and publish the file: skl2onnx.to_onnx(model, X[:1]), "
+                'then publish("model.onnx").',
+                what=type(model).__name__,
+                values=", ".join(sorted(outside)),
+            )
+        )
+    (folder / FILE).write_bytes(content)
+    return {}
+
+
+def load(folder: Path, details: Mapping[str, Any]) -> Any:
+    """Return the model that a `.skops` holds; `ModelUnreadable` where it names a type outside our list."""
+    return load_safe((folder / FILE).read_bytes(), FILE)
+
+
+KIND: Final = Kind("sklearn", ("scikit-learn", "skops"), save, load, answer)

@@ -1,0 +1,54 @@
+"""Keep models of XGBoost as `.ubj`, the library's own format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import xgboost
+
+from ecluse.client.kinds import Answers, Kind, class_named, own_class, unreadable
+from ecluse.client.kinds.estimators import answer as ask
+from ecluse.client.kinds.estimators import columns
+
+FILE: Final = "model.ubj"
+#: The classes that are made from a file.
+CLASSES: Final[Mapping[str, Any]] = {
+    each.__name__: each
+    for each in (
+        xgboost.Booster,
+        xgboost.XGBClassifier,
+        xgboost.XGBRegressor,
+        xgboost.XGBRanker,
+        xgboost.XGBRFClassifier,
+        xgboost.XGBRFRegressor,
+    )
+}
+
+
+def save(model: Any, folder: Path) -> Mapping[str, Any]:
+    """Write a booster or an estimator; what it was fitted with, such as callbacks, is not kept."""
+    name = own_class(model, CLASSES)
+    model.save_model(folder / FILE)
+    return {"class": name}
+
+
+def load(folder: Path, details: Mapping[str, Any]) -> Any:
+    """Return a model of the class that was published; `ModelUnreadable` where the file is none."""
+    model = class_named(details.get("class"), CLASSES)()
+    try:
+        model.load_model(folder / FILE)
+    except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as error:
+        raise unreadable(FILE, type(error).__name__) from error
+    return model
+
+
+def answer(model: Any, rows: Any) -> Answers:
+    """Return what a model says of rows; a booster is asked about a matrix made of them."""
+    if isinstance(model, xgboost.Booster):
+        return columns("prediction", model.predict(xgboost.DMatrix(rows, enable_categorical=True)))
+    return ask(model, rows)
+
+
+KIND: Final = Kind("xgboost", ("xgboost",), save, load, answer)

@@ -1,0 +1,176 @@
+"""Keep runs and versions in the folder of this machine (`.ecluse`), without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecluse import models
+from ecluse.catalog import models as model_rows
+from ecluse.catalog import runs as run_rows
+from ecluse.catalog.run_values import flat_values
+from ecluse.catalog.runs import RunFilter
+from ecluse.catalog.tables import ModelVersion, Run, User
+from ecluse.client.backend import (
+    KIND,
+    MOST_RUNS,
+    OWN,
+    Beginning,
+    End,
+    Point,
+    Progress,
+    Publication,
+    TrackedRun,
+    Version,
+)
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+
+
+class LocalBackend:
+    """What the commands work on as well: the settings of the environment and the folder `.ecluse`, or `home`."""
+
+    is_remote = False
+
+    def __init__(self, home: Path | None = None) -> None:
+        self._runtime = Runtime.open(Settings.from_environment(home=home))
+        self._user = self._acting()
+
+    def _acting(self) -> User:
+        accounts, email = self._runtime.accounts, self._runtime.settings.user
+        return accounts.by_email(email) if email else accounts.local_administrator()
+
+    @property
+    def address(self) -> str:
+        return str(self._runtime.settings.home)
+
+    def close(self) -> None:
+        self._runtime.close()
+
+    # Runs
+
+    def begin_run(self, beginning: Beginning) -> str:
+        run = Run(
+            user_id=self._user.id,
+            application=OWN,
+            kind=KIND,
+            name=beginning.name,
+            parameters=flat_values(beginning.parameters),
+            tags=dict(beginning.tags),
+        )
+        with self._runtime.catalog.write() as transaction:
+            row = run_rows.add_run(transaction, run)
+            run_rows.set_running(transaction, row.id)
+            return row.id
+
+    def add_points(self, run: str, points: Sequence[Point]) -> None:
+        with self._runtime.catalog.write() as transaction:
+            row = run_rows.run_of(transaction, self._user.id, run)
+            for point in points:
+                run_rows.log_metrics(transaction, row.id, point.step, point.metrics)
+
+    def change_run(self, run: str, parameters: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
+        with self._runtime.catalog.write() as transaction:
+            row = run_rows.run_of(transaction, self._user.id, run)
+            run_rows.set_parameters(transaction, row.id, flat_values(parameters))
+            run_rows.set_tags(transaction, row.id, tags)
+
+    def end_run(self, run: str, end: End) -> None:
+        with self._runtime.catalog.write() as transaction:
+            row = run_rows.run_of(transaction, self._user.id, run)
+            if end.status == "done":
+                run_rows.set_done(transaction, row.id, metrics=end.metrics)
+            else:
+                run_rows.set_ended(transaction, row.id, end.status, end.error)
+
+    def runs(self, name: str | None, status: str | None) -> list[TrackedRun]:
+        conditions = RunFilter(name=name, status=status)
+        with self._runtime.catalog.read() as transaction:
+            rows, _total = run_rows.list_runs(transaction, self._user.id, conditions, limit=MOST_RUNS)
+            return [_tracked(row) for row in rows]
+
+    # Versions
+
+    def publish(self, publication: Publication, progress: Progress) -> Version:
+        user, name = self._user.id, publication.name
+        if publication.alias is not None:
+            models.checked_alias(publication.alias)
+        row = models.publish(
+            self._runtime,
+            user,
+            name,
+            publication.paths,
+            metadata=publication.metadata,
+            origin=models.Origin(nonce=publication.nonce),
+            progress=progress,
+        )
+        if publication.run is not None:
+            files = models.artifacts_of(models.manifest_of(self._runtime, row).files)
+            with self._runtime.catalog.write() as transaction:
+                run = run_rows.run_of(transaction, user, publication.run)
+                run_rows.set_done(
+                    transaction, run.id, version=row.version, url=row.url, artifacts=files, final=True
+                )
+        if publication.alias is not None:
+            models.set_alias(self._runtime, user, name, publication.alias, row.version)
+        return self._described([row])[0]
+
+    def version(self, reference: str) -> Version:
+        return self._described([models.resolve(self._runtime, self._user.id, reference)])[0]
+
+    def fetch(self, version: Version, folder: Path, progress: Progress) -> None:
+        row = models.resolve(self._runtime, self._user.id, version.reference)
+        models.download(self._runtime, row, folder, progress)
+
+    def models(self, where: Sequence[str], name: str | None) -> list[Version]:
+        conditions = [models.parse_condition(text) for text in where]
+        if conditions or name is not None:
+            return self._described(models.search(self._runtime, self._user.id, conditions, name))
+        with self._runtime.catalog.read() as transaction:
+            rows = model_rows.list_latest(transaction, self._user.id)
+        return self._described(rows)
+
+    def _described(self, rows: Sequence[ModelVersion]) -> list[Version]:
+        pointing: dict[tuple[str, str], list[str]] = {}
+        for alias in models.aliases(self._runtime, self._user.id):
+            pointing.setdefault((alias.name, alias.version), []).append(alias.alias)
+        return [_version(row, pointing.get((row.name, row.version), [])) for row in rows]
+
+
+def _version(row: ModelVersion, aliases: Sequence[str]) -> Version:
+    measured = row.report.get("metrics") or row.details.get("metrics") or {}
+    kind = row.details.get("kind")
+    return Version(
+        name=row.name,
+        version=row.version,
+        kind=kind if isinstance(kind, str) else None,
+        aliases=tuple(sorted(aliases)),
+        metrics={
+            name: value
+            for name, value in measured.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        },
+        metadata=row.details,
+        size_bytes=row.size_bytes,
+        created_at=row.created_at,
+        application=row.application,
+        digest=row.manifest_digest,
+    )
+
+
+def _tracked(row: Run) -> TrackedRun:
+    return TrackedRun(
+        id=row.id,
+        name=row.name,
+        application=row.application,
+        kind=row.kind,
+        status=row.status,
+        parameters=row.parameters,
+        tags=row.tags,
+        metrics=row.metrics,
+        version=row.version,
+        error=row.error,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )
