@@ -6,8 +6,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
@@ -83,6 +84,36 @@ def barriers(page: Page) -> list[str]:
     page.evaluate(SHOW_REPEATS)
     assert answer["passes"], "axe looked at nothing"
     return [f"{v['id']}: {v['nodes'][0]['html']}" for v in answer["violations"]]
+
+
+@dataclass
+class Journey:
+    """What a way through the pages leaves: a signed-in browser, the addresses it came by, its complaints."""
+
+    context: BrowserContext
+    addresses: dict[str, str] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+
+    def barriers(
+        self, browser: Browser, theme: Literal["light", "dark"], width: str, title: str
+    ) -> dict[str, list[str]]:
+        """Return the barriers of each page that it came by, by its name; each page fits its window."""
+        context = browser.new_context(
+            viewport=DESKTOP if width == "desktop" else PHONE,
+            color_scheme=theme,
+            reduced_motion="reduce",
+            storage_state=self.context.storage_state(),
+        )
+        page = new_page(context, [])
+        result = {}
+        for name, address in self.addresses.items():
+            page.goto(address)
+            assert overflow(page) <= 0, name
+            picture(page, f"{title}-{theme}-{width}-{name}")
+            if barrier := barriers(page):
+                result[name] = barrier
+        context.close()
+        return result
 
 
 def overflow(page: Page) -> int:

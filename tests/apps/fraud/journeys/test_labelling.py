@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests import application
 from tests.application import Application
-from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, overflow, picture
+from tests.journeys.browser import DESKTOP, executable, new_page, picture
+from tests.journeys.browser import Journey as Way
 
 pytestmark = [
     pytest.mark.long,
@@ -27,12 +28,9 @@ JOB_MS = 240_000
 
 
 @dataclass
-class Journey:
-    """What was left behind: a signed-in browser, the addresses it came by, what it complained of."""
+class Journey(Way):
+    """Keeps also what was downloaded or read."""
 
-    context: BrowserContext
-    addresses: dict[str, str] = field(default_factory=dict)
-    complaints: list[str] = field(default_factory=list)
     riskiest: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -168,20 +166,7 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
 def test_no_page_has_a_barrier(
     journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str
 ) -> None:
-    size = DESKTOP if width == "desktop" else PHONE
-    context = browser.new_context(
-        viewport=size, color_scheme=theme, reduced_motion="reduce", storage_state=journey.context.storage_state()
-    )  # fmt: skip
-    page = new_page(context, [])
-    found = {}
-    for name, address in journey.addresses.items():
-        page.goto(address)
-        assert overflow(page) <= 0, name
-        picture(page, f"labelling-{theme}-{width}-{name}")
-        if barrier := barriers(page):
-            found[name] = barrier
-    context.close()
-    assert found == {}
+    assert journey.barriers(browser, theme, width, "labelling") == {}
 
 
 def test_labelling_and_the_budget_work_without_scripts(journey: Journey, browser: Browser) -> None:

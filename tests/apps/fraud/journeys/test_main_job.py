@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests import application
 from tests.application import Application
@@ -25,6 +25,7 @@ from tests.journeys.browser import (
     overflow,
     picture,
 )
+from tests.journeys.browser import Journey as Way
 
 pytestmark = [
     pytest.mark.long,
@@ -35,12 +36,9 @@ JOB_MS = 240_000
 
 
 @dataclass
-class Journey:
-    """What the main job left behind: a signed-in browser, the addresses it came by, what it complained of."""
+class Journey(Way):
+    """Keeps also what was downloaded or read."""
 
-    context: BrowserContext
-    addresses: dict[str, str] = field(default_factory=dict)
-    complaints: list[str] = field(default_factory=list)
     download: Path | None = None
 
 
@@ -150,21 +148,7 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
 def test_no_page_has_a_barrier(
     journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str
 ) -> None:
-    size = DESKTOP if width == "desktop" else PHONE
-    context = browser.new_context(
-        viewport=size, color_scheme=theme, reduced_motion="reduce", storage_state=journey.context.storage_state()
-    )  # fmt: skip
-    complaints: list[str] = []
-    page = new_page(context, complaints)
-    found = {}
-    for name, address in journey.addresses.items():
-        page.goto(address)
-        assert overflow(page) <= 0, name
-        picture(page, f"{theme}-{width}-{name}")
-        if barrier := barriers(page):
-            found[name] = barrier
-    context.close()
-    assert found == {}
+    assert journey.barriers(browser, theme, width, "main-job") == {}
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/sign-up", "/nowhere"])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from ecluse.apps.fraud.jobs import references as building
 from ecluse.apps.fraud.jobs.references import Recipe
@@ -21,13 +21,12 @@ from tests import application
 from tests.application import Application
 from tests.journeys.browser import (
     DESKTOP,
-    PHONE,
     barriers,
     executable,
     new_page,
-    overflow,
     picture,
 )
+from tests.journeys.browser import Journey as Way
 
 pytestmark = [
     pytest.mark.long,
@@ -41,12 +40,9 @@ FRENCH = "banque_du_canal"
 
 
 @dataclass
-class Journey:
-    """What the way left behind: a signed-in browser, the addresses it came by, what it complained of."""
+class Journey(Way):
+    """Keeps also what was downloaded or read."""
 
-    context: BrowserContext
-    addresses: dict[str, str] = field(default_factory=dict)
-    complaints: list[str] = field(default_factory=list)
     corrected: str = ""
     download: Path | None = None
 
@@ -206,21 +202,7 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
 def test_no_page_has_a_barrier(
     journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str
 ) -> None:
-    size = DESKTOP if width == "desktop" else PHONE
-    context = browser.new_context(
-        viewport=size, color_scheme=theme, reduced_motion="reduce", storage_state=journey.context.storage_state()
-    )  # fmt: skip
-    complaints: list[str] = []
-    page = new_page(context, complaints)
-    found = {}
-    for name, address in journey.addresses.items():
-        page.goto(address)
-        assert overflow(page) <= 0, name
-        picture(page, f"unlabelled-{theme}-{width}-{name}")
-        if barrier := barriers(page):
-            found[name] = barrier
-    context.close()
-    assert found == {}
+    assert journey.barriers(browser, theme, width, "unlabelled") == {}
 
 
 def test_a_table_that_means_nothing_known_is_ranked_as_unusual_and_never_called_fraud(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from ecluse.apps.fraud.sample import generate
 from tests import application
 from tests.application import Application
-from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, overflow, picture
+from tests.journeys.browser import DESKTOP, Journey, executable, new_page, picture
 
 pytestmark = [
     pytest.mark.long,
@@ -23,15 +22,6 @@ pytestmark = [
 ]
 JOB_MS = 120_000
 OWNER = "owner@example.org"
-
-
-@dataclass
-class Journey:
-    """What was seen: a signed-in browser, the addresses it came by, what it complained of."""
-
-    context: BrowserContext
-    addresses: dict[str, str] = field(default_factory=dict)
-    complaints: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -179,20 +169,7 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
 def test_no_page_has_a_barrier(
     journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str
 ) -> None:
-    size = DESKTOP if width == "desktop" else PHONE
-    context = browser.new_context(
-        viewport=size, color_scheme=theme, reduced_motion="reduce", storage_state=journey.context.storage_state()
-    )  # fmt: skip
-    page = new_page(context, [])
-    found = {}
-    for name, address in journey.addresses.items():
-        page.goto(address)
-        assert overflow(page) <= 0, name
-        picture(page, f"watching-{theme}-{width}-{name}")
-        if barrier := barriers(page):
-            found[name] = barrier
-    context.close()
-    assert found == {}
+    assert journey.barriers(browser, theme, width, "watching") == {}
 
 
 def test_what_was_found_is_said_in_french_and_without_scripts(journey: Journey, browser: Browser) -> None:
