@@ -174,6 +174,7 @@ WITH_ANOTHER = {
     "sessions",
     "api_tokens",
     "model_aliases",
+    "model_uploads",
     "publications",
     "files",
     "images",

@@ -24,7 +24,9 @@
     │   ├── VersionInUse (ValueError)           an alias points at a version that is to be deleted
     │   ├── ManifestInvalid (ValueError)
     │   ├── DigestMismatch (ValueError)         a file is not what its manifest says
-    │   └── SignatureInvalid (ValueError)       there is no signature, or it is not that of the key
+    │   ├── SignatureInvalid (ValueError)       there is no signature, or it is not that of the key
+    │   ├── UploadIncomplete (ValueError)       a version is to be committed of which parts are lacking
+    │   └── UploadCommitted (ValueError)        an upload is to be given up whose version is there
     ├── CatalogError
     │   ├── CatalogUnavailable (ConnectionError)
     │   │   ├── CatalogDamaged                  its file is not, or no longer, a database
@@ -66,6 +68,8 @@
     │   │   └── DocumentsUnwritable (DiskUnusable)  its disk is full, can only be read, or is not to be written by us
     │   └── DocumentsMissing (LookupError)      its tables or indexes are not there: ecluse documents create
     ├── CannotRepeat (ValueError)               a training cannot be made again as it was
+    ├── NonceTaken (ValueError)                 something else was begun by this nonce
+    ├── RunClosed (ValueError)                  a run has ended, or is written by an application of ours
     ├── ModelUnreadable (ValueError)            a model file is damaged or of a foreign format
     ├── ModelRefused (ValueError)               a model cannot be published as it is; it says the way out
     ├── ServerAway (ConnectionError)            the server that a program signed in to does not answer
@@ -208,6 +212,16 @@ class DigestMismatch(RegistryError, ValueError):
 
 class SignatureInvalid(RegistryError, ValueError):
     code = "signature_invalid"
+    status = 409
+
+
+class UploadIncomplete(RegistryError, ValueError):
+    code = "upload_incomplete"
+    status = 409
+
+
+class UploadCommitted(RegistryError, ValueError):
+    code = "upload_committed"
     status = 409
 
 
@@ -415,6 +429,14 @@ class DocumentsMissing(DocumentError, LookupError):
 
 class CannotRepeat(EcluseError, ValueError):
     code, status = "cannot_repeat", 422
+
+
+class NonceTaken(EcluseError, ValueError):
+    code, status = "nonce_taken", 409
+
+
+class RunClosed(EcluseError, ValueError):
+    code, status = "run_closed", 409
 
 
 class ModelUnreadable(EcluseError, ValueError):

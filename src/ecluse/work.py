@@ -123,7 +123,7 @@ def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 
 def reconcile(runtime: Runtime) -> int:
     """End work whose job or process is gone, and queue what is due; return how many rows and jobs that were."""
-    ended = models.reconcile(runtime) + models.settle_ended(runtime)
+    ended = models.reconcile(runtime) + models.settle_ended(runtime) + models.clean_uploads(runtime)
     with runtime.catalog.read() as transaction:
         has_lost = work.any_lost(transaction)
     if has_lost:

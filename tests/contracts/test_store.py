@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import threading
 import time
 import uuid
@@ -452,3 +453,16 @@ def test_a_store_that_is_away_is_named_with_its_endpoint() -> None:
     )
     with pytest.raises(StoreUnavailable, match=endpoint):
         open_store(settings.store_url, settings.access, patience=timedelta(seconds=1)).get("a")
+
+
+def test_an_object_of_several_parts_is_written_from_others_of_the_same_store(store: ObjectStore) -> None:
+    data = random.Random(7).randbytes(9 * 1024 * 1024)
+    store.put("a", data[:5_000_000])
+    store.put("b", data[5_000_000:])
+
+    def both() -> Iterator[bytes]:
+        yield from store.stream("a")
+        yield from store.stream("b")
+
+    assert store.put_stream("ab", both()).sha256 == hashlib.sha256(data).hexdigest()
+    assert store.get("ab") == data

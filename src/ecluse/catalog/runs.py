@@ -28,13 +28,14 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog import work
 from ecluse.catalog.run_values import checked_name, checked_values
 from ecluse.catalog.tables import ModelAlias, Run, RunMetric, Work, now
-from ecluse.errors import InvalidInput, NotFound
+from ecluse.errors import InvalidInput, NotFound, RunClosed
 from ecluse.sentences import _
 
 ACTIVE: Final = work.ACTIVE
@@ -50,6 +51,8 @@ CHECKPOINT: Final = "checkpoint"
 _APPLICATION: Final = re.compile(r"\w[\w.\-]{0,15}")
 #: What a column of whole numbers holds.
 _LAST_STEP: Final = 2**31 - 1
+#: Points that one statement writes.
+_AT_ONCE: Final = 500
 #: Characters of a text that may be meant as a number.
 _LONGEST_NUMBER: Final = 100
 Direction = Literal["ascending", "descending"]
@@ -84,6 +87,15 @@ class Exported:
         return tuple(self.what.get("seen_aliases", ()))
 
 
+@dataclass(frozen=True)
+class Logged:
+    """Metrics of a step, and when they were measured; None: when they are written."""
+
+    step: int
+    metrics: Mapping[str, float]
+    at: datetime | None = None
+
+
 #: Of one run: its metrics by name, each by step.
 Curves = dict[str, list[Point]]
 
@@ -109,7 +121,7 @@ def add_run(transaction: Transaction, run: Run) -> Run:
     Raises:
         InvalidInput: a name or a value is not flat, or the application has no name that can be kept.
     """
-    if _APPLICATION.fullmatch(run.application) is None:
+    if run.nonce is None and _APPLICATION.fullmatch(run.application) is None:
         raise InvalidInput(
             _(
                 "%(value)s cannot name an application: use 1 to 16 letters, digits, dots, hyphens or "
@@ -121,6 +133,78 @@ def add_run(transaction: Transaction, run: Run) -> Run:
     transaction.add(run)
     transaction.flush()
     return run
+
+
+def begin_by_nonce(transaction: Transaction, run: Run) -> bool:
+    """Begin to track a training of a program of its owner; False where its nonce has begun one. Raises as `add_run`."""
+    try:
+        with transaction.begin_nested():
+            add_run(transaction, run)
+            work.start(transaction, run.id)
+    except IntegrityError:
+        return False
+    return True
+
+
+def run_by_nonce(transaction: Transaction, user_id: str, nonce: str) -> Run | None:
+    """Return the run that a program of this user has begun by a nonce; None where there is none."""
+    return transaction.scalar(select(Run).where(Run.user_id == user_id, Run.nonce == nonce))
+
+
+def run_to_write(transaction: Transaction, user_id: str, run_id: str) -> Run:
+    """Return a run of a program of this user, which nobody else changes until the transaction ends.
+
+    Raises:
+        NotFound: there is none, or it is someone else's.
+        RunClosed: code of ours writes it.
+    """
+    run_of(transaction, user_id, run_id)
+    run = _held(transaction, run_id)
+    if run is None or run.nonce is None:
+        raise RunClosed(
+            _(
+                "Run %(name)s was begun by an application, which alone writes it. Begin one of your own: POST "
+                "/api/runs",
+                name=run_id,
+            )
+        )
+    return run
+
+
+def expect_active(run: Run) -> Run:
+    """Return a run that has not ended; `RunClosed` otherwise."""
+    if run.status not in ACTIVE:
+        raise RunClosed(
+            _(
+                "Run %(name)s has ended (%(value)s), and stays as it is. Begin another: POST /api/runs",
+                name=run.id,
+                value=run.status,
+            )
+        )
+    return run
+
+
+def end_by_program(
+    transaction: Transaction, run: Run, status: str, metrics: Mapping[str, Any], error: str | None
+) -> None:
+    """Record how a run ended, with its last figures; what it has published stays with it."""
+    _note_metrics(run, metrics)
+    transaction.flush()
+    if status == "done":
+        work.finish(transaction, run.id)
+    else:
+        work.end(transaction, run.id, status, error)
+
+
+def link_version(
+    transaction: Transaction, run_id: str, version: str, url: str, artifacts: Sequence[Mapping[str, Any]]
+) -> None:
+    """Say of a run which version its program has published; the first one stays."""
+    run = _held(transaction, run_id)
+    if run is not None and run.version is None:
+        run.version, run.url = version, url
+        run.artifacts = artifacts
+        transaction.flush()
 
 
 def run_of(transaction: Transaction, user_id: str, run_id: str) -> Run:
@@ -386,7 +470,12 @@ def done_runs(transaction: Transaction, where: str) -> list[Exported]:
 
 
 def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
-    """Keep metrics of a step; the same step told again replaces what it said before.
+    """Keep metrics of a step; the same step told again replaces what it said before. See `log_points`."""
+    log_points(transaction, run_id, [Logged(step, metrics)])
+
+
+def log_points(transaction: Transaction, run_id: str, points: Sequence[Logged]) -> None:
+    """Keep metrics of several steps; a step told again replaces what it said before, the same again changes nothing.
 
     A value that is no finite number (a loss that diverged) is no point of a curve: a tag {name}.not_finite holds the
     first step at which it was none.
@@ -395,37 +484,58 @@ def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mappi
         InvalidInput: a name that is not flat, a value that is no number, or a negative step.
         NotFound: there is no such run.
     """
-    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _LAST_STEP:
-        raise InvalidInput(_("A metric's step is a whole number from 0, not %(value)s.", value=repr(step)))
+    for point in points:
+        _expect_step(point.step)
     run = _held(transaction, run_id)
     if run is None:
         raise NotFound(_("No run %(name)s. See: ecluse runs list", name=run_id))
-    finite = _checked_metrics(run, metrics, step)
-    if not finite:
-        return
-    later = set(
-        transaction.scalars(
-            select(RunMetric.name)
-            .where(RunMetric.run_id == run_id, RunMetric.name.in_(list(finite)), RunMetric.step > step)
-            .distinct()
-        )
-    )
     moment = now()
-    insert = postgresql.insert if transaction.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(RunMetric).values(
-        [
-            {"run_id": run_id, "name": name, "step": step, "value": value, "at": moment}
-            for name, value in finite.items()
-        ]
+    values: dict[tuple[str, int], dict[str, Any]] = {}
+    for point in points:
+        for name, value in _checked_metrics(run, point.metrics, point.step).items():
+            at = point.at or moment
+            values[name, point.step] = {
+                "run_id": run_id,
+                "name": name,
+                "step": point.step,
+                "value": value,
+                "at": at,
+            }
+    if not values:
+        return
+    names = {name for name, _step in values}
+    newest = dict(
+        transaction.execute(
+            select(RunMetric.name, func.max(RunMetric.step))
+            .where(RunMetric.run_id == run_id, RunMetric.name.in_(names))
+            .group_by(RunMetric.name)
+        ).all()
     )
-    transaction.execute(
-        statement.on_conflict_do_update(
-            index_elements=["run_id", "name", "step"],
-            set_={"value": statement.excluded.value, "at": statement.excluded.at},
-        )
-    )
-    run.metrics = run.metrics | {name: value for name, value in finite.items() if name not in later}
+    _write_points(transaction, list(values.values()))
+    last: dict[str, Any] = {}
+    for (name, step), row in sorted(values.items()):
+        if step >= newest.get(name, step):
+            last[name] = row["value"]
+    run.metrics = run.metrics | last
     transaction.flush()
+
+
+def _expect_step(step: int) -> None:
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _LAST_STEP:
+        raise InvalidInput(_("A metric's step is a whole number from 0, not %(value)s.", value=repr(step)))
+
+
+def _write_points(transaction: Transaction, rows: list[dict[str, Any]]) -> None:
+    insert = postgresql.insert if transaction.get_bind().dialect.name == "postgresql" else sqlite.insert
+    for start in range(0, len(rows), _AT_ONCE):
+        statement = insert(RunMetric).values(rows[start : start + _AT_ONCE])
+        transaction.execute(
+            statement.on_conflict_do_update(
+                index_elements=["run_id", "name", "step"],
+                set_={"value": statement.excluded.value, "at": statement.excluded.at},
+                where=RunMetric.value != statement.excluded.value,
+            )
+        )
 
 
 def forget_metrics(transaction: Transaction, run_id: str, *, after: int = -1) -> None:

@@ -178,6 +178,36 @@ class Publication(HasFile, Base):
     url = of_file("url", "")
 
 
+class ModelUpload(HasFile, Base):
+    """A version that a program publishes in parts over the network: what it announced, and the name it has claimed.
+
+    `nonce` names it to its sender, who goes on by it. `files` are {path, size, sha256} in the order that parts name
+    them by; `details` the metadata, `alias` and `run_id` what the version is to get. `url` is the folder in which parts
+    lie that are not removed yet. `committed_at`: since when the version has its row.
+    """
+
+    __tablename__ = "model_uploads"
+    __table_args__ = (
+        UniqueConstraint("user_id", "name", "nonce"),
+        Index("ix_model_uploads_version", "user_id", "name", "version"),
+    )
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(100))
+    version: Mapped[str] = mapped_column(String(32))
+    nonce: Mapped[str] = mapped_column(String(200))
+    files: Mapped[list[Any]] = mapped_column(default=list)
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    part_bytes: Mapped[int]
+    alias: Mapped[str | None] = mapped_column(String(64))
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    committed_at: Mapped[datetime | None]
+
+    FILE = FileKind("model_uploads", kind="unfinished", application="", form="folder", area="models")
+    url = of_file("url", "")
+
+
 class Migration(Base):
     """Objects moved from one store to another; with `switches_rows`, and the rows that point at them.
 
@@ -385,11 +415,15 @@ class Run(OfWork, HasFile, Base):
 
     `kind` is the recipe or search; `parameters`, `tags` and `metrics` (the last or best of each) are flat. An
     artifact is {name, url, sha256, size}. `subject` says what it learned from: {"dataset_id"}, or {"set_id",
-    "split_id"}. `exports`: where else it is known, by name, such as {"mlflow": {…}}.
+    "split_id"}. `exports`: where else it is known, by name, such as {"mlflow": {…}}. `nonce` is that of the program of
+    its owner which writes it; None: code of ours does.
     """
 
     __tablename__ = "runs"
-    __table_args__ = (Index("ix_runs_user_time", "user_id", "created_at"),)
+    __table_args__ = (
+        Index("ix_runs_user_time", "user_id", "created_at"),
+        Index("ix_runs_user_nonce", "user_id", "nonce", unique=True),
+    )
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     application: Mapped[str] = mapped_column(String(16))
@@ -404,6 +438,7 @@ class Run(OfWork, HasFile, Base):
     version: Mapped[str | None] = mapped_column(String(32))
     parent_version: Mapped[str | None] = mapped_column(String(140))
     finish_early_at: Mapped[datetime | None]
+    nonce: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     FILE = RUN_VERSIONS

@@ -56,7 +56,7 @@ def publish(
     home: Path | None,
 ) -> Record:
     """Publish files, and what folders hold, as a new version of NAME: all of it, or nothing at all."""
-    metadata = dict(_meta(text) for text in meta)
+    metadata = published.own_metadata(dict(_meta(text) for text in meta))
     for alias in aliases:
         published.checked_alias(alias)
     total = sum(file.stat().st_size for file in published.gathered(paths).values())

@@ -18,7 +18,7 @@ from ecluse.cli.output import Record, Rows, reports, say
 from ecluse.cli.session import acting, home_option, user_option
 from ecluse.errors import CannotRepeat, NotSignedIn
 from ecluse.sentences import _
-from ecluse.tracking.kinds import tracked_runs
+from ecluse.tracking.kinds import expect_ours, tracked_runs
 
 _FIELDS = (
     "id", "application", "kind", "name", "status", "parameters", "tags", "metrics", "artifacts", "subject", "exports",
@@ -144,6 +144,7 @@ def repeat(run_id: str, email: str | None, home: Path | None) -> Record:
     with acting(home, email) as (runtime, user):
         with runtime.catalog.read() as transaction:
             run = run_rows.run_of(transaction, user.id, run_id)
+        expect_ours(run)
         command = tracked_runs(run.application).repeat_command
         if not command:
             raise CannotRepeat(_("Runs of %(application)s are not repeated.", application=run.application))

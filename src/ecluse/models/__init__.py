@@ -9,6 +9,7 @@ from ecluse.models.garbage import Garbage, gc
 from ecluse.models.links import SignedLink, signed_link
 from ecluse.models.signatures import sign, verify_signature
 from ecluse.models.trust import load_skops
+from ecluse.models.uploads import clean_uploads, own_metadata
 from ecluse.models.versions import (
     LATEST,
     CheckedOut,
@@ -52,6 +53,7 @@ __all__ = [
     "check_intact",
     "checked_alias",
     "checkout",
+    "clean_uploads",
     "commit",
     "download",
     "gathered",
@@ -59,6 +61,7 @@ __all__ = [
     "import_folder",
     "load_skops",
     "manifest_of",
+    "own_metadata",
     "parse_condition",
     "publish",
     "reconcile",

@@ -8,6 +8,7 @@ from typing import Final
 
 from ecluse.catalog import audit, files, runs
 from ecluse.models.folders import SHARED
+from ecluse.models.uploads import clean_uploads, forget
 from ecluse.models.versions import ABANDONED
 from ecluse.registry import Leftover
 from ecluse.runtime import Runtime
@@ -48,6 +49,7 @@ def gc(runtime: Runtime, *, delete: bool = False, older_than: timedelta = ABANDO
         if uploads.objects:
             garbage_list.append(Garbage(store.url, "uploads", uploads.objects, uploads.size, older_than))
     if delete:
+        clean_uploads(runtime, older_than)
         with runtime.catalog.write() as transaction:
             audit.record(transaction, None, "model.gc", "models", removed=len(garbage_list))
     return garbage_list
@@ -70,8 +72,10 @@ def _of(runtime: Runtime, prefix: str, delete: bool, older_than: timedelta) -> l
         age = moment - leftover.modified
         if age < older_than or _is_running(runtime, leftover):
             continue
-        if delete and not registry.clear(leftover):
-            continue
+        if delete:
+            if not registry.clear(leftover):
+                continue
+            forget(runtime, leftover.nonce)
         url = registry.url_of(leftover.name, leftover.version)
         garbage_list.append(Garbage(url, leftover.kind, len(leftover.keys), leftover.size, age))
     return garbage_list

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from ecluse.catalog import Transaction, audit, runs, work
+from ecluse.catalog import Transaction, audit, runs, uploads, work
 from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelAlias, ModelVersion, Publication, new_id, now
@@ -215,6 +215,7 @@ def record(transaction: Transaction, publication: Publication, manifest: Manifes
     if row is version:
         title = f"{row.name} {row.version}"
         audit.record(transaction, row.user_id, "model.publish", title, bytes=row.size_bytes)
+        uploads.finish(transaction, row, artifacts_of(manifest.files))
     rows.end_publication(transaction, row.user_id, row.name, row.version)
     _end_run(transaction, row, manifest.files)
     return row
@@ -525,4 +526,5 @@ def remove(runtime: Runtime, user_id: str, name: str, version: str) -> None:
             moved = rows.remove_version(transaction, moved)
             if moved is None:
                 rows.end_publication(transaction, user_id, name, version)
+                uploads.remove_of_version(transaction, user_id, name, version)
                 audit.record(transaction, user_id, "model.delete", f"{name} {version}")

@@ -9,7 +9,8 @@ and then looks for the manifest; who commits first writes the manifest, and then
 the two at least one knows of the other, and what is committed keeps its files.
 """
 
-from ecluse.registry.files import files_below
+from ecluse.registry.files import checked_path, expect_apart, files_below
+from ecluse.registry.incoming import PART_BYTES, Arrived, Incoming, media_type_of
 from ecluse.registry.manifest import (
     CLAIM,
     FORMAT_VERSION,
@@ -32,7 +33,10 @@ __all__ = [
     "LEVELS",
     "MANIFEST",
     "METADATA_BYTES",
+    "PART_BYTES",
     "SIGNATURE",
+    "Arrived",
+    "Incoming",
     "Leftover",
     "Manifest",
     "ManifestFile",
@@ -40,9 +44,12 @@ __all__ = [
     "Registry",
     "checked_metadata",
     "checked_name",
+    "checked_path",
     "checked_version",
+    "expect_apart",
     "files_below",
     "fits_float",
     "is_version",
     "manifest_bytes",
+    "media_type_of",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Final
 
 from ecluse.errors import (
     InvalidInput,
 )
-from ecluse.registry.manifest import CLAIM, MANIFEST, SIGNATURE
+from ecluse.registry.manifest import CLAIM, MANIFEST, PARTS, SIGNATURE
 from ecluse.sentences import _
 from ecluse.storage import (
     checked_key,
@@ -45,12 +46,45 @@ def files_below(folder: Path) -> dict[str, Path]:
     return files
 
 
+#: Names in the folder of a version that the registry keeps for itself, and how those of a store of folders begin.
+OWN: Final = frozenset({CLAIM, MANIFEST, SIGNATURE, PARTS})
+OWN_BEGINNING: Final = ".ecluse-"
+
+
 def checked_files(files: Mapping[str, Path]) -> Mapping[str, Path]:
     if not files:
         raise InvalidInput(_("There is no file to publish. Name at least one."))
     for path in files:
-        if checked_key(path) in (CLAIM, MANIFEST, SIGNATURE):
-            raise InvalidInput(
-                _("%(file)s is a name of the registry's own. Rename the file.", file=repr(path))
-            )
+        checked_path(path)
     return files
+
+
+def checked_path(path: str) -> str:
+    """Return the path of a file within its version.
+
+    Raises:
+        InvalidKey: it leads out of the folder of its version, or cannot be stored.
+        InvalidInput: it lies where the registry or a store keeps something of its own.
+    """
+    names = checked_key(path).split("/")
+    if names[0].casefold() in OWN or any(name.startswith(OWN_BEGINNING) for name in names):
+        raise InvalidInput(_("%(file)s is a name of the registry's own. Rename the file.", file=repr(path)))
+    return path
+
+
+def expect_apart(paths: Collection[str]) -> None:
+    """Make sure that all files can be stored below one folder.
+
+    Raises:
+        InvalidInput: two have one path, or one has that of a folder of another.
+    """
+    given = set[str]()
+    for path in paths:
+        if path in given:
+            raise InvalidInput(_("%(file)s is named twice. Name each file once.", file=repr(path)))
+        given.add(path)
+    folders = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
+    if both := given & folders:
+        raise InvalidInput(
+            _("%(file)s is a file and the folder of another. Rename one of the two.", file=repr(min(both)))
+        )

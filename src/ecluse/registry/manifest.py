@@ -28,6 +28,10 @@ SIGNATURE: Final = "model.sig"
 MANIFEST: Final = "manifest.json"
 
 
+#: The folder in which the files of a claimed version arrive in parts; gone once it is committed.
+PARTS: Final = ".parts"
+
+
 FORMAT_VERSION: Final = 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mimetypes
 import random
 import time
 from collections import defaultdict
@@ -25,6 +24,7 @@ from ecluse.errors import (
     VersionNotFound,
 )
 from ecluse.registry.files import checked_files, files_below
+from ecluse.registry.incoming import Incoming, media_type_of
 from ecluse.registry.manifest import (
     CLAIM,
     MANIFEST,
@@ -143,10 +143,25 @@ class Registry:
                         error=error.strerror,
                     )
                 ) from error
-            media = mimetypes.guess_type(path)[0] or "application/octet-stream"
-            return ManifestFile(path, stored.size, stored.sha256, media)
+            return ManifestFile(path, stored.size, stored.sha256, media_type_of(path))
 
         return tuple(side_by_side(store, sorted(sources.items()), progress))
+
+    def incoming(self, name: str, version: str) -> Incoming:
+        """Return the folder of a claimed version, for files that arrive in parts."""
+        return Incoming(self._store, join_key(checked_name(name), checked_version(version)))
+
+    def abandon(self, name: str, version: str, nonce: str) -> bool:
+        """Remove all of a claimed version, the claim too; False where it was committed, and stays.
+
+        What another has claimed, or cleaned up already, is left as it is.
+        """
+        folder = join_key(checked_name(name), checked_version(version))
+        objects = list(self._store.list(folder))
+        if _has(objects, MANIFEST):
+            return False
+        leftover = self._leftover(name, version, objects) if objects else None
+        return leftover is None or leftover.nonce != nonce or self.clear(leftover)
 
     def commit(
         self,

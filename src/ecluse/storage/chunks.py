@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 
 class CountedChunks:
@@ -77,3 +79,17 @@ class ArrivingChunks:
         else:
             self.size += len(chunk)
         return chunk
+
+
+def from_another_thread(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield chunks that another thread takes, one ahead.
+
+    Within a write the client can be asked for nothing else by its own thread: an object that is written from another
+    one of a store would not be read.
+    """
+    context = copy_context()  # a job's fence holds there too
+    with ThreadPoolExecutor(1, thread_name_prefix="chunks") as pool:
+        coming = pool.submit(context.run, next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(context.run, next, chunks, None)
+            yield chunk

@@ -35,7 +35,7 @@ from ecluse.pauses import growing_pauses
 from ecluse.sentences import _, num
 from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo, StaleUploads
 from ecluse.storage.bucket import Bucket
-from ecluse.storage.chunks import ArrivingChunks, CountedChunks
+from ecluse.storage.chunks import ArrivingChunks, CountedChunks, from_another_thread
 from ecluse.storage.explaining import Attempt, explain
 from ecluse.storage.failures import ANSWERS, Failure, read_failure
 
@@ -285,7 +285,7 @@ class RemoteBackend:
             obstore.put(
                 self._store,
                 path,
-                chunks,
+                from_another_thread(iter(chunks)),
                 attributes={**attributes, NONCE: nonce},
                 chunk_size=CHUNK,
                 max_concurrency=count,

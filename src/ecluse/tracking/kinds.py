@@ -9,6 +9,8 @@ from typing import Any
 from ecluse.application import application_named, part
 from ecluse.catalog import Transaction
 from ecluse.catalog.tables import Run
+from ecluse.errors import CannotRepeat
+from ecluse.sentences import _
 from ecluse.shapes import Message
 
 
@@ -57,3 +59,11 @@ def tracked_runs(application: str) -> TrackedRuns:
     owner = application_named(application)
     runs: TrackedRuns | None = None if owner is None else part(owner, "runs")
     return runs or NOTHING
+
+
+def expect_ours(run: Run) -> None:
+    """Make sure that code of ours made a run, which alone can make it again; `CannotRepeat` otherwise."""
+    if run.nonce is not None:
+        raise CannotRepeat(
+            _("Run %(name)s was made by a program of your own. Start that program again.", name=run.id)
+        )

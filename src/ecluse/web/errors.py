@@ -65,6 +65,7 @@ _MEANINGS: Final = {
     404: "Not there, or someone else's",
     409: "Contradicts what is stored",
     413: "The upload is too large",
+    416: "The file has no such bytes",
     422: "A value cannot be used",
     429: "Too many attempts",
     503: "The store or the catalog does not answer; nothing was recorded",
@@ -153,7 +154,9 @@ def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    code = {404: "not_found", 405: "method_not_allowed", 416: "range_not_satisfiable"}.get(
+        error.status_code, "http_error"
+    )
     message = {404: _("There is nothing at this address."), 405: _("This address does not take this method.")}
     answer = _answer(request, error.status_code, code, message.get(error.status_code, str(error.detail)))
     answer.headers.update(error.headers or {})

@@ -106,7 +106,7 @@ def _plan(transaction: Transaction, run: Run) -> dict[str, Any]:
     ended = run.finished_at or run.created_at
     return {
         "key": run.id,
-        "experiment": f"ecluse/{run.application}",
+        "experiment": f"ecluse/{run.application or 'own'}",
         "name": f"{run.name} {run.version}" if run.version else run.name,
         "started": _milliseconds(run.started_at or run.created_at),
         "ended": _milliseconds(ended),

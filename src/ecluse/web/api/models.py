@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import StreamingResponse
 
 from ecluse import models as published
@@ -138,12 +138,12 @@ def sign_file(
 @router.get(
     "/models/{name}/{version}/files/{path:path}",
     response_class=StreamingResponse,
-    responses=answers(404, 409),
+    responses=answers(404, 409, 416) | {206: {"description": "The part that `Range` asks for"}},
 )
 def download_file(
-    name: str, version: str, path: str, runtime: RuntimeDep, user: CurrentUser
+    request: Request, name: str, version: str, path: str, runtime: RuntimeDep, user: CurrentUser
 ) -> StreamingResponse:
-    """One file of a version."""
+    """One file of a version, or the part of it that a header `Range` asks for; the ETag is its SHA-256."""
     row = _version(runtime, user, name, version)
     manifest = published.manifest_of(runtime, row)
     file = next((file for file in manifest.files if file.path == path), None)
@@ -156,6 +156,7 @@ def download_file(
         file.media_type,
         sha256=file.sha256,
         size=file.size,
+        asked=request.headers,
     )
 
 

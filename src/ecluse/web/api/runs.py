@@ -1,4 +1,4 @@
-"""List, read and compare runs: the trainings of every application."""
+"""List, read and compare runs: the trainings of every application, and of programs of people, which begin them here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ecluse import tracking
 from ecluse.catalog import runs
@@ -15,7 +15,8 @@ from ecluse.catalog.tables import Run
 from ecluse.errors import CannotRepeat, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
-from ecluse.tracking.kinds import tracked_runs
+from ecluse.tracking import programs
+from ecluse.tracking.kinds import expect_ours, tracked_runs
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -94,6 +95,57 @@ class ComparedRuns(BaseModel):
     curves: dict[str, dict[str, list[PointBody]]]
 
 
+class NewRunBody(BaseModel):
+    """A run of a program of yours. The same `nonce` sent again is answered with the same run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=100, description="The model it is to make", examples=["churn"])
+    kind: str = Field(
+        "own", pattern=r"^\w[\w.\-]{0,31}$", description="A word for what kind of training it is"
+    )
+    parameters: dict[str, Any] = Field({}, description="Nested ones get flat names, such as goal.kind")
+    tags: dict[str, Any] = {}
+    nonce: str = Field(
+        min_length=1, max_length=200, description="Of your own making, such as a UUID; one for each run"
+    )
+
+
+class LoggedBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    step: int = Field(ge=0, lt=2**31)
+    metrics: dict[str, float] = Field(description='Numbers; "nan" and "inf" as text')
+    at: AwareDatetime | None = Field(None, description="When it was measured; else now")
+
+
+class PointsBody(BaseModel):
+    """Metrics of several steps; a name and step that is sent again replaces its value."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    points: list[LoggedBody] = Field(max_length=programs.MOST_POINTS)
+
+
+class RunNotesBody(BaseModel):
+    """Parameters and tags to note beside those that there are; a tag that is null goes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    parameters: dict[str, Any] = {}
+    tags: dict[str, Any] = {}
+
+
+class RunEndBody(BaseModel):
+    """How a run ended, with its last figures, and why it failed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: programs.Ending
+    metrics: dict[str, float] = {}
+    error: str | None = Field(None, max_length=5_000)
+
+
 class RunsQuery(BaseModel):
     """Which runs are listed, in which order, and which page of them."""
 
@@ -135,6 +187,40 @@ def list_runs(runtime: RuntimeDep, user: CurrentUser, query: Annotated[RunsQuery
         )
     return RunPage(
         items=[run_body(row) for row in rows], total=total, page=query.page, per_page=query.per_page
+    )
+
+
+@router.post("/runs", status_code=201, responses=answers(409))
+def begin_run(request: NewRunBody, runtime: RuntimeDep, user: CurrentUser) -> RunBody:
+    """Begin a run that your program writes: it logs metrics, publishes a version under its name, and ends it."""
+    new_run = programs.NewRun(
+        name=request.name,
+        kind=request.kind,
+        nonce=request.nonce,
+        parameters=request.parameters,
+        tags=request.tags,
+    )
+    return run_body(programs.begin(runtime.catalog, user.user.id, new_run))
+
+
+@router.post("/runs/{run}/metrics", status_code=204, responses=answers(404, 409))
+def log_metrics(run: str, request: PointsBody, runtime: RuntimeDep, user: CurrentUser) -> None:
+    """Log metrics of up to 1,000 steps of a run of your program. The same points again change nothing."""
+    points = [runs.Logged(point.step, point.metrics, point.at) for point in request.points]
+    programs.log(runtime.catalog, user.user.id, run, points)
+
+
+@router.patch("/runs/{run}", responses=answers(404, 409))
+def note_run(run: str, request: RunNotesBody, runtime: RuntimeDep, user: CurrentUser) -> RunBody:
+    """Note parameters and tags of a run of your program."""
+    return run_body(programs.note(runtime.catalog, user.user.id, run, request.parameters, request.tags))
+
+
+@router.post("/runs/{run}/end", responses=answers(404, 409))
+def end_run(run: str, request: RunEndBody, runtime: RuntimeDep, user: CurrentUser) -> RunBody:
+    """End a run of your program. Ended so already, it is answered as it is."""
+    return run_body(
+        programs.end(runtime.catalog, user.user.id, run, request.status, request.metrics, request.error)
     )
 
 
@@ -188,6 +274,7 @@ def start_repeat(runtime: Runtime, user_id: str, run_id: str) -> Any:
     """
     with runtime.catalog.read() as transaction:
         run = runs.run_of(transaction, user_id, run_id)
+    expect_ours(run)
     repeat_run = tracked_runs(run.application).repeat
     if repeat_run is None:
         raise CannotRepeat(_("Runs of %(application)s are not repeated.", application=run.application))

@@ -128,7 +128,7 @@ def list_runs(
         "metrics": [(name, metric_name(name, say)) for name in names],
         "metric": metric_name(metric, say) if metric else None,
         "models": sorted({name for _, name in models_of_applications}),
-        "with_runs": sorted({application for application, _ in models_of_applications}),
+        "with_runs": sorted({application for application, _ in models_of_applications if application}),
         "application_names": application_names(say),
         "kind_names": kind_names(say),
         "error": str(error) if error else None,
@@ -194,7 +194,11 @@ def seconds_of(run: Run) -> float | None:
 
 
 def application_names(say: Words) -> dict[str, str]:
-    return {application.name: say._(application.title) for application in applications() if application.title}
+    """Name every application, and what runs are of that belong to none."""
+    named = {
+        application.name: say._(application.title) for application in applications() if application.title
+    }
+    return {"": say._("A program of your own")} | named
 
 
 def kind_names(say: Words) -> dict[str, str]:
