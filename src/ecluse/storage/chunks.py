@@ -88,8 +88,12 @@ def from_another_thread(chunks: Iterator[bytes]) -> Iterator[bytes]:
     one of a store would not be read.
     """
     context = copy_context()  # a job's fence holds there too
+
+    def take() -> bytes | None:
+        return context.run(lambda: next(chunks, None))
+
     with ThreadPoolExecutor(1, thread_name_prefix="chunks") as pool:
-        coming = pool.submit(context.run, next, chunks, None)
+        coming = pool.submit(take)
         while (chunk := coming.result()) is not None:
-            coming = pool.submit(context.run, next, chunks, None)
+            coming = pool.submit(take)
             yield chunk
