@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 import ecluse
 from ecluse.client.backend import MOST_POINTS
 from ecluse.errors import AliasNotFound, EcluseError, InvalidInput, ModelNotFound, ModelRefused
+from tests.application import Application, running
 
 ROWS = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
 
@@ -28,10 +29,23 @@ def private_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with running(tmp_path_factory.mktemp("server") / "home", role="web") as application:
+        yield application
+
+
+@pytest.fixture(params=["local", "server"])
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ecluse.Client]:
-    with contextlib.ExitStack() as stack:
-        yield stack.enter_context(ecluse.Client(home=tmp_path / "home"))
+    """A client with nothing of its own yet: in a folder, or with the token of a new person."""
+    if request.param == "local":
+        with ecluse.Client(home=tmp_path / "home") as client:
+            yield client
+        return
+    server: Application = request.getfixturevalue("server")
+    token = server.token(f"{uuid.uuid4().hex}@example.org")
+    with ecluse.Client(server.address, token) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

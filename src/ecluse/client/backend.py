@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-#: What the runs of a client belong to; those of an application bear its name.
-OWN: Final = "own"
 #: What kind of run a client begins.
 KIND: Final = "training"
 #: Runs that a listing shows at most, the newest.

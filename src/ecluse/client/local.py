@@ -9,13 +9,11 @@ from typing import Any
 from ecluse import models
 from ecluse.catalog import models as model_rows
 from ecluse.catalog import runs as run_rows
-from ecluse.catalog.run_values import flat_values
-from ecluse.catalog.runs import RunFilter
+from ecluse.catalog.runs import Logged, RunFilter
 from ecluse.catalog.tables import ModelVersion, Run, User
 from ecluse.client.backend import (
     KIND,
     MOST_RUNS,
-    OWN,
     Beginning,
     End,
     Point,
@@ -26,6 +24,7 @@ from ecluse.client.backend import (
 )
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
+from ecluse.tracking import programs
 
 
 class LocalBackend:
@@ -51,38 +50,20 @@ class LocalBackend:
     # Runs
 
     def begin_run(self, beginning: Beginning) -> str:
-        run = Run(
-            user_id=self._user.id,
-            application=OWN,
-            kind=KIND,
-            name=beginning.name,
-            parameters=flat_values(beginning.parameters),
-            tags=dict(beginning.tags),
+        request = programs.NewRun(
+            beginning.name, KIND, beginning.nonce, dict(beginning.parameters), dict(beginning.tags)
         )
-        with self._runtime.catalog.write() as transaction:
-            row = run_rows.add_run(transaction, run)
-            run_rows.set_running(transaction, row.id)
-            return row.id
+        return programs.begin(self._runtime.catalog, self._user.id, request).id
 
     def add_points(self, run: str, points: Sequence[Point]) -> None:
-        with self._runtime.catalog.write() as transaction:
-            row = run_rows.run_of(transaction, self._user.id, run)
-            for point in points:
-                run_rows.log_metrics(transaction, row.id, point.step, point.metrics)
+        logged = [Logged(point.step, point.metrics, point.at) for point in points]
+        programs.log(self._runtime.catalog, self._user.id, run, logged)
 
     def change_run(self, run: str, parameters: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        with self._runtime.catalog.write() as transaction:
-            row = run_rows.run_of(transaction, self._user.id, run)
-            run_rows.set_parameters(transaction, row.id, flat_values(parameters))
-            run_rows.set_tags(transaction, row.id, tags)
+        programs.note(self._runtime.catalog, self._user.id, run, parameters, tags)
 
     def end_run(self, run: str, end: End) -> None:
-        with self._runtime.catalog.write() as transaction:
-            row = run_rows.run_of(transaction, self._user.id, run)
-            if end.status == "done":
-                run_rows.set_done(transaction, row.id, metrics=end.metrics)
-            else:
-                run_rows.set_ended(transaction, row.id, end.status, end.error)
+        programs.end(self._runtime.catalog, self._user.id, run, end.status, end.metrics, end.error)
 
     def runs(self, name: str | None, status: str | None) -> list[TrackedRun]:
         conditions = RunFilter(name=name, status=status)
@@ -108,10 +89,8 @@ class LocalBackend:
         if publication.run is not None:
             files = models.artifacts_of(models.manifest_of(self._runtime, row).files)
             with self._runtime.catalog.write() as transaction:
-                run = run_rows.run_of(transaction, user, publication.run)
-                run_rows.set_done(
-                    transaction, run.id, version=row.version, url=row.url, artifacts=files, final=True
-                )
+                run = run_rows.run_to_write(transaction, user, publication.run)
+                run_rows.link_version(transaction, run.id, row.version, row.url, files)
         if publication.alias is not None:
             models.set_alias(self._runtime, user, name, publication.alias, row.version)
         return self._described([row])[0]

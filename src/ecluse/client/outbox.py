@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecluse.client.backend import MOST_POINTS, Backend, Beginning, End, Point
-from ecluse.errors import EcluseError, ServerAway, UnreadableRecord
+from ecluse.errors import EcluseError, RunClosed, ServerAway, UnreadableRecord
 from ecluse.processes import Process, is_gone
 from ecluse.sentences import _
 
@@ -156,12 +156,19 @@ def send(backend: Backend, run: str | None, events: Sequence[Mapping[str, Any]])
             continue
         for event in group:
             if "begin" in event:
-                run = backend.begin_run(Beginning(**event["begin"]))
+                run = backend.begin_run(_beginning(event))
             elif "change" in event:
                 backend.change_run(_begun(run), event["change"]["parameters"], event["change"]["tags"])
             elif "end" in event:
                 backend.end_run(_begun(run), End(**event["end"]))
     return run
+
+
+def _beginning(event: Mapping[str, Any]) -> Beginning:
+    try:
+        return Beginning(**event["begin"])
+    except (KeyError, TypeError) as error:
+        raise UnreadableRecord(_("A run that waits on disk has no beginning. Remove its file.")) from error
 
 
 def _point(stored: Mapping[str, Any]) -> Point:
@@ -198,14 +205,17 @@ def send_file(backend: Backend, file: Path) -> str:
     events = _events(file)
     if not any("end" in event for event in events):
         events.append({"end": asdict(End("failed", error=ENDED_EARLY))})
+    run = backend.begin_run(_beginning(events[0]))
     try:
-        run = send(backend, None, events)
+        send(backend, run, events[1:])
+    except RunClosed:  # all of it had arrived before its file was removed
+        pass
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, EcluseError):
             raise
         raise UnreadableRecord(_("%(file)s is damaged. Remove it.", file=file)) from error
     file.unlink()
-    return _begun(run)
+    return run
 
 
 def _events(file: Path) -> list[dict[str, Any]]:
