@@ -115,14 +115,14 @@ def test_a_run_goes_on_while_the_server_is_away_and_is_sent_at_its_end(
     monkeypatch.setattr(outbox, "FLUSH_SECONDS", 0.0)
     with ecluse.Client(proxy.endpoint, token) as client:
         proxy.rate(1.0, [Fault.RESET])
-        with client.run("sent at its end", rounds=3) as run:
+        with client.run("sent-at-its-end", rounds=3) as run:
             for step in range(3):
                 run.log(step, loss=3 - step)
             assert run.id is None
             with pytest.raises(ServerAway, match="nothing was published"):
                 run.publish(__file__)
             proxy.clear()
-        (kept,) = client.runs(name="sent at its end").to_dicts()
+        (kept,) = client.runs(name="sent-at-its-end").to_dicts()
         assert (kept["status"], kept["loss"], kept["rounds"]) == ("done", 1.0, 3)
     assert list(waiting_folder().iterdir()) == []
 
@@ -132,10 +132,10 @@ def test_a_run_whose_server_stayed_away_is_sent_by_a_command_and_once(
 ) -> None:
     with ecluse.Client(proxy.endpoint, token) as client:
         proxy.rate(1.0, [Fault.RESET])
-        with client.run("sent later") as run:
+        with client.run("sent-later") as run:
             run.log(1, loss=0.5)
         proxy.clear()
-        assert client.runs(name="sent later").is_empty()
+        assert client.runs(name="sent-later").is_empty()
         (file,) = waiting_folder().iterdir()
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert token not in file.read_text()
@@ -145,7 +145,7 @@ def test_a_run_whose_server_stayed_away_is_sent_by_a_command_and_once(
         ecluse.login(proxy.endpoint, token)
         code, said = command(application, "runs", "send", "--json")
         assert (code, len(json.loads(said))) == (0, 1), said
-        (kept,) = client.runs(name="sent later").to_dicts()
+        (kept,) = client.runs(name="sent-later").to_dicts()
         assert (kept["status"], kept["loss"]) == ("done", 0.5)
         assert list(waiting_folder().iterdir()) == []
         file.write_bytes(
@@ -153,8 +153,58 @@ def test_a_run_whose_server_stayed_away_is_sent_by_a_command_and_once(
         )  # its program was killed while it wrote
         file.write_bytes(file.read_bytes().replace(b'"process": "', b'"process": "999999'))
         code, said = command(application, "runs", "send")
-        assert client.runs(name="sent later").height == 1, said
+        assert client.runs(name="sent-later").height == 1, said
     ecluse.client.use(None)
+
+
+def test_a_run_that_is_refused_is_named_with_its_file_and_stops_no_other(
+    application: Application, token: str, proxy: FaultProxy
+) -> None:
+    ecluse.login(proxy.endpoint, token)
+    with ecluse.Client() as client:
+        proxy.rate(1.0, [Fault.RESET])
+        for name in ("refused", "in-part", "whole"):
+            with client.run(name) as run:
+                run.log(1, loss=0.5)
+                run.tags(why="once")
+        proxy.clear()
+        files = sorted(waiting_folder().iterdir(), key=lambda file: file.stat().st_mtime)
+        edited = {0: ('"refused"', '"no name"'), 1: ('"why"', '"checkpoint"')}  # by an older client
+        for number, (before, after) in edited.items():
+            files[number].write_text(files[number].read_text().replace(before, after))
+        (waiting_folder() / "0.jsonl").write_text("{\n")
+        elsewhere = files[2].read_text().replace(proxy.endpoint, "https://other.example.org")
+        (waiting_folder() / "1.jsonl").write_text(elsewhere)
+        for names in (["whole", "in-part"], []):  # what was refused is said again
+            code, said = command(application, "runs", "send")
+            assert code == 1
+            assert f"{files[0]} was refused: 'no name' cannot be a model name" in said
+            assert "0.jsonl is damaged" in said
+            assert "1 run for https://other.example.org" in said
+            assert ("in-part" in names) == (
+                f"{files[1].with_suffix('.refused')} was refused: The tag" in said
+            )
+        kept = {row["name"]: (row["status"], row["loss"]) for row in client.runs().to_dicts()}
+        assert kept.items() >= {"whole": ("done", 0.5), "in-part": ("done", 0.5)}.items()
+        assert {file.name for file in waiting_folder().iterdir()} == {
+            files[0].name, "0.jsonl", "1.jsonl", files[1].with_suffix(".refused").name,
+        }  # fmt: skip
+    ecluse.client.use(None)
+
+
+def test_a_run_goes_on_where_its_token_is_not_known_any_more(
+    application: Application, token: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox, "FLUSH_SECONDS", 0.0)
+    with pytest.raises(NotSignedIn), ecluse.Client(application.address, "wrong") as client:
+        client.run("forgotten")
+    assert list(waiting_folder().iterdir()) == []
+    with ecluse.Client(application.address, token) as client:
+        with client.run("forgotten") as run:
+            client._backend._server._http.headers["authorization"] = "Bearer wrong"  # type: ignore[attr-defined]
+            run.log(1, loss=0.5)
+        assert "does not know this token" in caplog.text
+        assert len(list(waiting_folder().iterdir())) == 1
 
 
 def test_a_version_goes_on_where_its_publisher_broke_off_both_ways(

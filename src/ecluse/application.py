@@ -59,6 +59,8 @@ RESERVED: Final = frozenset(
     | {
         "live",
         "livez",
+        "login",
+        "logout",
         "me",
         "metrics",
         "migrate",

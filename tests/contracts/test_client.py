@@ -130,6 +130,10 @@ def test_what_is_refused_is_said_and_leaves_nothing(client: ecluse.Client) -> No
         client.publish(object(), "thing")
     with pytest.raises(EcluseError, match="model name"):
         client.publish(__file__, "not a name")
+    with pytest.raises(InvalidInput, match="model name"):
+        client.run("not a name")
+    with pytest.raises(InvalidInput, match="cannot name a parameter"):
+        client.run("thing", **{"a/b": 1})
     with pytest.raises(InvalidInput, match="alias"):
         client.publish(__file__, "thing", alias="latest")
     assert client.models().is_empty()
@@ -141,6 +145,8 @@ def test_what_is_refused_is_said_and_leaves_nothing(client: ecluse.Client) -> No
             run.log(1.5, loss=1)  # type: ignore[arg-type]
         with pytest.raises(InvalidInput, match="no number"):
             run.log(1, loss="much")  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput, match="cannot name a parameter, tag or metric"):
+            run.log(1, **{"a/b": 1.0})
     with pytest.raises(InvalidInput, match="has ended"):
         run.log(2, loss=1)
 

@@ -33,9 +33,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog import work
-from ecluse.catalog.run_values import checked_name, checked_values
 from ecluse.catalog.tables import ModelAlias, Run, RunMetric, Work, now
 from ecluse.errors import InvalidInput, NotFound, RunClosed
+from ecluse.run_values import checked_name, checked_values
 from ecluse.sentences import _
 
 ACTIVE: Final = work.ACTIVE

@@ -35,6 +35,7 @@ class Rows:
     columns: Sequence[str]
     empty: str = "Nothing yet."
     decimals: Mapping[str, int] = field(default_factory=dict)
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def reports(command: F) -> F:
             click.echo(json.dumps(_plain(result), default=_encode, indent=2, ensure_ascii=False))
         elif result is not None:
             _draw(result)
-        if isinstance(result, Record) and result.failed:
+        if isinstance(result, Rows | Record) and result.failed:
             raise click.exceptions.Exit(1)
 
     return wrapper  # type: ignore[return-value]

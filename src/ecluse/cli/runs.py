@@ -14,7 +14,7 @@ from ecluse.catalog import runs as run_rows
 from ecluse.catalog.runs import Point, RunFilter
 from ecluse.catalog.tables import Run
 from ecluse.cli.groups import Group
-from ecluse.cli.output import Record, Rows, reports, say
+from ecluse.cli.output import Record, Rows, counted, reports, say
 from ecluse.cli.session import acting, home_option, user_option
 from ecluse.errors import CannotRepeat, NotSignedIn
 from ecluse.sentences import _
@@ -112,6 +112,7 @@ def send_runs() -> Rows:
     """Send the runs that `import ecluse` kept on disk while the server was away, and that have ended.
 
     They go to the server of ECLUSE_URL, or the one signed in to last. A run whose program ended before it has failed.
+    One that the server refuses is named with its file and the reason, and stops no other; exit 1.
     """
     from ecluse.client import credentials, outbox
     from ecluse.client.http import HttpBackend
@@ -120,13 +121,27 @@ def send_runs() -> Rows:
     server = credentials.chosen()
     if server is None:
         raise NotSignedIn(_("There is no server to send runs to. Sign in: ecluse login URL"))
-    backend = HttpBackend(server)
+    backend, folder = HttpBackend(server), waiting_folder()
     try:
-        waiting = outbox.waiting_for(waiting_folder(), backend.address)
-        sent = [{"run": outbox.send_file(backend, file), "address": backend.address} for file in waiting]
+        done = list(outbox.send_waiting(backend, folder))
     finally:
         backend.close()
-    return Rows(sent, ("run", "address"), "No run waits to be sent.")
+    for sent in done:
+        for refusal in sent.refusals:
+            say(f"{sent.file} was refused: {refusal}")
+    for address, count in outbox.elsewhere(folder, backend.address).items():
+        say(f"{counted(count, 'run')} for {address}. Sign in there to send them: ecluse login {address}")
+    rows = [
+        {
+            "run": sent.run,
+            "address": backend.address,
+            "problem": "; ".join(sent.refusals) or None,
+            "file": sent.file,
+        }
+        for sent in done
+    ]
+    failed = any(sent.refusals for sent in done)
+    return Rows(rows, ("run", "address", "problem"), "No run waits to be sent.", failed=failed)
 
 
 @runs.command("repeat")

@@ -11,15 +11,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
-from ecluse.client.places import config_folder
 from ecluse.errors import InvalidInput, NotSignedIn, SettingsError
 from ecluse.sentences import _
-
-URL: Final = "ECLUSE_URL"
-TOKEN: Final = "ECLUSE_TOKEN"  # noqa: S105 (the name of a variable)
+from ecluse.settings import chosen_server, config_folder
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,8 @@ def chosen(environ: Mapping[str, str] | None = None) -> Credentials | None:
     Raises:
         NotSignedIn: the environment names a server, and there is no token for it.
     """
-    variables = os.environ if environ is None else environ
-    if url := variables.get(URL, "").strip():
-        return credentials_for(url, variables.get(TOKEN, "").strip() or None)
+    if named := chosen_server(environ):
+        return credentials_for(*named)
     kept = _read()
     current = kept.get("current")
     return credentials_for(current) if isinstance(current, str) else None

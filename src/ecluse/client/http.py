@@ -20,7 +20,7 @@ from ecluse.client.backend import (
 )
 from ecluse.client.credentials import Credentials
 from ecluse.client.server import Server, as_json, part_of
-from ecluse.errors import InvalidInput, ModelNotFound
+from ecluse.errors import InvalidInput, ModelNotFound, NotFound
 from ecluse.registry import is_version
 from ecluse.sentences import _
 
@@ -44,7 +44,10 @@ class HttpBackend:
 
     def me(self) -> Mapping[str, Any]:
         """Return whose token this is."""
-        body = self._server.json("GET", "me")
+        try:
+            body = self._server.json("GET", "me")
+        except NotFound as error:  # an address below that of a server, or another service
+            raise self._server.strange("me", 404) from error
         if not isinstance(body, dict) or not isinstance(body.get("email"), str):
             raise self._server.strange("me")
         return body

@@ -75,8 +75,6 @@ class LocalBackend:
 
     def publish(self, publication: Publication, progress: Progress) -> Version:
         user, name = self._user.id, publication.name
-        if publication.alias is not None:
-            models.checked_alias(publication.alias)
         row = models.publish(
             self._runtime,
             user,

@@ -11,15 +11,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 from ecluse.client.backend import MOST_POINTS, Backend, Beginning, End, Point
-from ecluse.errors import EcluseError, RunClosed, ServerAway, UnreadableRecord
+from ecluse.errors import EcluseError, NotSignedIn, RunClosed, ServerAway, UnreadableRecord
 from ecluse.processes import Process, is_gone
 from ecluse.sentences import _
 
@@ -42,7 +44,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._waiting: list[dict[str, Any]] = []
         self._flushed = self._tried = float("-inf")
-        self._is_away = self._has_ended = False
+        self._is_away = self._has_ended = self._is_begun = False
         self._file = folder / f"{beginning.nonce}.jsonl" if backend.is_remote else None
         if self._file is not None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,6 +57,7 @@ class Outbox:
             if self._file is not None:
                 self._file.unlink(missing_ok=True)
             raise
+        self._is_begun = True
 
     @property
     def is_empty(self) -> bool:
@@ -86,7 +89,7 @@ class Outbox:
             self.flush()
             if self._waiting and self._file is not None:
                 logger.warning(
-                    "%s does not answer. The run is kept in %s; send it later: ecluse runs send",
+                    "The run did not arrive at %s. It is kept in %s; send it later: ecluse runs send",
                     self._backend.address,
                     self._file,
                 )
@@ -94,15 +97,19 @@ class Outbox:
     def flush(self) -> None:
         """Hand on what waits; a server that is away is said to be once, and keeps it waiting.
 
+        So does one that does not know the token any more: no training ends for that.
+
         Raises:
-            EcluseError: the place refuses it, such as a name that no metric can have. It waits no longer.
+            EcluseError: the place refuses it, such as more metrics than a run holds. It waits no longer.
         """
         with self._lock:
             self._tried = time.monotonic()
             try:
                 while self._waiting:
                     self._send_first()
-            except ServerAway as away:
+            except (ServerAway, NotSignedIn) as away:
+                if isinstance(away, NotSignedIn) and not self._is_begun:
+                    raise
                 if not self._is_away:
                     logger.warning("What the run has to say waits on disk: %s", away)
                 self._is_away = True
@@ -114,15 +121,10 @@ class Outbox:
 
     def _send_first(self) -> None:
         """Send the first event, and the points behind it together with it; those refused wait no longer."""
-        batch = [self._waiting[0]]
-        if "point" in batch[0]:
-            for event in self._waiting[1:MOST_POINTS]:
-                if "point" not in event:
-                    break
-                batch.append(event)
+        batch = next(batches(self._waiting))
         try:
             self.run = send(self._backend, self.run, batch)
-        except ServerAway:
+        except (ServerAway, NotSignedIn):
             raise
         except EcluseError:
             del self._waiting[: len(batch)]
@@ -146,21 +148,25 @@ class Outbox:
                 file.write(json.dumps(event, ensure_ascii=False) + "\n")
 
 
-def send(backend: Backend, run: str | None, events: Sequence[Mapping[str, Any]]) -> str | None:
-    """Hand on events of one run in their order; return its id, once that is known."""
+def batches(events: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield events in their order as they are handed on: points that follow each other together, all else alone."""
     for is_points, group in groupby(events, key=lambda event: "point" in event):
-        if is_points:
-            points = [_point(event["point"]) for event in group]
-            for first in range(0, len(points), MOST_POINTS):
-                backend.add_points(_begun(run), points[first : first + MOST_POINTS])
-            continue
-        for event in group:
-            if "begin" in event:
-                run = backend.begin_run(_beginning(event))
-            elif "change" in event:
-                backend.change_run(_begun(run), event["change"]["parameters"], event["change"]["tags"])
-            elif "end" in event:
-                backend.end_run(_begun(run), End(**event["end"]))
+        each = list(group)
+        size = MOST_POINTS if is_points else 1
+        yield from (each[first : first + size] for first in range(0, len(each), size))
+
+
+def send(backend: Backend, run: str | None, batch: Sequence[Mapping[str, Any]]) -> str | None:
+    """Hand on a batch of events of one run; return its id, once that is known."""
+    event = batch[0]
+    if "point" in event:
+        backend.add_points(_begun(run), [_point(each["point"]) for each in batch])
+    elif "begin" in event:
+        return backend.begin_run(_beginning(event))
+    elif "change" in event:
+        backend.change_run(_begun(run), event["change"]["parameters"], event["change"]["tags"])
+    elif "end" in event:
+        backend.end_run(_begun(run), End(**event["end"]))
     return run
 
 
@@ -181,10 +187,47 @@ def _begun(run: str | None) -> str:
     return run
 
 
-def waiting_for(folder: Path, address: str) -> list[Path]:
-    """List the files of runs that wait for a server, oldest first: those that have ended, or whose process has."""
-    files = sorted(folder.glob("*.jsonl"), key=lambda file: file.stat().st_mtime)
-    return [file for file in files if _waits(_events(file), address)]
+@dataclass(frozen=True)
+class Sent:
+    """What became of a run that waited on disk.
+
+    `run` is None where it was refused as a whole, and its file is as it was. `refusals`: why it, or parts of it, were
+    refused; the rest has arrived then, and `file` is where all of it is kept.
+    """
+
+    file: Path
+    run: str | None
+    refusals: tuple[str, ...] = ()
+
+
+def send_waiting(backend: Backend, folder: Path) -> Iterator[Sent]:
+    """Send the runs that wait for a server, oldest first: those that have ended, or whose process has.
+
+    One that is refused stops no other.
+
+    Raises:
+        ServerAway: the server does not answer; what is left stays.
+        NotSignedIn: it does not know the token any more.
+    """
+    for file in sorted(folder.glob("*.jsonl"), key=lambda file: file.stat().st_mtime):
+        try:
+            events = _events(file)
+            if _waits(events, backend.address):
+                yield _send_file(backend, file, events)
+        except (ServerAway, NotSignedIn):
+            raise
+        except EcluseError as refusal:
+            yield Sent(file, None, (str(refusal),))
+
+
+def elsewhere(folder: Path, address: str) -> dict[str, int]:
+    """Count the runs that wait for other servers, by their addresses."""
+    counts: Counter[str] = Counter()
+    for file in folder.glob("*.jsonl"):
+        with suppress(UnreadableRecord):  # `send_waiting` says so
+            counts[str(_events(file)[0].get("address"))] += 1
+    del counts[address]
+    return dict(counts)
 
 
 def _waits(events: Sequence[Mapping[str, Any]], address: str) -> bool:
@@ -193,29 +236,34 @@ def _waits(events: Sequence[Mapping[str, Any]], address: str) -> bool:
     return "end" in events[-1] or is_gone(str(events[0].get("process"))) is not False
 
 
-def send_file(backend: Backend, file: Path) -> str:
-    """Send a run that waits on disk, and remove its file; return its id.
+def _send_file(backend: Backend, file: Path, events: Sequence[Mapping[str, Any]]) -> Sent:
+    """Send the events of a file, and remove it; where a part was refused, it is set aside under another name.
 
     A run that did not end has failed: its process is gone.
 
     Raises:
         UnreadableRecord: the file is damaged.
-        EcluseError: the server is away, or refuses it; the file stays.
+        EcluseError: the server is away, or refuses the run; the file stays.
     """
-    events = _events(file)
     if not any("end" in event for event in events):
-        events.append({"end": asdict(End("failed", error=ENDED_EARLY))})
+        events = [*events, {"end": asdict(End("failed", error=ENDED_EARLY))}]
     run = backend.begin_run(_beginning(events[0]))
-    try:
-        send(backend, run, events[1:])
-    except RunClosed:  # all of it had arrived before its file was removed
-        pass
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, EcluseError):
+    refusals: list[str] = []
+    for batch in batches(events[1:]):
+        try:
+            send(backend, run, batch)
+        except RunClosed:  # all of it had arrived before its file was removed
+            break
+        except (ServerAway, NotSignedIn, UnreadableRecord):
             raise
-        raise UnreadableRecord(_("%(file)s is damaged. Remove it.", file=file)) from error
-    file.unlink()
-    return run
+        except EcluseError as refusal:
+            refusals.append(str(refusal))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnreadableRecord(_("%(file)s is damaged. Remove it.", file=file)) from error
+    if not refusals:
+        file.unlink()
+        return Sent(file, run)
+    return Sent(file.replace(file.with_suffix(".refused")), run, tuple(refusals))
 
 
 def _events(file: Path) -> list[dict[str, Any]]:

@@ -107,7 +107,11 @@ class Client:
         from ecluse.client.package import pack
         from ecluse.client.progress import shown
         from ecluse.client.selftest import prove
+        from ecluse.registry import checked_alias, checked_name
 
+        checked_name(name)
+        if alias is not None:
+            checked_alias(alias)
         with tempfile.TemporaryDirectory(prefix="ecluse-publish-") as folder:
             packed = pack(model, Path(folder), example)
             if packed.paths == (packed.folder,):

@@ -17,6 +17,9 @@ from ecluse.client.backend import Backend, Beginning, End, Ending, Point, Versio
 from ecluse.client.outbox import ENDED_EARLY, Outbox
 from ecluse.client.surroundings import surroundings
 from ecluse.errors import EcluseError, InvalidInput, ServerAway
+from ecluse.registry import checked_name
+from ecluse.run_values import checked_name as checked_value_name
+from ecluse.run_values import checked_values, flat_values
 from ecluse.sentences import _
 
 #: `Client.publish`.
@@ -44,11 +47,11 @@ class Run:
         """Begin it; `ecluse.run` does."""
         from ecluse.client.places import waiting_folder
 
-        self.name = name
+        self.name = checked_name(name)
         self._publish = publish
         self._token: Any = None
         self._last: dict[str, float] = {}
-        beginning = Beginning(name, uuid.uuid4().hex, _plain(parameters), surroundings() | _plain(tags))
+        beginning = Beginning(name, uuid.uuid4().hex, _checked(parameters), surroundings() | _checked(tags))
         self._outbox = Outbox(backend, beginning, waiting_folder())
         _open.add(self)
 
@@ -75,12 +78,13 @@ class Run:
     def parameters(self, **parameters: Any) -> None:
         """Note parameters that were not known at the beginning."""
         self._expect_open()
-        self._outbox.change(_plain(parameters), {})
+        self._outbox.change(_checked(parameters), {})
 
     def tags(self, **tags: Any) -> None:
         """Note words about the training; None takes one away."""
         self._expect_open()
-        self._outbox.change({}, tags)
+        gone = {checked_value_name(name): None for name, value in tags.items() if value is None}
+        self._outbox.change({}, gone | _checked(tags))
 
     def publish(
         self,
@@ -165,8 +169,13 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
                     value=text,
                 )
             )
-        figures[name] = float(value)
+        figures[checked_value_name(name)] = float(value)
     return figures
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters or tags as a run keeps them, by the rule of the server: what waits on disk is not refused."""
+    return checked_values(flat_values(_plain(values)))
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

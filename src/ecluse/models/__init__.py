@@ -11,14 +11,12 @@ from ecluse.models.signatures import sign, verify_signature
 from ecluse.models.trust import load_skops
 from ecluse.models.uploads import clean_uploads, own_metadata
 from ecluse.models.versions import (
-    LATEST,
     CheckedOut,
     Origin,
     aliases,
     announce,
     artifacts_of,
     check_intact,
-    checked_alias,
     checkout,
     commit,
     download,
@@ -37,6 +35,7 @@ from ecluse.models.versions import (
     upload_claimed,
     verify,
 )
+from ecluse.registry import LATEST, checked_alias
 
 __all__ = [
     "GRAMMAR",

@@ -30,12 +30,13 @@ from ecluse.errors import (
     UploadIncomplete,
     UploadTooLarge,
 )
-from ecluse.models.versions import ABANDONED, checked_alias, commit
+from ecluse.models.versions import ABANDONED, commit
 from ecluse.registry import (
     PART_BYTES,
     Arrived,
     Incoming,
     ManifestFile,
+    checked_alias,
     checked_metadata,
     checked_name,
     checked_path,

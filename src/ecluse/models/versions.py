@@ -7,7 +7,6 @@ in between is finished by `reconcile`. Readers of either never see a version tha
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,10 +30,12 @@ from ecluse.errors import (
     VersionNotFound,
 )
 from ecluse.registry import (
+    LATEST,
     Manifest,
     ManifestFile,
     Progress,
     Registry,
+    checked_alias,
     checked_metadata,
     checked_name,
     files_below,
@@ -44,12 +45,10 @@ from ecluse.runtime import Runtime, models_prefix
 from ecluse.sentences import _
 from ecluse.storage import join_key
 
-LATEST: Final = "latest"
 #: How long a publication has to write its row itself, before others do it.
 GRACE: Final = timedelta(minutes=1)
 #: After this long an uncommitted version counts as abandoned.
 ABANDONED: Final = timedelta(hours=24)
-_ALIAS: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 logger = logging.getLogger(__name__)
 _DELETING: Final = _("Its deletion was not finished; delete it again.")
 
@@ -464,30 +463,6 @@ def aliases(runtime: Runtime, user_id: str, name: str | None = None) -> list[Mod
     """Return the aliases of a model, or of all models of the user, by name; none where there is none."""
     with runtime.catalog.read() as transaction:
         return alias_rows.list_aliases(transaction, user_id, name)
-
-
-def checked_alias(alias: str) -> str:
-    """Return a name that can be an alias; `InvalidInput` otherwise."""
-    if alias == LATEST:
-        raise InvalidInput(
-            _('"latest" is always the newest version and cannot be set. Choose another alias.')
-        )
-    if is_version(alias):
-        raise InvalidInput(
-            _(
-                "%(value)s would read as a version. Choose another alias, such as production.",
-                value=repr(alias),
-            )
-        )
-    if not _ALIAS.fullmatch(alias):
-        raise InvalidInput(
-            _(
-                "%(value)s cannot be an alias: use 1 to 64 small letters, digits, dots, hyphens or "
-                "underscores, beginning with a letter or digit.",
-                value=repr(alias),
-            )
-        )
-    return alias
 
 
 # Remove

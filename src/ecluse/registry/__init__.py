@@ -22,7 +22,7 @@ from ecluse.registry.manifest import (
     manifest_bytes,
 )
 from ecluse.registry.metadata import LEVELS, METADATA_BYTES, checked_metadata, fits_float
-from ecluse.registry.names import checked_name, checked_version, is_version
+from ecluse.registry.names import LATEST, checked_alias, checked_name, checked_version, is_version
 from ecluse.registry.versions import JITTER, Leftover, Progress, Registry
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "FORMAT_VERSION",
     "JITTER",
     "LARGEST_MANIFEST",
+    "LATEST",
     "LEVELS",
     "MANIFEST",
     "METADATA_BYTES",
@@ -42,6 +43,7 @@ __all__ = [
     "ManifestFile",
     "Progress",
     "Registry",
+    "checked_alias",
     "checked_metadata",
     "checked_name",
     "checked_path",

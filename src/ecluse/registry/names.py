@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from ecluse.errors import (
     InvalidInput,
@@ -10,15 +11,16 @@ from ecluse.errors import (
 )
 from ecluse.sentences import _
 
+#: What stands for the newest version, where an alias may.
+LATEST: Final = "latest"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
+_ALIAS: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _VERSION = re.compile(r"v(\d{8}_\d{6})(?:_(\d+))?")
 
 
 def checked_name(name: str) -> str:
     """Return a model name that can stand in a key, a URL and a file name; `InvalidInput` otherwise."""
-    if not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidInput(
             _(
                 "%(name)s cannot be a model name: use 1 to 64 letters, digits, dots, hyphens or "
@@ -27,6 +29,30 @@ def checked_name(name: str) -> str:
             )
         )
     return name
+
+
+def checked_alias(alias: str) -> str:
+    """Return a name that can be an alias; `InvalidInput` otherwise."""
+    if alias == LATEST:
+        raise InvalidInput(
+            _('"latest" is always the newest version and cannot be set. Choose another alias.')
+        )
+    if is_version(alias):
+        raise InvalidInput(
+            _(
+                "%(value)s would read as a version. Choose another alias, such as production.",
+                value=repr(alias),
+            )
+        )
+    if not _ALIAS.fullmatch(alias):
+        raise InvalidInput(
+            _(
+                "%(value)s cannot be an alias: use 1 to 64 small letters, digits, dots, hyphens or "
+                "underscores, beginning with a letter or digit.",
+                value=repr(alias),
+            )
+        )
+    return alias
 
 
 def checked_version(version: str) -> str:

@@ -1,5 +1,6 @@
 """Read the environment once, at the edge, into a frozen `Settings` that says where each value came from."""
 
+from ecluse.settings.client import chosen_server, config_folder, state_folder
 from ecluse.settings.documents import (
     DATABASE_TYPES,
     DatabaseType,
@@ -48,6 +49,8 @@ __all__ = [
     "Section",
     "Settings",
     "adopt",
+    "chosen_server",
+    "config_folder",
     "fits_a_header",
     "flag",
     "inherited",
@@ -58,6 +61,7 @@ __all__ = [
     "schemes",
     "shows_traces",
     "split_root",
+    "state_folder",
     "store_or_folder",
     "surrounding",
     "variables",

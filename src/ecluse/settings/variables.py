@@ -62,6 +62,11 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_IMPORT_FROM": "Stores and folders, separated by commas, that every member may import images from, such as "
     "s3://photos/public,file:///srv/photos. Default: none; members import what they upload and what is theirs",
     "ECLUSE_USER": "E-mail address the commands act for. Default: the first administrator",
+    "ECLUSE_URL": "Server that `import ecluse`, and commands that can, work against, such as https://ml.example.org. "
+    "Default: the one signed in to last; without one, the folder of this machine",
+    "ECLUSE_TOKEN": "Token for that server. Default: the one that was kept by `ecluse login`",
+    "XDG_CONFIG_HOME": "Folder in which `ecluse login` keeps tokens. Default: ~/.config",
+    "XDG_STATE_HOME": "Folder in which runs wait for a server that is away. Default: ~/.local/state",
     "ECLUSE_TRACE": "1, true, yes or on: a command stopped by a fault of ours shows where. Default: off",
     "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account; false: nobody by the page. Default: "
     "true for pages that this machine alone reaches; for others the first account alone, with a secret that the "

@@ -18,10 +18,10 @@ from typing import Any, Final, Literal
 from ecluse.application import known_metrics
 from ecluse.catalog import Catalog, Transaction, runs
 from ecluse.catalog import aliases as alias_rows
-from ecluse.catalog.run_values import flat_values
 from ecluse.catalog.runs import Curves, Point
 from ecluse.catalog.tables import Run
 from ecluse.errors import EcluseError, InvalidInput, JobCancelled
+from ecluse.run_values import flat_values
 from ecluse.sentences import _
 from ecluse.tracking.kinds import tracked_runs
 

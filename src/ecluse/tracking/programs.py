@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from ecluse.catalog import Catalog, runs
-from ecluse.catalog.run_values import checked_values, flat_values
 from ecluse.catalog.runs import Logged
 from ecluse.catalog.tables import Run
 from ecluse.errors import InvalidInput, NonceTaken, NotFound
 from ecluse.registry import checked_metadata, checked_name
+from ecluse.run_values import checked_values, flat_values
 from ecluse.sentences import _, num
 
 #: Limits of what a run of a program may hold: points of one request and their values, names of metrics, parameters and

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.catalog import runs, work
-from ecluse.catalog.run_values import flat_values
 from ecluse.catalog.tables import Run
 from ecluse.errors import NotFound
+from ecluse.run_values import flat_values
 from ecluse.sentences import _
 
 ACTIVE: Final = work.ACTIVE

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session as Transaction
 from ecluse.apps.fraud import metrics
 from ecluse.apps.fraud.rows.tables import FraudTraining
 from ecluse.catalog import runs
-from ecluse.catalog.run_values import flat_values
 from ecluse.catalog.tables import Run, Work, new_id
 from ecluse.errors import NotFound
+from ecluse.run_values import flat_values
 from ecluse.sentences import _
 
 #: The figures of a run that a list of trainings shows.

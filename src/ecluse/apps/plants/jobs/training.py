@@ -21,7 +21,6 @@ from ecluse.apps.plants.callbacks import METRICS, RunCallbacks, log_epoch, remov
 from ecluse.apps.plants.report import ClassifierReport, classifier_content, read_classifier_report
 from ecluse.apps.plants.training import APPLICATION, KIND, OTHER_FILES, QUEUE, request_of, same_files
 from ecluse.catalog import Transaction, runs
-from ecluse.catalog.run_values import flat_values
 from ecluse.catalog.tables import Publication, Run
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import (
@@ -32,6 +31,7 @@ from ecluse.errors import (
 )
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.registry import ManifestFile
+from ecluse.run_values import flat_values
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _
 
