@@ -139,6 +139,8 @@ class Application:
     run_part: str = ""
     #: What a web process holds for it: `Callable[[FastAPI], None]`, called once when the process begins.
     web: str = ""
+    #: How a version of its own answers requests: `(runtime, version) -> inference.Loaded`.
+    inference: str = ""
     #: Its card on the first page, the template `_home.html`: `(transaction, user) -> dict` of what that needs.
     card: str = ""
     #: Its newest results: `(transaction, user_id, versions, limit, say) -> list[web.pages.home.Result]`; `versions` are
@@ -273,6 +275,7 @@ TYPES: Final[Mapping[str, Any]] = {
     "metrics": Sequence[Metric],
     "runs": "ecluse.tracking.kinds:TrackedRuns",
     "web": Callable[..., Any],
+    "inference": Callable[..., Any],
     "card": Callable[..., Any],
     "latest": Callable[..., Any],
     "model_page": Callable[..., Any],

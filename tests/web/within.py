@@ -12,8 +12,9 @@ import httpx
 from fastapi import FastAPI
 
 from ecluse.apps.plants.http.image_work import ImageWork
-from ecluse.apps.plants.http.serving import MOST_LOADED, ServedModels
+from ecluse.apps.plants.http.serving import ImageModels
 from ecluse.catalog.tables import ModelVersion
+from ecluse.inference import MOST_LOADED, ServedModels
 from ecluse.runtime import Runtime
 from tests.application import Credentials
 from tests.apps.plants.tiny import LABELS, publish_tiny
@@ -45,9 +46,8 @@ class Within:
         """Begin anew with no model loaded."""
         state = self.app.state
         state.image_work = work or ImageWork()
-        state.plants = ServedModels(
-            self.runtime, state.image_metrics, state.image_work, most_loaded=most_loaded
-        )
+        state.inference = ServedModels(self.runtime, state.inference_metrics, most_loaded=most_loaded)
+        state.plants = ImageModels(self.runtime, state.inference, state.image_metrics, state.image_work)
 
     def ask(self, method: str, address: str, **sent: Any) -> httpx.Response:
         async def send() -> httpx.Response:
@@ -75,7 +75,7 @@ class Within:
         return Credentials(accounts.create_token(user.id, "tests")[0], accounts.open_session(user.id))
 
     @property
-    def served(self) -> ServedModels:
+    def served(self) -> ImageModels:
         served = self.app.state.plants
-        assert isinstance(served, ServedModels)
+        assert isinstance(served, ImageModels)
         return served

@@ -7,7 +7,7 @@ with a warning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import polars as pl
@@ -104,19 +104,26 @@ def _differences(given: Mapping[str, Any], column: Mapping[str, Any], series: pl
                 what=kind,
             )
         )
-    warnings: list[str] = []
-    if given["missing"] and not column["missing"]:
-        warnings.append(_("The column %(column)s has missing values; the example had none.", column=name))
+    unseen: set[str] = set()
     if kind == "text" and "categories" in column:
         unseen = set(series.drop_nulls().cast(pl.String).unique()) - set(column["categories"])
-        if unseen:
-            warnings.append(
-                _(
-                    "The column %(column)s has values that the example did not have: %(values)s.",
-                    column=name,
-                    values=", ".join(sorted(unseen)[:5]),
-                )
+    return differing(given, column, unseen)
+
+
+def differing(given: Mapping[str, Any], column: Mapping[str, Any], unseen: Collection[str]) -> list[str]:
+    """Say where values of the right type are unlike those of the example: missing, `unseen` texts, out of range."""
+    warnings: list[str] = []
+    name = column["name"]
+    if given["missing"] and not column["missing"]:
+        warnings.append(_("The column %(column)s has missing values; the example had none.", column=name))
+    if unseen:
+        warnings.append(
+            _(
+                "The column %(column)s has values that the example did not have: %(values)s.",
+                column=name,
+                values=", ".join(sorted(unseen)[:5]),
             )
+        )
     if _is_beyond(given, column):
         warnings.append(
             _(

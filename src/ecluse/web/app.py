@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Scope
 
 from ecluse import __version__
 from ecluse.application import applications, folders, guarded, parts
+from ecluse.inference import InferenceMetrics, ServedModels
 from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
 from ecluse.web.admission import Admission
@@ -58,6 +59,8 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
     app.state.listens_here = listens_here
     app.state.exposed = False  # whoever listens for it says so: `security.is_exposed`
     app.state.metrics = health.Metrics()
+    app.state.inference_metrics = InferenceMetrics(app.state.metrics.registry)
+    app.state.inference = ServedModels(runtime, app.state.inference_metrics)
     app.state.admission = Admission()
     app.state.readiness = health.Readiness()
     for application, hold in parts("web"):

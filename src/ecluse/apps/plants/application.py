@@ -44,6 +44,7 @@ APPLICATION: Final = Application(
         "/plants/import",
     ),
     web="ecluse.apps.plants.http.serving:hold_models",
+    inference="ecluse.apps.plants.inference:open_model",
     jobs=(
         "ecluse.apps.plants.jobs.importing:KINDS",
         "ecluse.apps.plants.jobs.audit:KINDS",

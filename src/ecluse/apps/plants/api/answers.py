@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from ecluse import models
 from ecluse.apps.plants.formats import MEDIA_TYPES
 from ecluse.apps.plants.http.images import MOST_IMAGES, Sent, read_form, read_image
-from ecluse.apps.plants.http.serving import Looked, Refused, Served, ServedDep, ServedModels
+from ecluse.apps.plants.http.serving import ImageModels, Looked, Refused, Served, ServedDep
 from ecluse.apps.plants.report import read_classifier_report
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput
@@ -288,7 +288,7 @@ def served_body(runtime: Runtime, row: ModelVersion, loaded_at: datetime | None)
     )
 
 
-async def _file_answer(served: ServedModels, loaded: Served, sent: Sent, explain: bool) -> FileAnswer:
+async def _file_answer(served: ImageModels, loaded: Served, sent: Sent, explain: bool) -> FileAnswer:
     looked = await served.look(loaded, sent, explain=explain)
     result, error = None, None
     if isinstance(looked, Refused):
@@ -298,7 +298,7 @@ async def _file_answer(served: ServedModels, loaded: Served, sent: Sent, explain
     return FileAnswer(file=sent.name, milliseconds=round(looked.milliseconds, 2), result=result, error=error)
 
 
-async def _answer(served: ServedModels, loaded: Served, looked: Looked, explain: bool) -> AnswerBody:
+async def _answer(served: ImageModels, loaded: Served, looked: Looked, explain: bool) -> AnswerBody:
     prediction = looked.prediction
     return AnswerBody(
         label=prediction.label,

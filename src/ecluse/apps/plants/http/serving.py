@@ -1,30 +1,28 @@
-"""Keep the models of images that this web process answers with: loaded once, verified, a few at a time.
+"""Answer with models of images: which version a request means, and what it says of a file.
 
-A reference (NAME, NAME@VERSION, NAME@ALIAS) is resolved against the catalog for every request, so that an alias
-that was moved, a version that was deleted or found damaged counts from the next request on. What is loaded is
-kept by its version; the least recently used makes room.
+Versions are kept loaded by the core (`ecluse.inference`), as those of any other application are.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
-from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import Depends, FastAPI, Request
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from ecluse import models
 from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.http.image_work import ImageWork
 from ecluse.apps.plants.http.images import IMAGE_BYTES, Sent
+from ecluse.apps.plants.inference import ImageModel
 from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput, ModelNotFound
+from ecluse.inference import Served as Kept
+from ecluse.inference import ServedModels
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
 
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from ecluse.apps.plants.prediction import Prediction, Predictor
 
 APPLICATION: Final = "plants"
-#: Versions that are loaded at once; one takes some 20 to 60 MB of memory.
-MOST_LOADED: Final = 8
 
 
 @dataclass(frozen=True)
@@ -75,33 +71,25 @@ class ImageMetrics:
             buckets=(0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
             registry=registry,
         )
-        self.loaded = Gauge("ecluse_plants_models_loaded", "Models of images in memory", registry=registry)
 
 
 def hold_models(app: FastAPI) -> None:
     """Let a web process keep the models of images that it answers with."""
     app.state.image_work = ImageWork()
     app.state.image_metrics = ImageMetrics(app.state.metrics.registry)
-    app.state.plants = ServedModels(app.state.runtime, app.state.image_metrics, app.state.image_work)
+    app.state.plants = ImageModels(
+        app.state.runtime, app.state.inference, app.state.image_metrics, app.state.image_work
+    )
 
 
-class ServedModels:
-    """The models that one web process answers with."""
+class ImageModels:
+    """The models of images that one web process answers with; `kept` holds them loaded."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        metrics: ImageMetrics,
-        work: ImageWork,
-        *,
-        most_loaded: int = MOST_LOADED,
-    ) -> None:
+    def __init__(self, runtime: Runtime, kept: ServedModels, metrics: ImageMetrics, work: ImageWork) -> None:
         self.work = work
         self._runtime = runtime
+        self._kept = kept
         self._metrics = metrics
-        self._most_loaded = most_loaded
-        self._lock = threading.Lock()
-        self._loaded: OrderedDict[str, Future[Served]] = OrderedDict()
 
     # Which model
 
@@ -127,65 +115,19 @@ class ServedModels:
 
     def loaded_at(self, row: ModelVersion) -> datetime | None:
         """Since when this process has a version loaded; None where it has not."""
-        with self._lock:
-            loaded = self._loaded.get(row.id)
-        return loaded.result().loaded_at if loaded is not None and loaded.done() else None
-
-    # Load
+        return self._kept.loaded_at(row)
 
     def load(self, user_id: str, reference: str | None = None) -> Served:
-        """Return a version ready to answer. Who asks for one that is being loaded waits for it.
-
-        Raises:
-            DigestMismatch, ManifestInvalid: it is not what was published.
-            StoreUnavailable: it is not in the cache, and the store does not answer.
-            See `resolve` for the rest.
-        """
-        row = self.resolve(user_id, reference)
-        models.check_intact(row)
-        with self._lock:
-            loaded = self._loaded.get(row.id)
-            mine = loaded is None
-            loaded = self._loaded.setdefault(row.id, loaded or Future())
-            self._loaded.move_to_end(row.id)
-            while len(self._loaded) > self._most_loaded:
-                self._loaded.popitem(last=False)
-            self._metrics.loaded.set(len(self._loaded))
-        if mine:
-            self._fill(row, loaded)
-        return loaded.result()
+        """Return a version ready to answer; see `resolve` and `ServedModels.load` for what it raises."""
+        return self._served(self._kept.load(self.resolve(user_id, reference)))
 
     def reload(self, user_id: str, reference: str | None = None) -> Served:
-        """Forget what is loaded of a version, and load it again, every byte verified.
+        """Forget what is loaded of a version, and load it again, every byte verified."""
+        return self._served(self._kept.reload(self.resolve(user_id, reference)))
 
-        Requests that have begun end with what they began with.
-        """
-        row = self.resolve(user_id, reference)
-        with self._lock:
-            self._loaded.pop(row.id, None)
-        return self.load(user_id, f"{row.name}@{row.version}")
-
-    def _fill(self, row: ModelVersion, future: Future[Served]) -> None:
-        try:
-            future.set_result(self._open(row))
-        except BaseException as error:  # noqa: BLE001 (told to everyone who waits, by `result`)
-            with self._lock:
-                if self._loaded.get(row.id) is future:
-                    del self._loaded[row.id]  # the next request tries again
-            future.set_exception(error)
-
-    def _open(self, row: ModelVersion) -> Served:
-        """Copies out of the cache are hashed on the way: a damaged entry is seen, and fetched again."""
-        from ecluse.apps.plants.prediction import SERVED_FILES, Predictor
-
-        manifest = models.manifest_of(self._runtime, row)
-        registry = self._runtime.registry_of(row)
-        names = {file.path for file in manifest.files}
-        with self._runtime.scratch() as folder:
-            for path in SERVED_FILES:
-                if path in names:  # what lacks is said by `Predictor.open`
-                    registry.fetch_file(manifest, path, folder / path)
-            return Served(row, Predictor.open(folder), datetime.now(UTC))
+    def _served(self, kept: Kept) -> Served:
+        assert isinstance(kept.model, ImageModel)  # noqa: S101 (what `open_model` returns)
+        return Served(kept.row, kept.model.predictor, kept.loaded_at)
 
     # Look at images
 
@@ -219,11 +161,11 @@ def _kept(sent: Sent) -> bytes:
     return sent.data
 
 
-def served_models(request: Request) -> ServedModels:
-    """Return the models that this process answers with."""
+def served_models(request: Request) -> ImageModels:
+    """Return the models of images that this process answers with."""
     served = request.app.state.plants
-    assert isinstance(served, ServedModels)  # noqa: S101 (set where the app is made)
+    assert isinstance(served, ImageModels)  # noqa: S101 (set where the app is made)
     return served
 
 
-ServedDep = Annotated[ServedModels, Depends(served_models)]
+ServedDep = Annotated[ImageModels, Depends(served_models)]

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ecluse import models as published
 from ecluse.apps.plants.formats import MEDIA_TYPES
 from ecluse.apps.plants.http.images import ALL_BYTES, IMAGE_BYTES, MOST_IMAGES, Sent, read_form
-from ecluse.apps.plants.http.serving import APPLICATION, Looked, Refused, Served, ServedDep, ServedModels
+from ecluse.apps.plants.http.serving import APPLICATION, ImageModels, Looked, Refused, Served, ServedDep
 from ecluse.apps.plants.report import Share, read_classifier_report
 from ecluse.catalog import models
 from ecluse.catalog.tables import ModelVersion
@@ -103,7 +103,7 @@ async def classify(request: Request, runtime: RuntimeDep, served: ServedDep, use
     )
 
 
-async def _shown(served: ServedModels, loaded: Served, sent: Sent, alone: bool) -> Shown:
+async def _shown(served: ImageModels, loaded: Served, sent: Sent, alone: bool) -> Shown:
     looked = await served.look(loaded, sent, explain=alone)
     if isinstance(looked, Refused):
         return Shown(sent.name, looked.milliseconds, error=str(looked.error))

@@ -1,0 +1,73 @@
+"""Ask a model so that a row is answered the same alone as beside others, to the last bit.
+
+Trees answer so by themselves. Of a product of matrices a library adds up in another order when there are more rows, so
+that the last bits of an answer change: such a model is always asked about `BLOCK` rows, filled up with the last one.
+Which of the two a version needs is tried on the rows of its example when it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import polars as pl
+
+from ecluse.errors import ModelRefused
+from ecluse.inference.loaded import Loaded
+from ecluse.sentences import _
+
+#: Rows that a model is asked about at once, where their number changes its answers.
+BLOCK: Final = 32
+#: Rows of its sample that a version is tried on.
+TRIED: Final = 16
+Answer = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def steady_answer(model: Loaded) -> Answer | None:
+    """Return a way of asking by which the rows of the sample have one answer, however they are split; None without.
+
+    Raises:
+        ModelRefused: it does not give one answer for each row.
+    """
+    sample = model.sample()
+    if sample is None or sample.is_empty():
+        return None
+    rows = sample.head(TRIED)
+    return next((answer for answer in _ways(model) if _is_steady(answer, rows)), None)
+
+
+def _ways(model: Loaded) -> Iterator[Answer]:
+    def at_once(rows: pl.DataFrame) -> pl.DataFrame:
+        return _checked(rows, model.answer(rows))
+
+    def in_blocks(rows: pl.DataFrame) -> pl.DataFrame:
+        filled = pl.concat([rows, *[rows.tail(1)] * (-rows.height % BLOCK)])
+        blocks = [at_once(filled.slice(at, BLOCK)) for at in range(0, filled.height, BLOCK)]
+        return pl.concat(blocks).head(rows.height)
+
+    yield at_once
+    yield in_blocks
+
+
+def _is_steady(answer: Answer, rows: pl.DataFrame) -> bool:
+    """Compare the rows together with the rows alone, in threes, and in the opposite order."""
+    together = answer(rows)
+    splits = [[answer(rows.slice(at, size)) for at in range(0, rows.height, size)] for size in (1, 3)]
+    turned = answer(rows.reverse()).reverse()
+    return all(together.equals(each) for each in (*map(_joined, splits), turned))
+
+
+def _joined(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(parts, how="vertical_relaxed")
+
+
+def _checked(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    if answers.height != rows.height:
+        raise ModelRefused(
+            _(
+                "The model gives %(count)s answers to %(number)s rows. Publish one that gives an answer for each row.",
+                count=answers.height,
+                number=rows.height,
+            )
+        )
+    return answers
