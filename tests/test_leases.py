@@ -21,7 +21,7 @@ from ecluse.catalog.tables import JobRow
 from ecluse.catalog.tables import Worker as WorkerRow
 from ecluse.cli import session
 from ecluse.errors import CatalogTooSlow, InvalidInput, JobTaken
-from ecluse.jobs import JobKind, JobRunner
+from ecluse.jobs import JobKind, JobRunner, Task
 from ecluse.processes import Process, is_gone
 from ecluse.runtime import Runtime, Worker, living_workers
 
@@ -548,3 +548,30 @@ def test_a_worker_of_one_job_takes_that_job_alone(runtime: Runtime) -> None:
     worker.close()
     assert done == [ids[1]]
     assert [runtime.jobs.get(USER, one).status for one in ids] == ["queued", "done"]
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["beside others", "after their worker died"])
+def test_a_job_that_waits_for_another_does_not_stand_in_its_way(runtime: Runtime, alone: bool) -> None:
+    ended: list[str] = []
+
+    def follow(_: Any, task: Task, first: str) -> None:
+        task.wait_for([first], lambda count: f"waiting for {count}")
+        ended.append("follow")
+
+    kinds = {
+        "follow": JobKind(run=follow, queue="train"),
+        "work": JobKind(run=lambda _, task: ended.append("work"), queue="train"),
+    }
+    following = enqueue(runtime, "follow", first="first")
+    runtime.jobs.enqueue("work", "train", USER, "Some work", {}, job_id="first")
+    with runtime.catalog.write() as transaction:
+        transaction.execute(update(JobRow).values(alone=alone))
+    runner = JobRunner(runtime.catalog, "worker", kinds, runtime)
+    runner._take()
+    until(lambda: not runner.running())
+    waits = row_of(runtime, following)
+    assert (waits.status, waits.message, waits.put_off, ended) == ("queued", "waiting for 1", 0, [])
+    runner.start()
+    until(lambda: row_of(runtime, following).status == "done")
+    runner.close()
+    assert ended == ["work", "follow"]

@@ -319,6 +319,16 @@ class JobTaken(JobCancelled):
     code = "job_taken"
 
 
+class JobWaits(JobError):
+    """What a job raises that waits for others: it leaves its place, and is run again after so many seconds."""
+
+    code = "job_waits"
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class JobFailed(JobError):
     code = "job_failed"
 

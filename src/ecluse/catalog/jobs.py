@@ -135,6 +135,16 @@ def by_ids(transaction: Transaction, user_id: str | None, job_ids: Sequence[str]
     return rows
 
 
+def count_active(transaction: Transaction, user_id: str, job_ids: Sequence[str]) -> int:
+    """Count those of these jobs of a person that wait or run."""
+    count = 0
+    for start in range(0, len(job_ids), MANY):
+        mine = (JobRow.user_id == user_id, JobRow.id.in_(job_ids[start : start + MANY]))
+        query = select(func.count()).select_from(JobRow).where(*mine, JobRow.status.in_(ACTIVE))
+        count += transaction.scalar(query) or 0
+    return count
+
+
 def active(transaction: Transaction, *, limit: int) -> list[tuple[JobRow, int]]:
     """Return the jobs of everyone that wait or run, the oldest first."""
     query = _with_places().where(JobRow.status.in_(ACTIVE)).order_by(JobRow.number).limit(limit)
@@ -274,12 +284,15 @@ def hand_back(
 
 def put_off(transaction: Transaction, job_id: str, fence: int, seconds: int, message: str) -> bool:
     """Let a job wait for so long, because of something that is no fault of its; `message` says of what."""
-    values = _queued() | {
-        "not_before": moment(seconds),
-        "message": message,
-        "put_off": JobRow.put_off + 1,
-    }
-    done = update(JobRow).where(*_mine(job_id, fence)).values(values).returning(JobRow.number)
+    return wait(transaction, job_id, fence, seconds, message, put_off=JobRow.put_off + 1)
+
+
+def wait(
+    transaction: Transaction, job_id: str, fence: int, seconds: int, message: str, **values: Any
+) -> bool:
+    """Let a job that waits for others do so in its queue, as often as it likes; `message` says for what."""
+    waiting = _queued() | {"not_before": moment(seconds), "message": message} | values
+    done = update(JobRow).where(*_mine(job_id, fence)).values(waiting).returning(JobRow.number)
     return transaction.execute(done).first() is not None
 
 

@@ -13,6 +13,7 @@ from ecluse.errors import (
     CatalogUnavailable,
     DiskFull,
     EcluseError,
+    JobWaits,
 )
 from ecluse.sentences import _
 
@@ -44,6 +45,14 @@ class PutOff:
 
 
 @dataclass(frozen=True)
+class Waits:
+    """The job waits for others, and holds no place meanwhile."""
+
+    reason: str
+    seconds: int
+
+
+@dataclass(frozen=True)
 class Taken:
     """The job is another worker's by now, or was cancelled."""
 
@@ -53,11 +62,13 @@ class Left:
     """The job was handed back, for the next worker: nothing is to be recorded."""
 
 
-Outcome = Done | Failed | Stopped | PutOff | Taken | Left
+Outcome = Done | Failed | Stopped | PutOff | Waits | Taken | Left
 
 
 def why(claim: Claim, error: BaseException) -> Outcome:
     """Say what an error means for its job."""
+    if isinstance(error, JobWaits):
+        return Waits(str(error), error.seconds)
     if isinstance(error, DiskFull) or is_full(error):
         reason = what_is_wrong(error) or str(error)
         logger.warning("Job %s (%s) waits for room: %s", claim.job_id, claim.kind, reason)

@@ -21,7 +21,7 @@ from ecluse.errors import (
     JobTaken,
 )
 from ecluse.jobs.kinds import JobKind, JobStatus
-from ecluse.jobs.outcome import Done, Failed, Left, Outcome, PutOff, Stopped, Taken, why
+from ecluse.jobs.outcome import Done, Failed, Left, Outcome, PutOff, Stopped, Taken, Waits, why
 from ecluse.jobs.task import FIRST_PAUSE, Task
 
 logger = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ class JobRunner:
         self._closing = threading.Event()
         self._bell = Bell(catalog.engine)
         self._said: str | None = None
+        #: When a job that waits for others is due again.
+        self._look_at = float("-inf")
         self._looking = threading.Thread(target=self._look, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -177,7 +179,8 @@ class JobRunner:
 
     def _pause(self) -> None:
         try:
-            self._bell.wait(LOOK_SECONDS)
+            until_due = self._look_at - time.monotonic()
+            self._bell.wait(until_due if 0 < until_due < LOOK_SECONDS else LOOK_SECONDS)
         except Exception:  # a worker that hears nothing still looks
             logger.exception("Waiting for jobs failed")
             self._closing.wait(LOOK_SECONDS)
@@ -301,6 +304,10 @@ class JobRunner:
                 self._finish(claim, "cancelled", reason)
             case PutOff(reason):
                 self._put_off(claim, reason)
+            case Waits(reason, seconds):
+                with self._catalog.write(closed=True) as transaction:
+                    jobs.wait(transaction, claim.job_id, claim.fence, seconds, reason)
+                self._look_at = time.monotonic() + seconds + 0.1  # by the clock of the database
             case Failed(message):
                 with fenced(claim.job_id, claim.fence):
                     self._let_fail(claim, message)

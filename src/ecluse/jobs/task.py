@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -18,6 +18,7 @@ from ecluse.errors import (
     DocumentsUnavailable,
     JobCancelled,
     JobTaken,
+    JobWaits,
     StoreUnavailable,
 )
 from ecluse.sentences import _, pack, unpack
@@ -33,6 +34,10 @@ TRIES: Final = 3
 
 
 FIRST_PAUSE: Final = 2.0
+
+
+#: Seconds until a job that waits for others looks again.
+WAIT_SECONDS: Final = 1
 
 
 P = ParamSpec("P")
@@ -81,6 +86,21 @@ class Task:
             self._is_in_step = False
         self._tried(lambda: self._keep(name, position, json.dumps(pack(result), default=_plain)))
         return result
+
+    def wait_for(self, job_ids: Sequence[str], message: Callable[[int], str]) -> None:
+        """Go on once these jobs of the same person have ended, however they did.
+
+        Where one has not, this job leaves its place to others and is run again from its beginning a little later: a
+        job that waited in its place would stand in the way of those that it waits for. `message(n)` says that it waits
+        for `n` of them. Call it outside of steps.
+
+        Raises:
+            JobWaits: one has not ended; let it pass.
+        """
+        with self._catalog.read() as transaction:
+            waiting = jobs.count_active(transaction, self.user_id, job_ids)
+        if waiting:
+            raise JobWaits(message(waiting), WAIT_SECONDS)
 
     def _keep(self, name: str, position: int, result: str) -> None:
         with self._catalog.write() as transaction:

@@ -6,7 +6,6 @@ and leaves the same documents.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,10 +35,8 @@ DAY: Final = "city_day"
 FORECAST: Final = "city_forecast"
 #: The kind and the name of the runs of forecasts.
 FORECAST_RUN: Final = "forecast"
-#: A queue of its own: a forecast waits for its run's days, and must not take their place meanwhile.
+#: A queue of its own, so that forecasts, which learn, run beside the days of other runs.
 FORECASTS: Final = "forecast"
-#: Seconds between two questions for days that are waited for.
-WAIT: Final = 2.0
 #: A run of more days than this is a slip of a year.
 MOST_DAYS: Final = 1100
 
@@ -193,18 +190,12 @@ def run_city_day(runtime: Runtime, task: Task, day: str, raw: str | None, run: s
 def run_forecast(runtime: Runtime, task: Task, raw: str | None, run: str, days: Sequence[str]) -> None:
     """Forecast the next day once the days of the run have ended, however they did."""
     ids = [day_id(run, date.fromisoformat(day)) for day in days]
-    task.step("wait", _wait, runtime, task, ids)
+    task.wait_for(ids, _waiting)
     task.step("forecast", _forecast, runtime, task, raw)
 
 
-def _wait(runtime: Runtime, task: Task, job_ids: Sequence[str]) -> None:
-    while waiting := sum(job.active for job in runtime.jobs.get_many(task.user_id, job_ids).values()):
-        task.report(
-            "wait",
-            0.0,
-            _("waiting for 1 day") if waiting == 1 else _("waiting for %(count)s days", count=waiting),
-        )
-        time.sleep(WAIT)
+def _waiting(days: int) -> str:
+    return _("waiting for 1 day") if days == 1 else _("waiting for %(count)s days", count=days)
 
 
 def _forecast(runtime: Runtime, task: Task, raw: str | None) -> None:
@@ -389,6 +380,6 @@ KINDS: Final[dict[str, JobKind]] = {
         failed=_forecast_failed,
         queue=FORECASTS,
         verb=N_("Forecast"),
-        stages={"wait": N_("Wait"), "forecast": N_("Forecast")},
+        stages={"forecast": N_("Forecast")},
     ),
 }
