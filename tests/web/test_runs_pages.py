@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from ecluse import tracking
 from ecluse.apps.fraud.rows import training
-from ecluse.catalog import runs
+from ecluse.catalog import exports, runs
 from ecluse.catalog.runs import Point
 from ecluse.catalog.tables import Run, User
 from ecluse.cli import cli
@@ -333,7 +333,7 @@ def test_a_run_says_how_its_export_to_mlflow_stands(
         ({"state": "failed", "error": away}, "Le serveur MLflow http://127.0.0.1:5000 ne répond pas."),
     ):
         with runtime.catalog.write() as transaction:
-            runs.set_export(transaction, made["second"], "mlflow", what)
+            exports.set_export(transaction, made["second"], "mlflow", what)
         page = client.get(path).text
         assert said in page
         assert (there["url"] in page) == ("url" in what)

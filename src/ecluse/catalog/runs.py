@@ -33,7 +33,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog import work
-from ecluse.catalog.tables import ModelAlias, Run, RunMetric, Work, now
+from ecluse.catalog.tables import Run, RunMetric, Work, now
 from ecluse.errors import InvalidInput, NotFound, RunClosed
 from ecluse.run_values import checked_name, checked_values
 from ecluse.sentences import _
@@ -65,26 +65,6 @@ class Point:
     step: int
     value: float
     at: datetime
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What is known of a run at one place it was exported to, and the aliases that point at its version now."""
-
-    run_id: str
-    user_id: str
-    title: str
-    what: dict[str, Any]
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def job_id(self) -> str | None:
-        return self.what.get("job_id")
-
-    @property
-    def seen_aliases(self) -> tuple[str, ...]:
-        """Return the aliases as they were exported."""
-        return tuple(self.what.get("seen_aliases", ()))
 
 
 @dataclass(frozen=True)
@@ -159,7 +139,7 @@ def run_to_write(transaction: Transaction, user_id: str, run_id: str) -> Run:
         RunClosed: code of ours writes it.
     """
     run_of(transaction, user_id, run_id)
-    run = _held(transaction, run_id)
+    run = row_to_change(transaction, run_id)
     if run is None or run.nonce is None:
         raise RunClosed(
             _(
@@ -200,7 +180,7 @@ def link_version(
     transaction: Transaction, run_id: str, version: str, url: str, artifacts: Sequence[Mapping[str, Any]]
 ) -> None:
     """Say of a run which version its program has published; the first one stays."""
-    run = _held(transaction, run_id)
+    run = row_to_change(transaction, run_id)
     if run is not None and run.version is None:
         run.version, run.url = version, url
         run.artifacts = artifacts
@@ -294,7 +274,7 @@ def begin_publishing(
     From then on it cannot be cancelled. `metrics` and `tags` are what the version was measured at and made of; the run
     is done when `models.record` gives the version its row.
     """
-    run = _held(transaction, run_id)
+    run = row_to_change(transaction, run_id)
     if run is None or run.version not in (None, version) or not work.begin_publishing(transaction, run_id):
         return False
     run.version, run.tags = version, run.tags | checked_values(tags or {})
@@ -326,7 +306,7 @@ def set_done(
     `version` and `url` are those of what it published, if anything. An artifact is {name, sha256, size}; it lies
     under its name in the folder at `url`. `final`: nothing is left to be done for its job.
     """
-    run = _held(transaction, run_id)
+    run = row_to_change(transaction, run_id)
     if run is None or not work.finish(transaction, run_id, final=final):
         return False
     run.version, run.url = version or run.version, url or run.url
@@ -377,7 +357,7 @@ def set_parameters(
         InvalidInput: a name or a value is not flat.
     """
     given = checked_values(parameters)
-    if (run := _held(transaction, run_id)) is not None:
+    if (run := row_to_change(transaction, run_id)) is not None:
         run.parameters = given if anew else run.parameters | given
 
 
@@ -388,14 +368,14 @@ def set_tags(transaction: Transaction, run_id: str, tags: Mapping[str, Any]) -> 
         InvalidInput: a name or a value is not flat.
     """
     given = checked_values(tags)
-    if (run := _held(transaction, run_id)) is not None:
+    if (run := row_to_change(transaction, run_id)) is not None:
         kept = run.tags | given
         run.tags = {name: value for name, value in kept.items() if value is not None}
 
 
 def set_checkpoint(transaction: Transaction, run_id: str, key: str) -> str | None:
     """Name the newest checkpoint of a run; the key of one that is of no use then, which is this where it has ended."""
-    run = _held(transaction, run_id)
+    run = row_to_change(transaction, run_id)
     if run is None or run.status not in ACTIVE:
         return key
     before = run.tags.get(CHECKPOINT)
@@ -422,53 +402,6 @@ def set_subject(transaction: Transaction, run_id: str, subject: Mapping[str, Any
     transaction.execute(update(Run).where(Run.id == run_id).values(subject=dict(subject)))
 
 
-def set_export(transaction: Transaction, run_id: str, where: str, what: Mapping[str, Any]) -> None:
-    """Note where else a run is known, such as at an MLflow server."""
-    if (run := _held(transaction, run_id)) is not None:
-        run.exports = run.exports | {where: dict(what)}
-
-
-def begin_export(transaction: Transaction, run_id: str, where: str, job_id: str, *, after: str | None) -> str:
-    """Note the job that exports a run; the id of the one that does, which is another where `after` is not the last."""
-    run = _held(transaction, run_id)
-    if run is None:
-        raise NotFound(_("No run %(name)s. See: ecluse runs list", name=run_id))
-    held = run.exports.get(where, {})
-    if held.get("job_id") != after:
-        return str(held["job_id"])
-    run.exports = run.exports | {where: held | {"state": "queued", "job_id": job_id}}
-    return job_id
-
-
-def exports_of(transaction: Transaction, run_id: str) -> dict[str, Any]:
-    """Return where else a run is known. Whose it is was asked before."""
-    return transaction.scalar(select(Run.exports).where(Run.id == run_id)) or {}
-
-
-def exported(run: Run, where: str) -> Exported:
-    return Exported(run.id, run.user_id, _title(run.name, run.version), dict(run.exports.get(where, {})))
-
-
-def done_runs(transaction: Transaction, where: str) -> list[Exported]:
-    """Return every run, of anyone, that is done, oldest first, with what is known of it at a place."""
-    pointing: dict[tuple[str, str, str], list[str]] = {}
-    for alias in transaction.scalars(select(ModelAlias)):
-        pointing.setdefault((alias.user_id, alias.name, alias.version), []).append(alias.alias)
-    columns = (Run.id, Run.user_id, Run.name, Run.version, Run.exports)
-    done = select(*columns).join(Work, Work.id == Run.id).where(Work.status == "done")
-    rows = transaction.execute(done.order_by(Work.finished_at))
-    return [
-        Exported(
-            run_id,
-            user_id,
-            _title(name, version),
-            dict(exports.get(where, {})),
-            tuple(pointing.get((user_id, name, version or ""), ())),
-        )
-        for run_id, user_id, name, version, exports in rows
-    ]
-
-
 def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
     """Keep metrics of a step; the same step told again replaces what it said before. See `log_points`."""
     log_points(transaction, run_id, [Logged(step, metrics)])
@@ -486,7 +419,7 @@ def log_points(transaction: Transaction, run_id: str, points: Sequence[Logged]) 
     """
     for point in points:
         _expect_step(point.step)
-    run = _held(transaction, run_id)
+    run = row_to_change(transaction, run_id)
     if run is None:
         raise NotFound(_("No run %(name)s. See: ecluse runs list", name=run_id))
     moment = now()
@@ -540,7 +473,7 @@ def _write_points(transaction: Transaction, rows: list[dict[str, Any]]) -> None:
 
 def forget_metrics(transaction: Transaction, run_id: str, *, after: int = -1) -> None:
     """Drop every metric of the steps `after` one, as before the same work is done anew."""
-    run = _held(transaction, run_id)
+    run = row_to_change(transaction, run_id)
     if run is None:
         return
     dropped = (RunMetric.run_id == run_id, RunMetric.step > after)
@@ -572,10 +505,6 @@ def curves_of_all(
     return curves
 
 
-def _title(name: str, version: str | None) -> str:
-    return f"{name} {version}" if version else name
-
-
 def _checked_metrics(run: Run, metrics: Mapping[str, Any], step: int | None) -> dict[str, float]:
     """Return those with a finite value; a tag of the run tells of each other."""
     finite: dict[str, float] = {}
@@ -603,7 +532,7 @@ def _note_metrics(run: Run, metrics: Mapping[str, Any]) -> None:
     run.metrics = run.metrics | _checked_metrics(run, measured, None)
 
 
-def _held(transaction: Transaction, run_id: str) -> Run | None:
+def row_to_change(transaction: Transaction, run_id: str) -> Run | None:
     """Lock a run, as it is now, until the transaction ends: what is merged into it is lost to no other writer."""
     query = (
         select(Run).where(Run.id == run_id).with_for_update(of=Run).execution_options(populate_existing=True)

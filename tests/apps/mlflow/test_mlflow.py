@@ -28,7 +28,7 @@ from ecluse.apps.mlflow.errors import MlflowUnavailable
 from ecluse.apps.mlflow.exporting import MLFLOW, export_run
 from ecluse.apps.mlflow.serving import SignedInAlone, _refused_place, server_environment
 from ecluse.apps.mlflow.settings import MlflowSettings
-from ecluse.catalog import runs
+from ecluse.catalog import exports, runs
 from ecluse.catalog.tables import Run, User, now
 from ecluse.errors import SettingsError
 from ecluse.jobs import JobKind, Task
@@ -200,7 +200,7 @@ def train(runtime: Runtime, user: User, folder: Path, name: str, *, published: b
 
 def exports_of(runtime: Runtime, run: Run) -> dict[str, Any]:
     with runtime.catalog.read() as transaction:
-        found: dict[str, Any] = runs.exports_of(transaction, run.id).get(MLFLOW, {})
+        found: dict[str, Any] = exports.exports_of(transaction, run.id).get(MLFLOW, {})
         return found
 
 
@@ -272,9 +272,9 @@ def test_a_run_is_read_back_with_its_curves_files_version_and_alias(served: Serv
     assert not {run.id, second.id} & {one.run_id for one in due_now(served)}
 
 
-def due_now(served: Served) -> list[runs.Exported]:
+def due_now(served: Served) -> list[exports.Exported]:
     with served.runtime.catalog.read() as transaction:
-        return [one for one in runs.done_runs(transaction, MLFLOW) if work.is_due(one, served.url, now())]
+        return [one for one in exports.done_runs(transaction, MLFLOW) if work.is_due(one, served.url, now())]
 
 
 @pytest.mark.thorough
@@ -469,8 +469,8 @@ def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
 ) -> None:
     runtime, admin = served.runtime, served.admin
     with runtime.catalog.write() as transaction:  # what other tests left is not this one's
-        for one in runs.done_runs(transaction, MLFLOW):
-            runs.set_export(transaction, one.run_id, MLFLOW, {"state": "done", "server": served.url})
+        for one in exports.done_runs(transaction, MLFLOW):
+            exports.set_export(transaction, one.run_id, MLFLOW, {"state": "done", "server": served.url})
     trained: list[Run] = []
 
     def teach(runtime: Runtime, task: Task) -> None:
@@ -538,7 +538,7 @@ def test_an_export_whose_job_is_gone_is_queued_again(runtime: Runtime, tmp_path:
         run = train(exporting, user, tmp_path / "model", "leaves", published=False)
         assert [work.queue_due(exporting) for _ in range(2)] == [1, 0]
         with exporting.catalog.write() as transaction:
-            runs.set_export(transaction, run.id, MLFLOW, {"state": "queued", "job_id": "gone"})
+            exports.set_export(transaction, run.id, MLFLOW, {"state": "queued", "job_id": "gone"})
         assert [work.queue_due(exporting) for _ in range(2)] == [1, 0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ecluse.catalog import runs
+from ecluse.catalog import exports, runs
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Rows, reports, say
 from ecluse.cli.serve import listen, say_if_exposed
@@ -74,6 +74,6 @@ def export(run_ids: tuple[str, ...], everything: bool, email: str | None, home: 
         if failed:
             raise JobFailed(failed[0].error or f"The export was {failed[0].status}. See: ecluse jobs list")
         with runtime.catalog.read() as transaction:
-            rows = [(run_id, runs.exports_of(transaction, run_id).get(MLFLOW, {})) for run_id in chosen]
+            rows = [(run_id, exports.exports_of(transaction, run_id).get(MLFLOW, {})) for run_id in chosen]
     items: list[dict[str, Any]] = [{"run": run_id} | what for run_id, what in rows]
     return Rows(items, ("run", "state", "model", "model_version", "aliases", "url"), "No run has ended yet.")

@@ -21,7 +21,7 @@ from ecluse import models, tracking
 from ecluse.apps.mlflow.client import OWNER, RUN, VERSION
 from ecluse.apps.mlflow.errors import MlflowError, MlflowMissing, MlflowUnavailable
 from ecluse.apps.mlflow.settings import MlflowSettings
-from ecluse.catalog import Transaction, runs, users
+from ecluse.catalog import Transaction, exports, runs, users
 from ecluse.catalog import models as version_rows
 from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import SettingsError
@@ -71,7 +71,7 @@ def export_run(
     }
     with runtime.catalog.write() as transaction:
         held = runs.run_of(transaction, user_id, run_id).exports.get(MLFLOW, {})
-        runs.set_export(transaction, run_id, MLFLOW, done | {"job_id": held.get("job_id")})
+        exports.set_export(transaction, run_id, MLFLOW, done | {"job_id": held.get("job_id")})
     return done
 
 

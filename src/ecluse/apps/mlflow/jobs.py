@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from ecluse.apps.mlflow.exporting import MLFLOW, checked_server, export_run
 from ecluse.apps.mlflow.settings import MlflowSettings
-from ecluse.catalog import Transaction, runs
-from ecluse.catalog.runs import Exported
+from ecluse.catalog import Transaction, exports, runs
+from ecluse.catalog.exports import Exported
 from ecluse.catalog.tables import new_id, now
 from ecluse.errors import EcluseError
 from ecluse.jobs import Job, JobKind, Link, Task
@@ -37,7 +37,9 @@ def start_export(runtime: Runtime, user_id: str, run_ids: Sequence[str]) -> list
     """
     checked_server(runtime)
     with runtime.catalog.read() as transaction:
-        runs_to_export = [runs.exported(row, MLFLOW) for row in runs.runs_of(transaction, user_id, run_ids)]
+        runs_to_export = [
+            exports.exported(row, MLFLOW) for row in runs.runs_of(transaction, user_id, run_ids)
+        ]
     jobs = _jobs_of(runtime, runs_to_export)
     return [
         job.id if (job := jobs.get(run.job_id or "")) is not None and job.active else _queue(runtime, run)
@@ -51,7 +53,7 @@ def queue_due(runtime: Runtime) -> int:
     if server is None:
         return 0
     with runtime.catalog.read() as transaction:
-        not_there = [run for run in runs.done_runs(transaction, MLFLOW) if is_due(run, server, now())]
+        not_there = [run for run in exports.done_runs(transaction, MLFLOW) if is_due(run, server, now())]
     jobs = _jobs_of(runtime, not_there)
     due = [run for run in not_there if _is_free(runtime, run, jobs.get(run.job_id or ""))]
     for run in due:
@@ -102,7 +104,7 @@ def _queue(runtime: Runtime, run: Exported) -> str:
     """Queue an export; the id of its job, which is another's where that was quicker."""
     job_id = new_id()
     with runtime.catalog.write() as transaction:
-        holder = runs.begin_export(transaction, run.run_id, MLFLOW, job_id, after=run.job_id)
+        holder = exports.begin_export(transaction, run.run_id, MLFLOW, job_id, after=run.job_id)
         if holder == job_id:
             runtime.jobs.enqueue(
                 KIND,
@@ -128,10 +130,10 @@ def _again_at(what: dict[str, Any]) -> datetime:
 
 def _failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
     with runtime.catalog.write() as transaction:
-        held = runs.exports_of(transaction, run_id).get(MLFLOW, {})
+        held = exports.exports_of(transaction, run_id).get(MLFLOW, {})
         failed = {"state": "failed", "error": message, "tried_at": now().isoformat()}
         attempts = {"attempts": int(held.get("attempts", 0)) + 1}
-        runs.set_export(transaction, run_id, MLFLOW, held | failed | attempts)
+        exports.set_export(transaction, run_id, MLFLOW, held | failed | attempts)
 
 
 def _open_run(transaction: Transaction, job: Job) -> Link:
