@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import uuid
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.linear_model import LogisticRegression
+import skops.io
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import ecluse
-from ecluse.client.backend import MOST_POINTS
-from ecluse.errors import AliasNotFound, EcluseError, InvalidInput, ModelNotFound, ModelRefused
+from ecluse.client.backend import MOST_POINTS, Publication
+from ecluse.errors import (
+    AliasNotFound,
+    EcluseError,
+    InvalidInput,
+    ModelNotFound,
+    ModelRefused,
+    ModelUnreadable,
+)
 from tests.application import Application, running
 
 ROWS = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
@@ -149,6 +161,51 @@ def test_what_is_refused_is_said_and_leaves_nothing(client: ecluse.Client) -> No
             run.log(1, **{"a/b": 1.0})
     with pytest.raises(InvalidInput, match="has ended"):
         run.log(2, loss=1)
+
+
+def hostile(folder: Path, module: str, name: str) -> None:
+    """Write a version as our client does, but for a `.skops` that names something to call, and a card that trusts it."""
+    line = io.BytesIO(skops.io.dumps(LinearRegression().fit(ROWS, [0, 1, 2, 3])))
+    with zipfile.ZipFile(line) as archive, zipfile.ZipFile(folder / "model.skops", "w") as changed:
+        for member in archive.namelist():
+            content = archive.read(member)
+            if member == "schema.json":
+                tree = json.loads(content)
+                tree |= {"__class__": name, "__module__": module}
+                content = json.dumps(tree).encode()
+            changed.writestr(member, content)
+    card = {"format": 1, "kind": "sklearn", "details": {"types": [f"{module}.{name}"]}, "libraries": {}}
+    (folder / "ecluse.json").write_text(json.dumps(card | {"trusted": [f"{module}.{name}"]}))
+
+
+def test_a_file_that_asks_for_more_than_our_list_is_not_loaded(client: ecluse.Client, tmp_path: Path) -> None:
+    backend = client._backend
+    for number, (module, name) in enumerate([("os", "system"), ("sklearn.tree._tree", "Tree")]):
+        (folder := tmp_path / str(number)).mkdir()
+        hostile(folder, module, name)
+        trusting = {"kind": "sklearn", "types": [f"{module}.{name}"], "trusted": [f"{module}.{name}"]}
+        backend.publish(Publication("hostile", uuid.uuid4().hex, (folder,), trusting), lambda _size: None)
+        for ask in (client.load, lambda reference: client.predict(reference, ROWS)):
+            with pytest.raises(ModelUnreadable, match=rf"types that are not loaded: {module}\.{name}"):
+                ask("hostile")
+    for word in ("converted", "pickles", "imported"):  # by these, an import says what it has done
+        publication = Publication("claims", uuid.uuid4().hex, (folder,), {word: {"model.pkl": ["os.system"]}})
+        with pytest.raises(InvalidInput, match=f"metadata '{word}'"):
+            backend.publish(publication, lambda _size: None)
+    assert client.models()["name"].to_list() == ["hostile"]
+
+
+def test_a_forest_is_published_as_a_graph_and_answers_as_before(client: ecluse.Client) -> None:
+    forest = RandomForestClassifier(n_estimators=3, random_state=0).fit(
+        ROWS, ["stays", "stays", "leaves", "leaves"]
+    )
+    version = client.publish(forest, "forest", example=ROWS)
+    assert (version.kind, version.metadata["made_of"]) == (
+        "onnx", "sklearn.ensemble._forest.RandomForestClassifier",
+    )  # fmt: skip
+    answers = client.predict("forest", ROWS)
+    assert answers["prediction"].to_list() == forest.predict(ROWS).tolist()
+    assert np.allclose(answers["probability_leaves"], forest.predict_proba(ROWS)[:, 0], atol=1e-6)
 
 
 def test_runs_are_found_by_their_figures(client: ecluse.Client) -> None:

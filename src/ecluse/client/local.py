@@ -80,7 +80,7 @@ class LocalBackend:
             user,
             name,
             publication.paths,
-            metadata=publication.metadata,
+            metadata=models.own_metadata(publication.metadata),
             origin=models.Origin(nonce=publication.nonce),
             progress=progress,
         )

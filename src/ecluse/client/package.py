@@ -65,16 +65,18 @@ def pack(model: Any, folder: Path, example: Any = None) -> Packed:
         ModelRefused: it cannot be kept without a pickle, or does not answer the example.
         InvalidInput: there is no such file, or the example is none.
     """
-    kind = kind_of(model)
-    details = dict(kind.save(model, folder))
+    asked = kind_of(model)
+    kind, details = _save(model, asked, folder, example)
     card: dict[str, Any] = {
         "format": FORMAT,
         "kind": kind.name,
         "details": details,
         "python": platform.python_version(),
-        "libraries": _libraries(kind),
+        "libraries": _libraries(*asked.packages, *kind.packages),
     }
     metadata = {name: card[name] for name in ("kind", "python", "libraries")}
+    if kind is not asked:
+        metadata["made_of"] = card["made_of"] = f"{type(model).__module__}.{type(model).__qualname__}"
     if kind.name == "folder":
         source = Path(model)
         if not source.exists():
@@ -84,11 +86,49 @@ def pack(model: Any, folder: Path, example: Any = None) -> Packed:
         _write_card(folder, card)
         return Packed(folder, (source, folder), metadata, False)
     if example is not None:
-        card |= _keep_example(model, kind, folder, example)
+        card |= _keep_example(model, asked, folder, example)
         names = [column["name"] for column in card["schema"]["columns"]]
         metadata["columns"] = names[:_NAMED_COLUMNS]
     _write_card(folder, card)
     return Packed(folder, (folder,), metadata, example is not None)
+
+
+def _save(model: Any, kind: Kind, folder: Path, example: Any) -> tuple[Kind, dict[str, Any]]:
+    """Write the files of a model, as its kind or, where that refuses it, as a graph; return which, and its details."""
+    try:
+        return kind, dict(kind.save(model, folder))
+    except ModelRefused as refusal:
+        if not kind.is_convertible:
+            raise
+        if example is None:
+            raise _refused_twice(
+                refusal,
+                _("Give an example, and it is published as a graph that answers alike: example=X."),
+            ) from refusal
+        from ecluse.client.frames import given_back, table_of
+        from ecluse.client.kinds import conversion
+
+        def compare(graph: Any, rows: Table) -> str | None:
+            given = given_back(rows)
+            return first_difference(answers_of(as_graph, graph, given), answers_of(kind, model, given))
+
+        as_graph = kind_named("onnx")
+        try:
+            graph = conversion.converted(model, table_of(example), compare)
+        except ModelRefused as second:
+            raise _refused_twice(refusal, second) from second
+        return as_graph, dict(as_graph.save(graph, folder))
+
+
+def _refused_twice(first: ModelRefused, second: object) -> ModelRefused:
+    return ModelRefused(
+        _(
+            "%(reason)s %(way)s LightGBM, XGBoost and CatBoost have formats of their own for trees; any graph is "
+            'published by its file: publish("model.onnx", …).',
+            reason=str(first),
+            way=str(second),
+        )
+    )
 
 
 def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
@@ -96,9 +136,9 @@ def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
     (folder / CARD).write_text(text, encoding="utf-8")
 
 
-def _libraries(kind: Kind) -> dict[str, str]:
+def _libraries(*packages: str) -> dict[str, str]:
     versions = {}
-    for package in (*kind.packages, "numpy"):
+    for package in dict.fromkeys((*packages, "numpy")):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:  # it came under another name, such as xgboost-cpu
@@ -215,6 +255,11 @@ def differences(folder: Path, loaded: Loaded) -> str | None:
 
     expected = _read(folder / ANSWERS)
     answers = answers_of(loaded.kind, loaded.model, given_back(example_of(folder, loaded)))
+    return first_difference(answers, expected)
+
+
+def first_difference(answers: pl.DataFrame, expected: pl.DataFrame) -> str | None:
+    """Say the first answer that differs from what was expected; None where none does."""
     if answers.columns != expected.columns or answers.height != expected.height:
         return _(
             "it answers with %(given)s; before it was %(values)s",

@@ -42,6 +42,8 @@ class Kind:
     save: Callable[[Any, Path], Mapping[str, Any]]
     load: Callable[[Path, Mapping[str, Any]], Any]
     answer: Callable[[Any, Any], Answers] | None
+    #: Whether a model that it refuses may be turned into a graph; see `kinds.conversion`.
+    is_convertible: bool = False
 
 
 def kind_named(name: str) -> Kind:
@@ -79,7 +81,8 @@ def kind_of(model: Any) -> Kind:
     if isinstance(model, str | Path):
         path = Path(model)
         return kind_named("onnx" if path.suffix.lower() == ".onnx" and path.is_file() else "folder")
-    packages = [each.__module__.partition(".")[0] for each in type(model).__mro__]
+    loaded_as = type(model).__module__.removeprefix(f"{__name__}.")  # what a kind of ours made from a file
+    packages = [loaded_as, *(each.__module__.partition(".")[0] for each in type(model).__mro__)]
     if "torch" in packages:
         raise ModelRefused(
             _(

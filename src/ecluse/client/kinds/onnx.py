@@ -12,7 +12,8 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from ecluse.client.kinds import Answers, Kind, unreadable
-from ecluse.client.kinds.estimators import columns
+from ecluse.client.kinds.estimators import answer as as_estimator
+from ecluse.client.kinds.estimators import classes_from, columns
 from ecluse.errors import InvalidInput, ModelRefused
 from ecluse.sentences import _
 
@@ -48,6 +49,7 @@ class Graph:
     def __init__(self, content: bytes) -> None:
         """Raise ModelUnreadable for bytes that are no graph that can be run here."""
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what is wrong is raised
         # A thread that waits for work leaves the core to others.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A graph may name files of this machine that hold its numbers; no folder is looked in.
@@ -57,6 +59,11 @@ class Graph:
         except _UNREADABLE as error:
             raise unreadable(FILE, type(error).__name__) from error
         self.content = content
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Return what `load` needs besides the content."""
+        return {}
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return every output that is an array, by its name, for the arrays of the inputs."""
@@ -93,6 +100,61 @@ class Graph:
         }
 
 
+class Estimator(Graph):
+    """A graph made of an estimator: `predict(rows)` answers as that did. It has no parameters and is not trained."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"estimator": {}}
+
+    def predict(self, rows: Any) -> Any:
+        """Return what is predicted of rows."""
+        values = super().predict(rows)
+        return values.reshape(-1) if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+class Classifier(Estimator):
+    """A graph made of a classifier: `predict(rows)` gives labels, `predict_proba(rows)` a number for each class."""
+
+    def __init__(self, content: bytes, classes: Any, *, by_probability: bool) -> None:
+        """`by_probability`: the label is that of the largest probability, else what the graph says."""
+        super().__init__(content)
+        self.classes_ = classes
+        self._by_probability = by_probability
+
+    @property
+    def details(self) -> dict[str, Any]:
+        labels = "probability" if self._by_probability else "output"
+        return {"estimator": {"classes": self.classes_.tolist(), "labels": labels}}
+
+    def predict(self, rows: Any) -> Any:
+        """Return the label of each row."""
+        if self._by_probability:
+            return self.classes_[np.argmax(self.predict_proba(rows), axis=1)]
+        return super().predict(rows).astype(self.classes_.dtype)
+
+    def predict_proba(self, rows: Any) -> Any:
+        """Return the probability of each class, in the order of `classes_`."""
+        return list(self.answer(rows).values())[1]
+
+
+def estimator_of(content: bytes, details: Mapping[str, Any]) -> Graph:
+    """Return a graph as what it was made of; `details` are those that are kept with it.
+
+    Raises:
+        ModelUnreadable: it cannot be run here, or the details are damaged.
+    """
+    described = details.get("estimator")
+    if described is None:
+        return Graph(content)
+    if not isinstance(described, Mapping):
+        raise unreadable(FILE, "estimator")
+    if described.get("classes") is None:
+        return Estimator(content)
+    classes = classes_from(described["classes"])
+    return Classifier(content, classes, by_probability=described.get("labels") == "probability")
+
+
 def _type_of(needed: Any) -> Any:
     if needed.type not in _TYPES:
         raise InvalidInput(
@@ -114,7 +176,7 @@ def save(model: Any, folder: Path) -> Mapping[str, Any]:
     """
     content = _content(model)
     try:
-        Graph(content)
+        graph = model if isinstance(model, Graph) else Graph(content)
     except Exception as error:
         raise ModelRefused(
             _(
@@ -124,7 +186,7 @@ def save(model: Any, folder: Path) -> Mapping[str, Any]:
             )
         ) from error
     (folder / FILE).write_bytes(content)
-    return {}
+    return graph.details
 
 
 def _content(model: Any) -> bytes:
@@ -138,11 +200,13 @@ def _content(model: Any) -> bytes:
 
 def load(folder: Path, details: Mapping[str, Any]) -> Graph:
     """Return the graph, ready to answer."""
-    return Graph((folder / FILE).read_bytes())
+    return estimator_of((folder / FILE).read_bytes(), details)
 
 
 def answer(model: Any, rows: Any) -> Answers:
-    """Return the outputs of a graph for rows, each by its name."""
+    """Return the outputs of a graph for rows, each by its name; of an estimator, as the estimator named them."""
+    if isinstance(model, Estimator):
+        return as_estimator(model, rows)
     graph = model if isinstance(model, Graph) else Graph(_content(model))
     answers: dict[str, Any] = {}
     for name, values in graph.answer(rows).items():

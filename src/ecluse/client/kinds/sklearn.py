@@ -29,8 +29,7 @@ def save(model: Any, folder: Path) -> Mapping[str, Any]:
     except (UnsupportedTypeException, TypeError, AttributeError) as error:
         raise ModelRefused(
             _(
-                "A %(what)s cannot be kept without a pickle: %(reason)s. Export it as a graph, and publish the file: "
-                'skl2onnx.to_onnx(model, X[:1]), then publish("model.onnx").',
+                "A %(what)s cannot be kept without a pickle: %(reason)s.",
                 what=type(model).__name__,
                 reason=str(error),
             )
@@ -39,9 +38,7 @@ def save(model: Any, folder: Path) -> Mapping[str, Any]:
         raise ModelRefused(
             _(
                 "This %(what)s holds %(values)s, which no one's machine would load: such a file takes the memory that "
-                "it names, or runs code. Use a model without it (LightGBM, XGBoost and CatBoost have formats of "
-                "their own for trees), or export it as a graph, and publish the file: skl2onnx.to_onnx(model, X[:1]), "
-                'then publish("model.onnx").',
+                "it names, or runs code.",
                 what=type(model).__name__,
                 values=", ".join(sorted(outside)),
             )
@@ -55,4 +52,4 @@ def load(folder: Path, details: Mapping[str, Any]) -> Any:
     return load_safe((folder / FILE).read_bytes(), FILE)
 
 
-KIND: Final = Kind("sklearn", ("scikit-learn", "skops"), save, load, answer)
+KIND: Final = Kind("sklearn", ("scikit-learn", "skops"), save, load, answer, is_convertible=True)
