@@ -66,6 +66,14 @@ PLACES: Final = {
     ("apps/fraud/ensembles/anomaly.py", "np.load"): "arrays alone",
     ("apps/plants/array_cache.py", "np.load"): "arrays alone",
     ("checkpoints.py", "np.load"): "arrays alone",
+    ("apps/fraud/families/xgboost.py", "booster.load_model"): "XGBoost's own format, which holds no code",
+    ("apps/fraud/families/catboost.py", "model.load_model"): "CatBoost's own format, which holds no code",
+    ("apps/fraud/families/lightgbm.py", "lightgbm.Booster"): "LightGBM's own text, or a training",
+    ("apps/fraud/features/interactions.py", "lightgbm.Booster"): "a training",
+    ("apps/city/forecast.py", "lightgbm.Booster"): "LightGBM's own text",
+    ("client/kinds/xgboost.py", "model.load_model"): "XGBoost's own format, which holds no code",
+    ("client/kinds/lightgbm.py", "lightgbm.Booster"): "LightGBM's own text",
+    ("client/kinds/catboost.py", "model.load_model"): "CatBoost's own format, which holds no code",
 }
 #: What it is about, by the last parts of its name.
 _CALLS: Final = {
@@ -73,7 +81,8 @@ _CALLS: Final = {
     "skops.io.loads", "yaml.load", "yaml.unsafe_load", "InferenceSession", "onnxruntime.InferenceSession", "onnx.load",
     "pickle.load", "pickle.loads", "os.system", "pl.read_pickle", "pd.read_pickle", "register_custom_ops_library",
     "LazyFrame.deserialize", "DataFrame.deserialize", "Expr.deserialize", "pl.from_pandas", "pydoc.locate",
-    "resolve_name", "runpy.run_path", "runpy.run_module",
+    "resolve_name", "runpy.run_path", "runpy.run_module", "booster.load_model", "model.load_model", "saving.load_model",
+    "lightgbm.Booster",
 }  # fmt: skip
 _UNPICKLERS: Final = {
     "pickle",

@@ -192,7 +192,7 @@ def test_an_error_of_a_process_of_its_own_is_said_in_french() -> None:
 @pytest.fixture
 def german(tmp_path: Path) -> Iterator[Words]:
     """German in a folder of its own, with three messages."""
-    for language in i18n.languages():
+    for language in i18n.languages().keys() - {"de"}:
         (tmp_path / language).symlink_to(i18n.FOLDER / language)
     messages = tmp_path / "de" / "LC_MESSAGES" / "ecluse.po"
     messages.parent.mkdir(parents=True)
@@ -208,7 +208,7 @@ def german(tmp_path: Path) -> Iterator[Words]:
 
 
 def test_a_third_language_is_one_folder_with_numbers_and_dates_by_its_own_rules(german: Words) -> None:
-    assert i18n.languages() == {"en": "English", "de": "Deutsch", "fr": "Français"}
+    assert i18n.languages().items() >= {"en": "English", "de": "Deutsch", "fr": "Français"}.items()
     assert choose_language(None, None, "de-AT, en;q=0.5") == "de"
     assert german.phrase(MISSING) == "12,5\u00a0% fehlen"
     assert german.num(-1234567.5, 1) == "\u22121.234.567,5"

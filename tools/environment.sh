@@ -53,15 +53,12 @@ moving_line() {
 find_python() {
   for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
     if command -v "$candidate" >/dev/null 2>&1 &&
-      "$candidate" -c 'import sys, sqlite3
-# On Python 3.12 and later the job engine needs SQLite 3.42.
-old = sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42)
-sys.exit(sys.version_info < (3, 11) or old)' 2>/dev/null; then
+      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       command -v "$candidate"
       return
     fi
   done
-  echo "Écluse needs python3 3.11 or newer (from 3.12 on with SQLite 3.42); found: $(python3 --version 2>&1)." >&2
+  echo "Écluse needs python3 3.11 or newer; found: $(python3 --version 2>&1)." >&2
   return 1
 }
 
@@ -103,12 +100,13 @@ install_uv() {
 
 install_packages() {
   [ -x .venv/bin/python ] || .tools/bin/uv venv --quiet --python "$1" .venv || return
-  VIRTUAL_ENV=$PWD/.venv .tools/bin/uv pip sync --require-hashes "$2" || return
+  # Not `sync`: it would remove the applications that someone has installed beside.
+  VIRTUAL_ENV=$PWD/.venv .tools/bin/uv pip install --require-hashes -r "$2" || return
   VIRTUAL_ENV=$PWD/.venv .tools/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 }
 
 # ensure_torch, after ensure_environment: .venv holds torch, which no lock does, as its build depends on the machine.
-# A new lock removes it (pip sync), and writes .installed anew.
+# A new lock writes .installed anew.
 TORCH=2.13.0
 ensure_torch() {
   grep -q "^torch $TORCH$" .venv/.installed 2>/dev/null && return

@@ -15,7 +15,7 @@ class Metric:
     """A figure as reports, runs and the API name it.
 
     `title` is what people call it, in English, marked for translation; `better` None where neither way is better.
-    `is_summary`: lists of models and the API show it.
+    `is_summary`: commands, the API and the history of trainings show it.
     `style` and `digits` say how a value is written: a share in [0, 1] as per cent, or a number.
     """
 

@@ -112,7 +112,7 @@ def test_runs_are_sorted_by_every_column(catalog: Catalog) -> None:
         add_run(catalog, user, name, started_at=begun, finished_at=end)
     assert found(catalog, user, sort="duration") == ["a", "b", "c"]
     assert found(catalog, user, sort="name", direction="ascending") == ["a", "b", "c"]
-    for column in runs.COLUMNS:
+    for column in runs.SORTED_BY:
         assert sorted(found(catalog, user, sort=column)) == ["a", "b", "c"]
 
 

@@ -44,26 +44,32 @@ def test_a_name_that_turns_the_direction_of_writing_turns_no_sentence_around_it(
     assert ENGLISH._("Remove %(file)s?", file="a.csv") == "Remove a.csv?"
 
 
-def test_every_message_of_the_pages_is_translated() -> None:
+@pytest.mark.parametrize("language", tool.languages())
+def test_every_message_of_the_pages_is_translated(language: str) -> None:
     assert len(messages()) > 200
-    assert messages() - translations("fr").keys() == set()
+    assert messages() - translations(language).keys() == set()
 
 
-def test_each_translation_stands_once_in_the_file_of_what_says_it() -> None:
+@pytest.mark.parametrize("language", tool.languages())
+def test_each_translation_stands_once_in_the_file_of_what_says_it(language: str) -> None:
     """`python -m tools.messages` brings them there."""
-    for name, path in tool.files("fr").items():
+    for name, path in tool.files(language).items():
         strays = {message for message in tool.translated(path) if tool.messages().get(message) != name}
         assert strays == set()
-    folder = i18n.FOLDER / "fr" / "LC_MESSAGES"
-    assert sorted(folder.iterdir()) == sorted(tool.files("fr").values()), "a file that no message belongs to"
+    folder = i18n.FOLDER / language / "LC_MESSAGES"
+    assert sorted(folder.iterdir()) == sorted(tool.files(language).values()), (
+        "a file that no message belongs to"
+    )
 
 
-def test_no_translation_outlives_its_message() -> None:
-    assert translations("fr").keys() - messages() == set()
+@pytest.mark.parametrize("language", tool.languages())
+def test_no_translation_outlives_its_message(language: str) -> None:
+    assert translations(language).keys() - messages() == set()
 
 
-def test_translations_are_complete_and_keep_the_places_of_their_message() -> None:
-    for message, translation in translations("fr").items():
+@pytest.mark.parametrize("language", tool.languages())
+def test_translations_are_complete_and_keep_the_places_of_their_message(language: str) -> None:
+    for message, translation in translations(language).items():
         forms = [translation.string] if isinstance(message, str) else list(translation.string)
         originals = [message] if isinstance(message, str) else list(message)
         assert not translation.fuzzy, message
@@ -158,7 +164,7 @@ def test_french_takes_the_singular_for_zero_and_english_the_plural() -> None:
     [
         (None, None, "", "en"),
         (None, None, "fr-CA,fr;q=0.8,en;q=0.5", "fr"),
-        (None, None, "de, en;q=0.5, fr;q=0.9", "fr"),
+        (None, None, "tlh, en;q=0.5, fr;q=0.9", "fr"),
         (None, None, "fr;q=0, en", "en"),
         (None, "fr", "en", "fr"),
         ("en", "fr", "fr", "en"),

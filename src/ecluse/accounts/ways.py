@@ -58,7 +58,7 @@ class Way:
     fields: tuple[Field, ...] = ()
     #: Check what the form brought; return the user and the secret of a new session, or raise an AccountError.
     enter: Callable[[Accounts, Entry], tuple[User, str]] | None = None
-    #: The action that the log of accounts records when someone signs in this way, and its name on the page.
+    #: The action that `enter` writes into the log of accounts, and its name on the page.
     action: str = ""
     logged: str = ""
     #: Read the credential of this way from a request, such as a token; None where the request has none.

@@ -41,7 +41,7 @@ from ecluse.sentences import _
 ACTIVE: Final = work.ACTIVE
 STATUSES: Final = work.STATUSES
 #: What runs are sorted by besides a metric.
-COLUMNS: Final = ("name", "application", "kind", "status", "version", "created", "started", "duration")
+SORTED_BY: Final = ("name", "application", "kind", "status", "version", "created", "started", "duration")
 #: Runs that are compared side by side.
 MOST_COMPARED: Final = 5
 #: A tag says so where a metric was no finite number: {name}.not_finite, with the first such step.
@@ -237,7 +237,7 @@ def list_runs(
 ) -> tuple[list[Run], int]:
     """One page of the user's runs, and how many there are in all.
 
-    `sort` is one of `COLUMNS`, or the name of a metric; runs without a value come last.
+    `sort` is one of `SORTED_BY`, or the name of a metric; runs without a value come last.
 
     Raises:
         InvalidInput: a name that no tag, parameter or metric can have.
@@ -587,4 +587,4 @@ def _sorted_by(sort: str) -> ColumnElement[Any]:
         "started": Run.started_at.expression,
         "duration": extract("epoch", Run.finished_at) - extract("epoch", Run.started_at),
     }
-    return columns[sort] if sort in COLUMNS else Run.metrics[checked_name(sort)].as_float()
+    return columns[sort] if sort in SORTED_BY else Run.metrics[checked_name(sort)].as_float()

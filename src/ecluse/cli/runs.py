@@ -86,7 +86,7 @@ def list_runs(
         )
     if total > len(rows):
         say(f"{len(rows)} of {total} runs. For more: --limit {min(total, 1000)}")
-    metric = None if sort in run_rows.COLUMNS else sort
+    metric = None if sort in run_rows.SORTED_BY else sort
     items = [run_fields(row) | _figure(row, metric) for row in rows]
     shown = ("id", "application", "name", "kind", "status", "metric", "value", "version", "created_at")
     return Rows(items, shown, "No runs yet.")

@@ -19,7 +19,9 @@ HEADER = (
 def translated(folder: Path, language: str, messages: Mapping[str, str]) -> Iterator[None]:
     """Translate `messages`, with the languages of the package in `folder` beside the new file."""
     for path in i18n.FOLDER.rglob("*"):
-        if path.is_file():
+        if (
+            path.is_file() and language not in path.relative_to(i18n.FOLDER).parts
+        ):  # ours of that language, once there is one
             (folder / path.relative_to(i18n.FOLDER)).parent.mkdir(parents=True, exist_ok=True)
             (folder / path.relative_to(i18n.FOLDER)).symlink_to(path)
     path = folder / language / "LC_MESSAGES" / "added.po"

@@ -1,7 +1,7 @@
 """List the metrics of fraud models: what each measures, its words, and where it is shown.
 
-To add one, add it to `METRICS`: reports, pages, comparisons, commands, the API and cards have it from there. What it
-is called in other languages stands in their `messages.po`.
+To add one, add it to `METRICS`: reports, pages, commands, the API and cards have it from there; with `weighted` it has
+intervals too, and is compared. Its French stands in `locale/fr/LC_MESSAGES/fraud.po`.
 """
 
 from __future__ import annotations

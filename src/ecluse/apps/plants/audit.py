@@ -1,6 +1,6 @@
 """Look a set of images over: ask for its audit, and read what was found.
 
-The audit itself is a job (`audit_work`); asking and reading are quick and import nothing heavy.
+The audit itself is a job (`jobs/audit.py`); asking and reading are quick and import nothing heavy.
 """
 
 from __future__ import annotations

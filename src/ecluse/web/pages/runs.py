@@ -119,7 +119,7 @@ def list_runs(
         except InvalidInput as refused:
             error, pager = refused, page_of(0, 1)
         models_of_applications = runs.names_of(transaction, user.user.id)
-    metric = sort if sort not in runs.COLUMNS else None
+    metric = sort if sort not in runs.SORTED_BY else None
     names = sorted({name for run in shown for name in run.metrics} | ({metric} if metric else set()))
     context = {
         "rows": [Row(run, _shown_figure(run, metric, say), seconds_of(run)) for run in shown],

@@ -124,7 +124,9 @@ def _sentence(column: Column) -> str:
     period = f" ({stamp.length.total_seconds() / 60:.0f} minutes)" if stamp.marks in ("begin", "end") else ""
     sentence = f"« {stamp.words} », <{stamp.address}>."
     checked = f" {stamp.checked}" if stamp.checked else ""
-    return f"- `{column.name}` {_MARKS[stamp.marks]}{period}. {_CLOCKS[stamp.clock]} {sentence}{checked}"
+    # A day of the city is of its clocks already.
+    clock = "" if (stamp.marks, stamp.clock) == ("day", "city") else f" {_CLOCKS[stamp.clock]}"
+    return f"- `{column.name}` {_MARKS[stamp.marks]}{period}.{clock} {sentence}{checked}"
 
 
 def _names(column: Column) -> set[str]:
