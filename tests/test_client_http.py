@@ -16,6 +16,7 @@ from ecluse.client.places import uploads_folder, waiting_folder
 from ecluse.errors import InvalidInput, NotSignedIn, ServerAway, ServerRefused, SettingsError
 from tests.application import KEPT, Application, run_ecluse, running
 from tests.faults import Fault, FaultProxy, fault_proxy
+from tests.forking import run_forked
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +258,55 @@ def test_a_file_that_is_changed_on_its_way_is_not_kept(
         assert "file.bin" not in {path.name for path in (tmp_path / "there").iterdir()}
         client.load("changed", to=tmp_path / "there")
     assert (tmp_path / "there" / "file.bin").read_bytes() == (tmp_path / "file.bin").read_bytes()
+
+
+def test_commands_work_at_the_server_that_was_signed_in_to_and_say_so(
+    application: Application, token: str, tmp_path: Path
+) -> None:
+    places = {name: os.environ[name] for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME")}
+    here = {name: os.environ[name] for name in KEPT if name in os.environ} | places
+
+    def run(*arguments: str, **variables: str) -> tuple[int, str, str]:
+        done = run_forked(list(arguments), here | variables, timeout=300)
+        return done.returncode, done.stdout, done.stderr
+
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "weights.bin").write_bytes(b"weights")
+    home = ("--home", str(tmp_path / "home"))
+    at, of_this_machine = f"At {application.address}.", "of this machine, not at"
+    ecluse.login(application.address, token)
+    code, said, noted = run(
+        "models", "publish", "mine", str(tmp_path / "files"),
+        "--meta", "auc=0.8", "--alias", "production", "--alias", "best",
+    )  # fmt: skip
+    assert (code, at in noted, f"bytes at {application.address}" in said) == (0, True, True), noted
+    code, said, noted = run("models", "list", "mine", "--json")
+    (row,) = json.loads(said)
+    assert (row["aliases"], row["figures"], at in noted) == ("best, production", "auc 0.8", True)
+    assert json.loads(run("models", "list", "--where", "auc>0.9", "--json")[1]) == []
+    code, said, noted = run("models", "download", "mine@best", str(tmp_path / "there"))
+    assert (code, (tmp_path / "there" / "weights.bin").read_bytes()) == (0, b"weights"), noted
+    assert "weights.bin" in run("models", "show", "mine@best")[1]
+    with ecluse.Client() as client, client.run("mine", rounds=3) as tracked:
+        tracked.log(1, loss=0.5)
+    code, said, noted = run(
+        "runs", "list", "--name", "mine", "--sort", "loss", "--parameter", "rounds=3", "--json"
+    )
+    (row,) = json.loads(said)
+    assert (row["value"], row["status"], at in noted) == (0.5, "done", True)
+
+    local = run("models", "list", *home)
+    assert (local[0], "No models yet" in local[2], application.address in local[2]) == (0, True, False)
+    for arguments in (
+        ("models", "list"),
+        ("models", "verify", "mine"),
+    ):  # a folder that the environment names
+        assert application.address not in run(*arguments, ECLUSE_HOME=home[1])[2]
+    variables = {"ECLUSE_HOME": home[1], "ECLUSE_URL": application.address, "ECLUSE_TOKEN": token}
+    assert at in run("models", "list", **variables)[2]
+    assert of_this_machine in run("models", "list", "--local", **variables)[2]
+    assert of_this_machine in run("models", "verify", "mine", **variables)[2]
+    ecluse.client.use(None)
 
 
 def test_one_person_cannot_load_what_is_anothers(

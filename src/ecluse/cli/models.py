@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, reports, transfer
+from ecluse.cli.remote import at_server, download_there, local_option, publish_there, with_dates
 from ecluse.cli.session import acting, home_option, user_option
 from ecluse.errors import Forbidden, InvalidInput
 from ecluse.runtime import Runtime
@@ -44,6 +45,7 @@ def models() -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--meta", multiple=True, help="Metadata as KEY=VALUE, such as val_accuracy=0.93; repeatable.")
 @click.option("--alias", "aliases", multiple=True, help="Alias to point at the new version; repeatable.")
+@local_option
 @user_option
 @home_option
 @reports
@@ -52,14 +54,23 @@ def publish(
     paths: tuple[Path, ...],
     meta: tuple[str, ...],
     aliases: tuple[str, ...],
+    local: bool,
     email: str | None,
     home: Path | None,
 ) -> Record:
-    """Publish files, and what folders hold, as a new version of NAME: all of it, or nothing at all."""
+    """Publish files, and what folders hold, as a new version of NAME: all of it, or nothing at all.
+
+    At the server that was signed in to (ecluse login URL), else in the folder of this machine.
+    """
     metadata = published.own_metadata(dict(_meta(text) for text in meta))
     for alias in aliases:
         published.checked_alias(alias)
     total = sum(file.stat().st_size for file in published.gathered(paths).values())
+    with at_server(home, email, local) as server:
+        if server is not None:
+            body = publish_there(server, name, paths, metadata, aliases, total)
+            text = f"{name}@{body['version']}: {body['size_bytes']} bytes at {server.address}"
+            return Record(_row_there(body), text)
     with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
         with transfer(f"Publishing {name}", total) as progress:
             row = published.publish(runtime, user.id, name, paths, metadata=metadata, progress=progress)
@@ -80,12 +91,24 @@ def publish(
     multiple=True,
     help="Such as val_accuracy>0.9, or name=leaves and (damaged=false or alias=production); repeatable.",
 )
+@local_option
 @user_option
 @home_option
 @reports
-def list_models(name: str | None, where: tuple[str, ...], email: str | None, home: Path | None) -> Rows:
+def list_models(
+    name: str | None, where: tuple[str, ...], local: bool, email: str | None, home: Path | None
+) -> Rows:
     """List the user's models, every version of one, or the versions that fulfil every condition."""
     conditions = [published.parse_condition(text) for text in where]
+    with at_server(home, email, local) as server:
+        if server is not None:
+            there = [_row_there(body) for body in server.list_models(where, name)]
+            empty = (
+                "No version fulfils that."
+                if where
+                else "No models there yet. Publish one: ecluse models publish"
+            )
+            return Rows(there, COLUMNS, empty)
     with acting(home, email) as (runtime, user):
         if name or conditions:
             versions = published.search(runtime, user.id, conditions, name)
@@ -102,17 +125,33 @@ def list_models(name: str | None, where: tuple[str, ...], email: str | None, hom
 
 @models.command("show")
 @click.argument("model")
+@local_option
 @user_option
 @home_option
 @reports
-def show(model: str, email: str | None, home: Path | None) -> Record:
+def show(model: str, local: bool, email: str | None, home: Path | None) -> Record:
     """One version: what is known of it, its figures, and its files with their digests."""
+    with at_server(home, email, local) as server:
+        if server is not None:
+            body = server.described(model)
+            fields, files, metadata = _row_there(body), body["files"], body["metadata"]
+            return Record(
+                fields | {"report": body["report"], "files": files}, _shown(fields, metadata, files)
+            )
     with acting(home, email) as (runtime, user):
         row = published.resolve(runtime, user.id, model)
         manifest = published.manifest_of(runtime, row)
         ((_, aliases),) = _with_aliases(runtime, user, [row])
     files = [asdict(file) for file in manifest.files]
     fields = _row(row, aliases)
+    return Record(
+        fields | {"report": row.report, "files": files, "created_by": manifest.created_by},
+        _shown(fields, manifest.metadata, files),
+    )
+
+
+def _shown(fields: Mapping[str, Any], metadata: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> str:
+    """Write a version as people read it: what is known of it, then its files."""
     listed = [f"  {f['sha256'][:12]}  {f['size']:>10}  {f['path']}" for f in files]
     shown = {
         name: value
@@ -120,21 +159,28 @@ def show(model: str, email: str | None, home: Path | None) -> Record:
         if value is not None and name not in ("metadata", "figures")
     }
     lines = [f"{name.replace('_', ' '):<18} {_text(value)}" for name, value in shown.items()]
-    lines += [f"{name:<18} {_text(value)}" for name, value in manifest.metadata.items() if name != "plan"]
-    return Record(
-        fields | {"report": row.report, "files": files, "created_by": manifest.created_by},
-        "\n".join([*lines, "files", *listed]),
-    )
+    lines += [f"{name:<18} {_text(value)}" for name, value in metadata.items() if name != "plan"]
+    return "\n".join([*lines, "files", *listed])
 
 
 @models.command("download")
 @click.argument("model")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@local_option
 @user_option
 @home_option
 @reports
-def download(model: str, directory: Path, email: str | None, home: Path | None) -> Record:
-    """Write every file of a version, verified, into DIRECTORY; works without the store where all is cached."""
+def download(model: str, directory: Path, local: bool, email: str | None, home: Path | None) -> Record:
+    """Write every file of a version, verified, into DIRECTORY; works without the store where all is cached.
+
+    From the server that was signed in to (ecluse login URL), else from the folder of this machine.
+    """
+    with at_server(home, email, local) as server:
+        if server is not None:
+            version = download_there(server, model, directory)
+            there = {"name": version.name, "version": version.version, "directory": directory}
+            text = f"{version.reference}: {version.size_bytes} bytes in {directory}, all as published."
+            return Record(there | {"bytes": version.size_bytes, "server": server.address}, text)
     with acting(home, email) as (runtime, user):
         row = published.resolve(runtime, user.id, model)
         with transfer(f"Fetching {row.name}", row.size_bytes) as progress:
@@ -283,7 +329,7 @@ def _row(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
         "name": version.name,
         "version": version.version,
         "aliases": ", ".join(aliases) or None,
-        "state": _state(version),
+        "state": _state(version.damaged_at, version.verified_at),
         "figures": _figures(metrics or version.details),
         "average_precision": metrics.get("average_precision"),
         "roc_auc": metrics.get("roc_auc"),
@@ -297,11 +343,31 @@ def _row(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
     }
 
 
-def _state(version: ModelVersion) -> str:
+def _row_there(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a version of a server as `_row` does one of this machine."""
+    known = with_dates(body)
+    metrics = known["metrics"]
+    return {
+        "name": known["name"],
+        "version": known["version"],
+        "aliases": ", ".join(known["aliases"]) or None,
+        "state": _state(known["damaged_at"], known["verified_at"]),
+        "figures": _figures(metrics or known["metadata"]),
+        "average_precision": metrics.get("average_precision"),
+        "roc_auc": metrics.get("roc_auc"),
+        **{
+            name: known[name]
+            for name in ("size_bytes", "created_at", "verified_at", "damaged_at", "damage", "url")
+        },
+        "metadata": known["metadata"],
+    }
+
+
+def _state(damaged_at: datetime | None, verified_at: datetime | None) -> str:
     """Say what the last verification found: damaged since a day, verified on one, or that there was none."""
-    if version.damaged_at is not None:
-        return f"DAMAGED since {version.damaged_at:%Y-%m-%d}"
-    return f"verified {version.verified_at:%Y-%m-%d}" if version.verified_at is not None else "not verified"
+    if damaged_at is not None:
+        return f"DAMAGED since {damaged_at:%Y-%m-%d}"
+    return f"verified {verified_at:%Y-%m-%d}" if verified_at is not None else "not verified"
 
 
 def _figures(measured: Mapping[str, Any]) -> str | None:

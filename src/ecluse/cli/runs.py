@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ecluse.catalog.runs import Point, RunFilter
 from ecluse.catalog.tables import Run
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, counted, reports, say
+from ecluse.cli.remote import at_server, list_runs_there, local_option, one_pair
 from ecluse.cli.session import acting, home_option, user_option
 from ecluse.errors import CannotRepeat, NotSignedIn
 from ecluse.sentences import _
@@ -57,6 +59,7 @@ def runs() -> None:
 @click.option("--sort", default="created", show_default=True, help="A column, or a metric such as accuracy.")
 @click.option("--ascending", is_flag=True, help="The smallest first.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@local_option
 @user_option
 @home_option
 @reports
@@ -70,25 +73,33 @@ def list_runs(
     sort: str,
     ascending: bool,
     limit: int,
+    local: bool,
     email: str | None,
     home: Path | None,
 ) -> Rows:
     """List the user's runs, newest first. The figure is the one sorted by, or the one each run is judged by."""
+    direction: run_rows.Direction = "ascending" if ascending else "descending"
+    shown = ("id", "application", "name", "kind", "status", "metric", "value", "version", "created_at")
+    with at_server(home, email, local) as server:
+        if server is not None:
+            conditions = {
+                "application": application, "name": name, "kind": kind, "status": status, "sort": sort,
+                "tag": one_pair(tags, "--tag"), "parameter": one_pair(parameters, "--parameter"),
+                "direction": direction,
+            }  # fmt: skip
+            items, total = list_runs_there(server, conditions, limit)
+            if total > len(items):
+                say(f"{len(items)} of {total} runs. For more: --limit {min(total, 1000)}")
+            return Rows([item | _figure_there(item, sort) for item in items], shown, "No runs yet.")
     selection = RunFilter(application, name, kind, status, dict(tags), dict(parameters))
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
         rows, total = run_rows.list_runs(
-            transaction,
-            user.id,
-            selection,
-            sort=sort,
-            direction="ascending" if ascending else "descending",
-            limit=limit,
+            transaction, user.id, selection, sort=sort, direction=direction, limit=limit
         )
     if total > len(rows):
         say(f"{len(rows)} of {total} runs. For more: --limit {min(total, 1000)}")
     metric = None if sort in run_rows.SORTED_BY else sort
     items = [run_fields(row) | _figure(row, metric) for row in rows]
-    shown = ("id", "application", "name", "kind", "status", "metric", "value", "version", "created_at")
     return Rows(items, shown, "No runs yet.")
 
 
@@ -118,7 +129,7 @@ def send_runs() -> Rows:
     from ecluse.client.http import HttpBackend
     from ecluse.client.places import waiting_folder
 
-    server = credentials.chosen()
+    server = credentials.signed_in()
     if server is None:
         raise NotSignedIn(_("There is no server to send runs to. Sign in: ecluse login URL"))
     backend, folder = HttpBackend(server), waiting_folder()
@@ -212,6 +223,11 @@ def _figure(run: Run, metric: str | None) -> dict[str, Any]:
         return {"metric": metric, "value": run.metrics.get(metric)}
     main = tracking.main_metric(run)
     return {"metric": main.name, "value": main.value} if main else {"metric": None, "value": None}
+
+
+def _figure_there(item: Mapping[str, Any], sort: str) -> dict[str, Any]:
+    metric = item["main_metric"] if sort in run_rows.SORTED_BY else sort
+    return {"metric": metric, "value": item["metrics"].get(metric)}
 
 
 def _sections(tracked: tracking.Tracked) -> list[str]:

@@ -20,7 +20,7 @@ import click
 from ecluse.catalog.tables import User
 from ecluse.cli.output import progress, say
 from ecluse.disks import what_is_wrong
-from ecluse.errors import JobFailed
+from ecluse.errors import JobFailed, NotSignedIn, SettingsError
 from ecluse.jobs import Job
 from ecluse.limits import WORKING, Limits
 from ecluse.runtime import Runtime, Worker, living_workers
@@ -95,9 +95,24 @@ def acting(
 ) -> Iterator[tuple[Runtime, User]]:
     """Open the runtime, and find the user a command acts for."""
     with opened(home, patience=patience) as runtime:
+        if home is None and email is None:
+            _say_where(runtime.settings.home)
         address = email or runtime.settings.user
         accounts = runtime.accounts
         yield runtime, accounts.by_email(address) if address else accounts.local_administrator()
+
+
+def _say_where(folder: Path) -> None:
+    """Say that a command works in the folder of this machine, where programs of this person work at a server."""
+    from ecluse.client import credentials
+
+    try:
+        server = credentials.chosen()
+    except (NotSignedIn, SettingsError) as problem:  # a command in the folder needs no server
+        say(f"In {folder} of this machine. {problem}")
+        return
+    if server is not None:
+        say(f"In {folder} of this machine, not at {server.address}.")
 
 
 def finish(

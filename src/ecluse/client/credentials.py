@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from ecluse.errors import InvalidInput, NotSignedIn, SettingsError
 from ecluse.sentences import _
-from ecluse.settings import chosen_server, config_folder
+from ecluse.settings import chosen_server, config_folder, names_home
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,17 @@ class Credentials:
 
 
 def chosen(environ: Mapping[str, str] | None = None) -> Credentials | None:
+    """Return the server that programs and commands work at; None where that is the folder of this machine.
+
+    The first that holds: ECLUSE_URL names a server, ECLUSE_HOME a folder; then there is the server signed in to last.
+
+    Raises:
+        NotSignedIn: the environment names a server, and there is no token for it.
+    """
+    return None if chosen_server(environ) is None and names_home(environ) else signed_in(environ)
+
+
+def signed_in(environ: Mapping[str, str] | None = None) -> Credentials | None:
     """Return the server that the environment names, else the one signed in to last; None where there is none.
 
     Raises:

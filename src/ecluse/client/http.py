@@ -94,17 +94,44 @@ class HttpBackend:
 
     def runs(self, name: str | None, status: str | None) -> list[TrackedRun]:
         conditions = {key: value for key, value in (("name", name), ("status", status)) if value is not None}
-        rows: list[TrackedRun] = []
-        for page in range(1, MOST_RUNS // _PER_PAGE + 1):
-            body = self._server.json(
-                "GET", "runs", params=conditions | {"page": str(page), "per_page": str(_PER_PAGE)}
-            )
-            rows += [_tracked(item) for item in body["items"]]
-            if len(body["items"]) < _PER_PAGE:
+        items, _total = self.list_runs(conditions, MOST_RUNS)
+        return [_tracked(item) for item in items]
+
+    def list_runs(self, conditions: Mapping[str, str], limit: int) -> tuple[list[dict[str, Any]], int]:
+        """Return runs as the API describes them, the first `limit`, and how many there are."""
+        items: list[dict[str, Any]] = []
+        per_page = min(limit, _PER_PAGE)
+        for page in range(1, -(-limit // per_page) + 1):
+            where = dict(conditions) | {"page": str(page), "per_page": str(per_page)}
+            body = self._server.json("GET", "runs", params=where)
+            items += body["items"]
+            if len(items) >= body["total"]:
                 break
-        return rows
+        return items[:limit], body["total"]
 
     # Versions
+
+    def described(self, reference: str) -> dict[str, Any]:
+        """Return a version as the API describes it, with its files."""
+        version = self.version(reference)
+        place = f"models/{part_of(version.name)}/{part_of(version.version)}"
+        return dict(self._server.json("GET", place))
+
+    def list_models(self, where: Sequence[str], name: str | None) -> list[dict[str, Any]]:
+        """Return versions as the API describes them; see `models`."""
+        if name is None:
+            return list(self._server.json("GET", "models", params={"where": list(where)}))
+        versions: list[dict[str, Any]] = self._server.json("GET", f"models/{part_of(name)}/versions")
+        if not where:
+            return versions
+        fulfilling = self._server.json("GET", "models", params={"where": list(where)})
+        keys = {(item["name"], item["version"]) for item in fulfilling}
+        return [each for each in versions if (each["name"], each["version"]) in keys]
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Point an alias at a version, from wherever it pointed."""
+        place = f"models/{part_of(name)}/aliases/{part_of(alias)}"
+        self._server.call("PUT", place, json={"version": version})
 
     def publish(self, publication: Publication, progress: Progress) -> Version:
         from ecluse.client.sending import send_version
@@ -131,19 +158,7 @@ class HttpBackend:
         fetch_version(self._server, version, folder, progress)
 
     def models(self, where: Sequence[str], name: str | None) -> list[Version]:
-        if name is None:
-            body = self._server.json("GET", "models", params={"where": list(where)})
-            return [version_from(item) for item in body]
-        versions = [
-            version_from(item) for item in self._server.json("GET", f"models/{part_of(name)}/versions")
-        ]
-        if not where:
-            return versions
-        fulfilling = {
-            (item["name"], item["version"])
-            for item in self._server.json("GET", "models", params={"where": list(where)})
-        }
-        return [version for version in versions if (version.name, version.version) in fulfilling]
+        return [version_from(item) for item in self.list_models(where, name)]
 
 
 def version_from(body: Mapping[str, Any]) -> Version:

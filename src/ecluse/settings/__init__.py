@@ -1,6 +1,6 @@
 """Read the environment once, at the edge, into a frozen `Settings` that says where each value came from."""
 
-from ecluse.settings.client import chosen_server, config_folder, state_folder
+from ecluse.settings.client import chosen_server, config_folder, names_home, state_folder
 from ecluse.settings.documents import (
     DATABASE_TYPES,
     DatabaseType,
@@ -55,6 +55,7 @@ __all__ = [
     "flag",
     "inherited",
     "local_folder",
+    "names_home",
     "read_variables",
     "replace_variables",
     "scheme_of",

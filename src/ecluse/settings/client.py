@@ -18,6 +18,12 @@ def chosen_server(environ: Mapping[str, str] | None = None) -> tuple[str, str | 
     return (url, env.get(TOKEN, "").strip() or None) if url else None
 
 
+def names_home(environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether the environment names the folder of this machine (ECLUSE_HOME)."""
+    env = os.environ if environ is None else environ
+    return bool(env.get("ECLUSE_HOME", "").strip())
+
+
 def config_folder() -> Path:
     """Return the folder of credentials: `ecluse` in XDG_CONFIG_HOME, else in ~/.config."""
     return _below(os.environ.get("XDG_CONFIG_HOME", ""), ".config")
