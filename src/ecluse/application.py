@@ -71,7 +71,7 @@ RESERVED: Final = frozenset(
         "ready",
         "readyz",
     }
-    | {"runs", "servers", "static", "storage", "up", "users", "vendor", "web", "worker"}
+    | {"runs", "servers", "static", "storage", "up", "users", "v2", "vendor", "web", "worker"}
 )
 logger = logging.getLogger(__name__)
 

@@ -147,6 +147,10 @@ class Backend(Protocol):
         """Write every file of a version, verified, below `folder`."""
         ...
 
+    def answers(self, version: Version, rows: Sequence[Any]) -> Mapping[str, Any] | None:
+        """Return what the server answers to rows as JSON has them; None where the client answers them itself."""
+        ...
+
     def models(self, where: Sequence[str], name: str | None) -> list[Version]:
         """List the newest version of each model; with conditions or a name, every version of these."""
         ...

@@ -157,6 +157,14 @@ class HttpBackend:
 
         fetch_version(self._server, version, folder, progress)
 
+    def answers(self, version: Version, rows: Sequence[Any]) -> Mapping[str, Any] | None:
+        if "columns" not in version.metadata and not version.application:
+            return None  # it was published without an example
+        body: Mapping[str, Any] = self._server.json(
+            "POST", f"models/{part_of(version.reference)}/predict", json={"rows": list(rows)}
+        )
+        return body
+
     def models(self, where: Sequence[str], name: str | None) -> list[Version]:
         return [version_from(item) for item in self.list_models(where, name)]
 

@@ -100,6 +100,9 @@ class LocalBackend:
         row = models.resolve(self._runtime, self._user.id, version.reference)
         models.download(self._runtime, row, folder, progress)
 
+    def answers(self, version: Version, rows: Sequence[Any]) -> None:
+        return None
+
     def models(self, where: Sequence[str], name: str | None) -> list[Version]:
         conditions = [models.parse_condition(text) for text in where]
         if conditions or name is not None:

@@ -152,7 +152,7 @@ class Client:
             return loaded.model
 
     def predict(self, reference: str, rows: Any) -> pl.DataFrame:
-        """Return what a version answers to rows: a table with one row for each.
+        """Return what a version answers to rows: a table with one row for each. A server answers them itself.
 
         Rows are a table of Polars or pandas, a matrix, a list of texts, or a list of objects ({column: value}). They
         are checked against the schema of the example: a column that is missing or of another type is refused, and what
@@ -161,9 +161,12 @@ class Client:
         >>> ecluse.predict("line@production", numpy.array([[1.0], [2.0]]))["prediction"].round(6).to_list()
         [3.0, 5.0]
         """
-        from ecluse.client.answering import answer
+        from ecluse.client.answering import answer, answered_elsewhere
 
-        return answer(self._kept(reference), rows)
+        version = self._backend.version(reference)
+        if (answers := answered_elsewhere(self._backend, version, rows)) is not None:
+            return answers
+        return answer(self._kept(version), rows)
 
     def models(self, where: str | Sequence[str] = (), *, name: str | None = None) -> pl.DataFrame:
         """List your models, each at its newest version; with conditions or a name, every version of these.
@@ -203,9 +206,8 @@ class Client:
             self._backend.fetch(version, folder, progress)
         return unpack(folder)
 
-    def _kept(self, reference: str) -> Loaded:
-        """Return a loaded version; the last few stay loaded. An alias is asked for each time, as it moves."""
-        version = self._backend.version(reference)
+    def _kept(self, version: Version) -> Loaded:
+        """Return a loaded version; the last few stay loaded."""
         if version.digest not in self._loaded:
             with tempfile.TemporaryDirectory(prefix="ecluse-load-") as folder:
                 self._loaded[version.digest] = self._unpack_version(version, Path(folder))

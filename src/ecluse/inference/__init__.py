@@ -5,13 +5,15 @@ from __future__ import annotations
 from ecluse.inference.batching import Batcher
 from ecluse.inference.loaded import Answered, Loaded
 from ecluse.inference.metrics import InferenceMetrics
-from ecluse.inference.opening import card_of, open_version
+from ecluse.inference.opening import card_of, fetch_files, open_version
 from ecluse.inference.rows import Read, from_columns, from_csv, from_json
 from ecluse.inference.served import MOST_LOADED, Served, ServedModels
+from ecluse.inference.tensors import Asked, inputs_of, outputs_of, read_request, write_answer
 
 __all__ = [
     "MOST_LOADED",
     "Answered",
+    "Asked",
     "Batcher",
     "InferenceMetrics",
     "Loaded",
@@ -19,8 +21,13 @@ __all__ = [
     "Served",
     "ServedModels",
     "card_of",
+    "fetch_files",
     "from_columns",
     "from_csv",
     "from_json",
+    "inputs_of",
     "open_version",
+    "outputs_of",
+    "read_request",
+    "write_answer",
 ]

@@ -85,14 +85,24 @@ def open_package(runtime: Runtime, row: ModelVersion) -> Packaged:
                 most=num(LARGEST, ","),
             )
         )
-    registry = runtime.registry_of(row)
     with runtime.scratch() as folder:
-        for file in manifest.files:
-            # A copy out of the cache is hashed on the way: a damaged entry is seen, and fetched again.
-            target = folder / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            registry.fetch_file(manifest, file.path, target)
+        fetch_files(runtime, row, folder)
         return package_in(folder, f"{row.name}@{row.version}")
+
+
+def fetch_files(runtime: Runtime, row: ModelVersion, folder: Path) -> None:
+    """Write every file of a version below a folder.
+
+    A copy out of the cache is hashed on the way: a damaged entry is seen, and fetched again.
+
+    Raises:
+        DigestMismatch, ManifestInvalid: a file is not what was published.
+    """
+    manifest, registry = models.manifest_of(runtime, row), runtime.registry_of(row)
+    for file in manifest.files:
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        registry.fetch_file(manifest, file.path, target)
 
 
 def package_in(folder: Path, name: str) -> Packaged:

@@ -72,9 +72,12 @@ def _from_objects(
     dtypes: Mapping[str, pl.DataType],
 ) -> Read:
     columns: dict[str, list[Any]] = {}
+    optional = {column["name"] for column in schema["columns"] if column.get("optional")}
     for name in names:
         try:
-            columns[name] = [row[name] for row in sent]
+            columns[name] = (
+                [row.get(name) for row in sent] if name in optional else [row[name] for row in sent]
+            )
         except KeyError:
             number = next(number for number, row in enumerate(sent, 1) if name not in row)
             raise InvalidInput(
@@ -87,7 +90,9 @@ def _from_objects(
                 )
             ) from None
     known = set(names)
-    others = dict.fromkeys(name for row in sent if len(row) > len(known) for name in row if name not in known)
+    others = dict.fromkeys(
+        name for row in sent if len(row) > len(known) - len(optional) for name in row if name not in known
+    )
     return from_columns(columns | {name: [] for name in others}, schema, dtypes)
 
 
@@ -109,6 +114,9 @@ def from_csv(content: bytes, schema: Mapping[str, Any], dtypes: Mapping[str, pl.
         ) from error
     _check_count(table.height)
     columns = {name: table[name].to_list() for name in table.columns}
+    for column in schema["columns"]:
+        if column.get("optional"):
+            columns.setdefault(column["name"], [None] * table.height)
     lacking = [column["name"] for column in schema["columns"] if column["name"] not in columns]
     if lacking:
         raise InvalidInput(
@@ -173,7 +181,7 @@ _TYPES: Final[Mapping[str, frozenset[type]]] = {
     "text": frozenset({str, type(None)}),
     "date": frozenset({str, type(None)}),
     "datetime": frozenset({str, type(None)}),
-    # Of an application that reads values itself, such as fraud: "12.5" and 12.5 are the same to it.
+    # Of an application that reads values itself: "12.5" and 12.5 are the same to it.
     "any": frozenset({str, int, float, bool, type(None)}),
 }
 #: Types whose arrays have no value that says "missing".
@@ -212,7 +220,14 @@ def _checked(values: Sequence[Any], column: Mapping[str, Any]) -> Sequence[Any]:
     if kind in ("date", "datetime"):
         read: Callable[[str], Any] = date.fromisoformat if kind == "date" else datetime.fromisoformat
         return [_moment(row, value, column, read) for row, value in enumerate(values, 1)]
+    if kind == "any":
+        return [value if value is None or isinstance(value, str) else _written(value) for value in values]
     return values
+
+
+def _written(value: float | bool) -> str:
+    """Write a value as a table of text would have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _whole(row: int, value: Any, column: Mapping[str, Any]) -> int | None:

@@ -22,6 +22,7 @@ from ecluse.inference.loaded import Loaded
 from ecluse.inference.metrics import InferenceMetrics
 from ecluse.inference.opening import open_version
 from ecluse.inference.steady import steady_answer
+from ecluse.inference.threads import on_one_core
 from ecluse.runtime import Runtime
 
 #: Versions that are loaded at once, and the bytes of their files together. In memory one takes a few times its files.
@@ -155,7 +156,7 @@ class ServedModels:
             model.close()
             raise
         batcher = Batcher(
-            answer or model.answer,
+            on_one_core(answer or model.answer, row.id),
             self._threads,
             self._metrics,
             kind=model.kind,

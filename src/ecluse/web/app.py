@@ -21,7 +21,7 @@ from ecluse import __version__
 from ecluse.application import applications, folders, guarded, parts
 from ecluse.inference import InferenceMetrics, ServedModels
 from ecluse.runtime import Runtime
-from ecluse.web import api, health, pages
+from ecluse.web import api, health, open_inference, pages
 from ecluse.web.admission import Admission
 from ecluse.web.errors import add_error_handlers, answer_error, refuse_cross_site, refuse_large_body
 from ecluse.web.security import BodyLimit, Protection
@@ -68,6 +68,7 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
             hold(app)
     app.include_router(api.make_router())
     app.include_router(pages.make_router(), include_in_schema=False)
+    app.include_router(open_inference.router)
     app.include_router(health.router)
     app.add_api_route("/metrics", health.metrics_endpoint(app.state.metrics), include_in_schema=False)
     app.mount("/static", _Static(directory=STATIC), name="static")

@@ -194,6 +194,11 @@ def _note(request: Request, error: Exception) -> str:
 
 
 def _answer(request: Request, status: int, code: str, message: str, reference: str | None = None) -> Response:
+    if _is_open_inference(request):
+        text = f"{message} Reference: {reference}" if reference else str(message)
+        return JSONResponse(
+            {"error": text}, status, {"www-authenticate": "Bearer"} if status == 401 else None
+        )
     if _wants_json(request):
         detail = {"code": code, "message": message} | ({"reference": reference} if reference else {})
         asks_for_token = status == 401 and request.url.path.startswith("/api/")
@@ -222,14 +227,21 @@ def _answer_of_application(request: Request, error: EcluseError) -> Response | N
 
 
 def _answer_with_page(request: Request, error: EcluseError, page: ErrorPage) -> Response:
+    if _is_open_inference(request):
+        return _answer(request, error.status, error.code, str(error))
     if _wants_json(request):
         detail = {"code": error.code, "message": str(error), **page.detail}
         return JSONResponse({"error": detail}, error.status)
     return render(request, page.template, dict(page.context), status=error.status)
 
 
+def _is_open_inference(request: Request) -> bool:
+    """Say whether a program asks by the Open Inference Protocol, whose errors have a shape of their own."""
+    return request.url.path == "/v2" or request.url.path.startswith("/v2/")
+
+
 def _wants_json(request: Request) -> bool:
-    if request.url.path.startswith(("/api/", "/livez", "/readyz", "/metrics")):
+    if _is_open_inference(request) or request.url.path.startswith(("/api/", "/livez", "/readyz", "/metrics")):
         return True
     return (
         "text/html" not in request.headers.get("accept", "*/*") and request.headers.get("hx-request") is None

@@ -47,6 +47,7 @@ APPLICATION: Final = Application(
         "labels": "ecluse.apps.fraud.rows.tables:Label",
         "inspections": "ecluse.apps.fraud.rows.tables:Inspection",
     },
+    inference="ecluse.apps.fraud.inference:open_scorer",
     model_page="ecluse.apps.fraud.pages.model:page",
     model_comparison="ecluse.apps.fraud.pages.model:comparison",
     sources="ecluse.apps.fraud.pages.model:sources",

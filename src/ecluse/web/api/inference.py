@@ -38,7 +38,7 @@ _ROWS: Final[dict[str, Any]] = {
                         }
                     },
                 },
-                "example": {"rows": [{"age": 41, "city": "Lyon"}]},
+                "example": {"rows": [{"age": 41, "member": True}]},
             },
             CSV: {"schema": {"type": "string"}},
         },

@@ -19,6 +19,8 @@ SUFFIX = ".cbm"
 MAGIC = b"CBM1"
 # Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
 SHAP_ROWS = 10_000
+#: So many rows are answered by one thread.
+FEW_ROWS = 256
 FIXED = {
     "loss_function": "Logloss",
     "boosting_type": "Plain",
@@ -32,6 +34,11 @@ STARTS = (
     Start(2, "CatBoost", {"depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 5.0, "rounds": 1200}),
     Start(11, _("CatBoost, deep"), {"depth": 8, "learning_rate": 0.08, "l2_leaf_reg": 5.0, "rounds": 800}),
 )
+
+
+def _threads(matrix: Matrix) -> int:
+    """Return how many threads answer these rows: sharing out a few takes longer than one thread does."""
+    return 1 if len(matrix) <= FEW_ROWS else os.cpu_count() or 1
 
 
 class CatBoostModel:
@@ -50,14 +57,16 @@ class CatBoostModel:
     def predict_margin(self, matrix: Matrix) -> Floats:
         if not len(matrix):
             return np.zeros(0)
-        raw = self._model.predict(matrix, prediction_type="RawFormulaVal", thread_count=os.cpu_count() or 1)
+        raw = self._model.predict(matrix, prediction_type="RawFormulaVal", thread_count=_threads(matrix))
         return np.asarray(raw, dtype=np.float64)
 
     def contributions(self, matrix: Matrix) -> Floats:
         parts = [
             np.asarray(
                 self._model.get_feature_importance(
-                    catboost.Pool(matrix[at : at + SHAP_ROWS]), type="ShapValues"
+                    catboost.Pool(matrix[at : at + SHAP_ROWS]),
+                    type="ShapValues",
+                    thread_count=_threads(matrix),
                 ),
                 dtype=np.float64,
             )
