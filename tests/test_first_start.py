@@ -16,7 +16,7 @@ PACKAGES = "".join(f"echo ' + package-{number}==1.0.{number}' >&2\n" for number 
 INSTALLER = f"""#!/bin/sh
 case "$*" in
   venv*) mkdir -p .venv/bin && ln -s "$(command -v python3)" .venv/bin/python ;;
-  *"pip sync"*)
+  *"pip install --require-hashes -r requirements"*)
     echo 'warning: Failed to hardlink files; falling back to full copy.' >&2
     {PACKAGES}
     sleep "${{SLOW-0}}"
