@@ -30,7 +30,7 @@ from ecluse.client.kinds import KINDS, kind_named
 from ecluse.client.kinds.onnx import Graph
 from ecluse.client.package import CARD, unpack
 from ecluse.errors import EcluseError, ModelUnreadable
-from ecluse.models.trust import SAFE_TYPES
+from ecluse.skops_files import SAFE_TYPES
 from tests.apps.plants.tiny import KNOWN, TRANSFORM, WEIGHTS, tiny_graph
 
 #: Each call that could run what a file says, make objects that it names, or start a program; and why it may.
@@ -52,7 +52,7 @@ PLACES: Final = {
     ): "a name of RESULT_FORMATS, which is in the code",
     ("models/convert.py", "joblib.load"): "on an administrator's word, in a process of its own",
     ("models/convert.py", "skops.io.load"): "the same process reads what it has just written",
-    ("models/trust.py", "skops.io.loads"): "types of SAFE_TYPES, or trusted in this very file by the catalog",
+    ("skops_files.py", "skops.io.loads"): "types of SAFE_TYPES, or trusted in this very file by the catalog",
     ("apps/plants/weights.py", "pickle.Unpickler"): "one file, known by its digest, and nothing but tensors",
     (
         "apps/plants/prediction.py",
@@ -146,7 +146,7 @@ def test_nothing_but_the_converter_and_what_reads_one_known_file_can_read_a_pick
 
 def test_only_one_module_says_which_types_may_be_made() -> None:
     trusting = {path for path, node in trees() if isinstance(node, ast.keyword) and node.arg == "trusted"}
-    assert trusting == {"models/convert.py", "models/trust.py"}
+    assert trusting == {"models/convert.py", "skops_files.py"}
     memory = ("_tree", "_kd_tree", "booster", "predictor", "catboost", "xgboost", "lightgbm")
     assert not [name for name in SAFE_TYPES if any(word in name.lower() for word in memory)]
 

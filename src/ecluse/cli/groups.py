@@ -43,7 +43,16 @@ class LazyGroup(Group):
         if cmd_name not in self._table:
             return None
         module, attribute, _ = self._table[cmd_name]
-        command = load(f"{module}:{attribute}")
+        try:
+            command = load(f"{module}:{attribute}")
+        except ApplicationBroken as broken:
+            missing = broken.__cause__
+            if not isinstance(missing, ModuleNotFoundError) or not module.startswith("ecluse."):
+                raise
+            raise ApplicationBroken(
+                f"ecluse {cmd_name} needs all of Écluse, of which {missing.name} is not installed: "
+                'pip install "ecluse[server]"'
+            ) from broken
         if not isinstance(command, click.Command):
             raise ApplicationBroken(f"{module}:{attribute} is a {type(command).__name__} and no command.")
         return command

@@ -14,7 +14,7 @@ from ecluse.client.backend import Progress, Publication
 from ecluse.client.places import uploads_folder
 from ecluse.client.server import Server, part_of
 from ecluse.errors import InvalidInput
-from ecluse.models import gathered
+from ecluse.registry import gathered
 from ecluse.sentences import _
 from ecluse.storage import read_chunks
 

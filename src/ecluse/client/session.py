@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from ecluse.client.backend import Backend, Publication, Version
 from ecluse.client.surroundings import git_commit
 from ecluse.client.tracked import Run, current
-from ecluse.errors import InvalidInput
+from ecluse.errors import InvalidInput, NotSignedIn
 from ecluse.sentences import _
 
 if TYPE_CHECKING:
@@ -226,7 +226,16 @@ def _backend(url: str | None, token: str | None, home: Path | str | None) -> Bac
         from ecluse.client.http import HttpBackend
 
         return HttpBackend(server)
-    from ecluse.client.local import LocalBackend
+    try:
+        from ecluse.client.local import LocalBackend
+    except ModuleNotFoundError as error:
+        raise NotSignedIn(
+            _(
+                "There is no server to work at: sign in with ecluse.login(URL). To work in a folder of this machine, "
+                'install all of Écluse: pip install "ecluse[server]" (%(name)s is missing).',
+                name=error.name or "",
+            )
+        ) from error
 
     return LocalBackend(None if home is None else Path(home))
 

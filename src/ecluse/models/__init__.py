@@ -20,7 +20,6 @@ from ecluse.models.versions import (
     checkout,
     commit,
     download,
-    gathered,
     manifest_of,
     publish,
     reconcile,
@@ -35,7 +34,7 @@ from ecluse.models.versions import (
     upload_claimed,
     verify,
 )
-from ecluse.registry import LATEST, checked_alias
+from ecluse.registry import LATEST, checked_alias, gathered
 
 __all__ = [
     "GRAMMAR",

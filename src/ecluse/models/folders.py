@@ -34,7 +34,7 @@ from ecluse.errors import (
     ModelNotFound,
     StoreUnavailable,
 )
-from ecluse.models.versions import gathered, manifest_of, publish
+from ecluse.models.versions import manifest_of, publish
 from ecluse.registry import (
     Manifest,
     Progress,
@@ -43,6 +43,7 @@ from ecluse.registry import (
     checked_name,
     files_below,
     fits_float,
+    gathered,
 )
 from ecluse.runtime import Runtime
 from ecluse.sentences import _

@@ -38,7 +38,7 @@ from ecluse.registry import (
     checked_alias,
     checked_metadata,
     checked_name,
-    files_below,
+    gathered,
     is_version,
 )
 from ecluse.runtime import Runtime, models_prefix
@@ -328,36 +328,6 @@ def _settle(runtime: Runtime, publication: Publication, is_over: bool) -> ModelV
         if is_over or manifest is not None:
             rows.end_publication(transaction, publication.user_id, name, version)
     return None
-
-
-def gathered(paths: Sequence[Path]) -> dict[str, Path]:
-    """Local files by their paths within a version: a file under its name, a folder's files by theirs.
-
-    Raises:
-        InvalidInput: a path leads nowhere, two files have one name, or there is none at all.
-    """
-    files: dict[str, Path] = {}
-    for path in paths:
-        if not path.exists():
-            raise InvalidInput(_("%(file)s does not exist.", file=path))
-        if not path.is_file() and not path.is_dir():
-            raise InvalidInput(
-                _("%(file)s is neither a file nor a folder. Name a file, or a folder of files.", file=path)
-            )
-        for name, file in (files_below(path) if path.is_dir() else {path.name: path}).items():
-            if name in files:
-                raise InvalidInput(
-                    _(
-                        "%(file)s and %(name)s would both be %(value)s. Rename one of them.",
-                        file=files[name],
-                        name=file,
-                        value=repr(name),
-                    )
-                )
-            files[name] = file
-    if not files:
-        raise InvalidInput(_("There is no file to publish. Name at least one."))
-    return files
 
 
 # Fetch and verify

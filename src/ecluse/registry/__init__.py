@@ -9,7 +9,7 @@ and then looks for the manifest; who commits first writes the manifest, and then
 the two at least one knows of the other, and what is committed keeps its files.
 """
 
-from ecluse.registry.files import checked_path, expect_apart, files_below
+from ecluse.registry.files import checked_path, expect_apart, files_below, gathered
 from ecluse.registry.incoming import PART_BYTES, Arrived, Incoming, media_type_of
 from ecluse.registry.manifest import (
     CLAIM,
@@ -51,6 +51,7 @@ __all__ = [
     "expect_apart",
     "files_below",
     "fits_float",
+    "gathered",
     "is_version",
     "manifest_bytes",
     "media_type_of",

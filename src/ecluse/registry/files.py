@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +49,36 @@ def files_below(folder: Path) -> dict[str, Path]:
 #: Names in the folder of a version that the registry keeps for itself, and how those of a store of folders begin.
 OWN: Final = frozenset({CLAIM, MANIFEST, SIGNATURE, PARTS})
 OWN_BEGINNING: Final = ".ecluse-"
+
+
+def gathered(paths: Sequence[Path]) -> dict[str, Path]:
+    """Local files by their paths within a version: a file under its name, a folder's files by theirs.
+
+    Raises:
+        InvalidInput: a path leads nowhere, two files have one name, or there is none at all.
+    """
+    files: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise InvalidInput(_("%(file)s does not exist.", file=path))
+        if not path.is_file() and not path.is_dir():
+            raise InvalidInput(
+                _("%(file)s is neither a file nor a folder. Name a file, or a folder of files.", file=path)
+            )
+        for name, file in (files_below(path) if path.is_dir() else {path.name: path}).items():
+            if name in files:
+                raise InvalidInput(
+                    _(
+                        "%(file)s and %(name)s would both be %(value)s. Rename one of them.",
+                        file=files[name],
+                        name=file,
+                        value=repr(name),
+                    )
+                )
+            files[name] = file
+    if not files:
+        raise InvalidInput(_("There is no file to publish. Name at least one."))
+    return files
 
 
 def checked_files(files: Mapping[str, Path]) -> Mapping[str, Path]:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import skops.io
+from skops.io.exceptions import UnsupportedTypeException
+
 from ecluse.client.kinds import Kind
 from ecluse.client.kinds.estimators import answer
 from ecluse.errors import ModelRefused
-from ecluse.models.trust import load_safe, types_outside
 from ecluse.sentences import _
+from ecluse.skops_files import load_safe, types_outside
 
 FILE: Final = "model.skops"
 
@@ -21,9 +24,6 @@ def save(model: Any, folder: Path) -> Mapping[str, Any]:
     Raises:
         ModelRefused: skops cannot write it, or it holds types that are not loaded without a person's consent.
     """
-    import skops.io
-    from skops.io.exceptions import UnsupportedTypeException
-
     try:
         content = skops.io.dumps(model)
     except (UnsupportedTypeException, TypeError, AttributeError) as error:

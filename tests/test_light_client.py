@@ -1,0 +1,108 @@
+"""`pip install ecluse` alone: what a notebook needs at a server, without the server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.application import KEPT, running
+
+ROOT = Path(__file__).parent.parent
+#: Distributions of the server that a client does without.
+LEFT = (
+    "sqlalchemy",
+    "fastapi",
+    "uvicorn",
+    "obstore",
+    "scikit-learn",
+    "xgboost",
+    "onnxruntime",
+    "alembic",
+    "skops",
+)
+SESSION = """
+import sys, warnings, ecluse
+from ecluse.errors import ModelUnreadable, NotSignedIn
+with ecluse.Client(*sys.argv[1:3]) as client:
+    with client.run("light", rounds=2) as run:
+        run.log(1, loss=0.5)
+        version = run.publish(sys.argv[3], alias="production")
+    client.load("light@production", to=sys.argv[4])
+    assert client.models()["name"].to_list() == ["light"]
+    assert client.runs("loss < 1")["version"].to_list() == [version.version]
+try:
+    ecluse.Client(home=sys.argv[4])
+except NotSignedIn as error:
+    print(error)
+print(*(name for name in sys.modules if "." not in name))
+"""
+
+
+def test_the_client_imports_nothing_of_the_server() -> None:
+    """All that a session at a server does, with the libraries of the server hidden."""
+    modules = ("sqlalchemy", "alembic", "fastapi", "starlette", "uvicorn", "obstore", "sklearn", "jinja2", "babel",
+               "psycopg", "pydantic", "prometheus_client", "PIL", "scipy")  # fmt: skip
+    script = (
+        f"import sys\nfor name in {modules!r}: sys.modules[name] = None\n"
+        "import ecluse, ecluse.client.http, ecluse.client.sending, ecluse.client.fetching, ecluse.client.listing\n"
+        "import ecluse.client.package, ecluse.client.answering, ecluse.client.selftest, ecluse.client.kinds.folder\n"
+        "import ecluse.cli.login, ecluse.client.kinds.onnx\n"
+        "from ecluse.cli import main\n"
+        "sys.argv[1:] = ['models', 'list', '--home', '.']\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert 'pip install "ecluse[server]"' in done.stderr
+
+
+@pytest.mark.thorough
+def test_it_publishes_from_an_environment_without_the_server(tmp_path: Path) -> None:
+    pins = re.findall(
+        r"^([a-z0-9][^\\\n]*==[^\\\n]*)", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+    )
+    (tmp_path / "pins.txt").write_text("\n".join(pins))
+    python = tmp_path / "light" / "bin" / "python"
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "-q", "--python", sys.executable, str(python.parent.parent)], check=True)
+    install = [
+        *uv,
+        "pip",
+        "install",
+        "-q",
+        "--python",
+        str(python),
+        "-c",
+        str(tmp_path / "pins.txt"),
+        str(ROOT),
+    ]
+    subprocess.run(install, check=True)
+    listed = subprocess.run(
+        [*uv, "pip", "list", "--python", str(python)], capture_output=True, text=True, check=True
+    )
+    names = {line.split()[0] for line in listed.stdout.splitlines()[2:]}
+    assert names.isdisjoint(LEFT)
+    assert len(names) < 30, names
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    variables = {name: os.environ[name] for name in KEPT if name in os.environ and name != "PYTHONPATH"}
+    variables |= {"XDG_CONFIG_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    with running(tmp_path / "home", role="web") as application:
+        done = subprocess.run(
+            [
+                str(python), "-c", SESSION, application.address, application.token(),
+                str(tmp_path / "weights.bin"), str(tmp_path / "there"),
+            ],
+            capture_output=True, text=True, check=False, cwd=tmp_path, env=variables,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "there" / "weights.bin").read_bytes() == b"weights"
+    assert 'pip install "ecluse[server]"' in done.stdout
+    said = subprocess.run(
+        [python.parent / "ecluse", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "login" in said
