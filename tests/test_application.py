@@ -50,7 +50,7 @@ def names() -> list[str]:
 
 
 def test_ours_come_in_by_the_door_that_anyone_uses() -> None:
-    assert names() == ["fraud", "city", "plants", "mlflow"]
+    assert names() == ["fraud", "city", "plants", "mlflow", "hosted"]
     assert {point.name for point in all_entry_points(group=GROUP)} == set(names())
     assert not failures()
 
@@ -115,7 +115,7 @@ def test_one_that_cannot_be_used_is_listed_with_its_reason_and_takes_nothing_dow
     with caplog.at_level(logging.WARNING):
         install("birds", f"{module}:APPLICATION", code)
         for _ in range(2):
-            assert names() == ["fraud", "city", "plants", "mlflow"]
+            assert names() == ["fraud", "city", "plants", "mlflow", "hosted"]
     (refused,) = failures()
     assert (refused.name, refused.source) == ("birds", "birds")
     assert reason in refused.reason

@@ -26,9 +26,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from ecluse.errors import ApplicationBroken
 from ecluse.metrics import Metric
@@ -46,6 +47,7 @@ RESERVED: Final = frozenset(
         "account",
         "alembic",
         "api",
+        "apps",
         "cache",
         "core",
         "docs",
@@ -73,7 +75,21 @@ RESERVED: Final = frozenset(
     }
     | {"runs", "servers", "static", "storage", "up", "users", "v2", "vendor", "web", "worker"}
 )
+#: The file that names the value of an application which is installed in a folder of a home.
+POINT: Final = "entry_point"
+#: What is said of applications that are installed in a home, in place of a distribution.
+HOME: Final = "this home"
 logger = logging.getLogger(__name__)
+F = TypeVar("F", bound=Callable[..., Any])
+#: Functions whose answers depend on which applications are installed.
+_remembered: list[Any] = []
+
+
+def remembered(function: F) -> F:
+    """Remember what a function returns for as long as the same applications are installed."""
+    cached: Any = cache(function)
+    _remembered.append(cached)
+    return cached  # type: ignore[no-any-return]
 
 
 def ngettext(singular: str, plural: str) -> tuple[str, str]:
@@ -176,6 +192,8 @@ class Application:
     #: Record a version that an administrator imports for everyone, `ecluse models import --prefix`:
     #: `(runtime, user_id, registry, manifest, files) -> list[str]` of what could not be read of it.
     shared: str = ""
+    #: What is done before pages or a worker begin, once the settings are read: `(settings) -> None`.
+    begin: str = ""
     #: Give what belongs to the installation to another administrator: `(transaction, user_id, heir_id) -> None`.
     hand_over: str = ""
 
@@ -206,12 +224,62 @@ class EntryPoint:
     distribution: str
 
 
-@cache
+def look_in(folder: Path) -> None:
+    """Take the applications that are installed in a folder, `NAME/entry_point`, for installed; others of before go."""
+    global _folder, _in_folder
+    points = tuple(_points_in(folder))
+    if points != _in_folder:
+        for function in _remembered:
+            function.cache_clear()
+    _folder, _in_folder = folder, points
+
+
+def folder_of_home() -> Path | None:
+    """Return the folder that `look_in` was given last."""
+    return _folder
+
+
+def _points_in(folder: Path) -> Iterator[tuple[EntryPoint, int]]:
+    """List the applications in a folder, each with the moment of its installation."""
+    for file in sorted(folder.glob(f"*/{POINT}")):
+        try:
+            reference, changed = file.read_text("utf-8").strip(), file.stat().st_mtime_ns
+        except (OSError, UnicodeDecodeError) as error:
+            logger.warning("The application in %s is left out: it cannot be read: %s", file.parent, error)
+            continue
+        yield EntryPoint(file.parent.name, reference, HOME), changed
+
+
+def is_in_one_file(reference: str) -> bool:
+    """Say whether an entry point names `app = App(…)`, which is described once and never imported here."""
+    module, _colon, attribute = reference.partition(":")
+    places: Any = None
+    spec = None
+    for name in module.split("."):
+        spec = PathFinder.find_spec(name, places)
+        if spec is None:
+            return False
+        places = spec.submodule_search_locations
+    try:
+        text = Path(spec.origin or "").read_text("utf-8") if spec is not None else ""
+    except (OSError, UnicodeDecodeError):
+        return False
+    return (
+        re.search(rf"^{re.escape(attribute)}\s*(?::[^=\n]+)?=\s*(?:\w+\.)*App\(", text, re.MULTILINE)
+        is not None
+    )
+
+
+@remembered
 def installed() -> Installed:
     """Find the applications that are installed, once in a process."""
     usable: dict[str, Application] = {}
     refused: list[Refused] = []
-    for point in sorted(entry_points(), key=lambda point: (point.distribution != OURS, point.distribution)):
+    points = [
+        point for point in entry_points() if point.distribution == OURS or not is_in_one_file(point.reference)
+    ]
+    points += [point for point, _changed in _in_folder]
+    for point in sorted(points, key=lambda point: (point.distribution != OURS, point.distribution)):
         try:
             application = _application(point, usable)
         except ApplicationBroken as error:
@@ -292,6 +360,7 @@ TYPES: Final[Mapping[str, Any]] = {
     "after_jobs": Callable[..., Any],
     "shared": Callable[..., Any],
     "hand_over": Callable[..., Any],
+    "begin": Callable[..., Any],
 }
 
 
@@ -388,7 +457,7 @@ def folder_of(application: Application, name: str) -> Path | None:
     return next((folder for place in places if (folder := Path(place) / name).is_dir()), None)
 
 
-@cache
+@remembered
 def folders(name: str) -> dict[str, Path]:
     """Find the folders of this name that applications have, by the name of the application."""
     every = {application.name: folder_of(application, name) for application in ours_first()}
@@ -469,5 +538,8 @@ def _with_defaults(application: Application) -> Application:
 
 
 _failures: dict[tuple[str, str], str] = {}
+#: Where applications of this home are installed, and what was there.
+_folder: Path | None = None
+_in_folder: tuple[tuple[EntryPoint, int], ...] = ()
 #: What has been imported and is of the type of its field, by that and its reference.
 _checked: dict[tuple[str, str], Any] = {}

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from ecluse.accounts import Accounts
+from ecluse.application import look_in
 from ecluse.catalog import Catalog, files, jobs, old_jobs, workers
 from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
@@ -86,6 +87,7 @@ class Runtime:
             JobsUnavailable: the jobs of an older Écluse cannot be read.
         """
         make_home(settings.home, shared=settings.home_shared)
+        look_in(settings.home / "apps")
         catalog = Catalog(settings.database_url, moves=moves, limits=limits)
         # a package that is missing is found here
         documents = open_documents(settings.documents, catalog.expect_open, limits)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any, Final, TypeVar
 
 from ecluse import application, checkpoints, models, upkeep
-from ecluse.application import Application
+from ecluse.application import Application, remembered
 from ecluse.catalog import Transaction, audit, jobs, work
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.jobs import Job, JobKind, Link, Task
@@ -21,7 +20,7 @@ R = TypeVar("R")
 UNKNOWN: Final = JobKind(run=lambda *_, **__: None, queue="")
 
 
-@cache
+@remembered
 def kinds() -> Mapping[str, JobKind]:
     """Join every kind of job there is, by its name: the core's, then those of each application, ours first."""
     every = dict(upkeep.KINDS)

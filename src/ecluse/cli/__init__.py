@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from ecluse import __version__
-from ecluse.application import leave_out, ours_first
+from ecluse.application import leave_out, look_in, ours_first
 from ecluse.cli.groups import LazyGroup, Table
 from ecluse.cli.output import say
 from ecluse.errors import DiskUnusable, EcluseError
@@ -75,7 +76,7 @@ def _commands_of_applications() -> Table:
     return table
 
 
-@click.group(cls=LazyGroup, table=commands(), context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ecluse")
 def cli() -> None:
     """Machine-learning applications that run on a laptop and, unchanged, in the cloud."""
@@ -85,6 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command and end the process: 0 done, 1 expected failure, 2 wrong usage."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        look_in(_home(given) / "apps")
         code: Any = cli.main(args=given, prog_name="ecluse", standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
@@ -111,6 +113,19 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("Set ECLUSE_TRACE=1 and run it again to see where, and report it.", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _home(given: list[str]) -> Path:
+    """Return the folder of everything local, whose applications have commands; the settings are not read for
+    `--help`.
+    """
+    for number, argument in enumerate(given):
+        name, equals, value = argument.partition("=")
+        if name == "--home" and (equals or number + 1 < len(given)):
+            return Path(value if equals else given[number + 1])
+    # click reads the variable, as nothing but the settings looks into the environment.
+    option = click.Option(["--home"], envvar="ECLUSE_HOME")
+    return Path(option.resolve_envvar_value(click.Context(cli)) or ".ecluse").absolute()
 
 
 def _show(error: EcluseError, *, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -30,11 +30,18 @@ class Group(click.Group):
 
 
 class LazyGroup(Group):
-    """A group of the commands of a table: `@click.group(cls=LazyGroup, table=COMMANDS)`."""
+    """A group of the commands of a table: `@click.group(cls=LazyGroup, table=COMMANDS)`.
 
-    def __init__(self, *args: Any, table: Table, **kwargs: Any) -> None:
+    A function in place of the table is asked each time: which commands there are may change.
+    """
+
+    def __init__(self, *args: Any, table: Table | Callable[[], Table], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._table = table
+        self._given = table
+
+    @property
+    def _table(self) -> Table:
+        return self._given() if callable(self._given) else self._given
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._table)

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ecluse.application import guarded, parts
 from ecluse.catalog import homes
 from ecluse.cli.output import say
 from ecluse.cli.servers import local_servers, port_options
 from ecluse.cli.session import JobProcess, home_option, note_address, opened
 from ecluse.errors import EcluseError, InvalidInput, SettingsError
 from ecluse.limits import ASKED
+from ecluse.settings import Settings
+from ecluse.settings.environment import replace_variables
 
 if TYPE_CHECKING:
     from ecluse.runtime import Runtime
@@ -34,6 +37,14 @@ STOP_SECONDS: Final = 10.0
 RESTART_SECONDS: Final = 2.0
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+_app = click.option(
+    "--app",
+    "app_files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="An application of your own in one file. Default: ECLUSE_APPS",
+)
 _port = click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 
 
@@ -41,11 +52,20 @@ _port = click.option("--port", default=8000, show_default=True, type=click.IntRa
 @home_option
 @_host
 @_port
+@_app
 @click.option(
     "--servers", is_flag=True, help="Start SeaweedFS and PostgreSQL too, and keep everything there."
 )
 @port_options
-def up(home: Path | None, host: str, port: int, servers: bool, port_s3: int, port_database: int) -> None:
+def up(
+    home: Path | None,
+    host: str,
+    port: int,
+    app_files: tuple[Path, ...],
+    servers: bool,
+    port_s3: int,
+    port_database: int,
+) -> None:
     """Start the pages, the API and a worker; Ctrl-C stops them.
 
     On an empty catalog a local administrator is made and a one-time sign-in link printed.
@@ -58,6 +78,7 @@ def up(home: Path | None, host: str, port: int, servers: bool, port_s3: int, por
             say(
                 f"In another terminal, for commands on the same data: . {shlex.quote(started.running().environment)}"
             )
+        _begin(home, app_files)
         runtime = stack.enter_context(opened(home, limits=ASKED))
         listener = stack.enter_context(listen(host, port))
         address = _address(runtime, listener)
@@ -70,8 +91,10 @@ def up(home: Path | None, host: str, port: int, servers: bool, port_s3: int, por
 @home_option
 @_host
 @_port
-def web(home: Path | None, host: str, port: int) -> None:
+@_app
+def web(home: Path | None, host: str, port: int, app_files: tuple[Path, ...]) -> None:
     """Start the pages and the API; jobs wait until a worker runs."""
+    _begin(home, app_files)
     with opened(home, limits=ASKED) as runtime, listen(host, port) as listener:
         address = _address(runtime, listener)
 
@@ -87,12 +110,15 @@ def web(home: Path | None, host: str, port: int) -> None:
 @home_option
 @click.option("--parent", type=int, hidden=True, help="Stop when this process is gone.")
 @click.option("--job", "only", hidden=True, help="Run this one job, and end with it.")
-def worker(home: Path | None, parent: int | None, only: str | None) -> None:
+@_app
+def worker(home: Path | None, parent: int | None, only: str | None, app_files: tuple[Path, ...]) -> None:
     """Run jobs until stopped. What is running then is taken up by the next worker."""
     from ecluse.runtime import Worker
     from ecluse.storage import LONG_PATIENCE
     from ecluse.work import kinds, reconcile
 
+    if parent is None and only is None:  # who started it has done so
+        _begin(home, app_files)
     with opened(home, patience=LONG_PATIENCE) as runtime:
         apart = partial(JobProcess, runtime.settings.home) if only is None else None
         process = Worker(runtime, kinds(), reconcile, only=only, apart=apart)
@@ -118,6 +144,21 @@ def worker(home: Path | None, parent: int | None, only: str | None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _begin(home: Path | None, app_files: tuple[Path, ...]) -> None:
+    """Let applications do what comes first, such as to install those in one file."""
+    if app_files:
+        replace_variables(
+            {"ECLUSE_APPS": os.pathsep.join(str(file.absolute()) for file in app_files)}, without=()
+        )
+    from ecluse.runtime import make_home
+
+    settings = Settings.from_environment(home=home)
+    make_home(settings.home, shared=settings.home_shared)
+    for application, begin in parts("begin"):
+        with guarded(application, "begin", passing=(EcluseError,)):
+            begin(settings)
 
 
 def _welcome(runtime: Runtime, address: str) -> None:

@@ -28,7 +28,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 from babel.units import format_unit
 
-from ecluse.application import applications, folder_of, leave_out
+from ecluse.application import applications, folder_of, leave_out, remembered
 from ecluse.metrics import Metric
 from ecluse.sentences import Listing, Number, Sentence
 
@@ -369,7 +369,7 @@ class _Untranslated(gettext.NullTranslations):
         return ""
 
 
-@cache
+@remembered
 def _catalogue(language: str) -> gettext.NullTranslations:
     """Return the translations of a language: ours, then what installed applications bring."""
     catalogue: gettext.NullTranslations = _Untranslated()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, MutableMapping
-from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -30,7 +29,7 @@ from ecluse.accounts import (
     ways,
 )
 from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN
-from ecluse.application import applications
+from ecluse.application import applications, remembered
 from ecluse.catalog.attempts import BROWSER_LIFETIME
 from ecluse.errors import EcluseError, Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
@@ -284,7 +283,7 @@ def _expect_known(request: Request) -> None:
     signed_in(signed_in_or_none(request, runtime_of(request)))
 
 
-@cache
+@remembered
 def upload_addresses() -> frozenset[str]:
     return frozenset(address for application in applications() for address in application.uploads)
 

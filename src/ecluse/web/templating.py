@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,15 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from ecluse.application import Application, applications, folders, leave_out, ours_first, part
+from ecluse.application import (
+    Application,
+    applications,
+    folders,
+    leave_out,
+    ours_first,
+    part,
+    remembered,
+)
 from ecluse.web import charts
 from ecluse.web.i18n import Words, choose_language, languages, zone_named
 from ecluse.web.security import COOKIE, is_secure
@@ -84,7 +91,7 @@ def words_of(request: Request) -> Words:
     return Words(language, zone_named(request.cookies.get("zone")))
 
 
-@cache
+@remembered
 def environment() -> Environment:
     """Make the Jinja environment: strict, escaping, with `_`, `ngettext`, `static` and the filters of `Words`."""
     env = Environment(
@@ -120,7 +127,7 @@ def _loaders() -> dict[str, FileSystemLoader]:
     return {name: FileSystemLoader(folder) for name, folder in folders("templates").items()}
 
 
-@cache
+@remembered
 def static_url(path: str) -> str:
     """Return the address of a static file, with its digest so that a browser may keep it."""
     digest = hashlib.sha256(static_file(path).read_bytes()).hexdigest()[:10]

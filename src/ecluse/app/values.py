@@ -1,0 +1,139 @@
+"""What the functions of an application are given, and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ecluse.errors import InvalidInput
+from ecluse.sentences import _
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Endings of the files that `Table` reads, and the function of Polars that does.
+READERS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    ".csv": ("read_csv", {"infer_schema_length": 10_000, "try_parse_dates": True}),
+    ".tsv": ("read_csv", {"infer_schema_length": 10_000, "try_parse_dates": True, "separator": "\t"}),
+    ".parquet": ("read_parquet", {}),
+    ".json": ("read_json", {}),
+    ".ndjson": ("read_ndjson", {}),
+    ".arrow": ("read_ipc", {"memory_map": False}),
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a person chose: `path` is where it lies for as long as the function runs, `name` what it is
+    called.
+    """
+
+    path: Path
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+        object.__setattr__(self, "name", self.name or self.path.name)
+
+    def read_bytes(self) -> bytes:
+        return self.path.read_bytes()
+
+    def read_text(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
+
+class Table:
+    """A table that a person chose: CSV, TSV, Parquet, JSON or Arrow by the ending of its name, or a data frame.
+
+    `table.read()` gives it as a data frame of Polars, `table.read().to_pandas()` one of pandas.
+    """
+
+    def __init__(self, source: Path | str | pl.DataFrame, name: str = "") -> None:
+        self.path = Path(source) if isinstance(source, Path | str) else None
+        self.name = name or (self.path.name if self.path else "table")
+        self._frame: Any = None if self.path else source
+
+    def read(self) -> pl.DataFrame:
+        """Return the whole table.
+
+        Raises:
+            InvalidInput: it is of another format, or damaged.
+        """
+        import polars as pl
+
+        if self.path is None:
+            frame = self._frame
+            return frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
+        ending = Path(self.name).suffix.lower()
+        if ending not in READERS:
+            raise InvalidInput(
+                _(
+                    "%(file)s is no table that can be read: its name ends in none of %(values)s.",
+                    file=self.name,
+                    values=", ".join(READERS),
+                )
+            )
+        function, options = READERS[ending]
+        try:
+            table: pl.DataFrame = getattr(pl, function)(self.path, **options)
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+            raise InvalidInput(
+                _("%(file)s cannot be read: %(reason)s", file=self.name, reason=str(error)[:500])
+            ) from error
+        return table
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a training made: a model of scikit-learn, XGBoost, LightGBM or CatBoost, the path of a graph (`.onnx`),
+    or of a folder that `@app.load` reads.
+
+    `example`: a few rows as the model is asked about them. They become the form of the prediction, and the version is
+    published only if it answers them in a process of its own. `metrics`: figures it is judged by.
+    """
+
+    model: Any
+    example: Any = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Task:
+    """Say how a piece of work goes: curves, progress, checkpoints. Outside of Écluse, in a notebook, it only notes.
+
+    A job that is killed begins again: its function is called anew with the same values. What `save` kept is then in
+    `saved`, so a function that looks there goes on where it was; one that does not starts over, with curves
+    written anew.
+    """
+
+    def __init__(self, folder: Path | str | None = None) -> None:
+        self.folder = Path(folder) if folder is not None else Path.cwd()
+        #: What an earlier attempt at this work saved last; None where there is nothing to go on from.
+        self.saved: bytes | None = None
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self._send: Callable[[Mapping[str, Any], bytes], None] | None = None
+
+    def log(self, step: int, /, **metrics: float) -> None:
+        """Keep figures of a step (an epoch, a round): they are the curves of the run."""
+        figures = {name: float(value) for name, value in metrics.items()}
+        if self._send is None:
+            self.logged.append((int(step), figures))
+        else:
+            self._send({"log": [int(step), figures]}, b"")
+
+    def report(self, fraction: float, message: str = "") -> None:
+        """Say how much of the work is done, 0 to 1, and in words what is being done."""
+        if self._send is not None:
+            self._send({"report": [min(max(float(fraction), 0.0), 1.0), str(message)[:300]]}, b"")
+
+    def save(self, data: bytes) -> None:
+        """Keep a checkpoint in place of the last one: `saved` of the next attempt. No pickle: JSON, Parquet, arrays."""
+        if self._send is None:
+            self.saved = bytes(data)
+        else:
+            self._send({"save": True}, bytes(data))
+
+    def follow(self, send: Callable[[Mapping[str, Any], bytes], None]) -> None:
+        """Send what is said to whoever runs this work."""
+        self._send = send

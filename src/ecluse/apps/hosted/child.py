@@ -1,0 +1,454 @@
+"""Run functions of an application, as messages ask for them. This is the process that `process.AppProcess` starts."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import importlib.util
+import io
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from ecluse.app import App, File, Model, Table, Task
+from ecluse.app.application import Verb
+from ecluse.app.signature import FILLED
+from ecluse.apps.hosted.channel import Channel, ChannelClosed
+from ecluse.confined.limits import apply_limits, set_limit, set_oom_score
+from ecluse.errors import ApplicationBroken, EcluseError, InvalidInput
+from ecluse.sentences import _, to_json
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG
+_NO_NEW_PRIVILEGES: Final = 38  # PR_SET_NO_NEW_PRIVS
+#: Processor time has no bound here: a training may take days. What waits for an answer has a limit of its own.
+_WORK: Final = 10.0**9
+_WRITTEN: Final = 64 * 1024**3
+#: Models that a process holds at once; the one that was asked least recently goes.
+MOST_MODELS: Final = 4
+#: Rows of an example that a version must answer before it is published.
+EXAMPLE_ROWS: Final = 100
+
+
+def main() -> NoReturn:
+    """Answer messages until the other side is gone."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    channel = Channel(connection)
+    first = channel.receive()
+    assert first is not None  # noqa: S101 (without a limit of time there is a message)
+    _isolate(first[0])
+    work = Work(channel, first[0])
+    try:
+        while True:
+            message = channel.receive()
+            assert message is not None  # noqa: S101
+            work.answer(*message)
+    except ChannelClosed:
+        os._exit(0)
+
+
+def _isolate(begin: Mapping[str, Any]) -> None:
+    """End with the process that started this one, gain no rights, leave no core dump, be killed first without
+    memory.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    if os.getppid() != begin["parent"]:
+        os._exit(1)
+    set_limit(resource.RLIMIT_CORE, 0)
+    set_oom_score(1000)
+    apply_limits({"folder": None, "work": _WORK, "written": _WRITTEN, "memory": begin["memory"]})
+
+
+@dataclass(frozen=True)
+class _Version:
+    """A model that was loaded. `example`: its rows, where it was published with some."""
+
+    model: Any
+    example: pl.DataFrame | None = None
+
+    def fitted(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the columns of the example, in its order and of its types; others of the rows are left out.
+
+        Raises:
+            InvalidInput: one is missing, or holds values that are not of its type.
+        """
+        if self.example is None:
+            return rows
+        import polars as pl
+
+        missing = [name for name in self.example.columns if name not in rows.columns]
+        if missing:
+            raise InvalidInput(
+                _("The model needs the columns %(values)s, which are missing.", values=", ".join(missing))
+            )
+        try:
+            return rows.select(
+                pl.col(name) if rows.schema[name] == dtype else pl.col(name).cast(dtype)
+                for name, dtype in self.example.schema.items()
+            )
+        except pl.exceptions.PolarsError as error:
+            raise InvalidInput(
+                _(
+                    "The rows are not of the types of the example: %(reason)s",
+                    reason=str(error).partition("\n")[0][:300],
+                )
+            ) from error
+
+
+class Work:
+    """What this process does for the other side."""
+
+    def __init__(self, channel: Channel, begin: Mapping[str, Any]) -> None:
+        self._channel = channel
+        self._source = begin["source"]
+        self._folder = Path(begin["folder"])
+        self._app: App | None = None
+        self._models: dict[str, _Version] = {}
+
+    def answer(self, message: Mapping[str, Any], data: bytes) -> None:
+        """Do what a message asks for; what fails is said, and concerns this request alone."""
+        try:
+            reply, beside = getattr(self, f"_do_{message['do']}")(message, data)
+        except MemoryError:
+            reply, beside = {"error": "memory"}, b""
+        except EcluseError as error:
+            reply, beside = {"error": "refused", "message": to_json(str(error))}, b""
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (of a function of another)
+            is_memory = any(
+                word in str(error) for word in ("Cannot allocate memory", "bad_alloc", "out of memory")
+            )
+            traceback.print_exc()
+            sys.stderr.flush()
+            reply, beside = {"error": "memory" if is_memory else "raised", "message": _reason(error)}, b""
+        self._channel.send(reply, beside)
+
+    @property
+    def app(self) -> App:
+        """Import the application when it is first needed."""
+        if self._app is None:
+            self._app = load_app(self._source)
+        return self._app
+
+    def _do_describe(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        return {"snapshot": self.app.snapshot()}, b""
+
+    def _do_work(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Run a training or a job."""
+        verb = self._verb(message["verb"])
+        task = Task(self._folder)
+        task.saved = data if message.get("has_saved") else None
+        task.follow(self._channel.send)
+        result = verb.function(**_arguments(verb, message["values"], task))
+        if verb.role == "train":
+            return {"model": self._packed(result)}, b""
+        from ecluse.apps.hosted.shown import shown
+
+        return {"parts": shown(result, self._folder)}, b""
+
+    def _do_sample(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Write the values that an application gives to be tried with; tables become files."""
+        values: dict[str, Any] = {}
+        for name, value in dict(self._verb("sample").function()).items():
+            if isinstance(value, str | int | float | bool) or value is None:
+                values[name] = value
+                continue
+            if isinstance(value, File):
+                values[name] = {"file": str(value.path), "name": value.name}
+                continue
+            frame = value.read() if isinstance(value, Table) else _as_polars(value)
+            file = self._folder / f"{name}.parquet"
+            frame.write_parquet(file)
+            values[name] = {"file": str(file), "name": file.name}
+        return {"values": values}, b""
+
+    def _packed(self, model: Any) -> dict[str, Any]:
+        """Write the files of the version that a training made."""
+        from ecluse.client.package import EXAMPLE, pack
+
+        if not isinstance(model, Model):
+            raise InvalidInput(
+                _("The training returned a %(what)s and no Model. End it with: return Model(model, example=…)",
+                  what=type(model).__name__)
+            )  # fmt: skip
+        folder = self._folder / "version"
+        folder.mkdir()
+        predicts = "predict" in self.app.verbs
+        is_files = isinstance(model.model, str | Path) and Path(model.model).is_dir()
+        packed = pack(model.model, folder, None if predicts or is_files else model.example)
+        if predicts and model.example is not None:
+            _as_polars(model.example).head(EXAMPLE_ROWS).write_parquet(folder / EXAMPLE)
+        return {
+            "paths": [str(path) for path in packed.paths],
+            "metadata": dict(packed.metadata),
+            "metrics": {name: float(value) for name, value in model.metrics.items()},
+        }
+
+    def _do_prove(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Load a version that is to be published, and ask it about its example."""
+        from ecluse.client.frames import Table as Rows
+        from ecluse.client.schema import schema_of
+
+        version = self._version(message["folder"])
+        if version is None or version.example is None:
+            return {"columns": []}, b""
+        verb = self.app.verbs.get("predict")
+        defaults = (
+            {}
+            if verb is None
+            else {each.name: each.default for each in verb.parameters if each.kind in FILLED}
+        )
+        self._answers(version, version.example, defaults)
+        return {"columns": list(schema_of(Rows(version.example, "polars"))["columns"])}, b""
+
+    def _do_load(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        self._version(message["folder"])
+        return {}, b""
+
+    def _do_predict(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Answer rows, or single values, by the model whose files lie at an address of this machine."""
+        import polars as pl
+
+        version = self._version(message.get("folder"))
+        verb = self.app.verbs.get("predict")
+        if verb is not None and not any(each.kind == "rows" for each in verb.parameters):
+            model = None if version is None else version.model
+            values = {each.name: model for each in verb.parameters if each.kind == "model"}
+            answer = verb.function(**values, **message["values"])
+            return {"answer": _plain(answer)}, b""
+        rows = pl.read_ipc(io.BytesIO(data)) if data else _rows(message["rows"])
+        answers = self._answers(version, rows, message["values"])
+        if not message.get("as_rows"):
+            return {}, _ipc(answers)
+        return {"rows": json.loads(answers.write_json())}, b""
+
+    def _do_score(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Answer all rows of a table, some at a time, and write them beside their answers as one file."""
+        import polars as pl
+
+        version = self._version(message.get("folder"))
+        table = Table(Path(message["table"]["file"]), message["table"]["name"]).read()
+        answered = []
+        for start in range(0, table.height, message["at_once"]):
+            rows = table.slice(start, message["at_once"])
+            answered.append(_beside(rows, self._answers(version, rows, message["values"])))
+            self._channel.send({"report": [min(start + rows.height, table.height) / table.height, ""]})
+        if not answered:
+            raise InvalidInput(_("The table has no rows."))
+        result = pl.concat(answered)
+        file = self._folder / "scores.csv"
+        result.write_csv(file)
+        return {"file": str(file), "rows": result.height}, b""
+
+    def _do_page(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        from ecluse.apps.hosted.shown import shown
+
+        verb = self._verb(message["verb"])
+        return {"parts": shown(verb.function(**message["values"]), self._folder)}, b""
+
+    def _verb(self, name: str) -> Verb:
+        verb = self.app.verbs.get(name)
+        if verb is None:
+            raise ApplicationBroken(
+                _("The application %(what)s has no %(name)s any more. Install it again: ecluse apps install",
+                  what=self.app.name, name=name)
+            )  # fmt: skip
+        return verb
+
+    def _version(self, folder: str | None) -> _Version | None:
+        """Return the model of a folder, which is loaded once; each version has a folder of its own."""
+        if folder is None:
+            return None
+        if folder not in self._models:
+            while len(self._models) >= MOST_MODELS:
+                del self._models[next(iter(self._models))]
+            self._models[folder] = self._load(Path(folder))
+        else:
+            self._models[folder] = self._models.pop(folder)
+        return self._models[folder]
+
+    def _load(self, folder: Path) -> _Version:
+        import polars as pl
+
+        from ecluse.client.package import EXAMPLE, unpack
+
+        example = pl.read_parquet(folder / EXAMPLE) if (folder / EXAMPLE).exists() else None
+        own = self.app.verbs.get("load")
+        if own is not None:
+            return _Version(own.function(folder), example)
+        loaded = unpack(folder)
+        return _Version(loaded.model if "predict" in self.app.verbs else loaded, example)
+
+    def _answers(
+        self, version: _Version | None, rows: pl.DataFrame, values: Mapping[str, Any]
+    ) -> pl.DataFrame:
+        """Ask `@app.predict` about rows; without one, the model itself.
+
+        Raises:
+            InvalidInput: it does not answer each row with one.
+        """
+        verb = self.app.verbs.get("predict")
+        rows = rows if version is None else version.fitted(rows)
+        if verb is None:
+            from ecluse.client.package import answers_of
+
+            assert version is not None  # noqa: S101 (an application without a function asks a model)
+            return answers_of(version.model.kind, version.model.model, rows)
+        given: dict[str, Any] = dict(values)
+        for each in verb.parameters:
+            if each.kind == "model":
+                given[each.name] = None if version is None else version.model
+            elif each.kind == "rows":
+                given[each.name] = rows.to_pandas() if _takes_pandas(verb, each.name) else rows
+        answers = _as_polars(verb.function(**given))
+        if answers.height != rows.height:
+            raise InvalidInput(
+                _("@app.predict answered %(count)s rows with %(number)s. It has to give one row for each.",
+                  count=rows.height, number=answers.height)
+            )  # fmt: skip
+        return answers
+
+
+def _rows(rows: Any) -> pl.DataFrame:
+    """Return rows of JSON as a table. Raises InvalidInput where the values of a column do not go together."""
+    import polars as pl
+
+    try:
+        return pl.DataFrame(rows, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            _("The rows are no table: %(reason)s", reason=str(error).partition("\n")[0][:300])
+        ) from error
+
+
+def load_app(source: Mapping[str, Any]) -> App:
+    """Import an application: a file, or "package.module:attribute" of one that is installed.
+
+    Raises:
+        ApplicationBroken: it cannot be imported, or holds no application, or several.
+    """
+    file = source.get("file")
+    name = Path(file).name if file else str(source["reference"])
+    try:
+        if file:
+            sys.path.insert(0, str(Path(source.get("beside") or Path(file).parent)))
+            spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+            assert spec is not None and spec.loader is not None  # noqa: PT018, S101 (of a file that ends in .py)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+            applications = [value for value in vars(module).values() if isinstance(value, App)]
+        else:
+            reference, _colon, attribute = name.partition(":")
+            applications = [getattr(importlib.import_module(reference), attribute)]
+    except EcluseError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a file of another does when it is imported
+        traceback.print_exc()
+        raise ApplicationBroken(
+            _("%(file)s cannot be imported: %(reason)s", file=name, reason=_reason(error))
+        ) from error
+    if len(applications) != 1 or not isinstance(applications[0], App):
+        raise ApplicationBroken(
+            _(
+                '%(file)s holds %(count)s applications; it has to hold one: app = App("name", api=1)',
+                file=name,
+                count=len(applications),
+            )
+        )
+    return applications[0]
+
+
+def _reason(error: BaseException) -> str:
+    """Say what was raised, and in which line of which file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    installed = ("/ecluse/", "/site-packages/", "/lib/python", "<")
+    own = [frame for frame in frames if not any(part in frame.filename for part in installed)]
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {str(error)[:500]}{place}"
+
+
+def _arguments(verb: Verb, values: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    for each in verb.parameters:
+        value = values.get(each.name)
+        if each.kind == "task":
+            arguments[each.name] = task
+        elif each.kind == "table":
+            arguments[each.name] = value and Table(Path(value["file"]), value["name"])
+        elif each.kind == "file":
+            arguments[each.name] = value and File(Path(value["file"]), value["name"])
+        else:
+            arguments[each.name] = value
+    return arguments
+
+
+def _takes_pandas(verb: Verb, name: str) -> bool:
+    import typing
+
+    hint = typing.get_type_hints(verb.function).get(name)
+    return str(getattr(hint, "__module__", "")).startswith("pandas")
+
+
+def _as_polars(value: Any) -> pl.DataFrame:
+    """Return as a table what a function answers rows with: a data frame, a series, a list, an array."""
+    import polars as pl
+
+    if isinstance(value, pl.DataFrame):
+        return value
+    if isinstance(value, pl.Series):
+        return pl.DataFrame({value.name or "prediction": value})
+    package = type(value).__module__.partition(".")[0]
+    if package == "pandas":
+        frame = value.to_frame() if hasattr(value, "to_frame") else value
+        return pl.DataFrame({str(name): frame[name].tolist() for name in frame.columns})
+    if isinstance(value, Mapping):
+        return pl.DataFrame({str(name): list(values) for name, values in value.items()})
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return pl.DataFrame(value)
+    if isinstance(value, list):
+        return pl.DataFrame({"prediction": value})
+    raise InvalidInput(
+        _(
+            "A %(what)s is no answer to rows. Return a data frame with one row for each.",
+            what=type(value).__name__,
+        )
+    )
+
+
+def _beside(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    return rows.drop([name for name in answers.columns if name in rows.columns]).hstack(answers)
+
+
+def _ipc(frame: pl.DataFrame) -> bytes:
+    file = io.BytesIO()
+    frame.write_ipc(file)
+    return file.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """Return a single answer as JSON."""
+    with contextlib.suppress(AttributeError):
+        value = value.tolist()
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            _("The answer cannot be written as JSON: %(reason)s. Return texts, numbers, lists and dicts.",
+              reason=str(error))
+        ) from error  # fmt: skip

@@ -1,0 +1,142 @@
+"""Store, find and remove the files of a person in a hosted application."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+from anyio.to_thread import run_sync
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ecluse.apps.hosted.tables import AppFile
+from ecluse.catalog.tables import new_id
+from ecluse.errors import InvalidInput, NotFound
+from ecluse.runtime import Runtime
+from ecluse.sentences import _
+from ecluse.storage import Stored, join_key
+
+#: Files that one list shows.
+MOST: Final = 100
+_NAME: Final = re.compile(r"[^\w.() -]+")
+
+
+def prefix_of(user_id: str, application: str) -> str:
+    return join_key("user_data", user_id, "apps", application)
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a file without folders and signs.
+
+    Raises:
+        InvalidInput: nothing is left of it.
+    """
+    kept = _NAME.sub("_", Path(name.replace("\\", "/")).name).strip(" .")[-200:]
+    if not kept:
+        raise InvalidInput(_("%(value)s cannot be the name of a file.", value=repr(name)[:100]))
+    return kept
+
+
+async def receive(
+    runtime: Runtime, user_id: str, application: str, name: str, chunks: AsyncIterator[bytes]
+) -> AppFile:
+    """Store what a request brings."""
+    row = _row(user_id, application, name)
+    stored = await runtime.data.put_stream_async(row.key, chunks)
+    return await run_sync(_record, runtime, row, stored)
+
+
+def store(
+    runtime: Runtime, user_id: str, application: str, file: Path, *, name: str = "", **values: Any
+) -> AppFile:
+    """Store a file of this machine."""
+    row = _row(user_id, application, name or file.name, **values)
+    return _record(runtime, row, runtime.data.upload(file, row.key))
+
+
+def store_report(
+    runtime: Runtime, user_id: str, application: str, parts: list[dict[str, Any]], *, verb: str, job_id: str
+) -> AppFile:
+    """Store the parts that a job returned."""
+    data = json.dumps(parts, ensure_ascii=False).encode()
+    row = _row(user_id, application, f"{verb}.json", verb=verb, job_id=job_id, purpose="report")
+    return _record(runtime, row, runtime.data.put(row.key, data))
+
+
+def _row(user_id: str, application: str, name: str, **values: Any) -> AppFile:
+    file_id = new_id()
+    row = AppFile(
+        id=file_id,
+        user_id=user_id,
+        application=application,
+        name=checked_name(name),
+        **{"purpose": "input", **values},
+    )
+    row.key = join_key(prefix_of(user_id, application), file_id)
+    return row
+
+
+def _record(runtime: Runtime, row: AppFile, stored: Stored) -> AppFile:
+    row.url, row.size_bytes, row.sha256 = runtime.data.url_of(row.key), stored.size, stored.sha256
+    with runtime.catalog.write() as transaction:
+        transaction.add(row)
+    return row
+
+
+def file_of(transaction: Session, user_id: str, application: str, file_id: str) -> AppFile:
+    """Return a file of this person in this application.
+
+    Raises:
+        NotFound: there is none, or it is someone else's.
+    """
+    row = transaction.scalar(
+        select(AppFile).where(
+            AppFile.id == file_id, AppFile.user_id == user_id, AppFile.application == application
+        )
+    )
+    if row is None:
+        raise NotFound(_("No file %(name)s of yours in this application.", name=repr(file_id)[:100]))
+    return row
+
+
+def files_of(
+    transaction: Session, user_id: str, application: str, purpose: str | None = None
+) -> list[AppFile]:
+    """List the files of a person in an application, the newest first."""
+    query = select(AppFile).where(AppFile.user_id == user_id, AppFile.application == application)
+    if purpose is not None:
+        query = query.where(AppFile.purpose == purpose)
+    return list(transaction.scalars(query.order_by(AppFile.created_at.desc(), AppFile.id).limit(MOST)))
+
+
+def of_job(transaction: Session, user_id: str, job_id: str) -> list[AppFile]:
+    """List what a job of this person made."""
+    return list(
+        transaction.scalars(select(AppFile).where(AppFile.user_id == user_id, AppFile.job_id == job_id))
+    )
+
+
+def fetch(runtime: Runtime, row: AppFile, folder: Path) -> Path:
+    """Bring a file to a folder of this machine."""
+    located = runtime.stores.locate(row.url)
+    file = folder / row.id
+    located.store.download(located.key, file)
+    return file
+
+
+def content(runtime: Runtime, row: AppFile) -> bytes:
+    located = runtime.stores.locate(row.url)
+    return located.store.get(located.key)
+
+
+def remove(runtime: Runtime, user_id: str, application: str, file_id: str) -> None:
+    """Remove a file of this person. Raises as `file_of`."""
+    with runtime.catalog.write() as transaction:
+        row = file_of(transaction, user_id, application, file_id)
+        url = row.url
+        transaction.delete(row)
+    located = runtime.stores.locate(url)
+    located.store.delete(located.key)

@@ -1,0 +1,131 @@
+"""Say what the jobs of an application are, and queue them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from ecluse.app.signature import FILES, checked_all
+from ecluse.apps.hosted import files, working
+from ecluse.apps.hosted.snapshot import Snapshot, Verb
+from ecluse.catalog import Transaction
+from ecluse.catalog import runs as run_rows
+from ecluse.jobs import Job, JobKind, JobKinds, Link
+from ecluse.runtime import Runtime
+from ecluse.sentences import N_
+from ecluse.tracking.kinds import TrackedRuns
+
+SCORE: Final = "score"
+
+
+def kind_named(app: str, verb: str) -> str:
+    return f"{app}_{verb}"
+
+
+def kinds_of(snapshot: Snapshot) -> JobKinds:
+    """Return the kinds of jobs of an application: its training, its jobs, and to score a table."""
+    kinds = {
+        kind_named(snapshot.name, verb.name): JobKind(
+            run=partial(_run_verb, snapshot.name),
+            queue=f"app_{snapshot.name}",
+            verb=N_("Train") if verb.role == "train" else "",
+            stages={"run": N_("Run"), "check": N_("Check the version"), "keep": N_("Save")}
+            if verb.role == "train"
+            else {"run": N_("Run"), "keep": N_("Save")},
+            result=_result,
+            ways=partial(_ways, snapshot.name),
+            answer="ecluse.apps.hosted.jobs:answer_of",
+        )
+        for verb in (*snapshot.of_role("train"), *snapshot.of_role("job"))
+    }
+    if snapshot.predicts and snapshot.predict.takes_rows:
+        kinds[kind_named(snapshot.name, SCORE)] = JobKind(
+            run=partial(_run_score, snapshot.name),
+            queue=f"app_{snapshot.name}",
+            verb=N_("Score"),
+            stages={"run": N_("Run"), "keep": N_("Save")},
+            result=_result,
+            ways=partial(_ways, snapshot.name),
+            answer="ecluse.apps.hosted.jobs:answer_of",
+        )
+    return kinds
+
+
+def runs_of(snapshot: Snapshot) -> TrackedRuns:
+    return TrackedRuns(kinds={"train": N_("Training")}, step=N_("step"))
+
+
+def _run_verb(app: str, runtime: Runtime, task: Any, verb: str, values: dict[str, Any]) -> None:
+    working.run_verb(runtime, task, app, verb, values)
+
+
+def _run_score(app: str, runtime: Runtime, task: Any, model: str, table: str, values: dict[str, Any]) -> None:
+    working.run_score(runtime, task, app, model, table, values)
+
+
+def _result(transaction: Transaction, job: Job) -> Link | None:
+    run = run_rows.run_by_job(transaction, job.id)
+    if run is not None and run.version is not None:
+        return Link(f"/models/{run.name}/{run.version}", N_("Open the model"))
+    made = files.of_job(transaction, job.user_id, job.id)
+    report = next((row for row in made if row.purpose == "report"), None)
+    if report is not None:
+        return Link(f"/{report.application}/reports/{report.id}", N_("Open the report"))
+    return Link(f"/{made[0].application}/files/{made[0].id}", N_("Download the result")) if made else None
+
+
+def _ways(app: str, transaction: Transaction, job: Job) -> tuple[Link, ...]:
+    return (Link(f"/{app}", N_("Ask for it again")),)
+
+
+def answer_of(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, Any] | None:
+    """Return what a job made, for the API: its version, its run, its files."""
+    run = run_rows.run_by_job(transaction, job.id)
+    made = files.of_job(transaction, job.user_id, job.id)
+    answer: dict[str, Any] = {
+        "files": [{"id": row.id, "name": row.name, "purpose": row.purpose} for row in made]
+    }
+    if run is not None:
+        answer |= {"run": run.id, "model": run.name, "version": run.version, "metrics": run.metrics}
+    return answer
+
+
+def queue_verb(
+    runtime: Runtime,
+    user_id: str,
+    snapshot: Snapshot,
+    verb: Verb,
+    values: Mapping[str, Any],
+    job_id: str | None = None,
+) -> str:
+    """Queue a training or a job with these values; the id of the job.
+
+    Raises:
+        InvalidInput: a value is missing or of another kind.
+        NotFound: a file is not this person's.
+    """
+    checked = checked_all(list(verb.parameters), values)
+    given = [each.name for each in verb.parameters if each.kind in FILES and checked.get(each.name)]
+    _expect_files(runtime, user_id, snapshot, [str(checked[name]) for name in given])
+    kind = kind_named(snapshot.name, verb.name)
+    title = snapshot.title if verb.role == "train" else f"{snapshot.title}: {verb.title}"
+    subject = {"verb": verb.name, "values": checked}
+    return runtime.jobs.enqueue(kind, f"app_{snapshot.name}", user_id, title, subject, job_id=job_id)
+
+
+def queue_score(
+    runtime: Runtime, user_id: str, snapshot: Snapshot, model: str, table: str, values: Mapping[str, Any]
+) -> str:
+    """Queue the scoring of a table; the id of the job. Raises as `queue_verb`."""
+    checked = checked_all(list(snapshot.predict.parameters), values)
+    _expect_files(runtime, user_id, snapshot, [table])
+    subject = {"model": model, "table": table, "values": checked}
+    kind = kind_named(snapshot.name, SCORE)
+    return runtime.jobs.enqueue(kind, f"app_{snapshot.name}", user_id, snapshot.title, subject)
+
+
+def _expect_files(runtime: Runtime, user_id: str, snapshot: Snapshot, file_ids: list[str]) -> None:
+    with runtime.catalog.read() as transaction:
+        for file_id in file_ids:
+            files.file_of(transaction, user_id, snapshot.name, file_id)
