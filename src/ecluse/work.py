@@ -134,3 +134,16 @@ def reconcile(runtime: Runtime) -> int:
         with application.guarded(owner, "due"):  # the others have work that is due, too
             ended += int(due(runtime))
     return ended
+
+
+def result_of(runtime: Runtime, job: Job) -> dict[str, Any] | None:
+    """Return what a finished job made, as its kind answers it; else what it was asked for."""
+    if job.status != "done":
+        return None
+    reference = kind_of(job.kind).answer
+    if reference:
+        with runtime.catalog.read() as transaction:
+            made: dict[str, Any] | None = application.load(reference)(runtime, transaction, job)
+        if made is not None:
+            return made
+    return dict(job.subject)

@@ -19,14 +19,20 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import ecluse
 from ecluse.client.backend import MOST_POINTS, Publication
+from ecluse.client.http import HttpBackend
+from ecluse.client.local import LocalBackend
 from ecluse.errors import (
     AliasNotFound,
     EcluseError,
     InvalidInput,
+    JobNotFound,
     ModelNotFound,
     ModelRefused,
     ModelUnreadable,
 )
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from ecluse.work import cancel_job
 from tests.application import Application, running
 
 ROWS = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
@@ -206,6 +212,31 @@ def test_a_forest_is_published_as_a_graph_and_answers_as_before(client: ecluse.C
     answers = client.predict("forest", ROWS)
     assert answers["prediction"].to_list() == forest.predict(ROWS).tolist()
     assert np.allclose(answers["probability_leaves"], forest.predict_proba(ROWS)[:, 0], atol=1e-6)
+
+
+def test_a_job_is_followed_to_its_end_by_its_owner_alone(
+    client: ecluse.Client, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    with pytest.raises(JobNotFound):
+        client.job("0" * 32)
+    backend = client._backend
+    home = tmp_path / "home" if isinstance(backend, LocalBackend) else request.getfixturevalue("server").home
+    with Runtime.open(Settings.from_environment(home=home)) as runtime:
+        accounts = runtime.accounts
+        user = (
+            accounts.by_email(str(backend.me()["email"]))
+            if isinstance(backend, HttpBackend)
+            else accounts.local_administrator()
+        )
+        job = runtime.jobs.enqueue("doctor", "train", user.id, "A check", {"subject": 1})
+        others = runtime.jobs.enqueue("doctor", "train", "another", "A check", {})
+        state = client.job(job)
+        assert (state.id, state.status, state.title, state.has_ended) == (job, "queued", "A check", False)
+        with pytest.raises(JobNotFound):
+            client.job(others)
+        cancel_job(runtime, user.id, job)
+    ended = client.job(job, wait=True)
+    assert (ended.status, ended.has_ended, ended.result) == ("cancelled", True, None)
 
 
 def test_runs_are_found_by_their_figures(client: ecluse.Client) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecluse.client.backend import TrackedRun, Version
+from ecluse.client.backend import JobState, TrackedRun, Version
 from ecluse.client.session import Client, default_client, log, login, use
 from ecluse.client.tracked import Run
 
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "JobState",
     "Run",
     "TrackedRun",
     "Version",
+    "job",
     "load",
     "log",
     "login",
@@ -77,5 +79,10 @@ def runs(where: str | None = None, *, name: str | None = None, status: str | Non
     return default_client().runs(where, name=name, status=status)
 
 
-for _function in (run, publish, load, predict, models, runs):
+def job(job: str, *, wait: bool = False) -> JobState:
+    """Return how far a job is; see `Client.job`."""
+    return default_client().job(job, wait=wait)
+
+
+for _function in (run, publish, load, predict, models, runs, job):
     _function.__doc__ = getattr(Client, _function.__name__).__doc__  # a notebook shows it

@@ -106,6 +106,27 @@ class TrackedRun:
     finished_at: datetime | None
 
 
+@dataclass(frozen=True)
+class JobState:
+    """How far a job was when it was asked about. `result` is what it made, once it is done."""
+
+    id: str
+    kind: str
+    status: str
+    title: str
+    fraction: float
+    message: str
+    error: str | None
+    result: Mapping[str, Any] | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether it is done, failed or cancelled."""
+        return self.status not in ("queued", "running")
+
+
 class Backend(Protocol):
     """Where runs and versions are kept. Every call sent again with the same values changes nothing more."""
 
@@ -157,6 +178,10 @@ class Backend(Protocol):
 
     def runs(self, name: str | None, status: str | None) -> list[TrackedRun]:
         """List runs of every application, newest first, at most `MOST_RUNS`."""
+        ...
+
+    def job(self, job: str) -> JobState:
+        """Return how far a job is."""
         ...
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from ecluse.client.backend import (
     MOST_RUNS,
     Beginning,
     End,
+    JobState,
     Point,
     Progress,
     Publication,
@@ -108,6 +109,16 @@ class HttpBackend:
             if len(items) >= body["total"]:
                 break
         return items[:limit], body["total"]
+
+    def job(self, job: str) -> JobState:
+        body = self._server.send_json("GET", f"status/{part_of(job)}")
+        names = ("id", "kind", "status", "title", "fraction", "message", "error", "result")
+        finished = body["finished_at"]
+        return JobState(
+            **{name: body[name] for name in names},
+            created_at=datetime.fromisoformat(body["created_at"]),
+            finished_at=None if finished is None else datetime.fromisoformat(finished),
+        )
 
     # Versions
 

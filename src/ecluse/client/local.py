@@ -16,6 +16,7 @@ from ecluse.client.backend import (
     MOST_RUNS,
     Beginning,
     End,
+    JobState,
     Point,
     Progress,
     Publication,
@@ -25,6 +26,7 @@ from ecluse.client.backend import (
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.tracking import programs
+from ecluse.work import result_of
 
 
 class LocalBackend:
@@ -70,6 +72,21 @@ class LocalBackend:
         with self._runtime.catalog.read() as transaction:
             rows, _total = run_rows.list_runs(transaction, self._user.id, conditions, limit=MOST_RUNS)
             return [_tracked(row) for row in rows]
+
+    def job(self, job: str) -> JobState:
+        row = self._runtime.jobs.get(self._user.id, job)
+        return JobState(
+            id=row.id,
+            kind=row.kind,
+            status=row.status,
+            title=row.title,
+            fraction=row.fraction,
+            message=row.message,
+            error=row.error,
+            result=result_of(self._runtime, row),
+            created_at=row.created_at,
+            finished_at=row.finished_at,
+        )
 
     # Versions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ecluse.client.backend import Backend, Publication, Version
+from ecluse.client.backend import Backend, JobState, Publication, Version
 from ecluse.client.surroundings import git_commit
 from ecluse.client.tracked import Run, current
 from ecluse.errors import InvalidInput, NotSignedIn
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Models that `predict` keeps loaded.
 _KEPT: Final = 3
+#: How often a job is asked about that is waited for (s).
+_POLL_SECONDS: Final = 1.0
 
 
 class Client:
@@ -194,6 +197,20 @@ class Client:
         from ecluse.client.listing import runs_frame
 
         return runs_frame(self._backend.runs(name, status), where)
+
+    def job(self, job: str, *, wait: bool = False) -> JobState:
+        """Return how far a job is, such as a training that was started on a page; with `wait`, once it has ended.
+
+        Its `result` is what it made, such as the version of a model. A job that fails is returned with its `error`.
+
+        Raises:
+            JobNotFound: you have no such job.
+        """
+        state = self._backend.job(job)
+        while wait and not state.has_ended:
+            time.sleep(_POLL_SECONDS)
+            state = self._backend.job(job)
+        return state
 
     def _unpacked(self, reference: str, folder: Path) -> Loaded:
         return self._unpack_version(self._backend.version(reference), folder)

@@ -6,14 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from ecluse.application import load
-from ecluse.jobs import Job
-from ecluse.runtime import Runtime
 from ecluse.web.api.bodies import job_body
 from ecluse.web.api.schemas import JobBody, Me
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
-from ecluse.work import cancel_job, finish_job, kind_of
+from ecluse.work import cancel_job, finish_job, result_of
 
 router = APIRouter(tags=["jobs"])
 
@@ -22,7 +19,7 @@ router = APIRouter(tags=["jobs"])
 def status(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
     """Say how far a job is, and what it made."""
     job_row = runtime.jobs.get(user.user.id, job)
-    return job_body(job_row).model_copy(update={"result": _result(runtime, job_row)})
+    return job_body(job_row).model_copy(update={"result": result_of(runtime, job_row)})
 
 
 @router.get("/jobs")
@@ -51,16 +48,3 @@ def finish(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
 def me(user: CurrentUser) -> Me:
     """Whose token or session this is."""
     return Me.model_validate({name: getattr(user.user, name) for name in Me.model_fields})
-
-
-def _result(runtime: Runtime, job: Job) -> dict[str, object] | None:
-    """Return what a finished job made, as its kind answers it; else what it was asked for."""
-    if job.status != "done":
-        return None
-    reference = kind_of(job.kind).answer
-    if reference:
-        with runtime.catalog.read() as transaction:
-            made: dict[str, object] | None = load(reference)(runtime, transaction, job)
-        if made is not None:
-            return made
-    return dict(job.subject)
