@@ -306,7 +306,7 @@ def test_rows_are_compared_with_the_example(tmp_path: Path) -> None:
         answer(loaded, TABLE[["age", "paid"]])
     with pytest.raises(InvalidInput, match="age holds values of the type text"):
         answer(loaded, [{"age": "old", "town": "Lyon", "paid": 1.0}])
-    with pytest.warns(UserWarning, match="age goes from 99"):
+    with pytest.warns(UserWarning, match="age has 99"):
         answer(loaded, [{"age": 99, "town": "Lyon", "paid": 1.5}])
     pack(LinearRegression().fit(MATRIX, NUMBERS), tmp_path, MATRIX)
     with pytest.raises(InvalidInput, match="2 columns; the model takes 3"):

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 from sklearn.linear_model import LogisticRegression
 
 from ecluse import models
+from ecluse.accounts import SESSION_COOKIE
 from ecluse.catalog.tables import ModelVersion
 from ecluse.client.package import pack
 from ecluse.errors import InvalidInput, ModelRefused, ModelUnreadable, Overloaded
@@ -414,3 +415,47 @@ def test_a_model_of_images_answers_by_the_same_address(web: Within) -> None:
     assert refused.status_code == 422
     assert refused.json()["error"]["message"].startswith("Row 2, column image")
     assert web.served.loaded_at(row) is not None
+
+
+# The page
+
+
+def test_the_page_of_a_version_leads_to_a_form_that_asks_it(web: Within) -> None:
+    table = TABLE.with_columns(pl.col("income").fill_null(0.5))
+    row = publish(web, trained_on(table), table)
+    place = f"/models/churn/{row.version}"
+    assert f'href="{place}/use"' in ask_page(web, "GET", place).text
+    form = ask_page(web, "GET", f"{place}/use").raise_for_status().text
+    for text in ("age", "income", "member", 'value="41"', 'value="1.5"', "from 22 to 65"):
+        assert text in form
+    assert f"/api/models/churn@{row.version}/predict" in form
+    asked = ask_page(web, "POST", f"{place}/use", data={"c0": "90", "c1": "1.5", "c2": "true"})
+    expected = predict(web, "churn", [{"age": 90, "income": 1.5, "member": True}]).json()["answers"][0]
+    assert asked.status_code == 200
+    assert f"{expected['prediction']:.3g}"[:4] in asked.text
+    assert "the example went from 22" in asked.text
+    refused = ask_page(web, "POST", f"{place}/use", data={"c0": "old", "c1": "1.5", "c2": "true"})
+    assert refused.status_code == 422
+    assert "column age: &#39;old&#39; is no integer" in refused.text
+    assert 'value="old"' in refused.text
+
+
+def ask_page(web: Within, method: str, address: str, **sent: Any) -> httpx.Response:
+    """Ask for a page as a person who signed in."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(web.app, raise_app_exceptions=False)
+        cookies = {SESSION_COOKIE: web.session}
+        async with httpx.AsyncClient(transport=transport, base_url="http://a", cookies=cookies) as client:
+            return await client.request(method, address, headers={"accept": "text/html"}, **sent)
+
+    return asyncio.run(ask())
+
+
+def test_a_version_without_an_example_has_no_form(web: Within) -> None:
+    row = publish(web, trained("sklearn"), None)
+    place = f"/models/churn/{row.version}"
+    assert f"{place}/use" not in ask_page(web, "GET", place).text
+    page = ask_page(web, "GET", f"{place}/use")
+    assert page.status_code == 422
+    assert "example=" in page.text

@@ -124,7 +124,17 @@ def differing(given: Mapping[str, Any], column: Mapping[str, Any], unseen: Colle
                 values=", ".join(sorted(unseen)[:5]),
             )
         )
-    if _is_beyond(given, column):
+    if _is_beyond(given, column) and given["minimum"] == given["maximum"]:
+        warnings.append(
+            _(
+                "The column %(column)s has %(value)s; the example went from %(least)s to %(most)s.",
+                column=name,
+                value=given["minimum"],
+                least=column["minimum"],
+                most=column["maximum"],
+            )
+        )
+    elif _is_beyond(given, column):
         warnings.append(
             _(
                 "The column %(column)s goes from %(first)s to %(last)s; the example went from %(least)s to %(most)s.",

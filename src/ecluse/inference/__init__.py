@@ -6,7 +6,7 @@ from ecluse.inference.batching import Batcher
 from ecluse.inference.loaded import Answered, Loaded
 from ecluse.inference.metrics import InferenceMetrics
 from ecluse.inference.opening import card_of, fetch_files, open_version
-from ecluse.inference.rows import Read, from_columns, from_csv, from_json
+from ecluse.inference.rows import Read, from_columns, from_csv, from_json, from_texts
 from ecluse.inference.served import MOST_LOADED, Served, ServedModels
 from ecluse.inference.tensors import Asked, inputs_of, outputs_of, read_request, write_answer
 
@@ -25,6 +25,7 @@ __all__ = [
     "from_columns",
     "from_csv",
     "from_json",
+    "from_texts",
     "inputs_of",
     "open_version",
     "outputs_of",

@@ -131,6 +131,21 @@ def from_csv(content: bytes, schema: Mapping[str, Any], dtypes: Mapping[str, pl.
     return from_columns(columns, schema, dtypes)
 
 
+def from_texts(
+    rows: Sequence[Mapping[str, str | None]], schema: Mapping[str, Any], dtypes: Mapping[str, pl.DataType]
+) -> Read:
+    """Read rows that a person typed into a form: texts by the names of the columns, None where one is missing.
+
+    Raises:
+        InvalidInput: a value is of another type than its column.
+    """
+    columns = {
+        column["name"]: _from_texts([row.get(column["name"]) for row in rows], column)
+        for column in schema["columns"]
+    }
+    return from_columns(columns, schema, dtypes)
+
+
 def from_columns(
     columns: Mapping[str, Sequence[Any]], schema: Mapping[str, Any], dtypes: Mapping[str, pl.DataType]
 ) -> Read:

@@ -39,7 +39,7 @@ class ImageModel:
         return {
             "form": "polars",
             "rows_seen": 0,
-            "columns": [{"name": IMAGE, "type": "text", "missing": False}],
+            "columns": [{"name": IMAGE, "type": "text", "missing": False, "format": "base64"}],
         }
 
     @property

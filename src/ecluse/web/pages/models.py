@@ -352,6 +352,7 @@ def model_page(
         "error": str(error) if error else None,
         "blocked": isinstance(error, VersionInUse),
         "failed_application": "",
+        "is_answering": is_answering(version),
     }
     status = error.status if error else 200
     own = application_named(version.application)
@@ -396,6 +397,12 @@ def card_of(runtime: Runtime, version: ModelVersion, manifest: Manifest) -> str 
             return (folder / CARD).read_text(encoding="utf-8")
     except (DigestMismatch, StorageError, SettingsError):
         return None  # the page must open: it is where the files are verified
+
+
+def is_answering(version: ModelVersion) -> bool:
+    """Say whether rows can be sent to a version, by what its row says of it."""
+    application = application_named(version.application) if version.application else None
+    return "columns" in version.details or (application is not None and bool(application.inference))
 
 
 def version_of(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:
