@@ -267,6 +267,10 @@ async def client(asked: Asked, seconds: float, clients: int, file: Path) -> dict
         requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     times: list[float] = []
     worst = 0.0
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(requests[0])  # the model is loaded
+    await read_answer(reader)
+    writer.close()
     begins = time.perf_counter() + 1.0
     ends = begins + seconds
 
