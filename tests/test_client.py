@@ -202,6 +202,7 @@ def test_a_graph_that_answers_otherwise_is_not_published_in_the_place_of_a_model
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough("lightgbm two", "onnx")
 @pytest.mark.parametrize("name", ["sklearn pipeline", "lightgbm two", "onnx"])
 def test_it_answers_so_in_a_fresh_process(name: str, tmp_path: Path) -> None:
     make, rows = MODELS[name]
