@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from ecluse.apps.hosted import snapshot as snapshots
 from ecluse.apps.hosted.settings import HostedSettings
 from ecluse.cli.groups import Group
-from ecluse.cli.output import Record, reports
+from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import home_option
 from ecluse.errors import InvalidInput
 from ecluse.runtime import make_home
@@ -70,6 +71,22 @@ def list_apps(home: Path | None) -> Record:
         f"{each.name}  {each.title}  ({', '.join(each.verbs)})  {each.source.get('from')}" for each in every
     ]
     return Record({"apps": [_described(each) for each in every]}, "\n".join(lines) or "None is installed.")
+
+
+@apps.command("check")
+@click.argument("file", type=_FILE)
+@reports
+def check_app(file: Path) -> Record:
+    """Try on the application in FILE what holds for every one, in a home of its own that is removed afterwards."""
+    from ecluse.apps.hosted.check import check
+
+    results = check(file, lambda result: say(f"{result.state:8} {result.name}: {result.detail}"))
+    failed = [result for result in results if result.state == "failed"]
+    return Record(
+        {"checks": [asdict(result) for result in results]},
+        f"{len(failed)} of {len(results)} checks failed." if failed else f"{file} holds.",
+        failed=bool(failed),
+    )
 
 
 @apps.command("remove")
