@@ -17,10 +17,12 @@ from ecluse.errors import InvalidInput
 from ecluse.inference import Answered, Read, Served, ServedModels, from_csv, from_json
 from ecluse.sentences import _
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser
+from ecluse.web.security import runtime_of, signed_in, signed_in_or_none
 
 router = APIRouter(tags=["models"])
 CSV: Final = "text/csv"
+#: Rows that are written faster than a thread takes over.
+SMALL: Final = 64
 _ROWS: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -91,9 +93,7 @@ InferenceDep = Annotated[ServedModels, Depends(_inference)]
     openapi_extra=_ROWS,
     responses=answers(404, 409, 413, 503),
 )
-async def predict(
-    reference: Reference, request: Request, served: InferenceDep, user: CurrentUser
-) -> Response:
+async def predict(reference: Reference, request: Request, served: InferenceDep) -> Response:
     """Answer rows with a version of one of your models that was published with an example.
 
     Send JSON, or CSV with the names of the columns in its first line (`Content-Type: text/csv`); at most 10,000 rows
@@ -103,12 +103,16 @@ async def predict(
     content, kind = await request.body(), request.headers.get("content-type", "").partition(";")[0].strip()
 
     def prepare() -> tuple[Served, Read]:
+        # Who asks is found out here and not by dependencies: each of those would be a turn of the threads.
+        user = signed_in(signed_in_or_none(request, runtime_of(request)))
         loaded = served.load(served.resolve(user.user.id, reference))
         return loaded, read_rows(loaded, content, kind)
 
     loaded, read = await run_in_threadpool(prepare)
     answered = await ask(loaded, read)
-    return Response(await run_in_threadpool(_body, answered), media_type="application/json")
+    is_small = answered.answers.height <= SMALL
+    body = _body(answered) if is_small else await run_in_threadpool(_body, answered)
+    return Response(body, media_type="application/json")
 
 
 async def ask(loaded: Served, read: Read) -> Answered:
