@@ -5,7 +5,7 @@ commands hold: it enqueues and reads, and runs nothing. `JobRunner` is what a wo
 runs each in a thread. Each step of a job runs at least once and is written to leave the same result when it runs again.
 """
 
-from ecluse.jobs.kinds import Group, Job, JobKind, JobKinds, JobStatus, Link
+from ecluse.jobs.kinds import Group, Job, JobKind, JobKinds, JobStatus, Link, title_of
 from ecluse.jobs.queue import Jobs
 from ecluse.jobs.runner import Apart, JobRunner
 from ecluse.jobs.task import Task, patiently
@@ -22,4 +22,5 @@ __all__ = [
     "Link",
     "Task",
     "patiently",
+    "title_of",
 ]

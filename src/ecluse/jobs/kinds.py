@@ -108,3 +108,11 @@ class JobKind:
 
 #: What an application names in its field `jobs`.
 JobKinds = Mapping[str, JobKind]
+
+
+def title_of(model: str, source: str) -> str:
+    """Return the title of a job on a model and what it learns from or scores: names alone, for readers of any language.
+
+    Both are often called the same, which is said once.
+    """
+    return model if model == source else f"{model} ({source})"

@@ -162,7 +162,7 @@ class Words:
     def _value(self, value: str | float) -> str:
         """Write a value of a sentence in this language."""
         if isinstance(value, Listing):
-            return value.between.join(self._value(part) for part in value.parts)
+            return self.between(value.between).join(self._value(part) for part in value.parts)
         if isinstance(value, Number | float):
             text = str(value).translate(self._formats.marks)
             return re.sub(" ?%$", self._formats.percent, text)
@@ -175,6 +175,10 @@ class Words:
         )
         return chosen % {"count": self.num(count), **_isolated(values)}
 
+    def between(self, mark: str) -> str:
+        """Return what stands between the parts of a list, `"; "`, as this language writes it."""
+        return self._("; ") if mark == "; " else mark
+
     def num(self, value: float | None, digits: int = 0) -> str:
         """`4 920.50`: no-break spaces between thousands, a true minus, a comma in French; `–` when absent."""
         if value is None or not math.isfinite(value):
@@ -184,9 +188,10 @@ class Words:
         return sign + text
 
     def signed(self, value: float | None, digits: int = 2) -> str:
-        """Write a number with its sign, always."""
+        """Write a number with its sign, which what is rounded to zero has not."""
         text = self.num(value, digits)
-        return f"+{text}" if value is not None and value > 0 and text != ABSENT else text
+        is_more = value is not None and value > 0 and any(c in "123456789" for c in text)
+        return f"+{text}" if is_more else text
 
     def as_given(self, value: float) -> str:
         """Write a number with the digits that it was given, six at most: `0.0003`, `20`, `1e-07`."""

@@ -34,7 +34,7 @@ def run_charts(curves: Curves, application: str, say: Words) -> list[Chart]:
     charts = []
     for number, (stem, names) in enumerate(_groups(curves)):
         lines = [(part_name(name, stem, say), colour, curves[name]) for name, colour in _coloured(names)]
-        last = "; ".join(
+        last = say.between("; ").join(
             say._("%(name)s %(value)s", name=name, value=figure_text(points[-1].value, say))
             for name, _, points in lines
         )
@@ -282,7 +282,7 @@ def _best_of(name: str, lines: Sequence[Line], say: Words) -> str:
     """Name the run that has come furthest, where it is known which way that is."""
     better = better_way(name)
     if better is None or len(lines) < 2:
-        return "; ".join(
+        return say.between("; ").join(
             say._("%(name)s %(value)s", name=line, value=figure_text(points[-1].value, say))
             for line, _, points in lines
         )

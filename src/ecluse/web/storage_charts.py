@@ -48,13 +48,7 @@ def stored_growth(points: Sequence[DayUsage], until: date, titles: Mapping[str, 
         id="chart-growth",
         title=say._("Growth of what is there now"),
         unit=say._("bytes by the day they were stored; what was deleted is in no day"),
-        finding=say._(
-            "%(size)s on %(day)s, %(before)s on %(first)s.",
-            size=say.bytes(last.size),
-            day=say.calendar_day(until),
-            before=say.bytes(first.size),
-            first=say.calendar_day(first.day),
-        ),
+        finding=_growth_in_words(first, last, until, say),
         option={
             **frame(),
             "grid": {"left": 6, "right": room_for(named), "top": 14, "bottom": 8, "containLabel": True},
@@ -121,4 +115,17 @@ def storage_costs(costs: Sequence[Cost], here: Collection[str], say: Words) -> C
             for cost in costs
         ),
         tall=True,
+    )
+
+
+def _growth_in_words(first: DayUsage, last: DayUsage, until: date, say: Words) -> str:
+    now, today = say.bytes(last.size), say.calendar_day(until)
+    if first.day == until:
+        return say._("%(size)s on %(day)s, the first day.", size=now, day=today)
+    return say._(
+        "%(size)s on %(day)s, %(before)s on %(first)s.",
+        size=now,
+        day=today,
+        before=say.bytes(first.size),
+        first=say.calendar_day(first.day),
     )

@@ -539,3 +539,38 @@ def test_invented_days_say_so_on_every_page_and_in_every_file(tmp_path: Path) ->
         assert all(line.startswith(f"{DAY},Écluville,true,") for line in lines[1:])
         stats = reader.get("/api/city/stats").json()
         assert (stats["city"], stats["invented"]) == ("Écluville", True)
+
+
+@pytest.mark.parametrize(
+    ("judged", "says"), [(0, "No arc could be judged"), (4, "4 arcs of 9 could be judged")]
+)
+def test_no_alert_is_not_said_where_nothing_could_be_judged(tmp_path: Path, judged: int, says: str) -> None:
+    with Runtime.open(Settings.from_environment({}, home=tmp_path)) as opened:
+        opened.documents.put_many(invented_city(days=1))
+        counts = {"arcs_reporting": 9, "arcs_judged": judged, "days_needed": 3}
+        none = {"alerts": [], "alerts_total": 0}
+        opened.documents.put(
+            "metrics/alerts", DAY, opened.documents.get("metrics/alerts", DAY) | counts | none
+        )
+        report = opened.documents.get("reports", DAY) | none | {"alerts_judged": counts}
+        opened.documents.put("reports", DAY, report)
+        reader = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password"))
+        for path in (PLACE, f"{PLACE}/report"):
+            assert says in " ".join(reader.get(path).text.split()), path
+        if not judged:
+            assert "No alert at this hour." not in reader.get(PLACE).text
+            assert says in reader.get(f"{PLACE}/report.html").text
+
+
+def test_zones_have_their_names_in_every_table(runtime: Runtime, reader: Browser) -> None:
+    names = {d.body["zone"]: d.body["name"] for d in runtime.documents.all("reference/zones")}
+    for path in (PLACE, f"{PLACE}/sensors", f"{PLACE}/alerts"):
+        text = reader.get(path).text
+        assert any(name in text for name in names.values()), path
+        assert not re.search(r'data-l="Zone">\s*\d+\s*<', text), path
+
+
+def test_saturated_alone_is_the_state_and_not_what_is_blocked_too(reader: Browser) -> None:
+    text = reader.get(f"{PLACE}?hour=8").text
+    assert "Saturated or blocked at 08:00" in text
+    assert "Saturated at" not in text

@@ -148,7 +148,7 @@ def test_a_budget_tells_what_exactly_so_many_rows_hold(
     api = reader.get(f"/api/predictions/p1/budget?alerts={budget}").json()
     low, high = ENGLISH.num(api["expected_low"]), ENGLISH.num(api["expected_high"])
     assert api["expected_low"] <= api["expected"] <= api["expected_high"] <= flagged
-    expected = f"{low} to {high}, likeliest {likeliest}"
+    expected = f"{low} to {high}, expected {likeliest}"
     for figure, value in {
         "flagged": str(flagged),
         "cut": ENGLISH.threshold(chosen[-1]),
@@ -351,8 +351,8 @@ def test_the_expectation_of_an_ensemble_has_its_doubt_and_that_of_a_training_les
     trained = TrainedReport(confusion=Confusion(tp=300, fp=0, fn=100, tn=0))
     summary, cut = {"rows": 2_000}, Cut(20, 0.4, 14.3, 0, 0)
     told = tell(cut, summary, "stated", ENGLISH, doubt_of(ensemble))
-    assert told.expected == "3 to 20, likeliest 14.3"
-    assert tell(cut, summary, "calibrated", ENGLISH, doubt_of(trained)).expected == "8 to 18, likeliest 14.3"
+    assert told.expected == "3 to 20, expected 14.3"
+    assert tell(cut, summary, "calibrated", ENGLISH, doubt_of(trained)).expected == "8 to 18, expected 14.3"
     weaker = fitting(0.55)
     taught = replace(ensemble, learned=Learned(way="corrected", labels=40, frauds=6))
     assert doubt_of(trained) < doubt_of(taught) < doubt_of(ensemble) < doubt_of(weaker)
@@ -361,7 +361,7 @@ def test_the_expectation_of_an_ensemble_has_its_doubt_and_that_of_a_training_les
 def test_known_shares_carry_their_interval_and_unknown_ones_are_empty() -> None:
     told = tell(Cut(100, 0.62, 80.0, 15, 12), {"rows": 5_000, "frauds": 20}, "calibrated", ENGLISH)
     assert (told.flagged, told.share, told.cut) == ("100", "2.0\u00a0%", "0.620")
-    assert told.precision == "34 to 97\u00a0%, likeliest 80\u00a0%"
+    assert told.precision == "34 to 97\u00a0%, expected 80\u00a0%"
     assert told.known_precision == "12 of 15, 80\u00a0% (55 to 93\u00a0%)"
     assert told.known_recall.startswith("12 of 20, 60\u00a0%")
     nothing = tell(Cut(100, 0.62, 80.0, 0, 0), {"rows": 5_000}, "unusual", FRENCH)

@@ -335,7 +335,7 @@ def test_an_interval_too_wide_to_name_a_number_is_told_as_such() -> None:
     assert told["fraud_rate"]["telling"] is True
     assert _figure_text(told["recall"]).startswith("cannot be said yet (95 %: ")
     low, high = told["fraud_rate"]["low"], told["fraud_rate"]["high"]
-    assert _figure_text(told["fraud_rate"]).startswith(f"{low:.3f} to {high:.3f} (95 %), likeliest ")
+    assert _figure_text(told["fraud_rate"]).startswith(f"{low:.3f} to {high:.3f} (95 %), estimate ")
 
 
 def test_labels_that_teach_nothing_leave_the_order_as_it_was() -> None:

@@ -35,6 +35,7 @@ APPLICATION: Final = Application(
         "sensor_reason": "ecluse.apps.city.names:reason_in",
         "alert_kind": "ecluse.apps.city.names:alert_in",
         "alert_cause": "ecluse.apps.city.names:cause_in",
+        "disruption_cause": "ecluse.apps.city.names:disruption_in",
         "source_title": "ecluse.apps.city.names:source_in",
     },
     errors={"no_such_day": "ecluse.apps.city.pages.errors:no_such_day"},

@@ -54,6 +54,12 @@ CAUSES: Final = {
     "weather": N_("weather"),
     "transit": N_("transit blocked"),
 }
+#: The causes of disruptions that PRIM knows, in whatever case a feed writes them (https://prim.iledefrance-mobilites.fr).
+DISRUPTIONS: Final = {
+    "travaux": N_("works (transit)"),
+    "perturbation": N_("disruption"),
+    "information": N_("information"),
+}
 
 
 def state_in(language: str, state: str) -> str:
@@ -80,6 +86,12 @@ def alert_in(language: str, kind: str) -> str:
 def cause_in(language: str, cause: str) -> str:
     """Say in a language what may be why there was an alert."""
     return _said(language, CAUSES, cause)
+
+
+def disruption_in(language: str, cause: str | None) -> str | None:
+    """Say in a language what a feed of transit names as the cause of a disruption."""
+    known = (cause or "").casefold()
+    return _said(language, DISRUPTIONS, known).partition(" (")[0] if known in DISRUPTIONS else cause
 
 
 def source_in(language: str, source: str | None) -> str:

@@ -16,8 +16,8 @@ from ecluse.sentences import _
 from ecluse.web.i18n import ABSENT, Words
 
 #: How a value is written. street: the arc of the row, by its street and from where to where it leads. hours: the
-#: labels of the first hour and the last.
-Form = Literal["text", "number", "share", "street", "hours"]
+#: labels of the first hour and the last. zone: its name, or its number where it has none.
+Form = Literal["text", "number", "share", "street", "hours", "zone"]
 #: A field of a row, or what reads its value.
 Value = str | Callable[[Body], Any]
 
@@ -141,17 +141,25 @@ def _of_columns(table: ReportTable, n: int, row: Body) -> Iterator[Figure]:
 
 def cells_of(table: ReportTable, report: Body, words: Words, stretch: Callable[[int], str]) -> Cells:
     """Return a table in the language of a reader. `stretch`: arc → from where to where it leads."""
+    zones = {zone["zone"]: zone["name"] for zone in report.get("zones") or () if zone.get("name")}
     return Cells(
         words.phrase(_(table.caption, **table.values(report))),
         [(words._(column.heading), column.is_numeric) for column in table.columns],
-        [[_cell(column, row, words, stretch) for column in table.columns] for row in table.rows(report)],
+        [
+            [_cell(column, row, words, stretch, zones) for column in table.columns]
+            for row in table.rows(report)
+        ],
     )
 
 
-def _cell(column: Column, row: Body, words: Words, stretch: Callable[[int], str]) -> Cell:
+def _cell(
+    column: Column, row: Body, words: Words, stretch: Callable[[int], str], zones: Mapping[int | str, str]
+) -> Cell:
     if column.form == "street":
         return Cell(street_name(row["label"]), stretch(row["arc"]), row["arc"])
     value = column.read(row)
+    if column.form == "zone":
+        return Cell(words._("outside every zone") if value is None else zones.get(value, str(value)))
     if value is None:
         return Cell(ABSENT, is_numeric=column.is_numeric)
     if column.form == "number":

@@ -13,6 +13,7 @@ from ecluse.apps.plants.recipe import ARCHITECTURES, RECIPES, Options, RecipeNam
 from ecluse.catalog import audit, runs
 from ecluse.catalog.tables import Run, new_id
 from ecluse.errors import CannotRepeat, InvalidInput
+from ecluse.jobs import title_of
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
@@ -80,7 +81,7 @@ def _queued(runtime: Runtime, run: Run, set_name: str) -> Run:
     with runtime.catalog.write() as transaction:
         runs.add_run(transaction, run)
         audit.record(transaction, run.user_id, "model.train", run.name, images=set_name)
-        title, subject = f"{run.name}: {set_name}", {"run_id": run.id}
+        title, subject = title_of(run.name, set_name), {"run_id": run.id}
         runtime.jobs.enqueue(
             KIND, QUEUE, run.user_id, title, subject, job_id=run.job_id, transaction=transaction
         )

@@ -37,8 +37,8 @@ def save(model: Any, folder: Path) -> Mapping[str, Any]:
     if outside := types_outside(content, FILE):
         raise ModelRefused(
             _(
-                "This %(what)s holds %(values)s, which no one's machine would load: such a file takes the memory that "
-                "it names, or runs code.",
+                "This %(what)s holds %(values)s, which would be loaded on no machine: such a file can take all the "
+                "memory it asks for, or run code.",
                 what=type(model).__name__,
                 values=", ".join(sorted(outside)),
             )

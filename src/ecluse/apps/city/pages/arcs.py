@@ -87,6 +87,7 @@ def show_arc(
         "name": street_name(reference.get("label")),
         "label": reference.get("label"),
         "stretch": city.stretches(documents)(arc),
+        "zone_names": city.zone_names(documents),
         "figures": arc_figures(runtime, day, body, past, forecast, say),
         "alerts": [(n, alert) for n, alert in alerts_of(day) if alert["arc"] == arc],
         "forecast_day": city.date_of(forecast["date"]) if forecast else None,

@@ -230,6 +230,7 @@ def show_day(
         "sources": sources_of(bodies),
         "street": street_name,
         "stretch": city.stretches(documents),
+        "zone_names": city.zone_names(documents),
         "ranked": RANKED,
         "listed": LISTED,
         "age": (date.today() - bodies.date).days,
@@ -255,6 +256,7 @@ def show_hour(
         "hour": hour_of(documents, bodies, city.read_map(documents, bodies.date), at),
         "street": street_name,
         "stretch": city.stretches(documents),
+        "zone_names": city.zone_names(documents),
     }
     return render(request, "city/hour.html", context)
 
@@ -344,7 +346,7 @@ def kpis(day: Day, hour: int, say: Words) -> list[Kpi]:
 
 def saturation_kpi(day: Day, hour: int, say: Words) -> Kpi:
     """Return the share of arcs that are saturated or worse at an hour, beside the usual."""
-    term = say._("Saturated at %(hour)s", hour=say.hour(day.labels[hour]))
+    term = say._("Saturated or blocked at %(hour)s", hour=say.hour(day.labels[hour]))
     traffic = day["traffic"] or {}
     share = _at((traffic.get("by_hour") or {}).get("saturation_share"), hour)
     if share is None:

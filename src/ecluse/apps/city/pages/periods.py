@@ -166,6 +166,7 @@ def show_bottlenecks(
         "error": error,
         "street": street_name,
         "stretch": city.stretches(documents),
+        "zone_names": city.zone_names(documents),
         "least": int(Thresholds.changed(runtime.settings.of(CitySettings).thresholds).bottleneck_days),
         "drawing": Markup(bottleneck_svg(city.all_arcs(documents), ranking.items)),  # noqa: S704 (numbers alone)
         "rows": [(bottleneck, _recurring(bottleneck, say)) for bottleneck in ranking.items[:HOURS_SHOWN]],
@@ -396,4 +397,6 @@ def _by_clock(days: Mapping[date, Sequence[float | None]], zone: ZoneInfo) -> li
 
 
 def _named(period: Period, say: Words) -> str:
-    return say._("%(low)s to %(high)s", low=say.short_day(period.first), high=say.short_day(period.last))
+    return say._(
+        "from %(first)s to %(last)s", first=say.short_day(period.first), last=say.short_day(period.last)
+    )

@@ -326,6 +326,7 @@ def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **co
         "day": day,
         "street": street_name,
         "stretch": city.stretches(runtime.documents),
+        "zone_names": city.zone_names(runtime.documents),
         "shown": SHOWN,
         "figures": [],
     }

@@ -35,6 +35,7 @@ LONGEST_RANGE: Final = 366
 #: The document that says from what the reference of the arcs was made.
 REFERENCE: Final = ("reference", "arcs")
 _STRETCHES: dict[str, dict[int, str]] = {}
+_ZONES: dict[str, dict[int | str, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -307,6 +308,19 @@ def stretches(documents: Documents) -> Callable[[int | str], str]:
             _STRETCHES[before] = cached
     cached_stretches = cached
     return lambda arc: cached_stretches.get(int(arc), "")
+
+
+def zone_names(documents: Documents) -> dict[int | str, str]:
+    """Return the name of each zone that has one, by its number; the outlines, which are large, are not kept."""
+    before = _reference_digest(documents)
+    cached = _ZONES.get(before) if before else None
+    if cached is None:
+        zones = [document.body for document in documents.all("reference/zones")]
+        cached = {zone["zone"]: zone["name"] for zone in zones if zone.get("name")}
+        if before and _reference_digest(documents) == before:
+            _ZONES.clear()
+            _ZONES[before] = cached
+    return cached
 
 
 def _reference_digest(documents: Documents) -> str | None:

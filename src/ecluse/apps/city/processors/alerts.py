@@ -194,7 +194,7 @@ _TABLE: Final = ReportTable(
         Column(N_("Road"), "label", "street"),
         Column(N_("Kind"), "kind", names=ALERTS),
         Column(N_("Severity, 1 to 3"), "severity", "number"),
-        Column(N_("Zone"), "zone"),
+        Column(N_("Zone"), "zone", "zone"),
         Column(N_("Hours"), lambda row: (row.get("from"), row.get("to")), "hours"),
         Column(N_("Times the usual band"), lambda row: row["why"].get("times"), "number", 1),
         Column(N_("Lost beyond the usual, vehicle-hours"), "lost_time_more", "number", 1),

@@ -99,7 +99,7 @@ _TABLE: Final = ReportTable(
     columns=(
         Column("#", "rank", "number"),
         Column(N_("Head of the queue"), "label", "street"),
-        Column(N_("Zone"), "zone"),
+        Column(N_("Zone"), "zone", "zone"),
         Column(N_("Days with a queue"), "recurrence", "share", unit="share of measured days"),
         Column(N_("Hours a day"), "duration", "number", 1, unit="hours a day with a queue"),
         Column(N_("Length, m"), "length", "number", unit="m"),

@@ -163,7 +163,7 @@ def _table(field: str, caption: str, heading: str, digits: int) -> ReportTable:
         columns=(
             Column("#", "rank", "number"),
             Column(N_("Road"), "label", "street"),
-            Column(N_("Zone"), "zone"),
+            Column(N_("Zone"), "zone", "zone"),
             Column(heading, "value", "number", digits),
             Column(N_("Hours observed"), "coverage", "share"),
             Column(N_("Days of 28 in the top ten"), "persistence", "number"),

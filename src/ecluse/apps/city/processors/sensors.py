@@ -187,7 +187,7 @@ _TABLE: Final = ReportTable(
     columns=(
         Column(N_("Sensor"), "sensor"),
         Column(N_("Place"), "label"),
-        Column(N_("Zone"), "zone"),
+        Column(N_("Zone"), "zone", "zone"),
         Column(N_("Reason"), "reason", names=REASON_NAMES, unit=""),
     ),
 )

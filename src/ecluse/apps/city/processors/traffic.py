@@ -201,7 +201,7 @@ REPORTED: Final = (
 )
 _VEHICLES: Final = N_("Vehicle passages, summed over arcs")
 _LOST_TIME: Final = N_("Time lost, vehicle-hours")
-_SATURATED: Final = N_("Saturated")
+_SATURATED: Final = N_("Saturated or blocked")
 _WEEK: Final = ReportTable(
     name="week on week",
     caption=N_("Against %(day)s"),

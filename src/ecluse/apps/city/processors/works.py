@@ -215,7 +215,7 @@ _TABLE: Final = ReportTable(
     columns=(
         Column(N_("Site"), "title"),
         Column(N_("Streets"), "streets"),
-        Column(N_("Zone"), "zone"),
+        Column(N_("Zone"), "zone", "zone"),
         Column(N_("Impact"), "impact", unit=""),
         Column(N_("Dates"), lambda row: f"{row['begin']} – {row['end']}"),
     ),

@@ -102,7 +102,7 @@ _TABLE: Final = ReportTable(
         Column(N_("Zone"), "name"),
         Column(N_("Vehicle passages"), "vehicles", "number", unit="vehicle passages"),
         Column(N_("Time lost"), "lost_time", "number", 1, unit="vehicle-hours"),
-        Column(N_("Saturated"), "saturation_share", "share", 1, unit="share"),
+        Column(N_("Saturated or blocked"), "saturation_share", "share", 1, unit="share"),
         Column(N_("Hours observed"), "coverage", "share", unit="share"),
     ),
 )

@@ -18,6 +18,7 @@ from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.catalog import audit
 from ecluse.catalog.tables import new_id
 from ecluse.errors import InvalidInput
+from ecluse.jobs import title_of
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
@@ -135,7 +136,7 @@ def start_ensemble(
         )
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.ensemble", model_name, dataset=dataset.filename)
-        title, subject = f"{model_name}: {dataset.filename}", {"run_id": run.id}
+        title, subject = title_of(model_name, dataset.filename), {"run_id": run.id}
         runtime.jobs.enqueue(KIND, "train", user_id, title, subject, job_id=job_id, transaction=transaction)
     return run
 

@@ -16,6 +16,7 @@ from ecluse.apps.fraud.tables.layout import layout_of
 from ecluse.catalog import audit
 from ecluse.catalog.tables import new_id
 from ecluse.errors import InvalidInput
+from ecluse.jobs import title_of
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
 
@@ -200,7 +201,7 @@ def queue_inspection(
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, f"model.{JOBS[kind]}", used.name, dataset=dataset.filename)
         runtime.jobs.enqueue(
-            JOBS[kind], QUEUE, user_id, f"{used.name}: {dataset.filename}", {"inspection_id": inspection.id},
+            JOBS[kind], QUEUE, user_id, title_of(used.name, dataset.filename), {"inspection_id": inspection.id},
             job_id=inspection.job_id, transaction=transaction,
         )  # fmt: skip
     return inspection

@@ -24,6 +24,7 @@ from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import audit, models, work
 from ecluse.catalog.tables import new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
+from ecluse.jobs import title_of
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.sentences import _
@@ -249,7 +250,7 @@ def _queue_training(
         )
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.train", model_name, dataset=dataset.filename)
-        title, subject = f"{model_name}: {dataset.filename}", {"run_id": run.id, **repeated}
+        title, subject = title_of(model_name, dataset.filename), {"run_id": run.id, **repeated}
         runtime.jobs.enqueue(
             "train", "train", user_id, title, subject, job_id=run.job_id, transaction=transaction
         )
@@ -341,7 +342,7 @@ def start_prediction(runtime: Runtime, user_id: str, dataset_id: str, request: S
         )
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.predict", model.name, dataset=dataset.filename)
-        title = f"{model.name}: {dataset.filename}"
+        title = title_of(model.name, dataset.filename)
         subject = {
             "prediction_id": prediction.id,
             "reasons": request.reasons,

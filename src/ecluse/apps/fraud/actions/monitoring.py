@@ -22,6 +22,7 @@ from ecluse.apps.fraud.training.plan import TrainingPlan, plan_of
 from ecluse.catalog import audit
 from ecluse.catalog.tables import ModelVersion, new_id
 from ecluse.errors import InvalidInput
+from ecluse.jobs import title_of
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 
@@ -147,7 +148,7 @@ def start_retraining(
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.retrain", old.name, dataset=dataset.filename)
         title, subject = (
-            f"{old.name}: {dataset.filename}",
+            title_of(old.name, dataset.filename),
             {"run_id": run.id, "inspection_id": inspection.id},
         )
         runtime.jobs.enqueue(

@@ -137,18 +137,18 @@ def tell(
 
 
 def _expected(cut: Cut, doubt: float, say: Words) -> str:
-    """`3 to 19, likeliest 14.3`, with the interval at 95 %."""
+    """`3 to 19, expected 14.3`, with the interval at 95 %."""
     low, high = expected_among(cut.expected, cut.alerts, doubt)
-    likeliest = say.num(cut.expected, 1 if cut.expected < 100 else 0)
+    expected = say.num(cut.expected, 1 if cut.expected < 100 else 0)
     return say._(
-        "%(low)s to %(high)s, likeliest %(value)s", low=say.num(low), high=say.num(high), value=likeliest
+        "%(low)s to %(high)s, expected %(value)s", low=say.num(low), high=say.num(high), value=expected
     )
 
 
 def _expected_share(cut: Cut, doubt: float, say: Words) -> str:
     low, high = expected_among(cut.expected, cut.alerts, doubt)
     return say._(
-        "%(low)s to %(high)s, likeliest %(value)s",
+        "%(low)s to %(high)s, expected %(value)s",
         low=say.num(100 * low / cut.alerts),
         high=say.percent(high / cut.alerts, 0),
         value=say.percent(cut.expected / cut.alerts, 0),

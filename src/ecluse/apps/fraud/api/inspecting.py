@@ -63,7 +63,7 @@ class FigureWithInterval(BaseModel):
 
     low: float
     high: float
-    value: float = Field(description="The likeliest share; says nothing where the interval is not telling")
+    value: float = Field(description="The estimated share; says nothing where the interval is not telling")
     telling: bool = Field(True, description="Whether the interval is narrow enough to name one number")
 
 

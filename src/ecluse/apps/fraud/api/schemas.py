@@ -192,7 +192,7 @@ class BudgetBody(BaseModel):
     alerts: int = Field(description="The rows asked for, or all where there are fewer")
     cut: float = Field(description="The lowest score among them")
     expected: float | None = Field(
-        description="The likeliest number of frauds among them; null where rows are ranked by how unusual they are"
+        description="The expected number of frauds among them; null where rows are ranked by how unusual they are"
     )
     expected_low: float | None = Field(None, description="95 % interval of that number")
     expected_high: float | None = None

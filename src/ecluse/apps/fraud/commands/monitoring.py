@@ -286,7 +286,7 @@ def _figure_text(figure: dict[str, Any] | None) -> str:
     interval = f"{figure['low']:.3f} to {figure['high']:.3f}"
     if not figure["telling"]:
         return f"cannot be said yet (95 %: {interval})"
-    return f"{interval} (95 %), likeliest {figure['value']:.3f}"
+    return f"{interval} (95 %), estimate {figure['value']:.3f}"
 
 
 def _monitor_text(name: str, report: MonitoringReport) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.fraud.errors import UnusableTarget
 from ecluse.errors import InvalidInput
-from ecluse.sentences import _, num
+from ecluse.sentences import _, ngettext, num
 
 Rows = NDArray[np.int64]
 
@@ -157,10 +157,12 @@ def check_labels(labels: NDArray[np.int8]) -> None:
         )
     if positives < PARTS:
         raise UnusableTarget(
-            _(
-                "%(positives)s of %(rows)s rows are fraud; at least %(least)s are needed: one each to "
+            ngettext(
+                "%(count)s of %(rows)s rows is fraud; at least %(least)s are needed: one each to "
                 "train, validate and test. Label more rows, or choose another target column.",
-                positives=positives,
+                "%(count)s of %(rows)s rows are fraud; at least %(least)s are needed: one each to "
+                "train, validate and test. Label more rows, or choose another target column.",
+                positives,
                 rows=rows,
                 least=PARTS,
             )

@@ -500,7 +500,7 @@ def _period(row: Dataset, say: Words) -> str | None:
         first, last = (datetime.fromisoformat(str(column[end])) for end in ("minimum", "maximum"))
     except ValueError:
         return None  # a time of day or a year alone: no period can be said
-    return say._("%(low)s to %(high)s", low=say.day(first), high=say.day(last))
+    return say._("from %(first)s to %(last)s", first=say.day(first), last=say.day(last))
 
 
 def _columns(row: Dataset) -> list[dict[str, Any]]:

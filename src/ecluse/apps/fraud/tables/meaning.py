@@ -130,7 +130,7 @@ def meaning_of(levels: Mapping[str, float], column: str, named: str | None = Non
         return meant(
             yes,
             True,
-            _('"%(value)s" says it of itself, and "%(values)s" the opposite', value=yes[0], values=no[0]),
+            _('"%(value)s" means yes, and "%(values)s" no', value=yes[0], values=no[0]),
         )
     if len(ranked) != 2:
         return meant(
