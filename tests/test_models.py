@@ -641,6 +641,8 @@ def test_a_fraud_version_is_found_by_the_metrics_of_its_report(
         "a>1 or",
         "(a>1",
         "note=salt and pepper",
+        "auc>>0.8",
+        "auc> =0.8",
     ],
 )
 def test_what_is_no_condition_is_refused_with_an_example(text: str) -> None:

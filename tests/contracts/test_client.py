@@ -241,9 +241,11 @@ def test_a_job_is_followed_to_its_end_by_its_owner_alone(
 
 def test_runs_are_found_by_their_figures(client: ecluse.Client) -> None:
     for auc in (0.7, 0.9):
-        with client.run("churn", rate=auc / 10) as run:
+        with client.run("churn", rate=auc / 10, **({"only_first": 1} if auc < 0.8 else {})) as run:
             run.log(1, auc=auc)
     assert client.runs("auc > 0.8")["auc"].to_list() == [0.9]
+    assert "only_first" not in client.runs("auc > 0.8").columns
+    assert "only_first" in client.runs().columns
     assert client.runs("auc > 0.8 OR rate < 0.08").height == 2
     with pytest.raises(InvalidInput, match="no condition over these columns: id, name"):
         client.runs("nothing > 1")

@@ -340,8 +340,11 @@ def test_a_run_says_how_its_export_to_mlflow_stands(
 
 
 def test_what_a_metric_is_measured_on_is_said_once() -> None:
-    assert main_meaning("test_accuracy", Words("en")) == "higher is better"
-    assert main_meaning("average_precision", Words("en")) == "on the test part, higher is better"
+    assert main_meaning("test_accuracy", "plants", Words("en")) == "higher is better"
+    assert main_meaning("average_precision", "fraud", Words("en")) == "on the test part, higher is better"
+    assert main_meaning("average_precision", "", Words("en")) == "higher is better", (
+        "its author knows on what"
+    )
 
 
 def test_the_code_of_the_guide_runs_as_printed_and_its_run_is_listed(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def runs_frame(runs: Sequence[TrackedRun], where: str | None) -> pl.DataFrame:
     if where is None:
         return frame
     try:
-        return frame.filter(pl.sql_expr(where))
+        kept = frame.filter(pl.sql_expr(where))
     except (pl.exceptions.PolarsError, pl.exceptions.SQLSyntaxError) as error:
         raise InvalidInput(
             _(
@@ -50,6 +50,8 @@ def runs_frame(runs: Sequence[TrackedRun], where: str | None) -> pl.DataFrame:
                 reason=str(error).partition("\n")[0],
             )
         ) from error
+    # Metrics and parameters that only runs left out have are no columns of what is shown.
+    return kept.select(column for column in kept if column.name in _RUN or column.null_count() < kept.height)
 
 
 def _columns(values: Sequence[Mapping[str, Any]], taken_names: Iterable[str]) -> list[pl.Series]:

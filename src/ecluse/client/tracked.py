@@ -28,6 +28,9 @@ Publish = Callable[..., Version]
 current: Final[ContextVar[Run | None]] = ContextVar("current", default=None)
 _open: Final[weakref.WeakSet[Run]] = weakref.WeakSet()
 
+#: Characters of an error that a failed run keeps.
+MOST_REASON: Final = 500
+
 
 class Run:
     """A training that is tracked from now on. Use it with `with`, or call `end` yourself.
@@ -134,7 +137,7 @@ class Run:
         elif isinstance(error, KeyboardInterrupt | SystemExit):
             self.end("cancelled")
         else:
-            self.end("failed", error=str(error) if isinstance(error, EcluseError) else type(error).__name__)
+            self.end("failed", error=_reason(error))
 
     def _expect_open(self) -> None:
         if self._outbox.has_ended:
@@ -148,6 +151,12 @@ def _end_open() -> None:
     """End the runs that a program leaves open, so that none seems to go on for ever."""
     for run in list(_open):
         run.end("failed", error=ENDED_EARLY)
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a run failed, for its owner: the words of the error, without where it was raised."""
+    said = str(error) if isinstance(error, EcluseError) else f"{type(error).__name__}: {error}"
+    return said[:MOST_REASON].rstrip(": ")
 
 
 def _step(step: int) -> int:

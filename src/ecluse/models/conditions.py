@@ -47,6 +47,8 @@ _COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
+#: What an operator begins with.
+_SIGNS: Final = frozenset("=!<>")
 _BEGIN: Final = re.compile(r"\s*(?P<key>[^\s=!<>()][^\s=!<>]*)\s*(?P<operator>>=|<=|!=|==|=|>|<)\s*")
 _QUOTED: Final = re.compile(r"""(?P<mark>["'])(?P<value>.*?)(?P=mark)(?=\s|\)|$)""", re.DOTALL)
 # One space before the word, as a search for several takes the square of their number.
@@ -247,6 +249,8 @@ class _Reader:
         if self._depth:
             end = _closing(self._text, self._at, end)
         value = self._text[self._at : end].strip()
+        if value[:1] in _SIGNS:  # such as auc>>0.8: a text that begins so stands between quotes
+            raise self._refused()
         self._at = end
         return value
 

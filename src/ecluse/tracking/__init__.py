@@ -9,7 +9,7 @@ A name is flat: letters, digits, `_`, `-`, `.`. A metric is a finite number; one
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,6 +39,7 @@ __all__ = [
     "compare",
     "figures_of",
     "main_metric",
+    "main_name",
     "read",
     "start",
     "tracker",
@@ -272,9 +273,14 @@ def figures_of(run: Run) -> tuple[Figure, ...]:
 
 def main_metric(run: Run) -> Figure | None:
     """Return the figure a run is judged by; None while it has none."""
-    preferred = tracked_runs(run.application).main
-    name = next((name for name in preferred if name in run.metrics), next(iter(sorted(run.metrics)), None))
+    name = main_name(run.application, run.metrics)
     return None if name is None else Figure(name, run.metrics[name], better_way(name))
+
+
+def main_name(application: str, metrics: Collection[str]) -> str | None:
+    """Choose the metric that a run or a version is judged by: its application's choice, else the first by name."""
+    preferred = tracked_runs(application).main
+    return next((name for name in preferred if name in metrics), next(iter(sorted(metrics)), None))
 
 
 def better_way(name: str) -> Literal["higher", "lower"] | None:

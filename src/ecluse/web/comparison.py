@@ -13,6 +13,7 @@ from ecluse.application import known_metrics
 from ecluse.catalog.tables import ModelVersion
 from ecluse.metrics import Better
 from ecluse.registry import LEVELS, Manifest, ManifestFile, fits_float
+from ecluse.tracking import main_name
 
 Interval = tuple[float, float]
 Verdict = Literal["better", "worse", "overlap"]
@@ -114,9 +115,9 @@ def compare(
 
 
 def headline(version: ModelVersion) -> Figure | None:
-    """Return the figure that stands for a version in a list: average precision, else the first one it has."""
+    """Return the figure that stands for a version in a list: the one that its run is judged by."""
     figures = figures_of(version)
-    name = "average_precision" if "average_precision" in figures else next(iter(figures), None)
+    name = main_name(version.application, figures)
     return Figure(name, None, figures[name], None, _interval(version, name), _better(name)) if name else None
 
 

@@ -80,8 +80,11 @@ def metric_name(name: str, say: Words) -> str:
     return _names(say).get(name, name)
 
 
-def main_meaning(name: str, say: Words) -> str:
-    """Say what a metric is measured on and which way it gets better, where that is known."""
+def main_meaning(name: str, application: str, say: Words) -> str:
+    """Say what a metric is measured on and which way it gets better, where that is known.
+
+    What a program of someone's own has logged (no application) was measured on what its author chose.
+    """
     better = better_way(name)
     where = (
         say._("on rows held out")
@@ -91,7 +94,7 @@ def main_meaning(name: str, say: Words) -> str:
         else say._("on days held out")
         if name.startswith(("flow.", "bikes."))
         else say._("on the test part")
-        if better is not None and not name.startswith(("train_", "test_"))  # the name says so
+        if application and better is not None and not name.startswith(("train_", "test_"))  # the name says so
         else ""
     )
     way = {"higher": say._("higher is better"), "lower": say._("lower is better")}.get(better or "", "")

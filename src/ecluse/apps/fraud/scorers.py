@@ -150,11 +150,18 @@ def kind_of(directory: Path) -> str:
     try:
         model = json.loads((directory / MODEL_FILE).read_text(encoding="utf-8"))
         return str(model.get("kind", "supervised"))
+    except FileNotFoundError as error:
+        raise ModelUnreadable(
+            _(
+                "This version is no model of transactions: it has no %(file)s. Choose another.",
+                file=MODEL_FILE,
+            )
+        ) from error
     except (OSError, ValueError, AttributeError) as error:
         raise ModelUnreadable(
             _(
                 "%(file)s is missing or damaged: %(error)s. Fetch the version again.",
                 file=MODEL_FILE,
-                error=error,
+                error=getattr(error, "strerror", None) or error,  # no path of the server
             )
         ) from error

@@ -233,7 +233,7 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
                 metric_name(each.name, say),
                 each.name,
                 figure_text(each.value, say),
-                main_meaning(each.name, say),
+                main_meaning(each.name, run.application, say),
             )
             for each in tracking.figures_of(run)
         ],
@@ -309,7 +309,7 @@ def _main(tracked: Tracked, version: ModelVersion | None, say: Words) -> tuple[s
     figure = tracked.main
     if figure is None:
         return None
-    note = main_meaning(figure.name, say)
+    note = main_meaning(figure.name, tracked.run.application, say)
     interval = _interval(figure, version)
     if interval:
         interval_text = say._("95 %% interval %(range)s", range=say.interval(interval, 3))
@@ -339,12 +339,20 @@ def _shown_figure(run: Run, metric: str | None, say: Words) -> tuple[str, str, s
         return (
             None
             if value is None
-            else (metric_name(metric, say), figure_text(value, say), main_meaning(metric, say))
+            else (
+                metric_name(metric, say),
+                figure_text(value, say),
+                main_meaning(metric, run.application, say),
+            )
         )
     figure = tracking.main_metric(run)
     if figure is None:
         return None
-    return metric_name(figure.name, say), figure_text(figure.value, say), main_meaning(figure.name, say)
+    return (
+        metric_name(figure.name, say),
+        figure_text(figure.value, say),
+        main_meaning(figure.name, run.application, say),
+    )
 
 
 def _figure_texts(setting: tracking.Setting, say: Words) -> list[str | None]:

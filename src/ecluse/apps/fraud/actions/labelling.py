@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ecluse import models
 from ecluse.apps.fraud.actions.main import find_dataset
+from ecluse.apps.fraud.actions.versions import expect_may_score
 from ecluse.apps.fraud.rows import datasets, inspections, labels
 from ecluse.apps.fraud.rows.tables import Dataset, Inspection
 from ecluse.apps.fraud.tables.layout import layout_of
@@ -185,7 +186,7 @@ def queue_inspection(
         raise InvalidInput(
             _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
         )
-    used = models.resolve(runtime, user_id, model)
+    used = expect_may_score(models.resolve(runtime, user_id, model))
     inspection = Inspection(
         user_id=user_id,
         kind=kind,

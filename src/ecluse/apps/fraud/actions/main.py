@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ecluse.apps.fraud.actions.versions import expect_may_score
 from ecluse.apps.fraud.goal import Goal
 from ecluse.apps.fraud.performance.reports import read_trained_report
 from ecluse.apps.fraud.rows import datasets, predictions, training
@@ -318,7 +319,7 @@ def start_prediction(runtime: Runtime, user_id: str, dataset_id: str, request: S
 
     Raises:
         NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
-        InvalidInput: the table could not be read, or has no such column.
+        InvalidInput: the table could not be read, or has no such column; the model is of another application.
     """
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "failed":
@@ -328,7 +329,7 @@ def start_prediction(runtime: Runtime, user_id: str, dataset_id: str, request: S
     _check_columns(dataset, list(request.columns.values()))
     job_id = new_id()
     with runtime.catalog.write() as transaction:
-        model = models.version_of(transaction, user_id, request.model_name, request.version)
+        model = expect_may_score(models.version_of(transaction, user_id, request.model_name, request.version))
         prediction = predictions.add_prediction(
             transaction,
             Prediction(

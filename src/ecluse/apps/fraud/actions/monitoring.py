@@ -12,6 +12,7 @@ from typing import Any
 from ecluse import models
 from ecluse.apps.fraud.actions.labelling import queue_inspection
 from ecluse.apps.fraud.actions.main import find_dataset
+from ecluse.apps.fraud.actions.versions import expect_may_score
 from ecluse.apps.fraud.performance.reports import AnyReport, read_trained_report
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
@@ -117,7 +118,7 @@ def start_retraining(
         NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
         InvalidInput: the version was not trained on labels, or the table lacks a column of its plan.
     """
-    old = models.resolve(runtime, user_id, model)
+    old = expect_may_score(models.resolve(runtime, user_id, model))
     plan = _plan_of_next(old, budget_s)
     dataset = find_dataset(runtime, user_id, dataset_id)
     _check_next(old, plan, dataset)

@@ -11,6 +11,7 @@ from starlette.responses import StreamingResponse
 
 from ecluse import models
 from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.actions.versions import may_score
 from ecluse.apps.fraud.api.bodies import prediction_body
 from ecluse.apps.fraud.api.budget import doubt_of, meaning_of_scores
 from ecluse.apps.fraud.api.schemas import BudgetBody, PredictionBody, PredictionDetail, PredictRequest
@@ -100,13 +101,13 @@ def show_budget(
 
 
 def report_of(runtime: Runtime, row: Prediction) -> AnyReport | None:
-    """Read the report of the version that scored; None once it is gone."""
+    """Read the report of the version that scored; None once it is gone, or where it could not have scored."""
     try:
         with runtime.catalog.read() as transaction:
             version = model_rows.version_of(transaction, row.user_id, row.model_name, row.version)
     except (ModelNotFound, VersionNotFound):
         return None  # deleted since; the scores stay without its words
-    return read_report(version.report)
+    return read_report(version.report) if may_score(version) else None
 
 
 @router.get(

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from ecluse import models
 from ecluse.apps.fraud.actions import ensembles as workflows
 from ecluse.apps.fraud.actions.main import find_dataset
+from ecluse.apps.fraud.actions.versions import expect_may_score
 from ecluse.apps.fraud.api.schemas import ApplyRequest, EnsembleBody, MappingRequest, MatchesBody
 from ecluse.apps.fraud.performance.ensemble import EnsembleReport
 from ecluse.apps.fraud.performance.reports import read_report, report_content
@@ -60,7 +61,7 @@ def correct_mapping(
 @router.get("/ensembles/{name}/{version}", responses=answers(404))
 def show_ensemble(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> EnsembleBody:
     """Show what an ensemble judges by: its references with their mappings and weights, and how they agree."""
-    row = models.resolve(runtime, user.user.id, f"{name}@{version}")
+    row = expect_may_score(models.resolve(runtime, user.user.id, f"{name}@{version}"))
     report = read_report(row.report)
     if not isinstance(report, EnsembleReport):
         raise VersionNotFound(

@@ -10,6 +10,7 @@ import click
 
 from ecluse import models as published
 from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.actions.versions import expect_may_score
 from ecluse.apps.fraud.commands import monitoring as watching
 from ecluse.apps.fraud.commands.labels import asked_for_label, label_lines
 from ecluse.apps.fraud.commands.references import references
@@ -140,7 +141,7 @@ def predict(
         raise InvalidInput(f"The folder {output.parent} does not exist.")
     columns = _mapping(mapped)
     with acting(home, email) as (runtime, user):
-        used = published.resolve(runtime, user.id, model)
+        used = expect_may_score(published.resolve(runtime, user.id, model))
         dataset_id = add_table(runtime, user, file, layout)
         request = workflows.ScoringRequest(used.name, used.version, name_for(output), reasons, columns)
         prediction = workflows.start_prediction(runtime, user.id, dataset_id, request)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.actions.versions import may_score
 from ecluse.apps.fraud.goal import OFFERED
 from ecluse.apps.fraud.performance.reports import read_report
 from ecluse.apps.fraud.rows import predictions, training
@@ -343,7 +344,7 @@ def _dataset_page(
 ) -> Response:
     say, view = words_of(request), view or TableView()
     with runtime.catalog.read() as transaction:
-        latest = models.list_latest(transaction, row.user_id)
+        latest = [version for version in models.list_latest(transaction, row.user_id) if may_score(version)]
         trained, trained_total = training.list_runs(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
         scored = predictions.list_predictions(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
         scored_total = predictions.count_predictions(transaction, row.user_id, dataset_id=row.id)

@@ -206,7 +206,7 @@ def read_json(path: Path) -> dict[str, Any]:
             _(
                 "%(file)s is missing or damaged: %(error)s. Fetch the version again.",
                 file=path.name,
-                error=error,
+                error=getattr(error, "strerror", None) or error,  # no path of the server
             )
         ) from error
     if not isinstance(content, dict):
