@@ -44,6 +44,11 @@ PLACES: Final = {
         "confined/__init__.py",
         "importlib.import_module",
     ): "the reader that the parent process names over its pipe, never a file",
+    (
+        "apps/hosted/child.py",
+        "importlib.import_module",
+    ): "an application that an administrator has installed, in a process without keys",
+    ("apps/hosted/child.py", "spec.loader.exec_module"): "the same, of one file",
     ("settings/schemes.py", "importlib.import_module"): "a name of SCHEMES, which is in the code",
     ("apps/fraud/tables/formats.py", "importlib.import_module"): "a name of FORMATS, which is in the code",
     (
@@ -82,7 +87,7 @@ _CALLS: Final = {
     "pickle.load", "pickle.loads", "os.system", "pl.read_pickle", "pd.read_pickle", "register_custom_ops_library",
     "LazyFrame.deserialize", "DataFrame.deserialize", "Expr.deserialize", "pl.from_pandas", "pydoc.locate",
     "resolve_name", "runpy.run_path", "runpy.run_module", "booster.load_model", "model.load_model", "saving.load_model",
-    "lightgbm.Booster",
+    "lightgbm.Booster", "loader.exec_module",
 }  # fmt: skip
 _UNPICKLERS: Final = {
     "pickle",

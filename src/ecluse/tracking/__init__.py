@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 _LOWER: Final = ("loss", "error", "brier")
+#: What names of metrics begin with that are measured while a model learns.
+ON_THE_WAY: Final = ("train_", "validation_", "val_")
 _HIGHER: Final = ("accuracy", "precision", "recall", "f1", "auc")
 
 
@@ -278,9 +280,14 @@ def main_metric(run: Run) -> Figure | None:
 
 
 def main_name(application: str, metrics: Collection[str]) -> str | None:
-    """Choose the metric that a run or a version is judged by: its application's choice, else the first by name."""
-    preferred = tracked_runs(application).main
-    return next((name for name in preferred if name in metrics), next(iter(sorted(metrics)), None))
+    """Choose the metric that a run or a version is judged by, of those given in the order of their author.
+
+    It is the application's choice. Else it is the first: of those of which more is better, such as an accuracy before a
+    loss, and of those that were not measured on the way.
+    """
+    preferred = [name for name in tracked_runs(application).main if name in metrics]
+    others = sorted(metrics, key=lambda name: (better_way(name) != "higher", name.startswith(ON_THE_WAY)))
+    return next(iter([*preferred, *others]), None)
 
 
 def better_way(name: str) -> Literal["higher", "lower"] | None:

@@ -88,7 +88,7 @@ async def _answered(
 def _loaded_or_none(served: ServedModels, row: ModelVersion) -> Served | None:
     try:
         return served.load(row)
-    except SHOWN:
+    except SHOWN:  # the page says why already: it is what kept the version from answering
         return None
 
 
