@@ -1,6 +1,6 @@
 """What a reader of French meets: marks, counts and words that once came out in English or as codes."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
@@ -9,9 +9,11 @@ from ecluse.apps.city.names import disruption_in
 from ecluse.apps.fraud.errors import UnusableTarget
 from ecluse.apps.fraud.evaluation.split import check_labels
 from ecluse.catalog.usage import DayUsage
-from ecluse.jobs import title_of
+from ecluse.jobs import Job, JobStatus, title_of
 from ecluse.sentences import listing
 from ecluse.web.i18n import Words
+from ecluse.web.pages.jobs import Ended, grouped
+from ecluse.web.pages.runs import kind_names
 from ecluse.web.storage_charts import stored_growth
 
 FRENCH = Words("fr")
@@ -49,3 +51,27 @@ def test_a_cause_that_is_not_known_stays() -> None:
 
 def test_a_job_names_what_is_called_the_same_once() -> None:
     assert (title_of("leaves", "leaves"), title_of("a", "b.csv")) == ("leaves", "a (b.csv)")
+
+
+def test_titles_that_are_dates_are_written_in_the_language() -> None:
+    assert FRENCH.dated("2025-10-14 – 2025-10-21") == "14 oct. 2025 – 21 oct. 2025"
+    assert [FRENCH.dated(name) for name in ("20251014", "2025-02-30", "leaves")] == [
+        "20251014",
+        "2025-02-30",
+        "leaves",
+    ]
+
+
+def test_days_that_were_computed_in_a_row_are_one_line_of_the_jobs() -> None:
+    def ended(kind: str, status: JobStatus) -> Ended:
+        made = datetime.now(UTC)
+        job = Job(kind, kind, "", status, "2025-10-14", {}, None, 1.0, "", None, None, made, made, made)
+        return Ended(job, 2.0, None)
+
+    days = [ended("city_day", "done")] * 3
+    lines = grouped([*days, ended("city_day", "failed"), ended("train", "done"), ended("train", "done")])
+    assert [len(line.together) for line in lines] == [3, 0, 0, 0]
+
+
+def test_the_kind_of_a_run_of_a_program_has_its_word() -> None:
+    assert kind_names(FRENCH)["training"] == "Entraînement"

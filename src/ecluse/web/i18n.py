@@ -246,6 +246,16 @@ class Words:
         """`21 Nov 2025` / `21 nov. 2025`: a day of a calendar, the same in every zone."""
         return self._date(day, "brief_day")
 
+    def dated(self, text: str) -> str:
+        """Write a title that is a date, or two, as `2025-10-14 – 2025-10-21`; any other stays as it is."""
+        parts = text.split(" – ")
+        if not all(re.fullmatch(r"\d{4}-\d\d-\d\d", part) for part in parts):
+            return text
+        try:
+            return " – ".join(self.calendar_day(date.fromisoformat(part)) for part in parts)
+        except ValueError:  # 2025-02-30 is the name of something else
+            return text
+
     def weekday_day(self, day: date) -> str:
         """`Tuesday 14 October 2025` / `mardi 14 octobre 2025`: a day of a calendar."""
         return self._date(day, "weekday_day")

@@ -48,6 +48,7 @@ FILTERS: Final = (
     "money",
     "calendar_day",
     "weekday_day",
+    "dated",
     "short_day",
     "weekday",
     "hour",

@@ -49,7 +49,10 @@ def test_a_folder_is_imported_shown_put_right_and_removed(tmp_path: Path) -> Non
     loose = folder_of(tmp_path / "loose", {"1.jpg": photo(5)})
     said = run_ecluse(home, {}, "plants", "import", str(loose)).stdout
     assert "loose: 0 images added, 0 there before, 1 file rejected." in said
-    assert "It is in no folder, and so has no label. Name one for such files: --label" in said
+    assert (
+        "It has no label: it is in no folder, and none was named for such files. Name one when you import it."
+        in said
+    )
     assert "Next:" not in said
     ecluse(home, "remove", "loose", "--yes")
     assert [one["name"] for one in ecluse(home, "sets")] == ["été"]

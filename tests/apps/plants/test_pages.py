@@ -256,6 +256,23 @@ def test_several_images_are_uploaded_with_one_label_into_a_new_set(
     assert len(list(located.store.list(located.key))) == 2
 
 
+@pytest.mark.parametrize(
+    ("label", "image", "reason"),
+    [("", True, "Images by themselves have no label"), ("daisy", False, "a.png was not taken")],
+)
+def test_an_image_that_cannot_be_taken_is_refused_at_once_and_leaves_no_set(
+    runtime: Runtime, owner: User, client: Browser, label: str, image: bool, reason: str
+) -> None:
+    data = invented.drawn(72, "daisy") if image else b"no image"
+    form, files = {"set": "Left out", "label": label}, [("file", ("a.png", data, "image/png"))]
+    answer = client.post("/plants/import", data=form, files=files)
+    assert answer.status_code == 422
+    assert reason in answer.text
+    assert "--label" not in answer.text
+    with runtime.catalog.read() as transaction:
+        assert images.set_named(transaction, owner.id, "Left out") is None
+
+
 def test_an_upload_without_files_or_cut_short_is_refused_and_leaves_nothing(
     runtime: Runtime, owner: User, client: Browser
 ) -> None:

@@ -195,7 +195,8 @@ def run_forecast(runtime: Runtime, task: Task, raw: str | None, run: str, days: 
 
 
 def _waiting(days: int) -> str:
-    return _("waiting for 1 day") if days == 1 else _("waiting for %(count)s days", count=days)
+    # How many are left is said beside it, and counted at another moment.
+    return _("waiting for the days before it")
 
 
 def _forecast(runtime: Runtime, task: Task, raw: str | None) -> None:

@@ -24,7 +24,7 @@ from ecluse.apps.plants.actions import checked_label, images_prefix
 from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import FORMATS
 from ecluse.apps.plants.likeness import perceptual_hash
-from ecluse.apps.plants.pictures import read_picture, says_many_pixels
+from ecluse.apps.plants.pictures import Picture, read_picture, says_many_pixels
 from ecluse.apps.plants.sources import File
 from ecluse.apps.plants.sources.archives import is_archive
 from ecluse.apps.plants.tables import Image
@@ -252,10 +252,17 @@ def _examine(place: _Place, file: File, label: str | None, stopped: threading.Ev
         return replace(rejected, reason=str(error))
     sha256 = hashlib.sha256(data).hexdigest()
     read = replace(rejected, sha256=sha256, size=len(data))
-    if named is None:
-        reason = _("It is in no folder, and so has no label. Name one for such files: --label")
-        return replace(read, reason=reason)
     try:
+        if named is None:
+            # What is no image has no use for a label: that it cannot be read is the reason then.
+            _picture_of(data)
+            return replace(
+                read,
+                reason=_(
+                    "It has no label: it is in no folder, and none was named for such files. Name one when you import "
+                    "it."
+                ),
+            )
         if _is_stored(place, sha256):
             return replace(read, label=named, is_known=True)
         return _stored(place, replace(read, label=named), data)
@@ -263,7 +270,8 @@ def _examine(place: _Place, file: File, label: str | None, stopped: threading.Ev
         return replace(read, reason=str(error))
 
 
-def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
+def _picture_of(data: bytes) -> Picture:
+    """Decode an image, one at a time where it is large; `UnreadableImage` where it is none."""
 
     if not data:
         raise UnreadableImage(_("The file is empty."))
@@ -271,13 +279,17 @@ def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
         with (
             _one_at_a_time if len(data) > _MANY_BYTES or says_many_pixels(data) else contextlib.nullcontext()
         ):
-            picture = read_picture(data, side=_SIDE, whole=True)
+            return read_picture(data, side=_SIDE, whole=True)
     except UnreadableImage:
         if is_archive(data):
             raise UnreadableImage(
                 _("It is an archive within what is imported. Import it by itself.")
             ) from None
         raise
+
+
+def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
+    picture = _picture_of(data)
     key = place.key(read.sha256, picture.format)
     place.store.put(key, data, attributes={"Content-Type": FORMATS[picture.format][1]})
     return replace(

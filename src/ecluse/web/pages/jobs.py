@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -60,11 +61,12 @@ class Running:
 
 @dataclass(frozen=True)
 class Ended:
-    """A row of the history."""
+    """A row of the history. `together`: all the jobs of a group that it stands for; none where it is one job."""
 
     job: Job
     seconds: float | None
     result: Way | None
+    together: tuple[Ended, ...] = ()
 
 
 @router.get("/jobs")
@@ -75,7 +77,7 @@ def list_jobs(request: Request, runtime: RuntimeDep, user: CurrentUser, page: Pa
     jobs, pager = ended_page(
         runtime, user.user.id, page, len(running.jobs) + sum(left.count for left in running.groups)
     )
-    ended = [Ended(job, seconds_of(job), result_of(runtime, job, say)) for job in jobs]
+    ended = grouped([Ended(job, seconds_of(job), result_of(runtime, job, say)) for job in jobs])
     context = {"running": running.jobs, "groups": running.groups, "ended": ended, "pager": pager}
     return render(request, "jobs.html", context)
 
@@ -131,6 +133,22 @@ def running_jobs(runtime: Runtime, user_id: str, say: Words) -> Running:
         [progress_of(runtime, job, say) for job in jobs if kind_of(job.kind).group is None],
         [GroupLeft(group, count) for group, count in groups.items()],
     )
+
+
+def grouped(ended: Sequence[Ended]) -> list[Ended]:
+    """Put jobs of one group that were done in a row, such as the days of a city, on one line of the history.
+
+    What failed or was stopped keeps a line of its own.
+    """
+    lines: list[Ended] = []
+    for line in ended:
+        before = lines[-1] if lines else None
+        group = kind_of(line.job.kind).group if line.job.status == "done" else None
+        if group and before and before.job.status == "done" and kind_of(before.job.kind).group == group:
+            lines[-1] = replace(before, together=(*(before.together or (before,)), line))
+        else:
+            lines.append(line)
+    return lines
 
 
 def _group_named(name: str) -> Group | None:

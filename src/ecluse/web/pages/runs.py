@@ -39,6 +39,11 @@ from ecluse.web.run_charts import (
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import draw, render, words_of
 
+#: The kind of a run that a program began without naming one.
+PROGRAM_KIND: Final = "training"
+#: How the parameters begin that say how a version was made, beside those that were asked for.
+MADE: Final = "made."
+
 router = APIRouter()
 Direction = Literal["ascending", "descending"]
 #: Columns that are sorted from the smallest or the first on.
@@ -207,7 +212,7 @@ def kind_names(say: Words) -> dict[str, str]:
     for _application, tracked in parts("runs"):
         for kind, words in tracked.kinds.items():
             names.setdefault(kind, say._(words))
-    return names
+    return {PROGRAM_KIND: say._("Training")} | names
 
 
 def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> dict[str, Any]:
@@ -237,7 +242,8 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
             )
             for each in tracking.figures_of(run)
         ],
-        "parameters": sorted(run.parameters.items()),
+        "parameters": [each for each in sorted(run.parameters.items()) if not each[0].startswith(MADE)],
+        "made": _made_of(run),
         "tags": sorted(run.tags.items()),
         "can_repeat": version is not None and _may_repeat(run),
         "repeat_words": tracked_runs(run.application).repeat_words,
@@ -247,6 +253,13 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         "application_names": application_names(say),
         "kind_names": kind_names(say),
     }
+
+
+def _made_of(run: Run) -> list[tuple[str, Any]]:
+    """List what a training chose by itself, and by what it was made; names without their mark."""
+    made = {name.removeprefix(MADE): value for name, value in run.parameters.items() if name.startswith(MADE)}
+    made.pop("epochs_are", None)  # a sentence for the report, not a setting
+    return sorted(made.items())
 
 
 def _facts(transaction: Transaction, run: Run) -> Sequence[Fact]:

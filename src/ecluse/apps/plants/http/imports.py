@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from ecluse.apps.plants import actions as workflows
+from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import ENDINGS
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -71,6 +72,32 @@ def _queue(
 ) -> Queued:
     if not names:
         raise InvalidInput(_("The request carries no file. Choose an archive or images."))
+    _expect_some_to_be_taken(runtime, staging, names, label)
     row = workflows.make_set(runtime, user_id, name or set_name_of(names[0]))
     source = workflows.Source(staging, names[0] if len(names) == 1 else row.name, staged=True)
     return Queued(row.id, workflows.start_import(runtime, user_id, row.id, source, label=label))
+
+
+def _expect_some_to_be_taken(runtime: Runtime, staging: str, names: list[str], label: str | None) -> None:
+    """Refuse what would leave an empty set: one file that is no image, or images that no folder and no one labels."""
+    from ecluse.apps.plants.pictures import read_picture
+    from ecluse.apps.plants.sources.archives import is_archive_name
+    from ecluse.apps.plants.sources.lists import is_list_name
+
+    if any(is_archive_name(name) or is_list_name(name) for name in names):
+        return
+    if len(names) == 1:
+        [info] = runtime.stores.folder(staging).list()
+        try:
+            read_picture(runtime.stores.folder(staging).get(info.key), side=1)
+        except UnreadableImage as error:
+            raise InvalidInput(
+                _("%(file)s was not taken: %(reason)s", file=names[0], reason=str(error))
+            ) from error
+    if label is None or not label.strip():
+        raise InvalidInput(
+            _(
+                "Images by themselves have no label. Name one for them, or import an archive with a folder for each "
+                "label."
+            )
+        )
