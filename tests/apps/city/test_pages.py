@@ -105,7 +105,7 @@ def test_states_of_traffic_are_said_in_the_readers_language(reader: Browser, pat
 def test_the_hour_shown_is_the_worst_until_another_is_asked_for(reader: Browser, runtime: Runtime) -> None:
     worst = runtime.documents.get("metrics/traffic", DAY)["worst_hour"]
     assert f'value="{worst}" step="1"' in reader.get(PLACE).text
-    assert "Saturated at 05:00" in reader.get(f"{PLACE}?hour=5").text
+    assert "Saturated or blocked at 05:00" in reader.get(f"{PLACE}?hour=5").text
     assert f'value="{worst}" step="1"' in reader.get(f"{PLACE}?hour=24").text
 
 
@@ -350,7 +350,7 @@ def test_a_day_of_25_hours_shows_each_of_them(runtime: Runtime, reader: Browser)
     runtime.documents.put_many(day_documents(long, invented_arcs(3, 4)))
     text = reader.get(f"/city/{long}?hour=3").text
     assert 'max="24"' in text
-    assert "Saturated at 02:00\u00a0+01:00" in text
+    assert "Saturated or blocked at 02:00\u00a0+01:00" in text
     assert {len(states) for states in reader.get(f"/city/{long}/map.json").json()["state"]} == {25}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -164,7 +165,9 @@ def _show_group(request: Request, runtime: Runtime, user_id: str, group: Group) 
     """Draw the part of a page that says how many jobs of a group are left; their end changes the rest of the page."""
     count = len(_jobs_of(runtime, user_id, group))
     headers = {} if count else {"HX-Refresh": "true"}
-    return render(request, "_job_group.html", {"left": GroupLeft(group, count)}, headers=headers)
+    shown_on = urlsplit(request.headers.get("hx-current-url", "")).path or request.url.path
+    context = {"left": GroupLeft(group, count), "path": shown_on}
+    return render(request, "_job_group.html", context, headers=headers)
 
 
 def ended_page(runtime: Runtime, user_id: str, page: int, running: int) -> tuple[list[Job], Pager]:

@@ -97,7 +97,7 @@ def test_the_hour_moves_the_map_the_tables_and_the_address(
     slider.press("Home")
     expect(page.locator("#hour-label")).to_have_text("00:00")
     expect(page.get_by_role("heading", name="Alerts at 00:00")).to_be_visible()
-    expect(page.locator("#hour-kpi")).to_contain_text("Saturated at 00:00")
+    expect(page.locator("#hour-kpi")).to_contain_text("Saturated or blocked at 00:00")
     assert page.url.endswith("?hour=0")
     slider.press("PageUp")
     slider.press("ArrowRight")
