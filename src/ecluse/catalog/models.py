@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog import files
-from ecluse.catalog.tables import ModelVersion, Publication, now
+from ecluse.catalog.tables import ModelAlias, ModelVersion, Publication, now
 from ecluse.errors import ModelNotFound, VersionNotFound
 from ecluse.sentences import _
 
@@ -54,6 +54,20 @@ def add_version(transaction: Transaction, version: ModelVersion) -> ModelVersion
 def find_version(transaction: Transaction, user_id: str, name: str, version: str) -> ModelVersion | None:
     """Return a version of the user; None where there is none."""
     return transaction.scalar(_row(user_id, name, version))
+
+
+def version_at(transaction: Transaction, user_id: str, name: str, alias: str) -> ModelVersion | None:
+    """Return the version that an alias points at; None where there is none."""
+    query = select(ModelVersion).join(
+        ModelAlias,
+        and_(
+            ModelAlias.user_id == ModelVersion.user_id,
+            ModelAlias.name == ModelVersion.name,
+            ModelAlias.version == ModelVersion.version,
+        ),
+    )
+    at = (ModelAlias.user_id == user_id, ModelAlias.name == name, ModelAlias.alias == alias)
+    return transaction.scalar(query.where(*at))
 
 
 def set_verified(transaction: Transaction, version_id: str) -> None:

@@ -80,6 +80,8 @@ def resolve(runtime: Runtime, user_id: str, reference: str) -> ModelVersion:
         )
     with runtime.catalog.read() as transaction:
         if which and which != LATEST and not is_version(which):
+            if (row := rows.version_at(transaction, user_id, name, which)) is not None:
+                return row
             rows.count_versions(transaction, user_id, name)
             which = alias_rows.alias_of(transaction, user_id, name, which).version
         version = None if which in ("", LATEST) else which
