@@ -160,7 +160,7 @@ def test_two_periods_are_compared_from_the_form(app: Application, page: Page, co
     page.locator("#a_from").fill("2025-10-01")
     page.locator("#a_to").fill("2025-10-03")
     page.get_by_role("button", name="Compare the periods").click()
-    expect(page.get_by_text("A: 1 Oct 2025 to 3 Oct 2025.")).to_be_visible()
+    expect(page.get_by_text("A: from 1 Oct 2025 to 3 Oct 2025.")).to_be_visible()
     assert "a=2025-10-01..2025-10-03" in page.url
     picture(page, "city-compare")
     assert complaints == []
