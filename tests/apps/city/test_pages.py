@@ -317,7 +317,7 @@ def test_the_scan_has_a_cell_for_each_arc_and_hour(reader: Browser) -> None:
 
 def test_a_comparison_tells_both_periods(reader: Browser) -> None:
     text = reader.get("/city/compare?a=2025-10-05..2025-10-07&b=2025-10-12..2025-10-14").text
-    assert "A: 5 Oct 2025 to 7 Oct 2025. B: 12 Oct 2025 to 14 Oct 2025." in text
+    assert "A: from 5 Oct 2025 to 7 Oct 2025. B: from 12 Oct 2025 to 14 Oct 2025." in text
     assert re.search(r"data-l=\"Days of A and B\">3, 3<", text)
     assert "Arcs that lose more time" in text
 

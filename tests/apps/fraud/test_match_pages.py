@@ -204,7 +204,7 @@ def test_an_ensemble_is_queued_with_the_stated_rate_and_leads_to_its_progress(
     assert run.plan["reference_names"] is None
     page = client.get(f"/jobs/{job}").text
     assert "Learn what is usual" in page
-    assert "Make · march: payments.csv" in client.get("/jobs").text
+    assert "Make · march (payments.csv)" in client.get("/jobs").text
     client.post(f"/jobs/{job}/cancel")
     assert f'href="{PAGE}"' in client.get(f"/jobs/{job}").text
 

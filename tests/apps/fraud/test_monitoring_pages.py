@@ -270,7 +270,7 @@ def test_a_look_is_queued_and_its_page_asks_for_the_progress(runtime: Runtime, c
     assert answer.status_code == 303
     page = client.get(answer.headers["location"]).text
     assert re.search(r'hx-get="/jobs/\w+/progress"', page)
-    assert "Monitor · transactions: " in page
+    assert "Monitor · transactions (" in page
 
 
 def test_a_refused_look_keeps_what_was_typed(client: Browser) -> None:
