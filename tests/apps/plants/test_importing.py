@@ -121,7 +121,7 @@ def test_a_folder_gives_labels_and_what_is_no_image_a_reason(
     assert "not a JPEG" in refused["spotted/text.jpg"]
     assert "empty" in refused["spotted/empty.jpg"]
     assert "archive" in refused["spotted/more.zip"]
-    assert "no label" in refused["readme.md"]
+    assert "not a JPEG" in refused["readme.md"], "what is no image needs no label"
     assert "cannot be a label" in refused["a\tlabel/7.jpg"]
     assert all(one.url == "" for one in rows.values() if one.state == "rejected")
 
