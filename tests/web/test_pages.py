@@ -900,7 +900,7 @@ def test_ended_jobs_are_shown_page_by_page(
         runtime.jobs.cancel(user.id, job)
     client = browser(runtime, user)
     shown = [
-        re.findall(r'row"><a href="/jobs/(\w+)"', client.get(f"/jobs?page={n}").text) for n in (1, 2, 3, 4)
+        re.findall(r'row">\s*<a href="/jobs/(\w+)"', client.get(f"/jobs?page={n}").text) for n in (1, 2, 3, 4)
     ]
     assert [len(page) for page in shown] == [2, 2, 1, 1]
     assert sorted(shown[0] + shown[1] + shown[2]) == sorted(started[:5])

@@ -74,4 +74,4 @@ def test_days_that_were_computed_in_a_row_are_one_line_of_the_jobs() -> None:
 
 
 def test_the_kind_of_a_run_of_a_program_has_its_word() -> None:
-    assert kind_names(FRENCH)["training"] == "Entraînement"
+    assert kind_names(FRENCH)["training"] == "Apprentissage"

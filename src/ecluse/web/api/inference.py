@@ -17,7 +17,7 @@ from ecluse.errors import InvalidInput
 from ecluse.inference import Answered, Read, Served, ServedModels, from_csv, from_json
 from ecluse.sentences import _
 from ecluse.web.errors import answers
-from ecluse.web.security import runtime_of, signed_in, signed_in_or_none
+from ecluse.web.security import CurrentUser
 
 router = APIRouter(tags=["models"])
 CSV: Final = "text/csv"
@@ -93,7 +93,9 @@ InferenceDep = Annotated[ServedModels, Depends(_inference)]
     openapi_extra=_ROWS,
     responses=answers(404, 409, 413, 503),
 )
-async def predict(reference: Reference, request: Request, served: InferenceDep) -> Response:
+async def predict(
+    reference: Reference, request: Request, served: InferenceDep, user: CurrentUser
+) -> Response:
     """Answer rows with a version of one of your models that was published with an example.
 
     Send JSON, or CSV with the names of the columns in its first line (`Content-Type: text/csv`); at most 10,000 rows
@@ -103,8 +105,6 @@ async def predict(reference: Reference, request: Request, served: InferenceDep) 
     content, kind = await request.body(), request.headers.get("content-type", "").partition(";")[0].strip()
 
     def prepare() -> tuple[Served, Read]:
-        # Who asks is found out here and not by dependencies: each of those would be a turn of the threads.
-        user = signed_in(signed_in_or_none(request, runtime_of(request)))
         loaded = served.load(served.resolve(user.user.id, reference))
         return loaded, read_rows(loaded, content, kind)
 
