@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ecluse.apps.fraud.profiling.alike import rows_of
 from ecluse.apps.fraud.sample import generate
-from ecluse.apps.fraud.tables.dataset import Table, open_table
+from ecluse.tabular.dataset import Table, open_table
 
 ROWS = 600
 

@@ -254,4 +254,4 @@ def test_no_python_function_stands_within_an_expression() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in {"map_batches", "map_elements", "map_groups"}
     }
-    assert calls == {("apps/fraud/tables/dataset.py", "map_batches")}
+    assert calls == {("tabular/dataset.py", "map_batches")}

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecluse.apps.fraud.errors import UnreadableTable
-from ecluse.apps.fraud.tables import delimited, workbook_parts
-from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.errors import UnreadableTable
+from ecluse.tabular import delimited, workbook_parts
+from ecluse.tabular.dataset import open_table
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import openpyxl
 import polars as pl
 import pytest
 
-from ecluse.apps.fraud.errors import UnreadableTable
-from ecluse.apps.fraud.tables.dataset import open_table
-from ecluse.apps.fraud.tables.formats import ACCEPTED, ENDINGS, FORMATS, format_names, format_of
+from ecluse.errors import UnreadableTable
+from ecluse.tabular.dataset import open_table
+from ecluse.tabular.formats import ACCEPTED, ENDINGS, FORMATS, format_names, format_of
 from ecluse.web.i18n import Words
 
 TABLE = pl.DataFrame({"amount": [1.5, 2.5, 3.5], "shop": ["a", "b", "c"]})

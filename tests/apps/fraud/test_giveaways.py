@@ -15,11 +15,11 @@ from ecluse.apps.fraud.performance.parts import GiveawayColumn
 from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.rows.tables import Dataset
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.card import model_card
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.apps.fraud.training.training import train
+from ecluse.tabular.dataset import open_table
 
 ROWS = 2_000
 

@@ -21,8 +21,8 @@ from ecluse.apps.fraud.references.institutions import (
     write_unlabelled,
 )
 from ecluse.apps.fraud.tables.columns import infer_columns
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.errors import InvalidInput
+from ecluse.tabular.dataset import open_table
 
 
 def frauds(one: Institution, frame: pl.DataFrame) -> int:

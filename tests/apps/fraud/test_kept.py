@@ -13,7 +13,6 @@ import pytest
 from ecluse import checkpoints as checkpoints_module
 from ecluse.apps.fraud.clock import Clock, Stopwatch
 from ecluse.apps.fraud.families import FAMILIES, FitData, FittedModel, Until, family
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training import kept as kept_module
 from ecluse.apps.fraud.training.kept import At, Fit, Kept
 from ecluse.apps.fraud.training.record import TrainingRecord
@@ -22,6 +21,7 @@ from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, Tra
 from ecluse.checkpoints import Checkpoints
 from ecluse.errors import JobCancelled
 from ecluse.runtime import Runtime
+from ecluse.tabular.dataset import open_table
 from tests.apps.fraud.test_search import folds, part
 from tests.apps.fraud.test_training import digests, small
 

@@ -25,8 +25,8 @@ from ecluse.apps.fraud.labelling.learning import (
 from ecluse.apps.fraud.labelling.questions import OtherScores, QuestionSet, choose_questions
 from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.tables.columns import ColumnSpec
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.tabular.dataset import open_table
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]

@@ -9,9 +9,9 @@ from typing import Any
 import openpyxl
 import pytest
 
-from ecluse.apps.fraud.errors import UnreadableTable
-from ecluse.apps.fraud.tables.dataset import open_table
-from ecluse.apps.fraud.tables.layout import Layout
+from ecluse.errors import UnreadableTable
+from ecluse.tabular.dataset import open_table
+from ecluse.tabular.layout import Layout
 
 PAYMENTS = [[f"T{i}", 10.5 + i, "shop" if i % 2 else "web"] for i in range(12)]
 NAMES = ["id", "amount", "channel"]

@@ -40,13 +40,13 @@ from ecluse.apps.fraud.rows.tables import Dataset, ReferenceModel
 from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.fraud.scoring.scoring import score_frame
 from ecluse.apps.fraud.tables import sketches
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.catalog.tables import User
 from ecluse.errors import DigestMismatch, Forbidden, InvalidInput, NotFound
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.storage import read_chunks
+from ecluse.tabular.dataset import open_table
 from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.servers import ObjectServer

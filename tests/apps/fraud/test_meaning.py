@@ -16,7 +16,6 @@ from ecluse.apps.fraud.labelling.answers import label_of
 from ecluse.apps.fraud.monitoring.outcomes import outcomes_within, read_outcomes
 from ecluse.apps.fraud.profiling.profile import profile_table
 from ecluse.apps.fraud.rows.tables import Dataset
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.labels import LabelReading, reading_of_outcomes
 from ecluse.apps.fraud.tables.meaning import candidates, meaning_of
 from ecluse.apps.fraud.training.card import model_card
@@ -25,6 +24,7 @@ from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.apps.fraud.training.training import train
 from ecluse.errors import InvalidInput
+from ecluse.tabular.dataset import open_table
 
 
 def silent(stage: str, fraction: float, message: str = "") -> None:

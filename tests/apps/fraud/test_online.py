@@ -12,12 +12,12 @@ import pytest
 from ecluse import models
 from ecluse.apps.fraud.inference import FraudScorer, scorer_in
 from ecluse.apps.fraud.sample import generate
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.errors import InvalidInput
 from ecluse.inference import from_json
 from ecluse.inference.steady import steady_answer
 from ecluse.models import Origin
+from ecluse.tabular.dataset import open_table
 from tests.web.within import Within
 
 PLAN = TrainingPlan(

@@ -11,7 +11,7 @@ from ecluse.apps.fraud.evaluation.drift import Reference, TrainingSketch
 from ecluse.apps.fraud.scoring.own_values import KEPT_COLUMNS, Usual, own_values, usual_in
 from ecluse.apps.fraud.scoring.results import write_scores
 from ecluse.apps.fraud.tables.columns import ColumnSpec
-from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.tabular.dataset import open_table
 
 AMOUNT = Reference("amount", "number", counts=(25, 25, 25, 24, 1, 0), edges=(10, 20, 30, 40))
 SHOP = Reference("shop", "level", counts=(5, 70, 25, 0), levels=("web", "casino"))

@@ -22,10 +22,10 @@ from ecluse.apps.fraud.performance.reports import (
 )
 from ecluse.apps.fraud.performance.trained import TrainedReport, TrainingReport
 from ecluse.apps.fraud.sample import write_sample
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.errors import UnreadableRecord
 from ecluse.sentences import pack, unpack
+from ecluse.tabular.dataset import open_table
 from tests.web import invented
 
 #: Keys of a report by the release that first wrote them: what older files lack.

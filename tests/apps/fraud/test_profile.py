@@ -13,8 +13,8 @@ import pytest
 from ecluse.apps.fraud.profiling import profile
 from ecluse.apps.fraud.profiling.profile import ColumnProfile, TableProfile, profile_table
 from ecluse.apps.fraud.sample import generate
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.errors import JobCancelled
+from ecluse.tabular.dataset import open_table
 
 
 def profiled(tmp_path: Path, frame: pl.DataFrame, *, sample_rows: int = 20_000) -> TableProfile:

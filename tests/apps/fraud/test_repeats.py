@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from ecluse.apps.fraud.evaluation.split import draw_folds, split_rows
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.card import model_card
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.training import train
+from ecluse.tabular.dataset import open_table
 from ecluse.web.i18n import Words
 
 

@@ -25,11 +25,11 @@ from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.fraud.scoring.scoring import score_frame
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.training import train
 from ecluse.catalog.tables import User
 from ecluse.runtime import Runtime
+from ecluse.tabular.dataset import open_table
 from ecluse.web.i18n import Words
 from tests.apps.fraud.test_budget import keep
 from tests.web import invented

@@ -21,11 +21,11 @@ from ecluse.apps.fraud.scoring.model import FraudModel, check_columns, load_mode
 from ecluse.apps.fraud.scoring.reasons import as_written, kept_sentences, with_sentences
 from ecluse.apps.fraud.scoring.results import known_labels, write_scores
 from ecluse.apps.fraud.scoring.scoring import Batching, score_frame, score_table
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.errors import InvalidInput, JobCancelled, ModelUnreadable
 from ecluse.formulas import neutralise_formulas
 from ecluse.sentences import Sentence
+from ecluse.tabular.dataset import open_table
 from ecluse.web.i18n import Words
 
 pytestmark = pytest.mark.long

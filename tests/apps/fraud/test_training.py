@@ -20,11 +20,11 @@ from ecluse.apps.fraud.features.interactions import helpful
 from ecluse.apps.fraud.performance.parts import DroppedColumn
 from ecluse.apps.fraud.performance.reports import read_training_report, report_content
 from ecluse.apps.fraud.sample import generate
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.record import TrainingRecord
 from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, TrainingReport, digest_of, train
 from ecluse.errors import CannotRepeat, InvalidInput
 from ecluse.sentences import unpack
+from ecluse.tabular.dataset import open_table
 
 PLAN = TrainingPlan(
     "is_fraud",

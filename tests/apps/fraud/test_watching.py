@@ -60,11 +60,11 @@ from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
 from ecluse.apps.fraud.scoring.results import known_labels
 from ecluse.apps.fraud.scoring.scorer import AlertingScorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns
-from ecluse.apps.fraud.tables.dataset import Table, open_table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.tabular.dataset import Table, open_table
 from ecluse.web.i18n import Words
 
 PLAN = TrainingPlan(

@@ -48,6 +48,8 @@ APPLICATION: Final = Application(
         "inspections": "ecluse.apps.fraud.rows.tables:Inspection",
     },
     inference="ecluse.apps.fraud.inference:open_scorer",
+    scores="/models/{name}/{version}#score",
+    tables="ecluse.apps.fraud.jobs.tables:readable",
     model_page="ecluse.apps.fraud.pages.model:page",
     model_comparison="ecluse.apps.fraud.pages.model:comparison",
     sources="ecluse.apps.fraud.pages.model:sources",

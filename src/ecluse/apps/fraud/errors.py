@@ -10,12 +10,6 @@ class FraudError(EcluseError):
     status = 422
 
 
-class UnreadableTable(FraudError, ValueError):
-    """The file is not a table we can read."""
-
-    code = "unreadable_table"
-
-
 class UnusableTarget(FraudError, ValueError):
     """The target column cannot be learned."""
 

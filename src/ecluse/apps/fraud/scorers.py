@@ -21,9 +21,9 @@ from ecluse.apps.fraud.scoring.kept_scores import KeptScores
 from ecluse.apps.fraud.scoring.model import ColumnCheck, FraudModel
 from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.scoring.scoring import ReasonsFor
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 Floats = NDArray[np.float64]
 

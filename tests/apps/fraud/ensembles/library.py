@@ -13,9 +13,9 @@ from ecluse.apps.fraud.profiling.profile import profile_table
 from ecluse.apps.fraud.references.facts import ReferenceFacts
 from ecluse.apps.fraud.references.index import ReferenceIndex
 from ecluse.apps.fraud.tables.columns import ColumnSpec
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.sketches import ColumnSketch
 from ecluse.apps.fraud.training.training import TrainingPlan, train
+from ecluse.tabular.dataset import open_table
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
 from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.fraud.scoring.results import write_scores
 from ecluse.apps.fraud.scoring.scorer import Scorer
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan
 from ecluse.errors import InvalidInput, JobCancelled, ModelUnreadable
+from ecluse.tabular.dataset import open_table
 from tests.apps.fraud.ensembles.library import (
     Made,
     claims,

@@ -12,8 +12,8 @@ from ecluse import models
 from ecluse.apps.fraud.actions.main import find_dataset
 from ecluse.apps.fraud.actions.versions import expect_may_score
 from ecluse.apps.fraud.rows import datasets, inspections, labels
+from ecluse.apps.fraud.rows.datasets import layout_of
 from ecluse.apps.fraud.rows.tables import Dataset, Inspection
-from ecluse.apps.fraud.tables.layout import layout_of
 from ecluse.catalog import audit
 from ecluse.catalog.tables import new_id
 from ecluse.errors import InvalidInput

@@ -18,7 +18,6 @@ from ecluse.apps.fraud.rows import datasets, predictions, training
 from ecluse.apps.fraud.rows.tables import Dataset, Prediction
 from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
-from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.meaning import candidates, meaning_in_profile, require_meaning
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
@@ -30,6 +29,7 @@ from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.sentences import _
 from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
+from ecluse.tabular.layout import LOOK, Layout
 
 Reasons = Literal["all", "risky", "none"]
 

@@ -5,7 +5,6 @@ No other process imports this module: it brings along, once and before readers a
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,9 @@ import fastexcel as fastexcel
 
 from ecluse.apps.fraud.labelling.answers import read_labels
 from ecluse.apps.fraud.profiling.profile import profile_table
-from ecluse.apps.fraud.tables.dataset import open_table
-from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.confined import Heard
-
-
-def copy(tell: Heard, data: bytes, *, path: str, filename: str, layout: dict[str, Any], copy: str) -> Any:
-    """Check the whole table and write its plain columns to the Parquet file `copy`."""
-    with open_table(Path(path), filename, Layout.from_dict(layout)) as table:
-        rows = table.row_count()
-        tell(0.5, "")
-        table.write_copy(Path(copy))
-        return {
-            "rows": rows,
-            "format": asdict(table.format),
-            "columns": table.columns,
-            "notes": table.notes,
-            "layout": None if table.layout is None else table.layout.to_dict(),
-        }
+from ecluse.tabular.dataset import open_table
+from ecluse.tabular.layout import Layout
 
 
 def profile(tell: Heard, data: bytes, *, path: str, filename: str, layout: dict[str, Any]) -> Any:

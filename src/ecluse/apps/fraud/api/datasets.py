@@ -14,9 +14,9 @@ from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.api.bodies import dataset_body
 from ecluse.apps.fraud.api.schemas import AnalyzeRequest, DatasetBody, LayoutRequest, ProfileBody, UploadBody
 from ecluse.apps.fraud.rows import datasets
-from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
+from ecluse.tabular.layout import Layout
 from ecluse.web.admission import LONGEST_ID, admission_of
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers

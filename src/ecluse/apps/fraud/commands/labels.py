@@ -9,18 +9,17 @@ from typing import Any
 
 import click
 
-from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, fraud_means, meaning_in_profile
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.cli.output import say
 
 
-def asked_for_label(dataset: Dataset, request: TrainingRequest) -> TrainingRequest:
-    """Return the request with what a person at the terminal answers where the label, or what it means, is not clear.
+def asked_for_label(profile: Mapping[str, Any] | None, request: TrainingRequest) -> TrainingRequest:
+    """Return the request with what a person at the terminal answers where the label of a profiled table, or what it
+    means, is not clear.
 
     Without a terminal it stays as it is: what is not clear is then refused, with the option that says it.
     """
-    profile = dataset.profile
     if profile is None or not sys.stdin.isatty():
         return request
     guess = profile["guesses"]["target"]

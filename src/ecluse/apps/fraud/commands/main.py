@@ -14,6 +14,7 @@ from ecluse.apps.fraud.actions.versions import expect_may_score
 from ecluse.apps.fraud.commands import monitoring as watching
 from ecluse.apps.fraud.commands.labels import asked_for_label, label_lines
 from ecluse.apps.fraud.commands.references import references
+from ecluse.apps.fraud.commands.remote import predict_there, train_there
 from ecluse.apps.fraud.commands.tables import add_table, layout_options, say_layout
 from ecluse.apps.fraud.commands.unlabelled import ensemble, match
 from ecluse.apps.fraud.metrics import SUMMARY
@@ -21,7 +22,6 @@ from ecluse.apps.fraud.performance.reports import read_trained_report, threshold
 from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import predictions
 from ecluse.apps.fraud.scoring.formats import name_for
-from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.apps.fraud.tables.meaning import fraud_means
 from ecluse.apps.fraud.training.request import TrainingRequest, choices
 from ecluse.catalog import models
@@ -29,10 +29,12 @@ from ecluse.catalog import runs as run_rows
 from ecluse.catalog.tables import User
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, progress, reports
+from ecluse.cli.remote import at_server, local_option
 from ecluse.cli.runs import run_fields
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.tabular.layout import Layout
 
 _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -84,23 +86,37 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_file
 @_training_options
 @layout_options
+@local_option
 @user_option
 @home_option
 @reports
-def train(file: Path, email: str | None, home: Path | None, layout: Layout, **chosen: Any) -> Record:
-    """Train a model on FILE and publish it. Its figures come from rows it has not seen."""
+def train(
+    file: Path, local: bool, email: str | None, home: Path | None, layout: Layout, **chosen: Any
+) -> Record:
+    """Train a model on FILE and publish it. Its figures come from rows it has not seen.
+
+    At the server that was signed in to (ecluse login URL), else on this machine.
+    """
     request = TrainingRequest.chosen(chosen)
     request.check()
+    with at_server(home, email, local) as server:
+        if server is not None:
+            dataset, version = train_there(server, file, request, layout)
+            return _trained(version["name"], version["version"], dataset, version["report"])
     with acting(home, email) as (runtime, user):
         dataset_id = add_table(runtime, user, file, layout)
-        request = asked_for_label(workflows.find_dataset(runtime, user.id, dataset_id), request)
+        request = asked_for_label(workflows.find_dataset(runtime, user.id, dataset_id).profile, request)
         run = workflows.start_training(runtime, user.id, dataset_id, request)
         finish(runtime, user, run.job_id or "", f"Training {request.model_name}")
         with runtime.catalog.read() as transaction:
             row = models.version_of(transaction, user.id, request.model_name)
+    return _trained(row.name, row.version, dataset_id, row.report)
+
+
+def _trained(name: str, version: str, dataset: str, report: dict[str, Any]) -> Record:
     return Record(
-        {"name": row.name, "version": row.version, "dataset": dataset_id, "report": row.report},
-        _report_text(row.name, row.version, read_trained_report(row.report)),
+        {"name": name, "version": version, "dataset": dataset, "report": report},
+        _report_text(name, version, read_trained_report(report)),
     )
 
 
@@ -123,6 +139,7 @@ def train(file: Path, email: str | None, home: Path | None, layout: Layout, **ch
     help="A column of FILE, and the column of the model that it is; may be repeated.",
 )
 @layout_options
+@local_option
 @user_option
 @home_option
 @reports
@@ -132,14 +149,23 @@ def predict(
     output: Path,
     reasons: Literal["all", "risky", "none"],
     mapped: tuple[str, ...],
+    local: bool,
     email: str | None,
     home: Path | None,
     layout: Layout,
 ) -> Record:
-    """Score FILE with MODEL (NAME, NAME@VERSION, NAME@ALIAS) into OUTPUT: CSV, or Parquet if it ends in .parquet."""
+    """Score FILE with MODEL (NAME, NAME@VERSION, NAME@ALIAS) into OUTPUT: CSV, or Parquet if it ends in .parquet.
+
+    At the server that was signed in to (ecluse login URL), else on this machine.
+    """
     if not output.parent.is_dir():
         raise InvalidInput(f"The folder {output.parent} does not exist.")
     columns = _mapping(mapped)
+    with at_server(home, email, local) as server:
+        if server is not None:
+            asked = {"model": model, "format": name_for(output), "reasons": reasons, "columns": columns}
+            body = predict_there(server, file, output, asked, layout)
+            return _scored(output, body["rows"], body["flagged"], f"{body['model_name']}@{body['version']}")
     with acting(home, email) as (runtime, user):
         used = expect_may_score(published.resolve(runtime, user.id, model))
         dataset_id = add_table(runtime, user, file, layout)
@@ -150,16 +176,12 @@ def predict(
             row = predictions.prediction_of(transaction, user.id, prediction.id)
         located = runtime.stores.locate(row.url or "")
         located.store.download(located.key, output, sha256=row.sha256)
-    fields = {
-        "output": output,
-        "rows": row.rows,
-        "flagged": row.flagged,
-        "model": f"{row.model_name}@{row.version}",
-    }
-    return Record(
-        fields,
-        f"{output}: {row.rows} rows scored with {row.model_name}@{row.version}, {row.flagged} flagged.",
-    )
+    return _scored(output, row.rows, row.flagged, f"{row.model_name}@{row.version}")
+
+
+def _scored(output: Path, rows: int | None, flagged: int | None, model: str) -> Record:
+    fields = {"output": output, "rows": rows, "flagged": flagged, "model": model}
+    return Record(fields, f"{output}: {rows} rows scored with {model}, {flagged} flagged.")
 
 
 @fraud.command()

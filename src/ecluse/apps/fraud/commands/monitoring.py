@@ -13,11 +13,11 @@ from ecluse.apps.fraud.metrics import WATCHED
 from ecluse.apps.fraud.monitoring.report import MonitoringReport, read_monitoring
 from ecluse.apps.fraud.rows import inspections, labels
 from ecluse.apps.fraud.rows.tables import Inspection
-from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.catalog.tables import User
 from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.runtime import Runtime
+from ecluse.tabular.layout import Layout
 
 _table = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _other = click.Path(exists=True, dir_okay=False, path_type=Path)

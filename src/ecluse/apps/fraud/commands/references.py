@@ -20,7 +20,6 @@ from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.references.published import POSITIVE, REFERENCES
 from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.rows.tables import ReferenceModel
-from ecluse.apps.fraud.tables.formats import ENDINGS
 from ecluse.apps.fraud.tables.meaning import fraud_means
 from ecluse.catalog.tables import User
 from ecluse.cli.groups import Group
@@ -30,6 +29,7 @@ from ecluse.errors import InvalidInput, JobFailed, NotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.storage import LONG_PATIENCE, read_chunks, safe_filename
+from ecluse.tabular.formats import ENDINGS
 
 #: Metrics that a list of references shows: they hold whatever the threshold.
 SHOWN: Final = tuple(metric.name for metric in METRICS if metric.is_summary and metric.of_order)

@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.tables.layout import LOOK, Layout, layout_of
+from ecluse.apps.fraud.rows.datasets import layout_of
 from ecluse.catalog.tables import User
 from ecluse.cli.output import F, progress, say
 from ecluse.cli.session import finish
 from ecluse.errors import InvalidInput, JobFailed
 from ecluse.runtime import Runtime
 from ecluse.storage import read_chunks
+from ecluse.tabular.layout import LOOK, Layout
 
 
 def layout_options(command: F) -> F:

@@ -13,11 +13,11 @@ from ecluse.apps.fraud.commands.tables import add_table, layout_options, say_lay
 from ecluse.apps.fraud.performance.ensemble import EnsembleReport, Merits
 from ecluse.apps.fraud.performance.reports import read_ensemble_report
 from ecluse.apps.fraud.references import library
-from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.catalog import models
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput
+from ecluse.tabular.layout import Layout
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.references.facts import MatchResult

@@ -53,9 +53,9 @@ from ecluse.apps.fraud.references.matching import GATE
 from ecluse.apps.fraud.risk import raised_levels
 from ecluse.apps.fraud.scoring.model import FraudModel
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _, num, pack
+from ecluse.tabular.dataset import Table
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float, str], None]

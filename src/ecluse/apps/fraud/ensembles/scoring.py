@@ -20,8 +20,8 @@ from ecluse.apps.fraud.scoring.model import ColumnCheck, missing_message, near_c
 from ecluse.apps.fraud.scoring.reasons import as_written, reason_columns
 from ecluse.apps.fraud.scoring.scoring import ReasonsFor
 from ecluse.apps.fraud.tables.columns import parse_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 BATCH_ROWS = 20_000
 EXPLAINED_ROWS = 5_000

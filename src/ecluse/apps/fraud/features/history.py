@@ -198,18 +198,19 @@ def hash_keys(column: pl.Series, salt: int) -> Keys:
         )
         hashed = _mix((numbers.to_numpy() + 0.0).view(np.uint64) ^ seed)
     else:
-        hashed = _hash_text(column.cast(pl.String).fill_null(""), seed)
+        written = column.cast(pl.String).cast(pl.Binary).fill_null(b"")
+        hashed = _hash_text(written.to_list(), seed)
     hashed[column.is_null().to_numpy()] = NO_KEY
     return hashed
 
 
-def _hash_text(column: pl.Series, seed: Keys) -> Keys:
-    if column.is_empty():
+def _hash_text(texts: list[bytes], seed: Keys) -> Keys:
+    if not texts:
         return np.zeros(0, dtype=np.uint64)
-    lengths = column.str.len_bytes().to_numpy().astype(np.uint64)
-    raw = np.array(column.cast(pl.Binary).to_list(), dtype=f"S{HASH_BYTES}")
+    lengths = np.fromiter(map(len, texts), np.uint64, len(texts))
+    raw = np.array(texts, dtype=f"S{HASH_BYTES}")
     width = max(8, -(-int(lengths.max(initial=0)) // 8) * 8)
-    words = raw.astype(f"S{min(width, HASH_BYTES)}").view(np.uint64).reshape(len(column), -1)
+    words = raw.astype(f"S{min(width, HASH_BYTES)}").view(np.uint64).reshape(len(texts), -1)
     total = lengths ^ seed
     for position in range(words.shape[1]):
         # Words beyond the end add nothing, so that a row's hash does not depend on the longest of its batch.

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ecluse import models
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.main import Reasons, plan_training
-from ecluse.apps.fraud.errors import UnreadableTable
 from ecluse.apps.fraud.jobs.tables import fetch_table, open_stored, table_of
 from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report, report_content
@@ -24,23 +23,23 @@ from ecluse.apps.fraud.performance.trained import TrainedReport
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
 from ecluse.apps.fraud.rows.tables import Dataset, Prediction
 from ecluse.apps.fraud.rows.training import TrainingRun
-from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.apps.fraud.training.request import TrainingRequest
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import ModelVersion, Publication
 from ecluse.checkpoints import checkpoints_of
-from ecluse.errors import CannotRepeat, CatalogUnavailable, JobCancelled
+from ecluse.errors import CannotRepeat, CatalogUnavailable, JobCancelled, UnreadableTable
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime, predictions_prefix
 from ecluse.sentences import N_, _
 from ecluse.storage import join_key, safe_filename, timestamp
+from ecluse.tabular.layout import Layout
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.scoring.results import Known, ScoreSummary
     from ecluse.apps.fraud.scoring.scorer import Scorer
-    from ecluse.apps.fraud.tables.dataset import Table
     from ecluse.apps.fraud.training.record import TrainingRecord
+    from ecluse.tabular.dataset import Table
 
 T = TypeVar("T")
 #: The metric of a run that each candidate of its search adds a value to.

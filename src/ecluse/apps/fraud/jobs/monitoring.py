@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ecluse.apps.fraud.tables.dataset import Table
+    from ecluse.tabular.dataset import Table
 
 
 def run_monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
@@ -210,8 +210,8 @@ def _compared(
 def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
     """Train on the rows that are not kept for comparing, and upload; what publishing needs."""
     from ecluse.apps.fraud.monitoring.holding import hold_out, write_rows
-    from ecluse.apps.fraud.tables.dataset import open_table
     from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, train
+    from ecluse.tabular.dataset import open_table
 
     run = work.run_of(runtime, task, run_id)
     dataset = table_of(runtime, task.user_id, run.dataset_id)
@@ -257,8 +257,8 @@ def _publish_retrained(
 def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id: str) -> None:
     """Both versions on the rows kept from the new one, but for those that the old one may have learned from."""
     from ecluse.apps.fraud.monitoring.holding import hold_out, write_rows
-    from ecluse.apps.fraud.tables.dataset import open_table
     from ecluse.apps.fraud.training.plan import TrainingPlan
+    from ecluse.tabular.dataset import open_table
 
     run = work.run_of(runtime, task, run_id)
     inspection, dataset = inspection_and_table(runtime, task, inspection_id)

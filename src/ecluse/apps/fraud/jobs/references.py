@@ -29,8 +29,8 @@ from ecluse.apps.fraud.references.published import (
     keep_reference,
 )
 from ecluse.apps.fraud.rows import datasets, references
+from ecluse.apps.fraud.rows.datasets import layout_of
 from ecluse.apps.fraud.rows.tables import Dataset
-from ecluse.apps.fraud.tables.layout import layout_of
 from ecluse.apps.fraud.training.request import MIN_BUDGET, TrainingRequest
 from ecluse.catalog import audit
 from ecluse.catalog.tables import User, new_id
@@ -242,8 +242,8 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
     from ecluse.apps.fraud.features.features import FeatureEngineer
     from ecluse.apps.fraud.references.describing import describe, write_sample
     from ecluse.apps.fraud.scoring.model import load_model
-    from ecluse.apps.fraud.tables.dataset import open_table
     from ecluse.apps.fraud.training.training import train
+    from ecluse.tabular.dataset import open_table
 
     with runtime.scratch() as folder:
         task.report("read", 0.0)
@@ -373,7 +373,7 @@ def _read_table(runtime: Runtime, task: Task, dataset_id: str | None) -> Dataset
 def _simulated(name: str, seed: int, folder: Path) -> tuple[Path, Dataset]:
     from ecluse.apps.fraud.profiling.profile import profile_table
     from ecluse.apps.fraud.references.institutions import institution, write_labelled
-    from ecluse.apps.fraud.tables.dataset import open_table
+    from ecluse.tabular.dataset import open_table
 
     path = write_labelled(institution(name), folder / f"{name}.csv", seed)
     with open_table(path) as table:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ecluse.apps.fraud.tables.dataset import Table
+    from ecluse.tabular.dataset import Table
 
     Mask = NDArray[np.bool_]
 

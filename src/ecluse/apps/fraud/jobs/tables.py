@@ -1,4 +1,4 @@
-"""Fetch and open the stored tables that jobs read."""
+"""Fetch and open the stored tables that jobs read, those of this application and those of the core."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.fraud.rows.datasets import layout_of
 from ecluse.apps.fraud.rows.tables import Dataset
-from ecluse.apps.fraud.tables.layout import layout_of
-from ecluse.errors import (
-    DigestMismatch,
-    NotFound,
-)
+from ecluse.errors import DigestMismatch, InvalidInput, NotFound
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import safe_filename
+from ecluse.tables import Readable
 
 if TYPE_CHECKING:
-    from ecluse.apps.fraud.tables.dataset import Table
+    from ecluse.tabular.dataset import Table
 
 
 def open_stored(runtime: Runtime, dataset: Dataset, folder: Path, task: Task | None = None) -> Table:
@@ -52,3 +50,31 @@ def table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
         raise NotFound(_("The table was deleted before the job ran. Upload it again."))
     with runtime.catalog.read() as transaction:
         return datasets.dataset_of(transaction, user_id, dataset_id)
+
+
+def readable(runtime: Runtime, user_id: str, table_id: str) -> Readable | None:
+    """Return a table that was uploaded here, to be read by any model; None where there is none.
+
+    Raises:
+        InvalidInput: it is not read yet, or could not be.
+    """
+    try:
+        dataset = table_of(runtime, user_id, table_id)
+    except NotFound:
+        return None
+    if dataset.state != "ready":
+        raise InvalidInput(
+            _(
+                "%(file)s is still being read, or could not be: see its page, /fraud/d/%(id)s.",
+                file=dataset.filename,
+                id=dataset.id,
+            )
+        )
+
+    def write(path: Path) -> None:
+        from ecluse.tabular.typing import write_table
+
+        with runtime.scratch() as folder, open_stored(runtime, dataset, folder) as table:
+            write_table(table, path)
+
+    return Readable(dataset.id, dataset.filename, dataset.created_at, write)

@@ -41,8 +41,8 @@ from ecluse.apps.fraud.scoring.model import missing_message
 from ecluse.apps.fraud.scoring.reasons import kept_sentences
 from ecluse.apps.fraud.scoring.scorer import AlertingScorer, Scorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]

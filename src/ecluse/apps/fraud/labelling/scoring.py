@@ -20,9 +20,9 @@ from ecluse.apps.fraud.scoring.kept_scores import KeptScores
 from ecluse.apps.fraud.scoring.model import ColumnCheck, missing_message, near_columns
 from ecluse.apps.fraud.scoring.scoring import ReasonsFor
 from ecluse.apps.fraud.tables.columns import parse_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.scoring.scorer import Scorer

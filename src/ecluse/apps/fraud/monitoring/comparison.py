@@ -25,9 +25,9 @@ from ecluse.apps.fraud.monitoring.outcomes import Outcomes
 from ecluse.apps.fraud.scoring.columns import SCORE_COLUMNS
 from ecluse.apps.fraud.scoring.model import missing_message
 from ecluse.apps.fraud.scoring.scorer import Scorer
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.intervals import matched_difference
+from ecluse.tabular.dataset import Table
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]

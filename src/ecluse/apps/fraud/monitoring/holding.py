@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.clock import Clock
 from ecluse.apps.fraud.scoring.results import write_parquet
 from ecluse.apps.fraud.tables.columns import ColumnSpec
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.training.labelled import read_labelled, split_labelled
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 Mask = NDArray[np.bool_]
 

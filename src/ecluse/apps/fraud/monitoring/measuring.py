@@ -29,9 +29,9 @@ from ecluse.apps.fraud.monitoring.report import (
 from ecluse.apps.fraud.performance.parts import ColumnDrift
 from ecluse.apps.fraud.scoring.scorer import Scorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 BATCH_ROWS: Final = 50_000
 #: Days shown one by one, and periods with figures of their own; more are taken together.

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN, LabelReading, plain_text, reading_of_outcomes
 from ecluse.apps.fraud.tables.meaning import fraud_means
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 Labels = NDArray[np.int8]
 _SEED = 17

@@ -19,9 +19,9 @@ from ecluse.apps.fraud.actions.versions import may_score
 from ecluse.apps.fraud.goal import OFFERED
 from ecluse.apps.fraud.performance.reports import read_report
 from ecluse.apps.fraud.rows import predictions, training
+from ecluse.apps.fraud.rows.datasets import layout_of
 from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
-from ecluse.apps.fraud.tables.layout import Layout, layout_of
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, meaning_in_profile
 from ecluse.apps.fraud.training.request import TrainingRequest, form_titles
 from ecluse.catalog import models
@@ -30,6 +30,7 @@ from ecluse.errors import InvalidInput, JobNotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.tabular.layout import Layout
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.security import CurrentUser, RuntimeDep

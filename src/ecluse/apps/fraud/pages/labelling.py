@@ -19,13 +19,13 @@ from ecluse.apps.fraud.pages.datasets import can_score
 from ecluse.apps.fraud.pages.usual import usual_values
 from ecluse.apps.fraud.rows import inspections, labels, predictions
 from ecluse.apps.fraud.rows.tables import Dataset, Inspection
-from ecluse.apps.fraud.tables.formats import ACCEPTED
 from ecluse.catalog import models
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import EcluseError, InvalidInput, JobNotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import safe_filename
+from ecluse.tabular.formats import ACCEPTED
 from ecluse.web.i18n import ABSENT, Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.security import CurrentUser, RuntimeDep

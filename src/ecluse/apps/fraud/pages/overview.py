@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.pages.datasets import label_of
 from ecluse.apps.fraud.rows import datasets, predictions, references
-from ecluse.apps.fraud.tables.formats import ACCEPTED, format_names
 from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime
+from ecluse.tabular.formats import ACCEPTED, format_names
 from ecluse.web.admission import admission_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep

@@ -33,10 +33,10 @@ from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
 from ecluse.apps.fraud.scoring.formats import result_format
 from ecluse.apps.fraud.scoring.reasons import as_written
-from ecluse.apps.fraud.tables.formats import NAME_ENDINGS
 from ecluse.errors import JobNotFound, NotFound
 from ecluse.runtime import Runtime
 from ecluse.storage import safe_filename
+from ecluse.tabular.formats import NAME_ENDINGS
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of

@@ -11,8 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.reading import parse_datetimes, parse_numbers, plain_strings
+from ecluse.tabular.dataset import Table
 
 Mask = NDArray[np.bool_]
 

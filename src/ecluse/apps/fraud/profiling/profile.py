@@ -16,7 +16,6 @@ import polars as pl
 from ecluse.apps.fraud.features.giveaways import Giveaway
 from ecluse.apps.fraud.profiling.checks import giveaways_of, what_to_check
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.description import (
     ColumnProfile,
     Progress,
@@ -30,6 +29,7 @@ from ecluse.apps.fraud.tables.description import (
 from ecluse.apps.fraud.tables.guesses import Guess, Guesses, guess_roles, guesses_from_dict, with_roles
 from ecluse.apps.fraud.tables.sketches import ColumnSketch, sketch_columns
 from ecluse.sentences import _, ngettext, num
+from ecluse.tabular.dataset import Table
 
 __all__ = ["ColumnProfile", "Guess", "Guesses", "Progress", "Role", "TableProfile", "profile_table"]
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.performance.parts import Importance
 from ecluse.apps.fraud.references.library import SAMPLE_FILE, SAMPLE_LABEL
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN, read_labels
 from ecluse.apps.fraud.tables.sketches import sketch_columns
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 #: Rows from which columns are sketched and the sample is drawn, spread evenly over the table.
 LOOKED_AT: Final = 20_000

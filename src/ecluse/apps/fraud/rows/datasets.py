@@ -13,12 +13,18 @@ from ecluse.catalog import files, work
 from ecluse.catalog.tables import File, MigrationRow, now
 from ecluse.errors import NotFound
 from ecluse.sentences import _
+from ecluse.tabular.layout import Layout
 
 
 def add_dataset(transaction: Transaction, dataset: Dataset) -> Dataset:
     transaction.add(dataset)
     transaction.flush()
     return dataset
+
+
+def layout_of(dataset: Dataset) -> Layout:
+    """Return how a stored table is read."""
+    return Layout.from_dict(dataset.layout)
 
 
 def dataset_of(transaction: Transaction, user_id: str, dataset_id: str) -> Dataset:

@@ -67,6 +67,8 @@ def _words(
     raw = parsed[feature.column]
     if raw.dtype.is_float():
         raw = raw + 0.0  # -0.0 counts as 0.0 below, and must read like it
+    if len(raw) == 1:
+        return np.array(_say_each(model, feature, raw, (values + np.float32(0)).tolist()), dtype=object)
     rows = pl.DataFrame({"raw": raw, "value": values + np.float32(0)})
     alike = rows.unique(maintain_order=True)
     said = np.array(_say_each(model, feature, alike["raw"], alike["value"].to_list()), dtype=object)

@@ -20,9 +20,9 @@ from ecluse.apps.fraud.features.features import Feature, FeatureEngineer
 from ecluse.apps.fraud.features.selection import FeatureSelector
 from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.tables.columns import ColumnSpec
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _, listing
+from ecluse.tabular.dataset import Table
 
 FORMAT = 1
 #: Missing columns that are named.

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ecluse.apps.fraud.evaluation.drift import Reference, TrainingSketch
-from ecluse.apps.fraud.tables.dataset import Table
+from ecluse.tabular.dataset import Table
 
 #: Columns that are kept of each of the riskiest rows, the most important first; characters of a value.
 KEPT_COLUMNS: Final = 12

@@ -17,11 +17,11 @@ from ecluse.apps.fraud import risk
 from ecluse.apps.fraud.evaluation.ranking import PLACES, Ranking, RankingCounter
 from ecluse.apps.fraud.scoring.columns import names_of
 from ecluse.apps.fraud.scoring.formats import ResultName, result_format
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN, read_labels
 from ecluse.errors import InvalidInput
 from ecluse.formulas import neutralise_formulas
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 Known = NDArray[np.int8]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores
 from ecluse.apps.fraud.scoring.model import ColumnCheck
 from ecluse.apps.fraud.scoring.scoring import ReasonsFor
-from ecluse.apps.fraud.tables.dataset import Table
+from ecluse.tabular.dataset import Table
 
 Floats = NDArray[np.float64]
 

@@ -24,8 +24,8 @@ from ecluse.apps.fraud.scoring.model import (
     refuse_other_kinds,
 )
 from ecluse.apps.fraud.tables.columns import parse_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 ReasonsFor = Literal["risky", "all"]
 

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from ecluse.apps.fraud.tables.columns import ColumnKind, ColumnSpec
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.sentences import _, num
+from ecluse.tabular.dataset import Table
 
 Role = Literal["feature", "identifier", "customer", "timestamp", "target", "leave_out"]
 Progress = Callable[[float, str], None]

@@ -18,11 +18,11 @@ from ecluse.apps.fraud.features.history import times_of
 from ecluse.apps.fraud.features.selection import Dropped
 from ecluse.apps.fraud.profiling.checks import FEW_POSITIVES, MOST_COLUMNS, numbers_rows
 from ecluse.apps.fraud.tables.columns import LEVELS, SAMPLE_ROWS, ColumnSpec, infer_columns, parse_columns
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.meaning import MOST_FRAUD, Meaning, meaning_of, require_meaning, spelled_alike
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import InvalidInput
 from ecluse.sentences import N_, _, listing, ngettext, num
+from ecluse.tabular.dataset import Table
 
 BATCH_ROWS = 50_000
 REPEATING = 0.8

@@ -22,7 +22,6 @@ from ecluse.apps.fraud.performance.parts import Refit
 from ecluse.apps.fraud.performance.trained import TrainingReport
 from ecluse.apps.fraud.risk import Thresholds
 from ecluse.apps.fraud.sample import SIMULATED, is_sample
-from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.training.blending import MOST_MEMBERS
 from ecluse.apps.fraud.training.folds import (
     MORE_TIME,
@@ -64,6 +63,7 @@ from ecluse.apps.fraud.training.search import (
 )
 from ecluse.checkpoints import Checkpoints
 from ecluse.sentences import _
+from ecluse.tabular.dataset import Table
 
 __all__ = ["Goal", "Progress", "TrainingPlan", "TrainingReport", "train"]
 

@@ -20,11 +20,12 @@ from typing import Self
 
 import polars as pl
 
-from ecluse.apps.fraud.errors import UnreadableTable
-from ecluse.apps.fraud.tables.delimited import check_lines
-from ecluse.apps.fraud.tables.formats import format_names, format_of
-from ecluse.apps.fraud.tables.layout import LOOK, Layout
-from ecluse.apps.fraud.tables.source import (
+from ecluse.errors import UnreadableTable
+from ecluse.sentences import _
+from ecluse.tabular.delimited import check_lines
+from ecluse.tabular.formats import format_names, format_of
+from ecluse.tabular.layout import LOOK, Layout
+from ecluse.tabular.source import (
     MAX_RATIO,
     Compression,
     Scratch,
@@ -34,7 +35,6 @@ from ecluse.apps.fraud.tables.source import (
     first_bytes,
     without_blank_rows,
 )
-from ecluse.sentences import _
 
 __all__ = ["Layout", "Table", "TableFormat", "open_table"]
 

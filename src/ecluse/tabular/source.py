@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from ecluse.apps.fraud.errors import UnreadableTable
-from ecluse.apps.fraud.tables.layout import Layout
+from ecluse.errors import UnreadableTable
 from ecluse.sentences import _, num
+from ecluse.tabular.layout import Layout
 
 MAX_COLUMNS = 10_000
 #: A file that unpacks to more than so many times its size is no table of a person.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from xml.parsers import expat
 
-from ecluse.apps.fraud.errors import UnreadableTable
+from ecluse.errors import UnreadableTable
 from ecluse.sentences import _, num
 
 MAX_XLSX_BYTES: Final = 1 << 30

@@ -8,9 +8,10 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
-from ecluse.apps.fraud.errors import UnreadableTable
-from ecluse.apps.fraud.tables.layout import Layout, Sheet, find_header, laid_out, largest_sheet, names_of
-from ecluse.apps.fraud.tables.source import (
+from ecluse.errors import UnreadableTable
+from ecluse.sentences import _
+from ecluse.tabular.layout import Layout, Sheet, find_header, laid_out, largest_sheet, names_of
+from ecluse.tabular.source import (
     Compression,
     Scratch,
     Source,
@@ -21,8 +22,7 @@ from ecluse.apps.fraud.tables.source import (
     refuse_width,
     without_blank_rows,
 )
-from ecluse.apps.fraud.tables.workbook_parts import check_parts
-from ecluse.sentences import _
+from ecluse.tabular.workbook_parts import check_parts
 
 #: Rows from the top of a sheet in which its names are looked for.
 _LOOKED_AT = 200

@@ -13,10 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-if TYPE_CHECKING:
-    from ecluse.apps.fraud.rows.tables import Dataset
+from typing import Any, Final, Literal
 
 #: A row of titles fills at most this share of the columns, and such rows come first.
 TITLE_SHARE: Final = 1 / 3
@@ -132,11 +129,6 @@ class Header:
     names: int | None
     start: int
     sure: bool
-
-
-def layout_of(dataset: Dataset) -> Layout:
-    """Return how a stored table is read."""
-    return Layout.from_dict(dataset.layout)
 
 
 def find_header(rows: Sequence[Cells], layout: Layout) -> Header | None:

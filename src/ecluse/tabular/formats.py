@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ecluse.sentences import _
 
 if TYPE_CHECKING:
-    from ecluse.apps.fraud.tables.layout import Layout
-    from ecluse.apps.fraud.tables.source import Compression, Scratch, Source
+    from ecluse.tabular.layout import Layout
+    from ecluse.tabular.source import Compression, Scratch, Source
 
 
 class Opener(Protocol):
@@ -56,17 +56,13 @@ class FileFormat:
 
 #: Delimited text is last: it has no beginning of its own.
 FORMATS: Final = (
-    FileFormat(
-        "parquet", "Parquet", (".parquet",), "ecluse.apps.fraud.tables.parquet:open_parquet", magic=b"PAR1"
-    ),
-    FileFormat(
-        "xlsx", "XLSX", (".xlsx",), "ecluse.apps.fraud.tables.workbook:open_workbook", magic=b"PK\x03\x04"
-    ),
+    FileFormat("parquet", "Parquet", (".parquet",), "ecluse.tabular.parquet:open_parquet", magic=b"PAR1"),
+    FileFormat("xlsx", "XLSX", (".xlsx",), "ecluse.tabular.workbook:open_workbook", magic=b"PK\x03\x04"),
     FileFormat(
         "csv",
         "CSV",
         (".csv", ".tsv", ".csv.gz"),
-        "ecluse.apps.fraud.tables.delimited:open_csv",
+        "ecluse.tabular.delimited:open_csv",
         other_endings=(".txt", ".gz"),
     ),
 )

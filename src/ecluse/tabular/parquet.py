@@ -7,9 +7,10 @@ from typing import Final
 
 import polars as pl
 
-from ecluse.apps.fraud.errors import UnreadableTable
-from ecluse.apps.fraud.tables.layout import Layout
-from ecluse.apps.fraud.tables.source import (
+from ecluse.errors import UnreadableTable
+from ecluse.sentences import _, num
+from ecluse.tabular.layout import Layout
+from ecluse.tabular.source import (
     MAX_RATIO,
     Compression,
     Scratch,
@@ -18,7 +19,6 @@ from ecluse.apps.fraud.tables.source import (
     damaged,
     refuse_width,
 )
-from ecluse.sentences import _, num
 
 #: Bytes of all texts of a file, unless it is nearly as large itself.
 MAX_TEXT: Final = 1 << 30

@@ -18,10 +18,11 @@ from typing import Literal
 
 import numpy as np
 
-from ecluse.apps.fraud.errors import UnreadableTable
-from ecluse.apps.fraud.tables.formats import format_names
-from ecluse.apps.fraud.tables.layout import Header, Layout, find_header, laid_out, names_of
-from ecluse.apps.fraud.tables.source import (
+from ecluse.errors import UnreadableTable
+from ecluse.sentences import _, num
+from ecluse.tabular.formats import format_names
+from ecluse.tabular.layout import Header, Layout, find_header, laid_out, names_of
+from ecluse.tabular.source import (
     Compression,
     Scratch,
     Source,
@@ -31,7 +32,6 @@ from ecluse.apps.fraud.tables.source import (
     no_such_row,
     refuse_width,
 )
-from ecluse.sentences import _, num
 
 MAX_LINE_BYTES = 64 << 20
 
