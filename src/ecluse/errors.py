@@ -60,6 +60,7 @@
     │   ├── MoveRefused (ValueError)            it cannot begin, or cannot be undone; nothing was changed
     │   └── MoveStopped                         it ended early and can be continued
     ├── InvalidInput (ValueError)               a form field or argument that cannot be used
+    ├── UnreadableTable (ValueError)            a file that is no table we can read
     ├── UnreadableRecord (ValueError)           stored JSON is not what its type says
     ├── DocumentError
     │   ├── DocumentNotFound (LookupError)
@@ -406,6 +407,11 @@ class MoveStopped(MoveError):
 
 class InvalidInput(EcluseError, ValueError):
     code = "invalid_input"
+    status = 422
+
+
+class UnreadableTable(EcluseError, ValueError):
+    code = "unreadable_table"
     status = 422
 
 

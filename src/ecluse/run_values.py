@@ -1,17 +1,24 @@
-"""Make the parameters, tags and names of metrics of a run flat, and check them."""
+"""Say what a run may be and how runs are sorted; make parameters, tags and names of metrics flat, and check them."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
 
+#: What a run, or a job, is.
+STATUSES: Final = ("queued", "running", "done", "failed", "cancelled")
+#: What runs are sorted by that is no metric.
+SORTED_BY: Final = ("name", "application", "kind", "status", "version", "created", "started", "duration")
+Direction = Literal["ascending", "descending"]
 _NAME: Final = re.compile(r"\w[\w.\- ]{0,79}")
 _LONGEST_VALUE: Final = 500
+#: The tag of a run that was taken over from elsewhere, and says from where; see `client.mlflow`.
+TAKEN_FROM: Final = "taken_from"
 
 
 def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

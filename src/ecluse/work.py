@@ -6,24 +6,65 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from ecluse import application, checkpoints, models, upkeep
+from ecluse import application, checkpoints, models, tables, upkeep
 from ecluse.application import Application, remembered
-from ecluse.catalog import Transaction, audit, jobs, work
+from ecluse.catalog import Transaction, audit, jobs, user_tables, work
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 from ecluse.shapes import fault
 
 R = TypeVar("R")
+#: The kind of job that scores a table by a version of any model, and its queue.
+SCORING: Final = "score_table"
 #: A kind of which no application that is here knows: the job of one that was removed.
 UNKNOWN: Final = JobKind(run=lambda *_, **__: None, queue="")
+
+
+def _score_table(runtime: Runtime, task: Task, **subject: Any) -> None:
+    application.load("ecluse.inference.scoring:score_table")(runtime, task, **subject)
+
+
+def _open_scored(transaction: Transaction, job: Job) -> Link | None:
+    made = user_tables.made_by(transaction, job.user_id, job.id)
+    return Link(f"/tables/{made.id}", N_("Open the scored table")) if made else None
+
+
+def _use_again(transaction: Transaction, job: Job) -> tuple[Link, ...]:
+    name, version = job.subject["name"], job.subject["version"]
+    return (Link(f"/models/{name}/{version}/use", N_("Use this model")),)
+
+
+def scored(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, Any] | None:
+    """Return what a scoring made, for the API."""
+    made = user_tables.made_by(transaction, job.user_id, job.id)
+    if made is None:
+        return None
+    return {
+        "table": made.id,
+        "rows": made.rows,
+        "model": made.model,
+        "version": made.version,
+        "warnings": [str(note) for note in tables.notes_of(made)],
+    }
+
+
+_SCORING: Final = JobKind(
+    run=_score_table,
+    queue=SCORING,
+    verb=N_("Score"),
+    stages={"read": N_("Read"), "score": N_("Score"), "keep": N_("Save")},
+    result=_open_scored,
+    ways=_use_again,
+    answer="ecluse.work:scored",
+)
 
 
 @remembered
 def kinds() -> Mapping[str, JobKind]:
     """Join every kind of job there is, by its name: the core's, then those of each application, ours first."""
-    every = dict(upkeep.KINDS)
+    every = {**upkeep.KINDS, SCORING: _SCORING}
     for owner, more in application.parts("jobs"):
         for name, kind in more.items():
             if name in every:

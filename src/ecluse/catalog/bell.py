@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import sqlite3
 import threading
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from sqlalchemy import Engine
 
+from ecluse.catalog.changes import Changes
 from ecluse.catalog.jobs import CHANNEL
 
 #: Seconds between two looks at the number that SQLite changes with its file; it costs one read of shared memory.
@@ -35,7 +34,8 @@ class Bell:
         os.set_blocking(self._reading, False)
         os.set_blocking(self._writing, False)
         self._heard: Any = None
-        self._seen = -1
+        self._changes = Changes(engine)
+        self._seen: int | None = None
         self._deaf_until = float("-inf")
         self._is_closed = False
         self._lock = threading.Lock()
@@ -61,6 +61,7 @@ class Bell:
         if self._heard is not None:
             self._heard.close()
             self._heard = None
+        self._changes.close()
         with self._lock:  # so that no ring goes to a file that has got the number since
             if self._is_closed:
                 return
@@ -116,15 +117,7 @@ class Bell:
                 return
 
     def _has_changed(self) -> bool:
-        try:
-            if self._heard is None:
-                self._heard = sqlite3.connect(
-                    f"{Path(str(self._engine.url.database)).resolve().as_uri()}?mode=ro", uri=True,
-                    isolation_level=None, check_same_thread=False,
-                )  # fmt: skip
-            (version,) = self._heard.execute("PRAGMA data_version").fetchone()
-        except sqlite3.Error:  # as of the connection above
-            return True
-        changed = bool(version != self._seen)
-        self._seen = version
+        number = self._changes.number()
+        changed = number is None or number != self._seen
+        self._seen = number
         return changed

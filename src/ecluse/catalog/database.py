@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
 from ecluse.catalog import homes, jobs, migrations_of_applications
+from ecluse.catalog.changes import Changes
 from ecluse.connections import lift_limits, open_engine, remade, why_postgresql_fails
 from ecluse.disks import is_damage, private_file, usable, why_sqlite_fails
 from ecluse.errors import (
@@ -33,7 +34,7 @@ from ecluse.sentences import _
 P = ParamSpec("P")
 R = TypeVar("R")
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
-HEAD: Final = "0017"
+HEAD: Final = "0018"
 #: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
 MIGRATION_LOCK: Final = 7_231_964_205
 #: Id and fence of the job that this thread runs: it writes nothing once the job has changed hands.
@@ -84,6 +85,7 @@ class Catalog:
         is_file = self._url.get_backend_name() == "sqlite" and bool(self._url.database)
         self._file = Path(self._url.database or "") if is_file else None
         self.engine = open_engine(url, UNLIMITED if moves else limits)
+        self.changes = Changes(self.engine)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -185,6 +187,7 @@ class Catalog:
         return None if version is None else str(version)
 
     def close(self) -> None:
+        self.changes.close()
         self.engine.dispose()
 
     @contextmanager

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session as Transaction
 from ecluse.catalog import runs
 from ecluse.catalog.tables import ModelAlias, Run, Work
 from ecluse.errors import NotFound
+from ecluse.run_values import TAKEN_FROM
 from ecluse.sentences import _
 
 
@@ -63,12 +64,17 @@ def exported(run: Run, where: str) -> Exported:
 
 
 def done_runs(transaction: Transaction, where: str) -> list[Exported]:
-    """Return every run, of anyone, that is done, oldest first, with what is known of it at a place."""
+    """Return every run, of anyone, that is done, oldest first, with what is known of it at a place.
+
+    Those that were taken over from there are left out: they would go round.
+    """
     pointing: dict[tuple[str, str, str], list[str]] = {}
     for alias in transaction.scalars(select(ModelAlias)):
         pointing.setdefault((alias.user_id, alias.name, alias.version), []).append(alias.alias)
     columns = (Run.id, Run.user_id, Run.name, Run.version, Run.exports)
     done = select(*columns).join(Work, Work.id == Run.id).where(Work.status == "done")
+    taken_from = Run.tags[TAKEN_FROM].as_string()
+    done = done.where(taken_from.is_(None) | (taken_from != where))
     rows = transaction.execute(done.order_by(Work.finished_at))
     return [
         Exported(

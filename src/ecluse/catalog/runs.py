@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,13 +35,10 @@ from sqlalchemy.orm import Session as Transaction
 from ecluse.catalog import work
 from ecluse.catalog.tables import Run, RunMetric, Work, now
 from ecluse.errors import InvalidInput, NotFound, RunClosed
-from ecluse.run_values import checked_name, checked_values
+from ecluse.run_values import SORTED_BY, Direction, checked_name, checked_values
 from ecluse.sentences import _
 
 ACTIVE: Final = work.ACTIVE
-STATUSES: Final = work.STATUSES
-#: What runs are sorted by besides a metric.
-SORTED_BY: Final = ("name", "application", "kind", "status", "version", "created", "started", "duration")
 #: Runs that are compared side by side.
 MOST_COMPARED: Final = 5
 #: A tag says so where a metric was no finite number: {name}.not_finite, with the first such step.
@@ -55,7 +52,6 @@ _LAST_STEP: Final = 2**31 - 1
 _AT_ONCE: Final = 500
 #: Characters of a text that may be meant as a number.
 _LONGEST_NUMBER: Final = 100
-Direction = Literal["ascending", "descending"]
 
 
 @dataclass(frozen=True)
@@ -165,15 +161,20 @@ def expect_active(run: Run) -> Run:
 
 
 def end_by_program(
-    transaction: Transaction, run: Run, status: str, metrics: Mapping[str, Any], error: str | None
+    transaction: Transaction,
+    run: Run,
+    status: str,
+    metrics: Mapping[str, Any],
+    error: str | None,
+    at: datetime | None = None,
 ) -> None:
-    """Record how a run ended, with its last figures; what it has published stays with it."""
+    """Record how a run ended, now or `at` a moment, with its last figures; what it has published stays with it."""
     _note_metrics(run, metrics)
     transaction.flush()
     if status == "done":
-        work.finish(transaction, run.id)
+        work.finish(transaction, run.id, at=at)
     else:
-        work.end(transaction, run.id, status, error)
+        work.end(transaction, run.id, status, error, at)
 
 
 def link_version(

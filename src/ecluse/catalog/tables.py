@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    null,
     select,
     text,
 )
@@ -206,6 +207,36 @@ class ModelUpload(HasFile, Base):
 
     FILE = FileKind("model_uploads", kind="unfinished", application="", form="folder", area="models")
     url = of_file("url", "")
+
+
+class UserTable(HasFile, Base):
+    """A table of a person, for any model: one that was uploaded, or what a scoring made, with its job and its version.
+
+    `columns` are {name, type}, as Polars calls types; `notes` what was noted when it was made.
+    """
+
+    __tablename__ = "user_tables"
+    __table_args__ = (Index("ix_user_tables_owner", "user_id", "created_at"),)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(200))
+    rows: Mapped[int] = mapped_column(BigInteger)
+    columns: Mapped[list[Any]] = mapped_column(default=list)
+    notes: Mapped[list[Any]] = mapped_column(default=list)
+    job_id: Mapped[str | None] = mapped_column(String(100), index=True)
+    model: Mapped[str | None] = mapped_column(String(100))
+    version: Mapped[str | None] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    FILE = FileKind("user_tables", kind="tables", application="", counted=True)
+    url = of_file("url", "")
+    key = of_file("key", "")
+    size_bytes = of_file("size_bytes", 0)
+    sha256 = of_file("sha256", "")
+
+    @classmethod
+    def names(cls) -> Select[*tuple[Any, ...]]:
+        return select(cls.id, cls.name, null())
 
 
 class Migration(Base):

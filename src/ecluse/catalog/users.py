@@ -19,6 +19,7 @@ from ecluse.catalog.tables import (
     Run,
     Session,
     User,
+    UserTable,
     now,
 )
 from ecluse.errors import EmailTaken, LastAdministrator, NotFound
@@ -117,7 +118,7 @@ def remove_user(transaction: Transaction, user_id: str) -> None:
 
 
 #: What a user may have, as it is named to a person.
-OWNED: Final[dict[str, type[Any]]] = {"model_versions": ModelVersion, "runs": Run}
+OWNED: Final[dict[str, type[Any]]] = {"model_versions": ModelVersion, "runs": Run, "own_tables": UserTable}
 
 
 def count_owned(transaction: Transaction, user_id: str) -> dict[str, int]:

@@ -9,9 +9,10 @@ whose job vanished, and for versions that were being published when their job en
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Select, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, literal, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.clock import moment
@@ -20,7 +21,6 @@ from ecluse.catalog.tables import JobRow
 from ecluse.sentences import _
 
 ACTIVE: Final = ("queued", "running")
-STATUSES: Final = (*ACTIVE, "done", "failed", "cancelled")
 Row = TypeVar("Row")
 
 
@@ -62,25 +62,29 @@ def withdraw(transaction: Transaction, work_id: str) -> None:
     _set(transaction, (Work.id == work_id, Work.status.in_(ACTIVE)), {"final": False})
 
 
-def finish(transaction: Transaction, work_id: str, *, final: bool = True) -> bool:
+def finish(transaction: Transaction, work_id: str, *, final: bool = True, at: datetime | None = None) -> bool:
     """Record that work is done; false where it has failed or was cancelled. Its job is not cancelled any more.
 
-    `final`: without, the work is a part of what its job does, which goes on and may be cancelled.
+    `final`: without, the work is a part of what its job does, which goes on and may be cancelled. `at`: when it ended,
+    where that was not now.
     """
+    ended_at = moment() if at is None else literal(at, Work.finished_at.type)
     values: dict[str, Any] = {
         "status": "done",
         "error": None,
         "started_at": func.coalesce(Work.started_at, moment()),
-        "finished_at": case((Work.status == "done", Work.finished_at), else_=moment()),
+        "finished_at": case((Work.status == "done", Work.finished_at), else_=ended_at),
     }
     if final:
         values["final"] = True
     return _set(transaction, (Work.id == work_id, Work.status.in_((*ACTIVE, "done"))), values)
 
 
-def end(transaction: Transaction, work_id: str, status: str, error: str | None) -> bool:
-    """Record that work failed or was cancelled; false where it had ended."""
-    values = {"status": status, "error": error, "finished_at": moment(), "final": False}
+def end(
+    transaction: Transaction, work_id: str, status: str, error: str | None, at: datetime | None = None
+) -> bool:
+    """Record that work failed or was cancelled, now or `at` a moment; false where it had ended."""
+    values = {"status": status, "error": error, "finished_at": at or moment(), "final": False}
     return _set(transaction, (Work.id == work_id, Work.status.in_(ACTIVE)), values)
 
 
