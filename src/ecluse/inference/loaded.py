@@ -25,6 +25,11 @@ class Loaded(Protocol):
     @property
     def dtypes(self) -> Mapping[str, pl.DataType]: ...
 
+    @property
+    def waits(self) -> bool:
+        """Say whether an answer may take long whatever the rows: another process gives it, or a stranger's code."""
+        ...
+
     def answer(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return a row for each row. It is called from a thread, one call at a time.
 

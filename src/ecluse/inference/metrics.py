@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 512, 2048, 8192)
+
+
+Result = Literal["answered", "refused", "failed", "overloaded"]
 
 
 class InferenceMetrics:
@@ -42,3 +45,26 @@ class InferenceMetrics:
             ("result",),
             registry=registry,
         )
+
+
+class KindMetrics:
+    """What is counted of the models of one kind."""
+
+    def __init__(self, metrics: InferenceMetrics, kind: str) -> None:
+        self._requests = {result: metrics.requests.labels(kind, result) for result in get_args(Result)}
+        self._rows = metrics.rows.labels(kind)
+        self._seconds = metrics.seconds.labels(kind)
+        self._batch_rows = metrics.batch_rows.labels(kind)
+
+    def count_batch(self, rows: int) -> None:
+        self._batch_rows.observe(rows)
+
+    def count_refusal(self) -> None:
+        """Count a request for which there was no room."""
+        self._requests["overloaded"].inc()
+
+    def count_request(self, result: Result, rows: int, seconds: float) -> None:
+        """Count a request that had its place in the queue for so long."""
+        self._requests[result].inc()
+        self._rows.inc(rows)
+        self._seconds.observe(seconds)

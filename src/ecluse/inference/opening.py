@@ -43,6 +43,10 @@ class Packaged:
     def dtypes(self) -> Mapping[str, pl.DataType]:
         return dict(self.example.rows.schema)
 
+    @property
+    def waits(self) -> bool:
+        return False
+
     def answer(self, rows: pl.DataFrame) -> pl.DataFrame:
         given = given_back(Table(rows, self.example.form, self.example.details))
         return answers_of(self.unpacked.kind, self.unpacked.model, given)

@@ -89,9 +89,13 @@ def _from_objects(
                     columns=_listed(names),
                 )
             ) from None
-    known = set(names)
+    expected = set(names)
     others = dict.fromkeys(
-        name for row in sent if len(row) > len(known) - len(optional) for name in row if name not in known
+        name
+        for row in sent
+        if len(row) > len(expected) - len(optional)
+        for name in row
+        if name not in expected
     )
     return from_columns(columns | {name: [] for name in others}, schema, dtypes)
 
@@ -160,8 +164,8 @@ def from_columns(
         values = _checked(columns[column["name"]], column)
         series.append(_series(column, values, dtypes[column["name"]]))
         warnings += _warnings(column, values)
-    known = {column["name"] for column in schema["columns"]}
-    if others := [name for name in columns if name not in known]:
+    expected = {column["name"] for column in schema["columns"]}
+    if others := [name for name in columns if name not in expected]:
         warnings.append(
             _("Columns that the model does not take were not read: %(values)s.", values=_listed(others))
         )
@@ -199,7 +203,7 @@ _TYPES: Final[Mapping[str, frozenset[type]]] = {
     # Of an application that reads values itself: "12.5" and 12.5 are the same to it.
     "any": frozenset({str, int, float, bool, type(None)}),
 }
-#: Types whose arrays have no value that says "missing".
+#: Types whose arrays have no value that says "missing"; a column that is `nullable` is no such array.
 _NEVER_MISSING: Final = frozenset({"integer", "boolean"})
 _EXAMPLES: Final[Mapping[str, str]] = {
     "integer": "3",
@@ -217,7 +221,8 @@ def _checked(values: Sequence[Any], column: Mapping[str, Any]) -> Sequence[Any]:
     if not set(map(type, values)) <= _TYPES[kind]:
         row = next(row for row, value in enumerate(values, 1) if type(value) not in _TYPES[kind])
         raise _refused(row, column, values[row - 1])
-    if kind in _NEVER_MISSING and not column["missing"] and None in values:
+    may_be_missing = column["missing"] or column.get("nullable")
+    if kind in _NEVER_MISSING and not may_be_missing and None in values:
         raise InvalidInput(
             _(
                 "Row %(number)s, column %(column)s: the value is missing. The example had none missing, and the model "

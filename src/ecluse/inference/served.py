@@ -13,16 +13,18 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from ecluse import models
 from ecluse.catalog.tables import ModelVersion
 from ecluse.inference.batching import Batcher, Room
 from ecluse.inference.loaded import Loaded
-from ecluse.inference.metrics import InferenceMetrics
+from ecluse.inference.metrics import InferenceMetrics, KindMetrics
 from ecluse.inference.opening import open_version
+from ecluse.inference.ordinary import Reader
 from ecluse.inference.steady import steady_answer
-from ecluse.inference.threads import on_one_core
+from ecluse.inference.threads import take_one_core
 from ecluse.runtime import Runtime
 
 #: Versions that are loaded at once, and the bytes of their files together. In memory one takes a few times its files.
@@ -40,6 +42,7 @@ class Served:
     row: ModelVersion
     model: Loaded
     batcher: Batcher
+    reader: Reader
     loaded_at: datetime
 
 
@@ -79,6 +82,17 @@ class ServedModels:
         if loaded is None or not loaded.done() or loaded.exception() is not None:
             return None
         return loaded.result().loaded_at
+
+    def ready(self, row: ModelVersion) -> Served | None:
+        """Return a version that is loaded and not known to be damaged, at once; None of any other."""
+        if row.damaged_at is not None:
+            return None
+        with self._lock:
+            _row, loaded = self._loaded.get(row.id, (None, None))
+            if loaded is None or not loaded.done() or loaded.exception() is not None:
+                return None
+            self._loaded.move_to_end(row.id)
+        return loaded.result()
 
     def load(self, row: ModelVersion) -> Served:
         """Return a version ready to answer. Who asks for one that is being loaded waits for it.
@@ -156,14 +170,15 @@ class ServedModels:
             model.close()
             raise
         batcher = Batcher(
-            on_one_core(answer or model.answer, row.id),
+            answer or model.answer,
             self._threads,
-            self._metrics,
-            kind=model.kind,
+            KindMetrics(self._metrics, model.kind),
             joins=answer is not None,
             room=self._room,
+            waits=model.waits,
+            prepare=partial(take_one_core, row.id),
         )
-        return Served(row, model, batcher, datetime.now(UTC))
+        return Served(row, model, batcher, Reader(model.schema, model.dtypes), datetime.now(UTC))
 
 
 def _end(loaded: Future[Served]) -> None:

@@ -38,7 +38,7 @@ def steady_answer(model: Loaded) -> Answer | None:
 
 def _ways(model: Loaded) -> Iterator[Answer]:
     def at_once(rows: pl.DataFrame) -> pl.DataFrame:
-        return _checked(rows, model.answer(rows))
+        return checked_answers(rows, model.answer(rows))
 
     def in_blocks(rows: pl.DataFrame) -> pl.DataFrame:
         filled = pl.concat([rows, *[rows.tail(1)] * (-rows.height % BLOCK)])
@@ -61,7 +61,8 @@ def _joined(parts: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(parts, how="vertical_relaxed")
 
 
-def _checked(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+def checked_answers(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """Return the answers, of which there must be one for each row. Raises ModelRefused where there is not."""
     if answers.height != rows.height:
         raise ModelRefused(
             _(

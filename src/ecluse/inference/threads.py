@@ -7,23 +7,15 @@ asks it, so that work elsewhere in the process keeps all its cores. Answers do n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
-import polars as pl
 import threadpoolctl
 
-Answer = Callable[[pl.DataFrame], pl.DataFrame]
 _limited = threading.local()
 
 
-def on_one_core(answer: Answer, version: str) -> Answer:
-    """Return a way of asking that takes one core. `version`: the id of what answers, whose libraries are loaded."""
-
-    def limited(rows: pl.DataFrame) -> pl.DataFrame:
-        versions: set[str] = _limited.__dict__.setdefault("versions", set())
-        if version not in versions:  # it may have brought a library that this thread has not asked yet
-            threadpoolctl.threadpool_limits(1, user_api="openmp")
-            versions.add(version)
-        return answer(rows)
-
-    return limited
+def take_one_core(version: str) -> None:
+    """Let this thread ask with one core. `version`: the id of what it asks, whose libraries are loaded."""
+    versions: set[str] = _limited.__dict__.setdefault("versions", set())
+    if version not in versions:  # it may have brought a library that this thread has not asked yet
+        threadpoolctl.threadpool_limits(1, user_api="openmp")
+        versions.add(version)

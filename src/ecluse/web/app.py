@@ -24,7 +24,9 @@ from ecluse.runtime import Runtime
 from ecluse.web import api, health, open_inference, pages
 from ecluse.web.admission import Admission
 from ecluse.web.errors import add_error_handlers, answer_error, refuse_cross_site, refuse_large_body
+from ecluse.web.lately import Lately
 from ecluse.web.security import BodyLimit, Protection
+from ecluse.web.shortcut import Shortcut
 from ecluse.web.templating import static_file, static_url
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -61,6 +63,7 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
     app.state.metrics = health.Metrics()
     app.state.inference_metrics = InferenceMetrics(app.state.metrics.registry)
     app.state.inference = ServedModels(runtime, app.state.inference_metrics)
+    app.state.lately = Lately(runtime)
     app.state.admission = Admission()
     app.state.readiness = health.Readiness()
     for application, hold in parts("web"):
@@ -73,6 +76,7 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
     app.add_api_route("/metrics", health.metrics_endpoint(app.state.metrics), include_in_schema=False)
     app.mount("/static", _Static(directory=STATIC), name="static")
     add_error_handlers(app)
+    app.add_middleware(Shortcut)
     return app
 
 

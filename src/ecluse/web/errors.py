@@ -148,8 +148,32 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
 
 def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    parts = [f"{'.'.join(str(p) for p in e['loc'][1:]) or e['loc'][0]}: {e['msg']}" for e in error.errors()]
-    return _answer(request, 422, "invalid_input", "; ".join(parts) + ".")
+    names = _names_of_body(request)
+    parts = [_said_of(each, names) for each in error.errors()]
+    return _answer(request, 422, "invalid_input", " ".join(dict.fromkeys(parts)))
+
+
+def _names_of_body(request: Request) -> list[str]:
+    """Return the names that the body of a request may have; none where it takes no body of names."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    return list(getattr(getattr(body, "type_", None) or _annotation_of(body), "model_fields", {}))
+
+
+def _annotation_of(field: Any) -> Any:
+    return getattr(getattr(field, "field_info", None), "annotation", None)
+
+
+def _said_of(problem: Mapping[str, Any], names: list[str]) -> str:
+    """Say one problem of a request: what lacks, what is too much, or what the value had to be."""
+    names = list(problem.get("ctx", {}).get("names", names))
+    place = ".".join(str(part) for part in problem["loc"][1:])
+    if problem["type"] == "missing" and place:
+        return _("%(name)s is missing.", name=place)
+    if problem["type"] == "extra_forbidden":
+        if names and len(problem["loc"]) == 2:
+            return _("There is no %(name)s. Known: %(values)s.", name=place, values=", ".join(names))
+        return _("There is no %(name)s.", name=place)
+    return _("%(name)s: %(reason)s.", name=place or str(problem["loc"][0]), reason=str(problem["msg"]))
 
 
 def _on_http_error(request: Request, error: Exception) -> Response:

@@ -13,9 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from ecluse import __version__
-from ecluse.inference import Asked, Served, ServedModels, inputs_of, outputs_of, read_request, write_answer
+from ecluse.inference import Served, ServedModels, inputs_of, outputs_of, read_request, write_answer
 from ecluse.inference.tensors import HEADER
-from ecluse.web.api.inference import InferenceDep, ask
+from ecluse.web.api.inference import FEW_BYTES, InferenceDep, ask, loaded_for
 from ecluse.web.health import readiness_of
 from ecluse.web.security import CurrentUser, runtime_of
 
@@ -80,15 +80,14 @@ async def model_ready(reference: Reference, served: InferenceDep, user: CurrentU
 
 @router.post("/models/{name}/infer")
 @router.post("/models/{name}/versions/{version}/infer")
-async def infer(reference: Reference, request: Request, served: InferenceDep, user: CurrentUser) -> Response:
+async def infer(reference: Reference, request: Request, user: CurrentUser) -> Response:
     """Answer tensors with a version; the rows are checked as those of `POST /api/models/{name}/predict` are."""
     content, length = await request.body(), request.headers.get(HEADER)
-
-    def prepare() -> tuple[Served, Asked]:
-        loaded = served.load(served.resolve(user.user.id, reference))
-        return loaded, read_request(content, length, loaded.model)
-
-    loaded, asked = await run_in_threadpool(prepare)
+    loaded = await loaded_for(request, reference)
+    if len(content) <= FEW_BYTES:
+        asked = read_request(content, length, loaded.model)
+    else:
+        asked = await run_in_threadpool(read_request, content, length, loaded.model)
     answered = await ask(loaded, asked.read)
     body, json_length = write_answer(asked, answered.answers, answered.name, answered.version)
     if json_length is None:

@@ -283,9 +283,15 @@ def _expect_known(request: Request) -> None:
     signed_in(signed_in_or_none(request, runtime_of(request)))
 
 
+#: Where tables for any model are sent to.
+_TABLES: Final = ("/api/tables", "/tables/upload")
+
+
 @remembered
 def upload_addresses() -> frozenset[str]:
-    return frozenset(address for application in applications() for address in application.uploads)
+    return frozenset(
+        [*_TABLES, *(address for application in applications() for address in application.uploads)]
+    )
 
 
 #: Where the parts of files of models are sent to; whoever takes them counts for itself.

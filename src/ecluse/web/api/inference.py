@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
@@ -13,16 +12,20 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from ecluse.accounts import SignedIn
+from ecluse.addresses import SENDER_IS_KNOWN
 from ecluse.errors import InvalidInput
-from ecluse.inference import Answered, Read, Served, ServedModels, from_csv, from_json
+from ecluse.inference import Answered, Read, Served, ServedModels, Values, from_csv, from_json
 from ecluse.sentences import _
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser
+from ecluse.web.lately import Lately
+from ecluse.web.security import CurrentUser, runtime_of, signed_in, signed_in_or_none
 
 router = APIRouter(tags=["models"])
 CSV: Final = "text/csv"
-#: Rows that are written faster than a thread takes over.
+#: Rows that are written, and bytes of JSON that are read, faster than a thread takes over.
 SMALL: Final = 64
+FEW_BYTES: Final = 20_000
 _ROWS: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -93,37 +96,67 @@ InferenceDep = Annotated[ServedModels, Depends(_inference)]
     openapi_extra=_ROWS,
     responses=answers(404, 409, 413, 503),
 )
-async def predict(
-    reference: Reference, request: Request, served: InferenceDep, user: CurrentUser
-) -> Response:
+async def predict(reference: Reference, request: Request, user: CurrentUser) -> Response:
     """Answer rows with a version of one of your models that was published with an example.
 
     Send JSON, or CSV with the names of the columns in its first line (`Content-Type: text/csv`); at most 10,000 rows
     and 1 MB. A value of another type than the column's is refused; one that is outside what the example had is
     answered, with a warning. While more requests wait than can be answered soon, the answer is 503 with `Retry-After`.
     """
+    return await answer(reference, request)
+
+
+async def answer(reference: str, request: Request) -> Response:
+    """Answer as `predict` does, for whoever sends the request; the router need not have been asked."""
     content, kind = await request.body(), request.headers.get("content-type", "").partition(";")[0].strip()
-
-    def prepare() -> tuple[Served, Read]:
-        loaded = served.load(served.resolve(user.user.id, reference))
-        return loaded, read_rows(loaded, content, kind)
-
-    loaded, read = await run_in_threadpool(prepare)
+    loaded = await loaded_for(request, reference)
+    if len(content) <= FEW_BYTES and kind != CSV:
+        read = read_rows(loaded, content, kind)
+    else:
+        read = await run_in_threadpool(read_rows, loaded, content, kind)
     answered = await ask(loaded, read)
     is_small = answered.answers.height <= SMALL
     body = _body(answered) if is_small else await run_in_threadpool(_body, answered)
     return Response(body, media_type="application/json")
 
 
-async def ask(loaded: Served, read: Read) -> Answered:
+async def loaded_for(request: Request, reference: str) -> Served:
+    """Return the version that a reference means now to whoever asks, ready to answer.
+
+    Raises:
+        NotSignedIn: nobody is known to ask.
+        ModelNotFound, VersionNotFound: it means nothing to them; see `ServedModels.load` for more.
+    """
+    served, lately = inference_of(request), request.app.state.lately
+    assert isinstance(lately, Lately)  # noqa: S101 (set where the app is made)
+    authorization = request.headers.get("authorization")
+    state = lately.state()
+    row = lately.find(state, authorization, reference)
+    ready = None if row is None else served.ready(row)
+    if ready is not None:
+        request.scope.setdefault("state", {})[SENDER_IS_KNOWN] = True
+        return ready
+
+    def look_up() -> tuple[SignedIn, Served]:
+        user = signed_in(signed_in_or_none(request, runtime_of(request)))
+        return user, served.load(served.resolve(user.user.id, reference))
+
+    user, loaded = await lately.once(state, authorization, reference, look_up)
+    request.scope.setdefault("state", {})[SENDER_IS_KNOWN] = True
+    lately.note(state, authorization, reference, user, loaded.row)
+    return loaded
+
+
+async def ask(loaded: Served, read: Read | Values) -> Answered:
     """Return what a version answers to rows, once its turn comes. The event loop goes on meanwhile."""
     began = time.perf_counter()
-    frame = await asyncio.wrap_future(loaded.batcher.submit(read.rows))
+    rows = read if isinstance(read, Values) else read.rows
+    frame = await loaded.batcher.ask(rows)
     seconds = time.perf_counter() - began
     return Answered(loaded.row.name, loaded.row.version, frame, read.warnings, seconds)
 
 
-def read_rows(loaded: Served, content: bytes, kind: str) -> Read:
+def read_rows(loaded: Served, content: bytes, kind: str) -> Read | Values:
     """Read the rows of a request, which is JSON unless it says that it is CSV."""
     schema, dtypes = loaded.model.schema, loaded.model.dtypes
     if kind == CSV:
@@ -134,7 +167,8 @@ def read_rows(loaded: Served, content: bytes, kind: str) -> Read:
         raise InvalidInput(
             _('The request is no JSON. Send {"rows": [{"COLUMN": VALUE}]}, or CSV as Content-Type: text/csv.')
         ) from error
-    return from_json(sent.get("rows") if isinstance(sent, dict) else sent, schema, dtypes)
+    rows = sent.get("rows") if isinstance(sent, dict) else sent
+    return loaded.reader.read(rows) or from_json(rows, schema, dtypes)
 
 
 def _body(answered: Answered) -> bytes:
@@ -151,13 +185,9 @@ def _body(answered: Answered) -> bytes:
 def plain_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """Return rows as JSON can hold them: what is not a number is null, an infinity the text "inf" or "-inf"."""
     rows = frame.to_dicts()
-    odd = [
-        series.name
-        for series in frame.iter_columns()
-        if series.dtype.is_float() and not bool(series.is_finite().all())
-    ]
-    for row in rows if odd else ():
-        for name in odd:
+    numbers = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+    for row in rows:
+        for name in numbers:
             value = row[name]
             if value is not None and not math.isfinite(value):
                 row[name] = None if math.isnan(value) else str(value)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from ecluse.jobs import Job
+from ecluse.runtime import Runtime
 from ecluse.web.api.bodies import job_body
 from ecluse.web.api.schemas import JobBody, Me
 from ecluse.web.errors import answers
@@ -15,11 +17,14 @@ from ecluse.work import cancel_job, finish_job, result_of
 router = APIRouter(tags=["jobs"])
 
 
+def _with_result(runtime: Runtime, job: Job) -> JobBody:
+    return job_body(job).model_copy(update={"result": result_of(runtime, job)})
+
+
 @router.get("/status/{job}", responses=answers(404))
 def status(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
     """Say how far a job is, and what it made."""
-    job_row = runtime.jobs.get(user.user.id, job)
-    return job_body(job_row).model_copy(update={"result": result_of(runtime, job_row)})
+    return _with_result(runtime, runtime.jobs.get(user.user.id, job))
 
 
 @router.get("/jobs")
@@ -27,7 +32,7 @@ def list_jobs(
     runtime: RuntimeDep, user: CurrentUser, limit: Annotated[int, Query(ge=1, le=200)] = 50
 ) -> list[JobBody]:
     """Your jobs, newest first."""
-    return [job_body(job) for job in runtime.jobs.list(user.user.id, limit=limit)]
+    return [_with_result(runtime, job) for job in runtime.jobs.list(user.user.id, limit=limit)]
 
 
 @router.post("/jobs/{job}/cancel", responses=answers(404))

@@ -13,6 +13,7 @@ from ecluse.catalog import runs
 from ecluse.catalog.runs import Curves, RunFilter
 from ecluse.catalog.tables import Run
 from ecluse.errors import CannotRepeat, InvalidInput
+from ecluse.run_values import Direction
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.tracking import programs
@@ -109,6 +110,9 @@ class NewRunBody(BaseModel):
     nonce: str = Field(
         min_length=1, max_length=200, description="Of your own making, such as a UUID; one for each run"
     )
+    started_at: AwareDatetime | None = Field(
+        None, description="When it began, for one that is taken over; else now"
+    )
 
 
 class LoggedBody(BaseModel):
@@ -144,6 +148,9 @@ class RunEndBody(BaseModel):
     status: programs.Ending
     metrics: dict[str, float] = {}
     error: str | None = Field(None, max_length=5_000)
+    finished_at: AwareDatetime | None = Field(
+        None, description="When it ended, for one that is taken over; else now"
+    )
 
 
 class RunsQuery(BaseModel):
@@ -156,7 +163,7 @@ class RunsQuery(BaseModel):
     tag: str = Field("", description="NAME=VALUE")
     parameter: str = Field("", description="NAME=VALUE")
     sort: str = Field("created", description="A column (created, name, duration …) or a metric")
-    direction: runs.Direction = "descending"
+    direction: Direction = "descending"
     page: int = Field(1, ge=1, le=1_000_000)
     per_page: int = Field(20, ge=1, le=200)
 
@@ -199,6 +206,7 @@ def begin_run(request: NewRunBody, runtime: RuntimeDep, user: CurrentUser) -> Ru
         nonce=request.nonce,
         parameters=request.parameters,
         tags=request.tags,
+        started_at=request.started_at,
     )
     return run_body(programs.begin(runtime.catalog, user.user.id, new_run))
 
@@ -219,9 +227,8 @@ def note_run(run: str, request: RunNotesBody, runtime: RuntimeDep, user: Current
 @router.post("/runs/{run}/end", responses=answers(404, 409))
 def end_run(run: str, request: RunEndBody, runtime: RuntimeDep, user: CurrentUser) -> RunBody:
     """End a run of your program. Ended so already, it is answered as it is."""
-    return run_body(
-        programs.end(runtime.catalog, user.user.id, run, request.status, request.metrics, request.error)
-    )
+    ending = programs.RunEnd(request.status, request.metrics, request.error, request.finished_at)
+    return run_body(programs.end(runtime.catalog, user.user.id, run, ending))
 
 
 @router.get("/runs/compare", responses=answers(404))

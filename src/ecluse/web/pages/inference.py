@@ -11,18 +11,22 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ecluse.catalog.tables import ModelVersion
+from ecluse import tables
+from ecluse.catalog.tables import ModelVersion, UserTable
 from ecluse.errors import EcluseError, InvalidInput, ModelRefused, ModelUnreadable, Overloaded, RegistryError
-from ecluse.inference import Answered, Loaded, Served, ServedModels, from_texts
+from ecluse.inference import Answered, Loaded, Served, ServedModels, from_texts, scoring
 from ecluse.web.api.inference import InferenceDep, ask, plain_rows
 from ecluse.web.pages.account import FormValues
 from ecluse.web.pages.models import version_of
+from ecluse.web.pages.tables import upload_context
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render
 
 router = APIRouter()
 #: Columns that a form shows; a version that takes more is asked by a program.
 MOST_FIELDS: Final = 60
+#: Tables that are offered to be scored, the newest.
+MOST_TABLES: Final = 50
 #: What a person can mend or wait for, and the page says so.
 SHOWN: Final = (InvalidInput, ModelRefused, ModelUnreadable, Overloaded, RegistryError)
 
@@ -148,9 +152,17 @@ def _page(
         "warnings": answered.warnings if answered else (),
         "milliseconds": answered.seconds * 1000 if answered else None,
         "error": str(error) if error else None,
-    }
+        "own_page": scoring.page_of_scoring(row),
+        "tables": _tables(request, row),
+    } | upload_context(request.app.state.runtime)
     headers = {"retry-after": str(error.seconds)} if isinstance(error, Overloaded) else None
     return render(request, "model_use.html", context, status=error.status if error else 200, headers=headers)
+
+
+def _tables(request: Request, row: ModelVersion) -> list[UserTable]:
+    """List the tables that a person may choose to have scored, the newest first."""
+    rows, _total = tables.list_tables(request.app.state.runtime, row.user_id, limit=MOST_TABLES)
+    return [table for table in rows if table.model is None]
 
 
 def _has_format(loaded: Served | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
@@ -19,6 +19,7 @@ from ecluse.catalog import models as model_rows
 from ecluse.catalog.runs import RunFilter
 from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import CannotRepeat, InvalidInput, JobNotFound
+from ecluse.run_values import SORTED_BY, Direction
 from ecluse.runtime import Runtime
 from ecluse.shapes import fault
 from ecluse.tracking import Figure, Tracked
@@ -45,7 +46,6 @@ PROGRAM_KIND: Final = "training"
 MADE: Final = "made."
 
 router = APIRouter()
-Direction = Literal["ascending", "descending"]
 #: Columns that are sorted from the smallest or the first on.
 FIRST_UP: Final = ("name", "application", "kind", "status", "version")
 
@@ -124,7 +124,7 @@ def list_runs(
         except InvalidInput as refused:
             error, pager = refused, page_of(0, 1)
         models_of_applications = runs.names_of(transaction, user.user.id)
-    metric = sort if sort not in runs.SORTED_BY else None
+    metric = sort if sort not in SORTED_BY else None
     names = sorted({name for run in shown for name in run.metrics} | ({metric} if metric else set()))
     context = {
         "rows": [Row(run, _shown_figure(run, metric, say), seconds_of(run)) for run in shown],

@@ -161,7 +161,10 @@ def cost_now(places: Sequence[Place], costs: Sequence[Cost]) -> Cost | None:
 def stored_kinds() -> dict[str, StoredKind]:
     """Say what each kind of files is to a person: those of the core, then those of each application, ours first."""
     kinds = {
-        "models": StoredKind(N_("Model versions"), N_("Model version"), "/models", "/models/{name}/{version}")
+        "models": StoredKind(
+            N_("Model versions"), N_("Model version"), "/models", "/models/{name}/{version}"
+        ),
+        "tables": StoredKind(N_("Tables for any model"), N_("Table"), "/tables", "/tables/{id}"),
     }
     for application in ours_first():
         for name, kind in application.stored.items():
