@@ -11,7 +11,7 @@ import click
 
 from ecluse import __version__
 from ecluse.application import leave_out, look_in, ours_first
-from ecluse.cli.groups import LazyGroup, Table
+from ecluse.cli.groups import LazyGroup, Table, is_server_installed, needs_server
 from ecluse.cli.output import say
 from ecluse.errors import DiskUnusable, EcluseError
 
@@ -32,6 +32,7 @@ SHELL: Final[Table] = {
         "Show what was detected and prove every part with a round trip.",
     ),
     "models": ("ecluse.cli.models", "models", "Publish, find, verify, alias, import and sign models."),
+    "import": ("ecluse.cli.imports", "imports", "Take over runs and models of an MLflow server."),
     "migrate": ("ecluse.cli.migrate", "migrate", "Move what is stored to another place, and back."),
     "move": ("ecluse.cli.move", "move", "Move everything to another database and other stores, and back."),
     "cache": ("ecluse.cli.cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
@@ -44,6 +45,7 @@ SHELL: Final[Table] = {
     "runs": ("ecluse.cli.runs", "runs", "List, show and compare trainings of every application."),
     "login": ("ecluse.cli.login", "login", "Sign in to a server with a token, for programs of yours."),
     "logout": ("ecluse.cli.login", "logout", "Forget the token of a server."),
+    "token": ("ecluse.cli.token", "token", "Make a token for programs of yours, and print it, this once."),
     "jobs": ("ecluse.cli.jobs", "jobs", "List, show and cancel jobs."),
     "users": ("ecluse.cli.users", "users", "List, add, change and remove accounts; read who signed in."),
 }
@@ -108,6 +110,9 @@ def main(arguments: list[str] | None = None) -> None:
 
         if (reason := what_is_wrong(error)) is not None:
             _show(DiskUnusable(reason), as_json="--json" in given)
+            sys.exit(1)
+        if isinstance(error, ModuleNotFoundError) and not is_server_installed():
+            _show(needs_server(given[0], error), as_json="--json" in given)
             sys.exit(1)
         say(f"Error: a fault of ours stopped this ({type(error).__name__}: {error}).")
         click.echo("Set ECLUSE_TRACE=1 and run it again to see where, and report it.", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -27,6 +28,19 @@ class Group(click.Group):
         if lines:
             with formatter.section("Commands"):
                 formatter.write_dl(lines)
+
+
+def is_server_installed() -> bool:
+    """Return whether all of Écluse is here, and not the client alone."""
+    return find_spec("sqlalchemy") is not None
+
+
+def needs_server(command: str, missing: ModuleNotFoundError) -> ApplicationBroken:
+    """Return the error that says what a command lacks where the client alone is installed, and the way out."""
+    return ApplicationBroken(
+        f"ecluse {command} works in the folder of this machine with all of Écluse, of which {missing.name} is not "
+        'installed: pip install "ecluse[server]". The commands models and runs work at a server too: ecluse login URL'
+    )
 
 
 class LazyGroup(Group):
@@ -56,10 +70,7 @@ class LazyGroup(Group):
             missing = broken.__cause__
             if not isinstance(missing, ModuleNotFoundError) or not module.startswith("ecluse."):
                 raise
-            raise ApplicationBroken(
-                f"ecluse {cmd_name} needs all of Écluse, of which {missing.name} is not installed: "
-                'pip install "ecluse[server]"'
-            ) from broken
+            raise needs_server(cmd_name, missing) from broken
         if not isinstance(command, click.Command):
             raise ApplicationBroken(f"{module}:{attribute} is a {type(command).__name__} and no command.")
         return command

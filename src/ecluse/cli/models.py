@@ -8,20 +8,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ecluse import models as published
-from ecluse.catalog import models as model_rows
-from ecluse.catalog.tables import ModelVersion, User
 from ecluse.cli.groups import Group
-from ecluse.cli.output import Record, Rows, reports, transfer
-from ecluse.cli.remote import at_server, download_there, local_option, publish_there, with_dates
+from ecluse.cli.output import Record, Rows, progress, reports, transfer
+from ecluse.cli.remote import (
+    alias_there,
+    aliased,
+    at_server,
+    download_there,
+    local_option,
+    publish_there,
+    score_there,
+    with_dates,
+)
 from ecluse.cli.session import acting, home_option, user_option
+from ecluse.conditions import GRAMMAR, parse_condition
 from ecluse.errors import Forbidden, InvalidInput
-from ecluse.runtime import Runtime
+from ecluse.registry import checked_alias, gathered
 from ecluse.storage import LONG_PATIENCE
+
+if TYPE_CHECKING:  # what a command at a server does without
+    from ecluse import models as published
+    from ecluse.catalog.tables import ModelVersion, User
+    from ecluse.runtime import Runtime
 
 COLUMNS: Final = ("name", "version", "aliases", "state", "figures", "size_bytes", "created_at")
 #: How many figures a list shows of each model.
@@ -62,18 +74,21 @@ def publish(
 
     At the server that was signed in to (ecluse login URL), else in the folder of this machine.
     """
-    metadata = published.own_metadata(dict(_meta(text) for text in meta))
+    metadata = dict(_meta(text) for text in meta)
     for alias in aliases:
-        published.checked_alias(alias)
-    total = sum(file.stat().st_size for file in published.gathered(paths).values())
+        checked_alias(alias)
+    total = sum(file.stat().st_size for file in gathered(paths).values())
     with at_server(home, email, local) as server:
         if server is not None:
             body = publish_there(server, name, paths, metadata, aliases, total)
             text = f"{name}@{body['version']}: {body['size_bytes']} bytes at {server.address}"
             return Record(_row_there(body), text)
+    from ecluse import models as published
+
+    own = published.own_metadata(metadata)
     with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
         with transfer(f"Publishing {name}", total) as progress:
-            row = published.publish(runtime, user.id, name, paths, metadata=metadata, progress=progress)
+            row = published.publish(runtime, user.id, name, paths, metadata=own, progress=progress)
         for alias in aliases:
             published.set_alias(runtime, user.id, name, alias, row.version)
         fields = _row(row, list(aliases))
@@ -83,7 +98,7 @@ def publish(
 @models.command(
     "list",
     help="The user's models, every version of one, or the versions that fulfil every condition.\n\n"
-    + published.GRAMMAR,
+    + GRAMMAR,
 )
 @click.argument("name", required=False)
 @click.option(
@@ -99,7 +114,7 @@ def list_models(
     name: str | None, where: tuple[str, ...], local: bool, email: str | None, home: Path | None
 ) -> Rows:
     """List the user's models, every version of one, or the versions that fulfil every condition."""
-    conditions = [published.parse_condition(text) for text in where]
+    conditions = [parse_condition(text) for text in where]
     with at_server(home, email, local) as server:
         if server is not None:
             there = [_row_there(body) for body in server.list_models(where, name)]
@@ -109,6 +124,9 @@ def list_models(
                 else "No models there yet. Publish one: ecluse models publish"
             )
             return Rows(there, COLUMNS, empty)
+    from ecluse import models as published
+    from ecluse.catalog import models as model_rows
+
     with acting(home, email) as (runtime, user):
         if name or conditions:
             versions = published.search(runtime, user.id, conditions, name)
@@ -138,6 +156,8 @@ def show(model: str, local: bool, email: str | None, home: Path | None) -> Recor
             return Record(
                 fields | {"report": body["report"], "files": files}, _shown(fields, metadata, files)
             )
+    from ecluse import models as published
+
     with acting(home, email) as (runtime, user):
         row = published.resolve(runtime, user.id, model)
         manifest = published.manifest_of(runtime, row)
@@ -181,6 +201,8 @@ def download(model: str, directory: Path, local: bool, email: str | None, home: 
             there = {"name": version.name, "version": version.version, "directory": directory}
             text = f"{version.reference}: {version.size_bytes} bytes in {directory}, all as published."
             return Record(there | {"bytes": version.size_bytes, "server": server.address}, text)
+    from ecluse import models as published
+
     with acting(home, email) as (runtime, user):
         row = published.resolve(runtime, user.id, model)
         with transfer(f"Fetching {row.name}", row.size_bytes) as progress:
@@ -190,39 +212,107 @@ def download(model: str, directory: Path, local: bool, email: str | None, home: 
     return Record(fields, f"{text} From the cache: {got.from_cache}.")
 
 
+@models.command("score")
+@click.argument("model")
+@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The scored table: a .csv or a .parquet.",
+)
+@local_option
+@user_option
+@home_option
+@reports
+def score(model: str, table: Path, out: Path, local: bool, email: str | None, home: Path | None) -> Record:
+    """Score a table by a version that was published with an example: its rows with the answers beside them.
+
+    TABLE is delimited text, a workbook or Parquet. At the server that was signed in to, which keeps no table, or here.
+    """
+    if out.suffix not in (".csv", ".parquet"):
+        raise click.UsageError("Name a file that ends in .csv or .parquet: --out scores.csv")
+    with at_server(home, email, local) as server:
+        if server is not None:
+            made = score_there(server, model, table, out)
+            return _scored(f"{made['model']}@{made['version']}", out, made["rows"], made["warnings"])
+    from ecluse import models as published
+    from ecluse.inference.scoring import score_to
+
+    with acting(home, email) as (runtime, user):
+        row = published.resolve(runtime, user.id, model)
+        with progress(f"Scoring {table.name}") as report:
+            rows, warnings = score_to(
+                runtime, row, table, out, lambda done, total: report(done / total, f"{done} / {total}")
+            )
+    return _scored(f"{row.name}@{row.version}", out, rows, warnings)
+
+
+def _scored(version: str, out: Path, rows: int, warnings: Sequence[str]) -> Record:
+    fields = {"model": version, "file": out, "rows": rows, "warnings": [str(warning) for warning in warnings]}
+    lines = [f"{rows} rows scored by {version}: {out}", *(f"Note: {warning}" for warning in warnings)]
+    return Record(fields, "\n".join(lines))
+
+
 @models.command("verify")
 @click.argument("model")
 @click.option("--signature", is_flag=True, help="Check the signature too; needs --key.")
 @_key
+@local_option
 @user_option
 @home_option
 @reports
-def verify(model: str, signature: bool, key: Path | None, email: str | None, home: Path | None) -> Record:
-    """Read every stored file again and compare it with its digest; exit 1 names the file that differs."""
+def verify(
+    model: str, signature: bool, key: Path | None, local: bool, email: str | None, home: Path | None
+) -> Record:
+    """Read every stored file again and compare it with its digest; exit 1 names the file that differs.
+
+    At the server that was signed in to, it is the server that reads them; a signature is checked where the store is.
+    """
     if signature != (key is not None):
         raise click.UsageError("A signature is checked with --signature --key FILE, the public key.")
+    with at_server(home, email, local) as server:
+        if server is not None:
+            if signature:
+                raise InvalidInput(
+                    "A server does not check signatures. Check it on the machine of the server, or here: --local"
+                )
+            version = server.version(model)
+            return _verified(version.name, version.version, server.verify(version), signed=False)
+    from ecluse import models as published
+
     with acting(home, email) as (runtime, user):
         row = published.resolve(runtime, user.id, model)
         with transfer(f"Verifying {row.name}", row.size_bytes) as progress:
             manifest = published.verify(runtime, row, progress)
         if key is not None:
             published.verify_signature(runtime, row, key)
-    text = f"{row.name} {row.version}: {len(manifest.files)} files, {manifest.size} bytes, all as published"
-    fields = {"name": row.name, "version": row.version, "files": len(manifest.files), "bytes": manifest.size}
-    return Record(
-        fields | {"signed": signature}, f"{text}, and signed with this key." if signature else f"{text}."
-    )
+    return _verified(row.name, row.version, [asdict(file) for file in manifest.files], signed=signature)
+
+
+def _verified(name: str, version: str, files: Sequence[Mapping[str, Any]], *, signed: bool) -> Record:
+    """Say that every file of a version is as it was published."""
+    size = sum(file["size"] for file in files)
+    text = f"{name} {version}: {len(files)} files, {size} bytes, all as published"
+    fields = {"name": name, "version": version, "files": len(files), "bytes": size, "signed": signed}
+    return Record(fields, f"{text}, and signed with this key." if signed else f"{text}.")
 
 
 @models.command("alias")
 @click.argument("model")
 @click.argument("alias")
 @click.option("--remove", is_flag=True, help="Forget the alias; the version stays.")
+@local_option
 @user_option
 @home_option
 @reports
-def alias(model: str, alias: str, remove: bool, email: str | None, home: Path | None) -> Record:
+def alias(model: str, alias: str, remove: bool, local: bool, email: str | None, home: Path | None) -> Record:
     """Point ALIAS, such as production, at a version, from wherever it pointed."""
+    with at_server(home, email, local) as server:
+        if server is not None:
+            return alias_there(server, model, alias, remove=remove)
+    from ecluse import models as published
+
     with acting(home, email) as (runtime, user):
         if remove:
             name = model.partition("@")[0]
@@ -230,26 +320,38 @@ def alias(model: str, alias: str, remove: bool, email: str | None, home: Path | 
             return Record({"removed": f"{name}@{alias}"})
         row = published.resolve(runtime, user.id, model)
         published.set_alias(runtime, user.id, row.name, alias, row.version)
-    fields = {"name": row.name, "alias": alias, "version": row.version}
-    return Record(fields, f"{row.name}@{alias} is {row.version}.")
+    return aliased(row.name, alias, row.version)
 
 
 @models.command("delete")
 @click.argument("model")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@local_option
 @user_option
 @home_option
 @reports
-def delete(model: str, yes: bool, email: str | None, home: Path | None) -> Record:
+def delete(model: str, yes: bool, local: bool, email: str | None, home: Path | None) -> Record:
     """Delete one version: NAME@VERSION. Predictions made with it stay."""
     if "@" not in model:
         raise click.UsageError("Name the version to delete: NAME@VERSION. See: ecluse models list NAME")
+    with at_server(home, email, local) as server:
+        if server is not None:
+            version = server.version(model)
+            _confirm(version.name, version.version, version.size_bytes, yes=yes)
+            server.delete(version)
+            return Record({"deleted": version.reference})
+    from ecluse import models as published
+
     with acting(home, email) as (runtime, user):
         row = published.resolve(runtime, user.id, model)
-        if not yes:
-            click.confirm(f"Delete {row.name} {row.version} ({row.size_bytes} bytes)?", abort=True, err=True)
+        _confirm(row.name, row.version, row.size_bytes, yes=yes)
         published.remove(runtime, user.id, row.name, row.version)
     return Record({"deleted": f"{row.name}@{row.version}"})
+
+
+def _confirm(name: str, version: str, size: int, *, yes: bool) -> None:
+    if not yes:
+        click.confirm(f"Delete {name} {version} ({size} bytes)?", abort=True, err=True)
 
 
 @models.command("gc")
@@ -262,6 +364,8 @@ def delete(model: str, yes: bool, email: str | None, home: Path | None) -> Recor
 @reports
 def gc(removes: bool, older_than: str, email: str | None, home: Path | None) -> Rows:
     """Show, or remove, what interrupted publications and deletions left in the store. For administrators."""
+    from ecluse import models as published
+
     age = _age(older_than)
     with acting(home, email) as (runtime, user):
         if user.role != "admin":
@@ -288,6 +392,8 @@ def import_models(
     Run again, it leaves out what has not changed. Pickles (.joblib, .pkl …) are stored as they are and
     are never read without --trust.
     """
+    from ecluse import models as published
+
     total = sum(path.stat().st_size for path in directory.glob("*/**/*") if path.is_file())
     with (
         acting(home, email, patience=LONG_PATIENCE) as (runtime, user),
@@ -315,6 +421,8 @@ def sign(model: str, key: Path | None, ask_password: bool, email: str | None, ho
     if key is None:
         raise click.UsageError("Name the private key to sign with: --key FILE")
     password = click.prompt("Password of the key", hide_input=True, err=True) if ask_password else None
+    from ecluse import models as published
+
     with acting(home, email) as (runtime, user):
         row = published.resolve(runtime, user.id, model)
         published.sign(runtime, row, key, password)
@@ -379,6 +487,8 @@ def _figures(measured: Mapping[str, Any]) -> str | None:
 def _with_aliases(
     runtime: Runtime, user: User, versions: list[ModelVersion]
 ) -> list[tuple[ModelVersion, list[str]]]:
+    from ecluse import models as published
+
     pointed: dict[tuple[str, str], list[str]] = {}
     for alias in published.aliases(runtime, user.id):
         pointed.setdefault((alias.name, alias.version), []).append(alias.alias)

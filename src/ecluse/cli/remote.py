@@ -6,6 +6,7 @@ then the server that was signed in to last; without one, this machine.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +16,16 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from ecluse.cli.output import say, transfer
+from ecluse.cli.output import Record, progress, say, transfer
 from ecluse.client import credentials
-from ecluse.client.backend import Publication, Version
+from ecluse.client.backend import JobState, Publication, Version
 from ecluse.client.http import HttpBackend
-from ecluse.errors import InvalidInput
+from ecluse.errors import InvalidInput, JobFailed
 from ecluse.sentences import _
 
 F = TypeVar("F", bound=Any)
+#: How often a job of a server is asked about (s).
+_POLL_SECONDS: Final = 1.0
 _DATES: Final = ("created_at", "started_at", "finished_at", "verified_at", "damaged_at")
 
 
@@ -76,12 +79,67 @@ def download_there(server: HttpBackend, reference: str, folder: Path) -> Version
     return version
 
 
+def alias_there(server: HttpBackend, model: str, alias: str, *, remove: bool) -> Record:
+    """Point an alias of a server at a version, or forget it."""
+    if remove:
+        name = model.partition("@")[0]
+        server.remove_alias(name, alias)
+        return Record({"removed": f"{name}@{alias}"})
+    version = server.version(model)
+    server.set_alias(version.name, alias, version.version)
+    return aliased(version.name, alias, version.version)
+
+
+def aliased(name: str, alias: str, version: str) -> Record:
+    """Say which version an alias points at."""
+    return Record({"name": name, "alias": alias, "version": version}, f"{name}@{alias} is {version}.")
+
+
+def finish_there(server: HttpBackend, job_id: str, title: str) -> JobState:
+    """Follow a job of a server until it is done. Ctrl-C cancels it: nothing is published.
+
+    Raises:
+        JobFailed: the job failed or was cancelled.
+    """
+    try:
+        with progress(title) as report:
+            while not (job := server.job(job_id)).has_ended:
+                report(job.fraction, job.message or ("waiting" if job.status == "queued" else ""))
+                time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        server.cancel(job_id)
+        say(f"Cancelled at {server.address}. Nothing was published.")
+        raise
+    if job.status != "done":
+        raise JobFailed(job.error or f"The job {job_id} was {job.status} at {server.address}.")
+    return job
+
+
+def score_there(server: HttpBackend, reference: str, table: Path, out: Path) -> dict[str, Any]:
+    """Score a file at a server, and write the scored table to a file of this machine; nothing of both stays there."""
+    from ecluse.client.fetching import fetch_table
+
+    ids = []
+    try:
+        with transfer(f"Sending {table.name} to {server.address}", table.stat().st_size) as sent:
+            ids.append(server.upload(table, table.name, uuid.uuid4().hex, sent)[0])
+        job = finish_there(server, server.score(reference, ids[0]), f"Scoring {table.name}")
+        made = dict(job.result or {})
+        ids.append(str(made["table"]))
+        kind = "csv" if out.suffix == ".csv" else "parquet"
+        fetch_table(server.server, ids[1], out, lambda size: None, kind)
+    finally:
+        for table_id in ids:
+            server.remove_table(table_id)
+    return made
+
+
 def list_runs_there(
     server: HttpBackend, conditions: Mapping[str, str | None], limit: int
 ) -> tuple[list[dict[str, Any]], int]:
     """Return runs of a server as it lists them, the first `limit`, and how many there are."""
     items, total = server.list_runs({k: v for k, v in conditions.items() if v is not None}, limit)
-    return [with_dates(item) for item in items], total
+    return [run_there(item) for item in items], total
 
 
 def one_pair(pairs: Sequence[tuple[str, str]], option: str) -> str | None:
@@ -93,6 +151,11 @@ def one_pair(pairs: Sequence[tuple[str, str]], option: str) -> str | None:
     if len(pairs) > 1:
         raise InvalidInput(_("A server takes %(option)s once. Leave the others out.", option=option))
     return "=".join(pairs[0]) if pairs else None
+
+
+def run_there(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run of the API as local commands have it."""
+    return with_dates({"job_id" if name == "job" else name: value for name, value in body.items()})
 
 
 def with_dates(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecluse import tracking
 from ecluse.application import load
-from ecluse.catalog import runs as run_rows
-from ecluse.catalog.runs import Point, RunFilter
-from ecluse.catalog.tables import Run
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, counted, reports, say
-from ecluse.cli.remote import at_server, list_runs_there, local_option, one_pair
+from ecluse.cli.remote import at_server, list_runs_there, local_option, one_pair, run_there
 from ecluse.cli.session import acting, home_option, user_option
 from ecluse.errors import CannotRepeat, NotSignedIn
+from ecluse.run_values import SORTED_BY, STATUSES, Direction
 from ecluse.sentences import _
-from ecluse.tracking.kinds import expect_ours, tracked_runs
+
+if TYPE_CHECKING:  # what a command at a server does without
+    from ecluse.catalog.tables import Run
 
 _FIELDS = (
     "id", "application", "kind", "name", "status", "parameters", "tags", "metrics", "artifacts", "subject", "exports",
@@ -53,7 +52,7 @@ def runs() -> None:
 @click.option("--application", help="Runs of this application alone.")
 @click.option("--name", help="Runs of this model alone.")
 @click.option("--kind", help="Runs of this kind alone, such as search or finetune.")
-@click.option("--status", type=click.Choice(run_rows.STATUSES))
+@click.option("--status", type=click.Choice(STATUSES))
 @click.option("--tag", "tags", type=_Pair(), multiple=True, help="NAME=VALUE; may be repeated.")
 @click.option("--parameter", "parameters", type=_Pair(), multiple=True, help="NAME=VALUE; may be repeated.")
 @click.option("--sort", default="created", show_default=True, help="A column, or a metric such as accuracy.")
@@ -78,7 +77,7 @@ def list_runs(
     home: Path | None,
 ) -> Rows:
     """List the user's runs, newest first. The figure is the one sorted by, or the one each run is judged by."""
-    direction: run_rows.Direction = "ascending" if ascending else "descending"
+    direction: Direction = "ascending" if ascending else "descending"
     shown = ("id", "application", "name", "kind", "status", "metric", "value", "version", "created_at")
     with at_server(home, email, local) as server:
         if server is not None:
@@ -91,30 +90,42 @@ def list_runs(
             if total > len(items):
                 say(f"{len(items)} of {total} runs. For more: --limit {min(total, 1000)}")
             return Rows([item | _figure_there(item, sort) for item in items], shown, "No runs yet.")
-    selection = RunFilter(application, name, kind, status, dict(tags), dict(parameters))
+    from ecluse.catalog import runs as run_rows
+
+    selection = run_rows.RunFilter(application, name, kind, status, dict(tags), dict(parameters))
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
         rows, total = run_rows.list_runs(
             transaction, user.id, selection, sort=sort, direction=direction, limit=limit
         )
     if total > len(rows):
         say(f"{len(rows)} of {total} runs. For more: --limit {min(total, 1000)}")
-    metric = None if sort in run_rows.SORTED_BY else sort
+    metric = None if sort in SORTED_BY else sort
     items = [run_fields(row) | _figure(row, metric) for row in rows]
     return Rows(items, shown, "No runs yet.")
 
 
 @runs.command("show")
 @click.argument("run_id")
+@local_option
 @user_option
 @home_option
 @reports
-def show_run(run_id: str, email: str | None, home: Path | None) -> Record:
+def show_run(run_id: str, local: bool, email: str | None, home: Path | None) -> Record:
     """One run: what it was told, its metrics by step, and what it left."""
+    with at_server(home, email, local) as server:
+        if server is not None:
+            body, curves_there = server.run_of(run_id)
+            return _shown(run_there(body), curves_there)
+    from ecluse import tracking
+
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
         tracked = tracking.read(transaction, user.id, run_id)
     curves = {name: [asdict(point) for point in points] for name, points in tracked.curves.items()}
-    fields = run_fields(tracked.run) | {"aliases": list(tracked.aliases), "metrics_by_step": curves}
-    return Record(fields, "\n\n".join(_sections(tracked)))
+    return _shown(run_fields(tracked.run) | {"aliases": list(tracked.aliases)}, curves)
+
+
+def _shown(run: Mapping[str, Any], curves: Mapping[str, Any]) -> Record:
+    return Record({**run, "metrics_by_step": curves}, "\n\n".join(_sections(run, curves)))
 
 
 @runs.command("send")
@@ -167,6 +178,9 @@ def repeat(run_id: str, email: str | None, home: Path | None) -> Record:
     Of a classifier of images, the same split and settings; the answer names the files that are the same, and those that
     are not, such as those that say how long it took.
     """
+    from ecluse.catalog import runs as run_rows
+    from ecluse.tracking.kinds import expect_ours, tracked_runs
+
     with acting(home, email) as (runtime, user):
         with runtime.catalog.read() as transaction:
             run = run_rows.run_of(transaction, user.id, run_id)
@@ -180,37 +194,53 @@ def repeat(run_id: str, email: str | None, home: Path | None) -> Record:
 
 @runs.command("compare")
 @click.argument("run_ids", nargs=-1, required=True)
+@local_option
 @user_option
 @home_option
 @reports
-def compare(run_ids: tuple[str, ...], email: str | None, home: Path | None) -> Record:
+def compare(run_ids: tuple[str, ...], local: bool, email: str | None, home: Path | None) -> Record:
     """Up to five runs beside each other: parameters that differ, then figures."""
+    with at_server(home, email, local) as server:
+        if server is not None:
+            body = server.compared_runs(run_ids)
+            return _beside(body | {"runs": [run_there(run) for run in body["runs"]]})
+    from ecluse import tracking
+
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
         compared = tracking.compare(transaction, user.id, run_ids)
+    return _beside(
+        {
+            "runs": [run_fields(run) for run in compared.runs],
+            "parameters": [asdict(setting) | {"differs": setting.differs} for setting in compared.parameters],
+            "metrics": [asdict(setting) | {"differs": setting.differs} for setting in compared.metrics],
+            "curves": {
+                name: {run: [asdict(point) for point in points] for run, points in by_run.items()}
+                for name, by_run in compared.curves.items()
+            },
+        }
+    )
+
+
+def _beside(compared: Mapping[str, Any]) -> Record:
+    """Write runs beside each other: parameters that differ, then figures."""
+    compared_runs: Sequence[Mapping[str, Any]] = compared["runs"]
     parts = [
-        _table(["", *(run.id for run in compared.runs)], [["name", *(run.name for run in compared.runs)]]),
+        _table(
+            ["", *(run["id"] for run in compared_runs)], [["name", *(run["name"] for run in compared_runs)]]
+        ),
         *(
             _table(
-                [title, *("" for _ in compared.runs)],
-                [[each.name, *map(_text, each.values)] for each in settings],
+                [title, *("" for _run in compared_runs)],
+                [[each["name"], *map(_text, each["values"])] for each in settings],
             )
             for title, settings in (
-                ("parameters that differ", [setting for setting in compared.parameters if setting.differs]),
-                ("metrics", compared.metrics),
+                ("parameters that differ", [each for each in compared["parameters"] if each["differs"]]),
+                ("metrics", compared["metrics"]),
             )
             if settings
         ),
     ]
-    fields = {
-        "runs": [run_fields(run) for run in compared.runs],
-        "parameters": [asdict(setting) | {"differs": setting.differs} for setting in compared.parameters],
-        "metrics": [asdict(setting) | {"differs": setting.differs} for setting in compared.metrics],
-        "curves": {
-            name: {run: [asdict(point) for point in points] for run, points in by_run.items()}
-            for name, by_run in compared.curves.items()
-        },
-    }
-    return Record(fields, "\n\n".join(parts))
+    return Record(compared, "\n\n".join(parts))
 
 
 def run_fields(run: Run) -> dict[str, Any]:
@@ -221,35 +251,35 @@ def run_fields(run: Run) -> dict[str, Any]:
 def _figure(run: Run, metric: str | None) -> dict[str, Any]:
     if metric is not None:
         return {"metric": metric, "value": run.metrics.get(metric)}
+    from ecluse import tracking
+
     main = tracking.main_metric(run)
     return {"metric": main.name, "value": main.value} if main else {"metric": None, "value": None}
 
 
 def _figure_there(item: Mapping[str, Any], sort: str) -> dict[str, Any]:
-    metric = item["main_metric"] if sort in run_rows.SORTED_BY else sort
+    metric = item["main_metric"] if sort in SORTED_BY else sort
     return {"metric": metric, "value": item["metrics"].get(metric)}
 
 
-def _sections(tracked: tracking.Tracked) -> list[str]:
+def _sections(run: Mapping[str, Any], curves: Mapping[str, Any]) -> list[str]:
     """Write a run as people read it: its row, then its metrics with a line for each step."""
-    run = tracked.run
     about = (*_FIELDS[:5], "version", "parent_version", "job_id", "error", "started_at", "finished_at")
-    parts = [_table(["run", ""], [[name, _text(getattr(run, name))] for name in about])]
-    for title, values in (("parameter", run.parameters), ("tag", run.tags), ("metric", run.metrics)):
-        if values:
-            parts.append(
-                _table([title, ""], [[name, _text(value)] for name, value in sorted(values.items())])
-            )
-    if tracked.curves:
-        parts.append(_by_step(tracked.curves))
-    if run.artifacts:
-        parts.append(_table(["file", "bytes"], [[file["name"], str(file["size"])] for file in run.artifacts]))
+    parts = [_table(["run", ""], [[name, _text(run[name])] for name in about])]
+    for name in ("parameters", "tags", "metrics"):
+        if values := run[name]:
+            lines = [[key, _text(value)] for key, value in sorted(values.items())]
+            parts.append(_table([name.removesuffix("s"), ""], lines))
+    if curves:
+        parts.append(_by_step(curves))
+    if files := run["artifacts"]:
+        parts.append(_table(["file", "bytes"], [[file["name"], str(file["size"])] for file in files]))
     return parts
 
 
-def _by_step(curves: dict[str, list[Point]]) -> str:
-    steps = sorted({point.step for points in curves.values() for point in points})
-    values = {name: {point.step: point.value for point in points} for name, points in curves.items()}
+def _by_step(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    steps = sorted({point["step"] for points in curves.values() for point in points})
+    values = {name: {point["step"]: point["value"] for point in points} for name, points in curves.items()}
     lines = [[str(step), *(_text(values[name].get(step)) for name in curves)] for step in steps]
     return _table(["step", *curves], lines)
 

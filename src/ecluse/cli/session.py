@@ -13,19 +13,21 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ecluse.catalog.tables import User
 from ecluse.cli.output import progress, say
 from ecluse.disks import what_is_wrong
 from ecluse.errors import JobFailed, NotSignedIn, SettingsError
-from ecluse.jobs import Job
 from ecluse.limits import WORKING, Limits
-from ecluse.runtime import Runtime, Worker, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import PATIENCE
+
+if TYPE_CHECKING:  # what a command at a server does without
+    from ecluse.catalog.tables import User
+    from ecluse.jobs import Job
+    from ecluse.runtime import Runtime
 
 F = TypeVar("F", bound=Any)
 LOOK_SECONDS: Final = 3.0
@@ -65,6 +67,8 @@ def opened(
     home: Path | None, *, patience: timedelta = PATIENCE, limits: Limits = WORKING
 ) -> Iterator[Runtime]:
     """Open the runtime that the environment and `--home` describe; a store that is away is tried for `patience`."""
+    from ecluse.runtime import Runtime
+
     with Runtime.open(Settings.from_environment(home=home), patience=patience, limits=limits) as runtime:
         yield runtime
 
@@ -186,6 +190,8 @@ def attended(runtime: Runtime, kind: str) -> Iterator[Callable[[], None]]:
 
     It starts a worker in this process where no other takes them: at most one, however late its own heartbeat is.
     """
+    from ecluse.runtime import living_workers
+
     looked_at = float("-inf")
     with contextlib.ExitStack() as stack:
         own: list[None] = []
@@ -204,6 +210,7 @@ def attended(runtime: Runtime, kind: str) -> Iterator[Callable[[], None]]:
 @contextmanager
 def _worker(runtime: Runtime) -> Iterator[None]:
     """Start a worker in this process; the work itself is imported now, as most commands start none."""
+    from ecluse.runtime import Worker
     from ecluse.work import kinds, reconcile
 
     worker = Worker(runtime, kinds(), reconcile, apart=partial(JobProcess, runtime.settings.home))

@@ -38,6 +38,8 @@ __all__ = [
     "publish",
     "run",
     "runs",
+    "table",
+    "upload",
     "use",
 ]
 
@@ -69,6 +71,16 @@ def predict(reference: str, rows: Any) -> "pl.DataFrame":
     return default_client().predict(reference, rows)
 
 
+def upload(rows: Any, name: str | None = None) -> str:
+    """Upload a table for any model; see `Client.upload`."""
+    return default_client().upload(rows, name)
+
+
+def table(table: str) -> "pl.DataFrame":
+    """Return a table of yours by its id; see `Client.table`."""
+    return default_client().table(table)
+
+
 def models(where: str | Sequence[str] = (), *, name: str | None = None) -> "pl.DataFrame":
     """List your models; see `Client.models`."""
     return default_client().models(where, name=name)
@@ -84,5 +96,5 @@ def job(job: str, *, wait: bool = False) -> JobState:
     return default_client().job(job, wait=wait)
 
 
-for _function in (run, publish, load, predict, models, runs, job):
+for _function in (run, publish, load, predict, upload, table, models, runs, job):
     _function.__doc__ = getattr(Client, _function.__name__).__doc__  # a notebook shows it

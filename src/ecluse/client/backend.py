@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +22,16 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Beginning:
-    """A run that is to begin. Begun again with the same `nonce`, it is the same run."""
+    """A run that is to begin. Begun again with the same `nonce`, it is the same run.
+
+    `began`: when it did, in ISO 8601, where it is taken over from elsewhere; None: now.
+    """
 
     name: str
     nonce: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, Any] = field(default_factory=dict)
+    began: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,12 @@ class Point:
 
 @dataclass(frozen=True)
 class End:
-    """How a run ended; `metrics` are its last figures."""
+    """How a run ended; `metrics` are its last figures. `ended`: when, as `Beginning.began`."""
 
     status: Ending
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
+    ended: str | None = None
 
 
 @dataclass(frozen=True)
@@ -180,8 +185,28 @@ class Backend(Protocol):
         """List runs of every application, newest first, at most `MOST_RUNS`."""
         ...
 
+    def tagged_runs(self, tag: str, value: str) -> Iterator[TrackedRun]:
+        """Yield every run that has a tag with this value, newest first."""
+        ...
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Point an alias at a version, from wherever it pointed."""
+        ...
+
+    def has_run(self, run: str) -> bool:
+        """Return whether this person has a run of this id here."""
+        ...
+
     def job(self, job: str) -> JobState:
         """Return how far a job is."""
+        ...
+
+    def upload(self, file: Path, name: str, nonce: str, progress: Progress) -> tuple[str, Sequence[str]]:
+        """Keep a file as a table; its id, and what was noted. Sent again with the same `nonce`, it is the same one."""
+        ...
+
+    def fetch_table(self, table: str, file: Path, progress: Progress) -> None:
+        """Write a table to a new Parquet file."""
         ...
 
     def close(self) -> None:

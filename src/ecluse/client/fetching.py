@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +51,40 @@ def fetch_version(server: Server, version: Version, folder: Path, progress: Prog
                 task.cancel()
 
 
+def fetch_table(server: Server, table: str, file: Path, progress: Progress, kind: str = "parquet") -> None:
+    """Write a table to a new file of a kind, parquet or csv; where the server says its SHA-256, compared with that.
+
+    Raises:
+        DigestMismatch: it is not what its digest says; it is not kept.
+        ServerAway: the server does not answer.
+    """
+    partial = file.with_name(f"{file.name}.part")
+    tag = ""
+
+    def go_on() -> None:
+        nonlocal tag
+        have = partial.stat().st_size if tag and partial.exists() else 0
+        headers = {"range": f"bytes={have}-", "if-range": tag} if have else {}
+        with server.stream(f"tables/{part_of(table)}/file?format={kind}", headers) as response:
+            tag = response.headers.get("etag", "")
+            with partial.open("ab" if response.status_code == 206 else "wb") as opened:
+                for chunk in response.iter_bytes(_CHUNK):
+                    opened.write(chunk)
+                    progress(len(chunk))
+
+    patiently(go_on)
+    digest = _digest(partial).hexdigest()
+    if tag and tag != f'"sha256:{digest}"':
+        partial.unlink()
+        raise DigestMismatch(
+            _(
+                "The table %(value)s is not what its digest says. It was not kept; fetch it again.",
+                value=table,
+            )
+        )
+    partial.replace(file)
+
+
 def _fetch_file(
     server: Server, place: str, file: Mapping[str, Any], target: Path, progress: Progress
 ) -> None:
@@ -84,6 +119,38 @@ def _fetch_file(
             _("%(file)s is not what its digest says. It was not kept; fetch it again.", file=file["path"])
         )
     partial.replace(target)
+
+
+def fetch_attachment(server: Server, place: str, target: Path, report: Callable[[float], None]) -> None:
+    """Write what a server sends at an address to a file, once it is what its ETag says; told the share that is there.
+
+    Raises:
+        DigestMismatch: it is not; nothing is kept.
+    """
+    partial = target.with_name(f".ecluse-{uuid.uuid4().hex}.part")
+
+    def get() -> None:
+        digest, have = hashlib.sha256(), 0
+        with server.stream(place, {}) as response, partial.open("wb") as opened:
+            size = int(response.headers["content-length"])
+            expected = response.headers.get("etag", "").strip('"').removeprefix("sha256:")
+            for chunk in response.iter_bytes(_CHUNK):
+                opened.write(chunk)
+                digest.update(chunk)
+                have += len(chunk)
+                report(have / size)
+        if have < size:
+            raise ServerAway(_("%(file)s broke off after %(count)s bytes.", file=target.name, count=have))
+        if digest.hexdigest() != expected:
+            raise DigestMismatch(
+                _("%(file)s is not what its digest says. It was not kept; fetch it again.", file=target.name)
+            )
+
+    try:
+        patiently(get)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _digest(file: Path) -> Any:

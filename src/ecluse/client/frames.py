@@ -60,6 +60,8 @@ def _table_of(rows: Any) -> Table:
         return Table(rows.collect(), "polars")
     if package == "pandas" and hasattr(rows, "columns"):
         return _from_pandas(rows)
+    if package == "torch" and hasattr(rows, "detach"):
+        rows = rows.detach().cpu().numpy()
     if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype.kind in "iufb":
         names = [str(number) for number in range(rows.shape[1])]
         return Table(pl.from_numpy(rows, schema=names, orient="row"), "numpy", {"dtype": str(rows.dtype)})

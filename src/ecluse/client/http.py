@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from ecluse.registry import is_version
 from ecluse.sentences import _
 
 _PER_PAGE: Final = 200
+#: How long a server may read the files of a version, or store a table (s).
+_READING_SECONDS: Final = 3600.0
 
 
 class HttpBackend:
@@ -65,7 +68,8 @@ class HttpBackend:
                 "parameters": dict(beginning.parameters),
                 "tags": dict(beginning.tags),
                 "nonce": beginning.nonce,
-            },
+            }
+            | ({} if beginning.began is None else {"started_at": beginning.began}),
         )
         return str(body["id"])
 
@@ -90,7 +94,8 @@ class HttpBackend:
         self._server.call(
             "POST",
             f"runs/{part_of(run)}/end",
-            json={"status": end.status, "metrics": metrics, "error": end.error},
+            json={"status": end.status, "metrics": metrics, "error": end.error}
+            | ({} if end.ended is None else {"finished_at": end.ended}),
         )
 
     def runs(self, name: str | None, status: str | None) -> list[TrackedRun]:
@@ -110,6 +115,22 @@ class HttpBackend:
                 break
         return items[:limit], body["total"]
 
+    def tagged_runs(self, tag: str, value: str) -> Iterator[TrackedRun]:
+        where, seen = {"tag": f"{tag}={value}", "per_page": str(_PER_PAGE)}, 0
+        for page in count(1):
+            body = self._server.send_json("GET", "runs", params=where | {"page": str(page)})
+            yield from map(_tracked, body["items"])
+            seen += len(body["items"])
+            if not body["items"] or seen >= body["total"]:
+                return
+
+    def has_run(self, run: str) -> bool:
+        try:
+            self._server.call("GET", f"runs/{part_of(run)}")
+        except NotFound:
+            return False
+        return True
+
     def job(self, job: str) -> JobState:
         body = self._server.send_json("GET", f"status/{part_of(job)}")
         names = ("id", "kind", "status", "title", "fraction", "message", "error", "result")
@@ -120,13 +141,51 @@ class HttpBackend:
             finished_at=None if finished is None else datetime.fromisoformat(finished),
         )
 
+    @property
+    def server(self) -> Server:
+        """Return the server itself, for what an application offers at addresses of its own."""
+        return self._server
+
+    def cancel(self, job: str) -> None:
+        """Stop a job. One that has ended stays as it is."""
+        self._server.send("POST", f"jobs/{part_of(job)}/cancel")
+
+    def run_of(self, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a run as the API describes it, and its metrics by name, each by step."""
+        place = f"runs/{part_of(run)}"
+        return dict(self._server.json("GET", place)), dict(self._server.json("GET", f"{place}/metrics"))
+
+    def compared_runs(self, runs: Sequence[str]) -> dict[str, Any]:
+        """Return runs beside each other, as the API describes them."""
+        return dict(self._server.json("GET", "runs/compare", params={"ids": list(runs)}))
+
+    # Tables
+
+    def upload(self, file: Path, name: str, nonce: str, progress: Progress) -> tuple[str, Sequence[str]]:
+        from ecluse.client.sending import send_table
+
+        body = send_table(self._server, file, name, nonce, progress)
+        return str(body["id"]), [str(note) for note in body["notes"]]
+
+    def fetch_table(self, table: str, file: Path, progress: Progress) -> None:
+        from ecluse.client.fetching import fetch_table
+
+        fetch_table(self._server, table, file, progress)
+
+    def remove_table(self, table: str) -> None:
+        """Remove a table."""
+        self._server.send("DELETE", f"tables/{part_of(table)}")
+
+    def score(self, reference: str, table: str) -> str:
+        """Begin to score a table by a version, and return the id of the job."""
+        place = f"models/{part_of(reference)}/score"
+        return str(self._server.json("POST", place, json={"table": table})["job"])
+
     # Versions
 
     def described(self, reference: str) -> dict[str, Any]:
         """Return a version as the API describes it, with its files."""
-        version = self.version(reference)
-        place = f"models/{part_of(version.name)}/{part_of(version.version)}"
-        return dict(self._server.json("GET", place))
+        return dict(self._server.json("GET", _place(self.version(reference))))
 
     def list_models(self, where: Sequence[str], name: str | None) -> list[dict[str, Any]]:
         """Return versions as the API describes them; see `models`."""
@@ -143,6 +202,19 @@ class HttpBackend:
         """Point an alias at a version, from wherever it pointed."""
         place = f"models/{part_of(name)}/aliases/{part_of(alias)}"
         self._server.call("PUT", place, json={"version": version})
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Forget an alias; the version it pointed at stays."""
+        self._server.call("DELETE", f"models/{part_of(name)}/aliases/{part_of(alias)}")
+
+    def verify(self, version: Version) -> list[dict[str, Any]]:
+        """Let the server read every file of a version again and compare it with its digest; return the files."""
+        place = f"{_place(version)}/verify"
+        return list(self._server.json("POST", place, timeout=_READING_SECONDS))
+
+    def delete(self, version: Version) -> None:
+        """Delete a version; what was made with it stays."""
+        self._server.call("DELETE", _place(version))
 
     def publish(self, publication: Publication, progress: Progress) -> Version:
         from ecluse.client.sending import send_version
@@ -178,6 +250,10 @@ class HttpBackend:
 
     def models(self, where: Sequence[str], name: str | None) -> list[Version]:
         return [version_from(item) for item in self.list_models(where, name)]
+
+
+def _place(version: Version) -> str:
+    return f"models/{part_of(version.name)}/{part_of(version.version)}"
 
 
 def version_from(body: Mapping[str, Any]) -> Version:

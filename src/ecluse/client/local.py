@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ecluse import models
+from ecluse import models, tables
 from ecluse.catalog import models as model_rows
 from ecluse.catalog import runs as run_rows
 from ecluse.catalog.runs import Logged, RunFilter
@@ -34,12 +35,13 @@ class LocalBackend:
 
     is_remote = False
 
-    def __init__(self, home: Path | None = None) -> None:
+    def __init__(self, home: Path | None = None, email: str | None = None) -> None:
+        """Open the folder for the person with this e-mail address: else ECLUSE_USER, or the first administrator."""
         self._runtime = Runtime.open(Settings.from_environment(home=home))
-        self._user = self._acting()
+        self._user = self._acting(email)
 
-    def _acting(self) -> User:
-        accounts, email = self._runtime.accounts, self._runtime.settings.user
+    def _acting(self, email: str | None) -> User:
+        accounts, email = self._runtime.accounts, email or self._runtime.settings.user
         return accounts.by_email(email) if email else accounts.local_administrator()
 
     @property
@@ -53,7 +55,12 @@ class LocalBackend:
 
     def begin_run(self, beginning: Beginning) -> str:
         request = programs.NewRun(
-            beginning.name, KIND, beginning.nonce, dict(beginning.parameters), dict(beginning.tags)
+            beginning.name,
+            KIND,
+            beginning.nonce,
+            dict(beginning.parameters),
+            dict(beginning.tags),
+            _moment(beginning.began),
         )
         return programs.begin(self._runtime.catalog, self._user.id, request).id
 
@@ -65,13 +72,32 @@ class LocalBackend:
         programs.note(self._runtime.catalog, self._user.id, run, parameters, tags)
 
     def end_run(self, run: str, end: End) -> None:
-        programs.end(self._runtime.catalog, self._user.id, run, end.status, end.metrics, end.error)
+        ending = programs.RunEnd(end.status, end.metrics, end.error, _moment(end.ended))
+        programs.end(self._runtime.catalog, self._user.id, run, ending)
 
     def runs(self, name: str | None, status: str | None) -> list[TrackedRun]:
         conditions = RunFilter(name=name, status=status)
         with self._runtime.catalog.read() as transaction:
             rows, _total = run_rows.list_runs(transaction, self._user.id, conditions, limit=MOST_RUNS)
             return [_tracked(row) for row in rows]
+
+    def tagged_runs(self, tag: str, value: str) -> Iterator[TrackedRun]:
+        conditions, seen = RunFilter(tags={tag: value}), 0
+        while True:
+            with self._runtime.catalog.read() as transaction:
+                rows, total = run_rows.list_runs(
+                    transaction, self._user.id, conditions, limit=MOST_RUNS, offset=seen
+                )
+                runs = [_tracked(row) for row in rows]
+            yield from runs
+            seen += len(runs)
+            if not runs or seen >= total:
+                return
+
+    def has_run(self, run: str) -> bool:
+        with self._runtime.catalog.read() as transaction:
+            row = run_rows.find_run(transaction, run)
+            return row is not None and row.user_id == self._user.id
 
     def job(self, job: str) -> JobState:
         row = self._runtime.jobs.get(self._user.id, job)
@@ -87,6 +113,17 @@ class LocalBackend:
             created_at=row.created_at,
             finished_at=row.finished_at,
         )
+
+    # Tables
+
+    def upload(self, file: Path, name: str, nonce: str, progress: Progress) -> tuple[str, Sequence[str]]:
+        row = tables.add(self._runtime, self._user.id, file, name, tables.Origin(nonce=nonce))
+        progress(file.stat().st_size)
+        return row.id, tables.notes_of(row)
+
+    def fetch_table(self, table: str, file: Path, progress: Progress) -> None:
+        tables.find(self._runtime, self._user.id, table).write(file)
+        progress(file.stat().st_size)
 
     # Versions
 
@@ -109,6 +146,9 @@ class LocalBackend:
         if publication.alias is not None:
             models.set_alias(self._runtime, user, name, publication.alias, row.version)
         return self._described([row])[0]
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        models.set_alias(self._runtime, self._user.id, name, alias, version)
 
     def version(self, reference: str) -> Version:
         return self._described([models.resolve(self._runtime, self._user.id, reference)])[0]
@@ -133,6 +173,10 @@ class LocalBackend:
         for alias in models.aliases(self._runtime, self._user.id):
             pointing.setdefault((alias.name, alias.version), []).append(alias.alias)
         return [_version(row, pointing.get((row.name, row.version), [])) for row in rows]
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _version(row: ModelVersion, aliases: Sequence[str]) -> Version:

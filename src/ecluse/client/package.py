@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ecluse.client.kinds import Answers, Kind, kind_named, kind_of
+from ecluse.client.kinds import TOLERANCE, Answers, Kind, kind_named, kind_of
 from ecluse.errors import InvalidInput, ModelRefused, ModelUnreadable
 from ecluse.sentences import _
 
@@ -30,8 +30,6 @@ ANSWERS: Final = "answers.parquet"
 FORMAT: Final = 1
 #: Rows of an example that are kept with the version. Its schema is of all that were given.
 EXAMPLE_ROWS: Final = 100
-#: How far an answer may be from what it was, as a share of it (of 1 where it is smaller).
-TOLERANCE: Final = 1e-6
 #: The largest card that is read (bytes).
 _LARGEST_CARD: Final = 16 * 1024 * 1024
 #: Columns that the metadata name; the card has them all.
@@ -58,8 +56,8 @@ class Loaded:
     form: Mapping[str, Any] = field(default_factory=dict)
 
 
-def pack(model: Any, folder: Path, example: Any = None) -> Packed:
-    """Write the files of a model below an empty folder.
+def pack(model: Any, folder: Path, example: Any = None, *, keeps_example: bool = True) -> Packed:
+    """Write the files of a model below an empty folder. `keeps_example`: the rows, and what it answers to them, too.
 
     Raises:
         ModelRefused: it cannot be kept without a pickle, or does not answer the example.
@@ -85,18 +83,18 @@ def pack(model: Any, folder: Path, example: Any = None) -> Packed:
             raise InvalidInput(_("A folder of files answers nothing. Publish it without an example."))
         _write_card(folder, card)
         return Packed(folder, (source, folder), metadata, False)
-    if example is not None:
+    if example is not None and keeps_example:
         card |= _keep_example(model, asked, folder, example)
         names = [column["name"] for column in card["schema"]["columns"]]
         metadata["columns"] = names[:_NAMED_COLUMNS]
     _write_card(folder, card)
-    return Packed(folder, (folder,), metadata, example is not None)
+    return Packed(folder, (folder,), metadata, example is not None and keeps_example)
 
 
 def _save(model: Any, kind: Kind, folder: Path, example: Any) -> tuple[Kind, dict[str, Any]]:
     """Write the files of a model, as its kind or, where that refuses it, as a graph; return which, and its details."""
     try:
-        return kind, dict(kind.save(model, folder))
+        return kind, dict(kind.save(model, folder, example))
     except ModelRefused as refusal:
         if not kind.is_convertible:
             raise
@@ -117,13 +115,14 @@ def _save(model: Any, kind: Kind, folder: Path, example: Any) -> tuple[Kind, dic
             graph = conversion.converted(model, table_of(example), compare)
         except ModelRefused as second:
             raise _refused_twice(refusal, second) from second
-        return as_graph, dict(as_graph.save(graph, folder))
+        return as_graph, dict(as_graph.save(graph, folder, example))
 
 
 def _refused_twice(first: ModelRefused, second: object) -> ModelRefused:
     return ModelRefused(
         _(
-            "%(reason)s %(way)s LightGBM, XGBoost and CatBoost have formats of their own for trees; any graph is "
+            "%(reason)s %(way)s LightGBM, XGBoost and CatBoost have formats of their own for trees, and take columns "
+            "of categories without an encoder before them; any graph is "
             'published by its file: publish("model.onnx", …).',
             reason=str(first),
             way=str(second),
@@ -255,10 +254,12 @@ def differences(folder: Path, loaded: Loaded) -> str | None:
 
     expected = _read(folder / ANSWERS)
     answers = answers_of(loaded.kind, loaded.model, given_back(example_of(folder, loaded)))
-    return first_difference(answers, expected)
+    return first_difference(answers, expected, loaded.kind.tolerance)
 
 
-def first_difference(answers: pl.DataFrame, expected: pl.DataFrame) -> str | None:
+def first_difference(
+    answers: pl.DataFrame, expected: pl.DataFrame, tolerance: float = TOLERANCE
+) -> str | None:
     """Say the first answer that differs from what was expected; None where none does."""
     if answers.columns != expected.columns or answers.height != expected.height:
         return _(
@@ -267,7 +268,7 @@ def first_difference(answers: pl.DataFrame, expected: pl.DataFrame) -> str | Non
             values=", ".join(expected.columns),
         )
     for name in expected.columns:
-        row = _first_difference(answers[name], expected[name])
+        row = _first_difference(answers[name], expected[name], tolerance)
         if row is not None:
             return _(
                 "%(name)s of row %(number)s is %(value)s; before it was %(before)s",
@@ -288,8 +289,8 @@ def _read(file: Path) -> pl.DataFrame:
         raise _damaged(file.name) from error
 
 
-def _first_difference(given: pl.Series, expected: pl.Series) -> int | None:
-    """Return the number of the first row that differs; numbers by `TOLERANCE`, all else exactly."""
+def _first_difference(given: pl.Series, expected: pl.Series, tolerance: float) -> int | None:
+    """Return the number of the first row that differs; numbers by the tolerance, all else exactly."""
     import numpy as np
 
     if not (expected.dtype.is_numeric() and given.dtype.is_numeric()):
@@ -297,6 +298,6 @@ def _first_difference(given: pl.Series, expected: pl.Series) -> int | None:
         return next((number for number, (a, b) in enumerate(pairs) if a != b), None)
     a, b = given.to_numpy().astype(float), expected.to_numpy().astype(float)
     with np.errstate(invalid="ignore"):  # of two infinities
-        near = np.abs(a - b) <= TOLERANCE * np.maximum(1.0, np.abs(b))
+        near = np.abs(a - b) <= tolerance * np.maximum(1.0, np.abs(b))
     same = near | (a == b) | (np.isnan(a) & np.isnan(b))
     return None if same.all() else int(np.argmin(same))

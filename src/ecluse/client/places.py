@@ -15,3 +15,8 @@ def waiting_folder() -> Path:
 def uploads_folder() -> Path:
     """Return the folder of notes on versions that are on their way to a server, beside that of runs."""
     return state_folder() / "uploads"
+
+
+def imports_folder() -> Path:
+    """Return the folder of what is on its way from another server, such as that of MLflow."""
+    return state_folder() / "imports"

@@ -44,7 +44,7 @@ def schema_of(table: Table) -> dict[str, Any]:
 
 
 def _column(series: pl.Series) -> dict[str, Any]:
-    kind = _type_of(series.dtype)
+    kind = type_of(series.dtype)
     column: dict[str, Any] = {"name": series.name, "type": kind, "missing": _has_missing(series)}
     if kind == "text":
         texts = series.drop_nulls().cast(pl.String).unique().sort()
@@ -58,7 +58,8 @@ def _column(series: pl.Series) -> dict[str, Any]:
     return column
 
 
-def _type_of(dtype: pl.DataType) -> str:
+def type_of(dtype: pl.DataType) -> str:
+    """Return the type of a column in a schema, by that of its values."""
     if dtype.is_integer():
         return "integer"
     if dtype.is_numeric():

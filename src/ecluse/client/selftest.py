@@ -19,7 +19,7 @@ from ecluse.sentences import _
 #: How long a model may take to load and to answer its example (s).
 PATIENCE: Final = 600
 #: Of the environment, what a process needs to start.
-_VARIABLES: Final = (
+VARIABLES: Final = (
     "PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT",
     "OMP_NUM_THREADS",
 )  # fmt: skip
@@ -40,7 +40,7 @@ def prove(folder: Path) -> None:
             capture_output=True,
             check=False,
             cwd=folder,
-            env=inherited(_VARIABLES),
+            env=inherited(VARIABLES),
             stdin=subprocess.DEVNULL,
             timeout=PATIENCE,
         )

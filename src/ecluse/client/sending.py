@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from ecluse.client.backend import Progress, Publication
 from ecluse.client.places import uploads_folder
-from ecluse.client.server import Server, part_of
+from ecluse.client.server import Server, part_of, patiently
 from ecluse.errors import InvalidInput
 from ecluse.registry import gathered
 from ecluse.sentences import _
@@ -20,6 +21,8 @@ from ecluse.storage import read_chunks
 
 #: Parts that are on their way at once.
 _AT_ONCE: Final = 3
+#: Seconds that a server may take to read a table that it was sent.
+_READING: Final = 900.0
 
 
 def send_version(server: Server, publication: Publication, progress: Progress) -> Mapping[str, Any]:
@@ -49,6 +52,37 @@ def send_version(server: Server, publication: Publication, progress: Progress) -
     version: Mapping[str, Any] = server.send_json("POST", f"{here}/commit")
     note.unlink(missing_ok=True)
     return version
+
+
+class _Counted(io.FileIO):
+    """A file that says how many bytes of it were read."""
+
+    def __init__(self, file: Path, progress: Progress) -> None:
+        super().__init__(file, "rb")
+        self._progress = progress
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size) or b""
+        self._progress(len(data))
+        return data
+
+
+def send_table(server: Server, file: Path, name: str, nonce: str, progress: Progress) -> Mapping[str, Any]:
+    """Send a file that is to be kept as a table; return the table as the API describes it.
+
+    Raises:
+        UnreadableTable: the server cannot read it as one.
+        ServerAway: it does not answer.
+    """
+
+    def send() -> Mapping[str, Any]:
+        with _Counted(file, progress) as opened:
+            body: Mapping[str, Any] = server.json(
+                "POST", "tables", params={"nonce": nonce}, files={"file": (name, opened)}, timeout=_READING
+            )
+        return body
+
+    return patiently(send)
 
 
 def _send_parts(

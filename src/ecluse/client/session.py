@@ -93,10 +93,11 @@ class Client:
     ) -> Version:
         """Publish a model as a new version of `name`; return the version.
 
-        `model` is one of scikit-learn, XGBoost, LightGBM or CatBoost, a graph (the path of an `.onnx`), or the path of
-        a folder or file. Nothing is pickled. `example` are some rows as the model takes them: their names, types and
-        ranges are noted, and its first rows are kept with the version. The model is loaded in a fresh process, and
-        published only if it answers the example as it does here. `alias`: a name to point at the version.
+        `model` is one of scikit-learn, XGBoost, LightGBM or CatBoost, a network of torch, a graph (the path of an
+        `.onnx`), or the path of a folder or file. Nothing is pickled. `example` are some rows as the model takes them:
+        their names, types and ranges are noted, and its first rows are kept with the version. The model is loaded in a
+        fresh process, and published only if it answers the example as it does here. `alias`: a name to point at the
+        version.
 
         >>> from sklearn.linear_model import LinearRegression
         >>> model = LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0])
@@ -132,7 +133,9 @@ class Client:
         """Return the model of a version: NAME (its latest), NAME@VERSION or NAME@ALIAS, every file verified.
 
         `to`: a folder that the files are written to as well; without one nothing stays on disk. Of a version that is a
-        folder of files, that folder is returned.
+        folder of files, that folder is returned. A network of torch comes back as what answers `predict(rows)` without
+        torch, as a class cannot be made from a file without running code of it; its `state_dict()` gives the weights to
+        a network that you make yourself.
 
         >>> ecluse.load("line@production").predict([[10.0]]).round(6).tolist()
         [21.0]
@@ -171,6 +174,39 @@ class Client:
             return answers
         return answer(self._kept(version), rows)
 
+    def upload(self, rows: Any, name: str | None = None) -> str:
+        """Upload a table for any model; return its id.
+
+        `rows` are a data frame of Polars or pandas, or the path of a file: delimited text, also gzipped, a workbook or
+        Parquet. It is kept as Parquet with the types that it has; columns of a delimited text become numbers and truth
+        values where every value is one and nothing of it is lost, such as the zeros of `007`.
+
+        >>> import polars
+        >>> ecluse.table(ecluse.upload(polars.DataFrame({"age": [41, 22]})))["age"].to_list()
+        [41, 22]
+
+        Raises:
+            UnreadableTable: the file is no table, or damaged.
+        """
+        from ecluse.client.tables import upload
+
+        return upload(self._backend, rows, name)
+
+    def table(self, table: str) -> pl.DataFrame:
+        """Return a table of yours by its id: one that was uploaded, also to an application, or that a scoring made.
+
+        >>> file = folder / "towns.csv"
+        >>> _size = file.write_text("town,visits\\nLyon,7\\n")
+        >>> ecluse.table(ecluse.upload(file))["visits"].to_list()
+        [7]
+
+        Raises:
+            NotFound: you have no such table.
+        """
+        from ecluse.client.tables import read_table
+
+        return read_table(self._backend, table)
+
     def models(self, where: str | Sequence[str] = (), *, name: str | None = None) -> pl.DataFrame:
         """List your models, each at its newest version; with conditions or a name, every version of these.
 
@@ -202,6 +238,10 @@ class Client:
         """Return how far a job is, such as a training that was started on a page; with `wait`, once it has ended.
 
         Its `result` is what it made, such as the version of a model. A job that fails is returned with its `error`.
+
+        >>> state = ecluse.job(job)
+        >>> state.status, state.has_ended
+        ('queued', False)
 
         Raises:
             JobNotFound: you have no such job.
@@ -285,6 +325,9 @@ def login(url: str, token: str | None = None) -> Client:
 
     Without `token` it is asked for, and not shown; make one on the page *Account* of the server. It is kept in
     `~/.config/ecluse/credentials.json`, for you alone.
+
+    >>> ecluse.login(address, token)  # doctest: +ELLIPSIS
+    Client('http...')
 
     Raises:
         NotSignedIn: the server does not know the token.

@@ -3,7 +3,8 @@
 import sys
 
 from ecluse import ListingPackage
-from ecluse.models.conditions import GRAMMAR, Query, parse_condition, search, unknown_keys
+from ecluse.conditions import GRAMMAR, Query, parse_condition
+from ecluse.models.conditions import search, unknown_keys
 from ecluse.models.folders import Imported, import_folder
 from ecluse.models.garbage import Garbage, gc
 from ecluse.models.links import SignedLink, signed_link

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from ecluse.catalog import Catalog, runs
 from ecluse.catalog.runs import Logged
-from ecluse.catalog.tables import Run
+from ecluse.catalog.tables import Run, now
 from ecluse.errors import InvalidInput, NonceTaken, NotFound
 from ecluse.registry import checked_metadata, checked_name
 from ecluse.run_values import checked_values, flat_values
@@ -23,18 +24,34 @@ from ecluse.sentences import _, num
 MOST_POINTS: Final = 1_000
 MOST_VALUES: Final = 10_000
 MOST_NAMES: Final = 500
+#: How far the clock of a program may be ahead of ours.
+CLOCKS_DIFFER: Final = timedelta(hours=1)
 Ending = Literal["done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
 class NewRun:
-    """What a run is begun with; `name` is that of the model it is to make."""
+    """What a run is begun with; `name` is that of the model it is to make.
+
+    `started_at`: when it began, where it is taken over from elsewhere; None: now.
+    """
 
     name: str
     kind: str
     nonce: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, Any] = field(default_factory=dict)
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended, with its last figures, and why it failed; `finished_at`: when, where that was not now."""
+
+    status: Ending
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+    finished_at: datetime | None = None
 
 
 def begin(catalog: Catalog, user_id: str, request: NewRun) -> Run:
@@ -44,6 +61,7 @@ def begin(catalog: Catalog, user_id: str, request: NewRun) -> Run:
         InvalidInput: a name or a value cannot be kept.
         NonceTaken: the nonce has begun a run of another name or kind.
     """
+    began = {} if request.started_at is None else _times(_past(request.started_at))
     run = Run(
         user_id=user_id,
         application="",
@@ -52,6 +70,7 @@ def begin(catalog: Catalog, user_id: str, request: NewRun) -> Run:
         parameters=_checked(request.parameters),
         tags=_checked_tags(request.tags),
         nonce=request.nonce,
+        **began,
     )
     with catalog.read() as transaction:
         first = runs.run_by_nonce(transaction, user_id, request.nonce)
@@ -113,21 +132,47 @@ def note(
     return _read(catalog, user_id, run_id)
 
 
-def end(
-    catalog: Catalog,
-    user_id: str,
-    run_id: str,
-    status: Ending,
-    metrics: Mapping[str, float],
-    error: str | None = None,
-) -> Run:
-    """Record how a run ended, with its last figures. Raises as `log`; not where it has ended so already."""
+def end(catalog: Catalog, user_id: str, run_id: str, ending: RunEnd) -> Run:
+    """Record how a run ended. Raises as `log`; not where it has ended so already."""
+    at = None if ending.finished_at is None else _past(ending.finished_at)
     with catalog.write() as transaction:
         run = runs.run_to_write(transaction, user_id, run_id)
-        if run.status != status:
-            runs.end_by_program(transaction, runs.expect_active(run), status, metrics, error)
+        if run.status != ending.status:
+            _expect_after(run, at)
+            runs.end_by_program(
+                transaction, runs.expect_active(run), ending.status, ending.metrics, ending.error, at
+            )
             _expect_few(run.metrics)
     return _read(catalog, user_id, run_id)
+
+
+def _times(moment: datetime) -> dict[str, datetime]:
+    return {"created_at": moment, "started_at": moment}
+
+
+def _past(moment: datetime) -> datetime:
+    """Return a moment in UTC.
+
+    Raises:
+        InvalidInput: it is yet to come, by more than clocks differ.
+    """
+    if moment > now() + CLOCKS_DIFFER:
+        raise InvalidInput(
+            _("%(value)s is yet to come. Say when it was, or leave it out.", value=moment.isoformat())
+        )
+    return moment.astimezone(UTC)
+
+
+def _expect_after(run: Run, ended: datetime | None) -> None:
+    if ended is not None and run.started_at is not None and ended < run.started_at:
+        raise InvalidInput(
+            _(
+                "Run %(name)s cannot have ended at %(value)s: it began at %(first)s.",
+                name=run.id,
+                value=ended.isoformat(),
+                first=run.started_at.isoformat(),
+            )
+        )
 
 
 def _read(catalog: Catalog, user_id: str, run_id: str) -> Run:

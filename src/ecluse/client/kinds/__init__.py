@@ -23,27 +23,33 @@ KINDS: Final[Mapping[str, str]] = {
     "catboost": "ecluse.client.kinds.catboost",
     "sklearn": "ecluse.client.kinds.sklearn",
     "onnx": "ecluse.client.kinds.onnx",
+    "torch": "ecluse.client.kinds.torch",
     "folder": "ecluse.client.kinds.folder",
 }
 #: Answers of a model to rows, by name: arrays with one value for each row.
 Answers = Mapping[str, Any]
+#: How far an answer may be from what it was, as a share of it (of 1 where it is smaller).
+TOLERANCE: Final = 1e-6
 
 
 @dataclass(frozen=True)
 class Kind:
     """How models of one kind are kept.
 
-    `save(model, folder)` writes files and returns what `load(folder, details)` needs besides, as plain JSON; `answer`
-    asks a model about rows, and is None where it answers nothing. `packages`: the distributions behind it.
+    `save(model, folder, example)` writes files and returns what `load(folder, details)` needs besides, as plain JSON;
+    it looks at the example only where a model cannot be written without being asked. `answer` asks a model about rows,
+    and is None where it answers nothing. `packages`: the distributions behind it.
     """
 
     name: str
     packages: tuple[str, ...]
-    save: Callable[[Any, Path], Mapping[str, Any]]
+    save: Callable[[Any, Path, Any], Mapping[str, Any]]
     load: Callable[[Path, Mapping[str, Any]], Any]
     answer: Callable[[Any, Any], Answers] | None
     #: Whether a model that it refuses may be turned into a graph; see `kinds.conversion`.
     is_convertible: bool = False
+    #: How far an answer may be from that of the model that was published, as `TOLERANCE` is.
+    tolerance: float = TOLERANCE
 
 
 def kind_named(name: str) -> Kind:
@@ -83,19 +89,12 @@ def kind_of(model: Any) -> Kind:
         return kind_named("onnx" if path.suffix.lower() == ".onnx" and path.is_file() else "folder")
     loaded_as = type(model).__module__.removeprefix(f"{__name__}.")  # what a kind of ours made from a file
     packages = [loaded_as, *(each.__module__.partition(".")[0] for each in type(model).__mro__)]
-    if "torch" in packages:
-        raise ModelRefused(
-            _(
-                "A network of torch is not kept as it is: to load one is to run its code. Export it, and publish the "
-                'file: torch.onnx.export(model, inputs, "model.onnx", dynamo=True), then publish("model.onnx").'
-            )
-        )
     name = next((package for package in packages if package in KINDS and package != "folder"), None)
     if name is None:
         raise ModelRefused(
             _(
                 "A %(what)s cannot be kept without a pickle. Publish a model of scikit-learn, XGBoost, LightGBM or "
-                "CatBoost, a graph (model.onnx), or a folder of files by its path.",
+                "CatBoost, a network of torch, a graph (model.onnx), or a folder of files by its path.",
                 what=f"{type(model).__module__}.{type(model).__qualname__}",
             )
         )

@@ -24,7 +24,7 @@ CLASSES: Final[Mapping[str, Any]] = {
 }
 
 
-def save(model: Any, folder: Path) -> Mapping[str, Any]:
+def save(model: Any, folder: Path, example: Any = None) -> Mapping[str, Any]:
     """Write a model; the names of its classes stand in the file."""
     name = own_class(model, CLASSES)
     model.save_model(str(folder / FILE), format="cbm")

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from ecluse.client.frames import Table
@@ -23,6 +24,8 @@ from ecluse.sentences import _
 _OPERATORS: Final = {"": 18, "ai.onnx.ml": 3}
 #: Rows of the example that a graph is compared on.
 COMPARED_ROWS: Final = 10_000
+#: The attributes of trees that hold numbers of 32 bits; each has a sibling for those of 64, …_as_tensor.
+_NUMBERS_OF_TREES: Final = ("nodes_values", "nodes_hitrates", "target_weights", "base_values")
 #: Says where the answers of a graph differ from those of the model, given the rows; None where they do not.
 Compare = Callable[[Any, Table], str | None]
 
@@ -45,9 +48,9 @@ def converted(model: Any, example: Table, compare: Compare) -> Graph:
         raise ModelRefused(_("It predicts nothing, so that no graph is made of it."))
     classes = plain_classes(model) if hasattr(model, "predict_proba") else None
     refusals: list[str] = []
-    for inputs in _inputs(example):
+    for inputs, asked in itertools.product(_inputs(example), _as_trees_read(model)):
         try:
-            written = _written(model, inputs)
+            written = _written(asked, inputs)
         except Exception as error:  # noqa: BLE001 (of the converter, of any class; the person reads it)
             text = str(error).strip().partition("\n")[0][:200]
             refusals.append(
@@ -65,6 +68,21 @@ def converted(model: Any, example: Table, compare: Compare) -> Graph:
                 return graph
             refusals.insert(0, difference)
     raise ModelRefused(_("As a graph it does not answer as it does here: %(reason)s.", reason=refusals[0]))
+
+
+def _as_trees_read(model: Any) -> Iterator[Any]:
+    """Yield a model as the converter is to read it: a pipeline also with numbers of 32 bits before its last step.
+
+    Trees of scikit-learn compare numbers of 32 bits, after steps that count with 64. A whole number lies often exactly
+    at the bound of a split, so that one bit in between decides.
+    """
+    from skl2onnx.sklapi import CastTransformer
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(model, Pipeline) and len(model.steps) > 1:
+        *before, last = model.steps
+        yield Pipeline([*before, ("numbers_of_32_bits", CastTransformer(dtype=np.float32)), last])
+    yield model
 
 
 def _details(classes: list[Any] | None) -> list[dict[str, Any]]:
@@ -91,7 +109,9 @@ def _inputs(example: Table) -> Iterator[list[tuple[str, Any]]]:
 
 
 def _declared(graph: Any) -> Iterator[bytes]:
-    """Yield a graph as it was written, and with outputs of 32 bits: trees answer so, whatever is declared."""
+    """Yield a graph as it was written, with outputs of 32 bits (trees answer so, whatever is declared), and with the
+    leaves of its trees summed in 64 bits.
+    """
     from onnx import TensorProto
 
     yield graph.SerializeToString()
@@ -102,6 +122,33 @@ def _declared(graph: Any) -> Iterator[bytes]:
         output.type.tensor_type.elem_type = TensorProto.FLOAT
     if doubles:
         yield graph.SerializeToString()
+    if _sum_in_64_bits(graph):
+        yield graph.SerializeToString()
+
+
+def _sum_in_64_bits(graph: Any) -> bool:
+    """Change a graph so that the trees of a regression are summed in 64 bits; return whether it has any.
+
+    The sum over some hundred trees in 32 bits is off by more than a millionth.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    trees = [node for node in graph.graph.node if node.op_type == "TreeEnsembleRegressor"]
+    for number, node in enumerate(trees):
+        for each in [each for each in node.attribute if each.name in _NUMBERS_OF_TREES]:
+            wide = numpy_helper.from_array(np.asarray(each.floats, dtype=np.float64))
+            node.attribute.remove(each)
+            node.attribute.append(helper.make_attribute(f"{each.name}_as_tensor", wide))
+        name = f"numbers_of_64_bits_{number}"
+        cast = helper.make_node("Cast", [node.input[0]], [name], to=TensorProto.DOUBLE)
+        graph.graph.node.insert(list(graph.graph.node).index(node), cast)
+        node.input[0] = name
+    for domain in graph.opset_import:
+        if (
+            domain.domain in _OPERATORS
+        ):  # the least that it needed was written, which has no 64 bits for trees
+            domain.version = _OPERATORS[domain.domain]
+    return bool(trees)
 
 
 def _written(model: Any, inputs: list[tuple[str, Any]]) -> Any:

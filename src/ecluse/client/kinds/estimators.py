@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,15 @@ from ecluse.errors import ModelRefused, ModelUnreadable
 from ecluse.sentences import _
 
 
-def answer(model: Any, rows: Any) -> Answers:
+def answer(model: Any, rows: Any, labels: Callable[[Any], Any] | None = None) -> Answers:
     """Return what a model says of rows: `prediction`, and a probability for each class where it has them.
 
-    A model that predicts nothing, such as a scaler, says what it makes of them.
+    A model that predicts nothing, such as a scaler, says what it makes of them. `labels` makes predictions of the
+    probabilities as the model itself does, which is asked once then and not twice.
     """
+    if labels is not None:
+        probabilities = model.predict_proba(rows)
+        return columns("prediction", labels(probabilities)) | _probabilities(model, probabilities)
     ask = getattr(model, "predict", None) or getattr(model, "transform", None)
     if ask is None:
         raise ModelRefused(
@@ -26,8 +31,12 @@ def answer(model: Any, rows: Any) -> Answers:
         )
     answers = columns("prediction", ask(rows))
     if hasattr(model, "predict_proba"):
-        answers |= columns("probability", model.predict_proba(rows), getattr(model, "classes_", None))
+        answers |= _probabilities(model, model.predict_proba(rows))
     return answers
+
+
+def _probabilities(model: Any, probabilities: Any) -> dict[str, Any]:
+    return columns("probability", probabilities, getattr(model, "classes_", None))
 
 
 def columns(name: str, values: Any, labels: Any = None) -> dict[str, Any]:

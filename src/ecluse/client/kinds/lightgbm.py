@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,8 +10,9 @@ import lightgbm
 import numpy as np
 from sklearn.preprocessing import LabelEncoder
 
-from ecluse.client.kinds import Kind, class_named, own_class, unreadable
-from ecluse.client.kinds.estimators import answer, classes_from, plain_classes
+from ecluse.client.kinds import Answers, Kind, class_named, own_class, unreadable
+from ecluse.client.kinds.estimators import answer as ask
+from ecluse.client.kinds.estimators import classes_from, plain_classes
 
 FILE: Final = "model.txt"
 #: The classes that are made from a file.
@@ -21,7 +22,7 @@ CLASSES: Final[Mapping[str, Any]] = {
 }
 
 
-def save(model: Any, folder: Path) -> Mapping[str, Any]:
+def save(model: Any, folder: Path, example: Any = None) -> Mapping[str, Any]:
     """Write a booster, or that of an estimator with its classes."""
     name = own_class(model, CLASSES)
     booster = model if isinstance(model, lightgbm.Booster) else model.booster_
@@ -58,6 +59,18 @@ def _fitted(model: Any, booster: Any, details: Mapping[str, Any]) -> Any:
         model._class_map = dict(zip(model._classes, np.arange(model._n_classes), strict=True))
     model.fitted_ = True
     return model
+
+
+def answer(model: Any, rows: Any) -> Answers:
+    """Return what a model says of rows; of a booster, its predictions alone."""
+    return ask(model, rows, _labels_of(model))
+
+
+def _labels_of(model: Any) -> Callable[[Any], Any] | None:
+    """Return how `LGBMClassifier.predict` makes labels of probabilities; None where it asks otherwise."""
+    if not isinstance(model, lightgbm.LGBMClassifier) or callable(model.objective_):
+        return None
+    return lambda probabilities: model._le.inverse_transform(np.argmax(probabilities, axis=1))
 
 
 KIND: Final = Kind("lightgbm", ("lightgbm",), save, load, answer)

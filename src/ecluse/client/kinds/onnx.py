@@ -168,7 +168,7 @@ def _type_of(needed: Any) -> Any:
     return _TYPES[needed.type]
 
 
-def save(model: Any, folder: Path) -> Mapping[str, Any]:
+def save(model: Any, folder: Path, example: Any = None) -> Mapping[str, Any]:
     """Write a graph, given as a file, a graph of the package onnx, or one that was loaded here.
 
     Raises:

@@ -18,7 +18,7 @@ from ecluse.skops_files import load_safe, types_outside
 FILE: Final = "model.skops"
 
 
-def save(model: Any, folder: Path) -> Mapping[str, Any]:
+def save(model: Any, folder: Path, example: Any = None) -> Mapping[str, Any]:
     """Write a model, after a look at whether it could be loaded again.
 
     Raises:

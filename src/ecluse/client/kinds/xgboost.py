@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import xgboost
 
 from ecluse.client.kinds import Answers, Kind, class_named, own_class, unreadable
@@ -27,7 +28,7 @@ CLASSES: Final[Mapping[str, Any]] = {
 }
 
 
-def save(model: Any, folder: Path) -> Mapping[str, Any]:
+def save(model: Any, folder: Path, example: Any = None) -> Mapping[str, Any]:
     """Write a booster or an estimator; what it was fitted with, such as callbacks, is not kept."""
     name = own_class(model, CLASSES)
     model.save_model(folder / FILE)
@@ -48,7 +49,18 @@ def answer(model: Any, rows: Any) -> Answers:
     """Return what a model says of rows; a booster is asked about a matrix made of them."""
     if isinstance(model, xgboost.Booster):
         return columns("prediction", model.predict(xgboost.DMatrix(rows, enable_categorical=True)))
-    return ask(model, rows)
+    return ask(model, rows, _labels_of(model))
+
+
+def _labels_of(model: Any) -> Callable[[Any], Any] | None:
+    """Return how `XGBClassifier.predict` makes labels of probabilities; None where it asks otherwise."""
+    if not isinstance(model, xgboost.XGBClassifier):
+        return None
+    if model.objective == "binary:logistic":
+        return lambda probabilities: (probabilities[:, 1] > 0.5).astype(int)
+    if model.objective == "multi:softprob" and model.n_classes_ > 2:
+        return lambda probabilities: np.argmax(probabilities, axis=1)
+    return None
 
 
 KIND: Final = Kind("xgboost", ("xgboost",), save, load, answer)
