@@ -15,6 +15,7 @@ Nothing else of Écluse is imported here, and no function of an application ever
 from __future__ import annotations
 
 from ecluse.app.application import API, App
-from ecluse.app.values import File, Model, Table, Task
+from ecluse.app.images import Image, Images
+from ecluse.app.values import File, Model, Refused, Table, Task
 
-__all__ = ["API", "App", "File", "Model", "Table", "Task"]
+__all__ = ["API", "App", "File", "Image", "Images", "Model", "Refused", "Table", "Task"]

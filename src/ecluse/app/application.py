@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ecluse.app.schedules import checked_schedule
-from ecluse.app.signature import FILES, FILLED, Parameter, parameters_of
+from ecluse.app.signature import FILLED, Parameter, parameters_of
 from ecluse.application import Application
 from ecluse.application import load as load_reference
 from ecluse.errors import ApplicationBroken, InvalidInput
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 #: The edition of `ecluse.app` that this Écluse offers.
 API: Final = 1
 F = TypeVar("F", bound=Callable[..., Any])
+#: Parameters that nobody fills in, and the functions that are given them.
+ROLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "rows": ("predict",),
+    "model": ("predict", "job", "page"),
+    "task": ("train", "job"),
+}
+#: Beginnings of variables that are ours or the stores', and of the system's: no application is given one.
+OURS: Final = ("ECLUSE_", "DATABASE", "AWS_", "S3_", "MONGODB", "DYNAMODB", "USE_", "STORAGE_")
+RESERVED: Final = (*OURS, "PYTHON", "LD_", "DYLD_", "PATH", "HOME", "TMPDIR")
+_VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,15}")
 #: Names of verbs stand in addresses and commands beside these.
 _TAKEN: Final = frozenset({"predict", "score", "files", "train", "load", "sample", "reports"})
@@ -47,12 +57,17 @@ class Verb:
 class App:
     """An application in one file. `name` is a word of addresses, commands and models; `api` the edition it is for.
 
+    `variables`: names of variables of the environment that its functions read, such as an address or a password of
+    another system. No others of Écluse's environment reach them.
+
     Raises:
         ApplicationBroken: it was written for another edition.
-        InvalidInput: its name cannot be one.
+        InvalidInput: its name cannot be one, or one of its variables.
     """
 
-    def __init__(self, name: str, *, title: str = "", description: str = "", api: int) -> None:
+    def __init__(
+        self, name: str, *, title: str = "", description: str = "", variables: Sequence[str] = (), api: int
+    ) -> None:
         if api != API:
             raise ApplicationBroken(
                 _(
@@ -71,7 +86,17 @@ class App:
                     value=repr(name)[:100],
                 )
             )
+        for variable in variables:
+            if _VARIABLE.fullmatch(variable) is None or variable.startswith(RESERVED):
+                raise InvalidInput(
+                    _(
+                        "%(value)s cannot be a variable of an application: capital letters, digits and _, and none of "
+                        "ours or of the system's.",
+                        value=repr(variable)[:100],
+                    )
+                )
         self.name = name
+        self.variables = tuple(variables)
         self.title = title or name.replace("_", " ").capitalize()
         self.description = description
         self.verbs: dict[str, Verb] = {}
@@ -96,8 +121,8 @@ class App:
         return self._add(function.__name__, "page", function)
 
     def sample(self, function: F) -> F:
-        """Make a function give values to try the training with: `{"table": data frame, …}`. `ecluse apps check`
-        uses it.
+        """Make a function give values to try the others with, by the names of their parameters: `{"text": "…"}`.
+        `ecluse apps check` uses them.
         """
         return self._add("sample", "sample", function)
 
@@ -121,6 +146,7 @@ class App:
             "name": self.name,
             "title": self.title,
             "description": self.description,
+            "variables": list(self.variables),
             "verbs": [
                 {
                     "name": verb.name,
@@ -151,21 +177,18 @@ class App:
                     name=name,
                 )
             )
-        if role in ("predict", "page") and any(each.kind in FILES for each in parameters):
-            raise InvalidInput(
-                _(
-                    "%(name)s takes a Table or a File, which only @app.train and @app.job do. Annotate the rows as "
-                    "a data frame: rows: pl.DataFrame.",
-                    name=name,
+        for each in parameters:
+            if each.kind in ROLES and role not in ROLES[each.kind]:
+                raise InvalidInput(
+                    _(
+                        "%(name)s takes %(what)s as %(value)s, which only these do: %(values)s. Annotate a table as "
+                        "Table.",
+                        name=name,
+                        what=each.name,
+                        value=each.kind,
+                        values=", ".join(f"@app.{role}" for role in ROLES[each.kind]),
+                    )
                 )
-            )
-        if role in ("train", "job", "page") and any(each.kind in ("rows", "model") for each in parameters):
-            raise InvalidInput(
-                _(
-                    "%(name)s takes rows or a model, which only @app.predict does. Annotate a table as Table.",
-                    name=name,
-                )
-            )
         self.verbs[name] = Verb(name, role, function, parameters, schedule)
         return function
 

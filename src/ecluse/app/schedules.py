@@ -7,9 +7,19 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ecluse.errors import InvalidInput
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 
 DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+#: What a sentence calls them.
+_WORDS: Final = {
+    "monday": N_("Mondays"),
+    "tuesday": N_("Tuesdays"),
+    "wednesday": N_("Wednesdays"),
+    "thursday": N_("Thursdays"),
+    "friday": N_("Fridays"),
+    "saturday": N_("Saturdays"),
+    "sunday": N_("Sundays"),
+}
 _FORM: Final = re.compile(rf"hourly|(daily|{'|'.join(DAYS)}) ([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -27,6 +37,18 @@ def checked_schedule(text: str) -> str:
             )
         )
     return text
+
+
+def schedule_words(schedule: str) -> str:
+    """Say when a job of this schedule runs."""
+    day, _blank, time = schedule.partition(" ")
+    match day:
+        case "hourly":
+            return _("Runs by itself every hour.")
+        case "daily":
+            return _("Runs by itself every day at %(time)s (UTC).", time=time)
+        case _other:
+            return _("Runs by itself on %(day)s at %(time)s (UTC).", day=_(_WORDS[_other]), time=time)
 
 
 def last_due(schedule: str, now: datetime) -> datetime:

@@ -9,15 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+from ecluse.app.images import Images
 from ecluse.app.values import File, Model, Table, Task
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
 
 #: What a value of a parameter is. `rows` are given with a request to predict; `model` and `task` nobody fills in.
-Kind = Literal["text", "integer", "number", "boolean", "choice", "table", "file", "rows", "model", "task"]
+Kind = Literal[
+    "text", "integer", "number", "boolean", "choice", "table", "file", "images", "rows", "model", "task"
+]
 #: Kinds that a person fills in.
-FILLED: Final = ("text", "integer", "number", "boolean", "choice", "table", "file")
-FILES: Final = ("table", "file")
+FILLED: Final = ("text", "integer", "number", "boolean", "choice", "table", "file", "images")
+#: Of these, the ones that are files: a form lets them be chosen, a body names them by their id.
+FILES: Final = ("table", "file", "images")
+#: And those that are one value, which may stand in a cell of a table.
+PLAIN: Final = ("text", "integer", "number", "boolean", "choice")
 _PLAIN: Final[Mapping[Any, Kind]] = {str: "text", int: "integer", float: "number", bool: "boolean"}
 _LONGEST_TEXT: Final = 10_000
 
@@ -107,7 +113,13 @@ def _kind_of(hint: Any) -> tuple[Kind | None, tuple[str, ...], bool]:
         return "choice", tuple(inner), False
     if hint in _PLAIN:
         return _PLAIN[hint], (), False
-    of_class: dict[Any, Kind] = {Table: "table", File: "file", Task: "task", Model: "model"}
+    of_class: dict[Any, Kind] = {
+        Table: "table",
+        File: "file",
+        Images: "images",
+        Task: "task",
+        Model: "model",
+    }
     if hint in of_class:
         return of_class[hint], (), False
     name, package = getattr(hint, "__name__", ""), str(getattr(hint, "__module__", "")).partition(".")[0]
@@ -123,7 +135,7 @@ def _unfit(function: Callable[..., Any], name: str, reason: str) -> InvalidInput
     return InvalidInput(
         _(
             "The parameter %(name)s of %(what)s cannot be asked for. %(reason)s. Annotate it as str, int, float, bool, "
-            'Literal["a", "b"], Table, File, or a data frame.',
+            'Literal["a", "b"], Table, File, Images, or a data frame.',
             name=name,
             what=function.__name__,
             reason=reason,
@@ -213,5 +225,5 @@ def _boolean(value: Any) -> bool | None:
 
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "text": _text, "integer": _integer, "number": _number, "boolean": _boolean, "choice": _text, "table": _text,
-    "file": _text,
+    "file": _text, "images": _text,
 }  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ecluse.errors import InvalidInput
+from ecluse.errors import EcluseError, InvalidInput
 from ecluse.sentences import _
 
 if TYPE_CHECKING:
@@ -22,6 +22,16 @@ READERS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ".ndjson": ("read_ndjson", {}),
     ".arrow": ("read_ipc", {"memory_map": False}),
 }
+
+
+class Refused(EcluseError, ValueError):
+    """Refuse what a person gave, in words for them: `raise Refused("There is no product 'milk'. Known: tea, cocoa.")`.
+
+    They are shown as they are, on pages, at a terminal and by the API (422). Any other error is shown as a fault of
+    the application, with the line that raised it.
+    """
+
+    code, status = "refused", 422
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,8 @@ class Model:
     or of a folder that `@app.load` reads.
 
     `example`: a few rows as the model is asked about them. They become the form of the prediction, and the version is
-    published only if it answers them in a process of its own. `metrics`: figures it is judged by.
+    published only if it answers them in a process of its own. Where `@app.predict` takes single values, it is those by
+    their names: `{"text": "…"}`. `metrics`: figures it is judged by.
     """
 
     model: Any

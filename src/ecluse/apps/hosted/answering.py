@@ -12,12 +12,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TookTooLong
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from fastapi import FastAPI, Request
 
@@ -25,11 +27,12 @@ from ecluse import models
 from ecluse.apps.hosted.asking import ask
 from ecluse.apps.hosted.errors import AppAway, AppFailed
 from ecluse.apps.hosted.process import AppProcess
+from ecluse.apps.hosted.rows import Rows, columns_of, explained, read_rows
 from ecluse.apps.hosted.settings import HostedSettings
-from ecluse.apps.hosted.snapshot import PATIENCE, Snapshot, read
+from ecluse.apps.hosted.snapshot import PATIENCE, read
+from ecluse.apps.hosted.starting import start
 from ecluse.apps.hosted.working import memory_of
 from ecluse.catalog.tables import ModelVersion
-from ecluse.errors import AliasNotFound
 from ecluse.processes import Process
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
@@ -43,8 +46,6 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 #: Versions whose files an application keeps at hand.
 MOST_VERSIONS: Final = 8
-#: The alias whose version answers where no other is asked for.
-SERVED: Final = "production"
 logger = logging.getLogger(__name__)
 Reply = tuple[dict[str, Any], bytes]
 
@@ -116,6 +117,12 @@ class Keeper:
                 self._versions[row.id] = self._versions.pop(row.id)
             return self._versions[row.id]
 
+    @contextmanager
+    def files(self) -> Iterator[Path]:
+        """Yield a folder for the files of one request, removed with the block."""
+        with tempfile.TemporaryDirectory(prefix="request_", dir=self._folder) as folder:
+            yield Path(folder)
+
     def close(self) -> None:
         """End the process."""
         self._is_closed = True
@@ -173,7 +180,7 @@ class Keeper:
         folder = self._folder / "process"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        self._process = AppProcess(snapshot.source, folder, memory_of(self._runtime))
+        self._process = start(snapshot, folder, memory_of(self._runtime))
         ask(self._process, {"do": "describe"}, b"", PATIENCE)  # it is imported, which is no request's time
         self._ready_at = time.monotonic()
 
@@ -226,9 +233,18 @@ class Keepers:
             keeper.close()
 
 
+#: Those of the web processes in this process, by the identity of what they hold open.
+_held: WeakValueDictionary[int, Keepers] = WeakValueDictionary()
+
+
 def hold_processes(app: FastAPI) -> None:
     """Let a web process hold the processes of applications."""
-    app.state.app_processes = Keepers(app.state.runtime)
+    app.state.app_processes = _held[id(app.state.runtime)] = Keepers(app.state.runtime)
+
+
+def held_keepers(runtime: Runtime) -> Keepers | None:
+    """Return the processes that the web process of a runtime holds; None where there is no web process."""
+    return _held.get(id(runtime))
 
 
 def keepers_of(request: Request) -> Keepers:
@@ -237,32 +253,21 @@ def keepers_of(request: Request) -> Keepers:
     return keepers
 
 
-def version_for(
-    runtime: Runtime, user_id: str, snapshot: Snapshot, reference: str = ""
-) -> ModelVersion | None:
-    """Return the version of a person that answers: the one asked for, else `production`, else the newest.
-
-    None where the application asks no model.
+def predict(
+    keeper: Keeper, row: ModelVersion | None, rows: list[dict[str, Any]] | None, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Ask an application about rows, {"rows", "warnings"}, or about single values, {"answer"}.
 
     Raises:
-        ModelNotFound, VersionNotFound: there is none.
+        InvalidInput: a column of the rows is missing, or a value is of another type than in the example.
+        AppFailed, AppAway: as `Keeper.ask`.
     """
-    if not snapshot.predict.takes_model:
-        return None
-    if reference:
-        return models.resolve(
-            runtime, user_id, reference if "@" in reference else f"{snapshot.name}@{reference}"
-        )
-    try:
-        return models.resolve(runtime, user_id, f"{snapshot.name}@{SERVED}")
-    except AliasNotFound:
-        return models.resolve(runtime, user_id, snapshot.name)
-
-
-def predict(keeper: Keeper, row: ModelVersion | None, rows: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask an application about rows, {"rows"}, or about single values, {"answer"}."""
+    read = read_rows(row, rows) if rows is not None else Rows([])
     folder = None if row is None else str(keeper.folder_of(row))
-    reply, _data = keeper.ask(
-        {"do": "predict", "folder": folder, "rows": rows, "values": dict(values), "as_rows": True}
-    )
-    return {name: reply[name] for name in ("rows", "answer") if name in reply}
+    message = {"do": "predict", "folder": folder, "values": dict(values), "as_rows": True}
+    try:
+        reply, _data = keeper.ask(message | {"rows": None if rows is None else read.values})
+    except AppFailed as error:
+        raise explained(error, columns_of(row), read.values) from error
+    made = {name: reply[name] for name in ("rows", "answer") if name in reply}
+    return made | ({} if rows is None else {"warnings": read.warnings})

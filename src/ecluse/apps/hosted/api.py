@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ecluse.app.signature import Parameter, checked_all
+from ecluse.app.signature import FILES, FILLED, Parameter
 from ecluse.apps.hosted import answering, files
 from ecluse.apps.hosted.jobs import queue_score, queue_verb
+from ecluse.apps.hosted.sending import into_folder, read_sent, values_for
 from ecluse.apps.hosted.snapshot import Snapshot, Verb
 from ecluse.apps.hosted.tables import AppFile
-from ecluse.errors import InvalidInput
-from ecluse.sentences import _
+from ecluse.apps.hosted.versions import version_for
+from ecluse.catalog.tables import User
+from ecluse.runtime import Runtime
 from ecluse.web.admission import admission_of
 from ecluse.web.errors import answers
+from ecluse.web.multipart import is_form
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.uploads import open_upload
 
@@ -25,6 +31,7 @@ from ecluse.web.uploads import open_upload
 MOST_ROWS: Final = 10_000
 _TYPES: Final[dict[str, Any]] = {
     "text": str, "integer": int, "number": float, "boolean": bool, "table": str, "file": str,
+    "images": str,
 }  # fmt: skip
 
 
@@ -57,6 +64,10 @@ class Answer(BaseModel):
 
     model: ModelBody | None = None
     rows: list[dict[str, Any]] | None = None
+    warnings: list[str] | None = Field(
+        default=None,
+        description="What in the rows was unlike the example that the version was published with",
+    )
     answer: Any = None
 
 
@@ -72,18 +83,14 @@ def operations_of(snapshot: Snapshot) -> APIRouter:
         _add_job(router, snapshot, verb)
     if snapshot.predicts:
         _add_predict(router, snapshot)
-        if snapshot.predict.takes_rows:
-            _add_score(router, snapshot)
+        if snapshot.score is not None:
+            _add_score(router, snapshot, snapshot.score)
     return router
 
 
 def _fields(verb: Verb) -> dict[str, Any]:
     """Return the fields of a body: a parameter each that a person fills in."""
-    return {
-        each.name: (_type_of(each), _field_of(each))
-        for each in verb.parameters
-        if each.kind in _TYPES or each.kind == "choice"
-    }
+    return {each.name: (_type_of(each), _field_of(each)) for each in verb.parameters if each.kind in FILLED}
 
 
 def _type_of(parameter: Parameter) -> Any:
@@ -92,7 +99,7 @@ def _type_of(parameter: Parameter) -> Any:
 
 
 def _field_of(parameter: Parameter) -> Any:
-    words = "Id of a file: POST …/files" if parameter.kind in ("table", "file") else None
+    words = "Id of a file: POST …/files" if parameter.kind in FILES else None
     return (
         Field(description=words)
         if parameter.required
@@ -135,41 +142,68 @@ def _add_predict(router: APIRouter, snapshot: Snapshot) -> None:
         )
     body_type = _body(snapshot, verb, **more)
 
-    def predict(body: Any, request: Request, runtime: RuntimeDep, user: CurrentUser) -> Answer:
-        sent = body.model_dump()
+    def answer(
+        sent: dict[str, Any], keeper: answering.Keeper, folder: Path, runtime: Runtime, user: User
+    ) -> Answer:
         rows, reference = sent.pop("rows", None), sent.pop("model", "")
-        values = checked_all(list(verb.parameters), sent)
-        row = answering.version_for(runtime, user.user.id, snapshot, _own(snapshot, reference))
-        keeper = answering.keepers_of(request).of(snapshot.name)
+        values = values_for(runtime, user.id, snapshot, verb, sent, folder)
+        row = version_for(runtime, user.id, snapshot, verb, reference)
         made = answering.predict(keeper, row, rows, values)
         model = None if row is None else ModelBody(name=row.name, version=row.version)
+        if "warnings" in made:
+            made["warnings"] = [str(warning) for warning in made["warnings"]]
         return Answer(model=model, **made)
 
-    predict.__annotations__["body"] = body_type
-    predict.__doc__ = verb.summary or "Answer rows by the model."
+    def predict(body: Any, request: Request, runtime: RuntimeDep, user: CurrentUser) -> Answer:
+        keeper = answering.keepers_of(request).of(snapshot.name)
+        with keeper.files() as folder:
+            return answer(body.model_dump(), keeper, folder, runtime, user.user)
+
+    async def predict_files(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Answer:
+        keeper = answering.keepers_of(request).of(snapshot.name)
+        with keeper.files() as folder:
+            if is_form(request):
+                sent = await read_sent(request, runtime, user.user.id, into_folder(folder))
+            else:
+                sent = _json_body(body_type, await request.body())
+            return await run_in_threadpool(answer, sent, keeper, folder, runtime, user.user)
+
+    function: Any = predict_files if verb.files else predict
+    if not verb.files:
+        predict.__annotations__["body"] = body_type
+    function.__doc__ = verb.summary or "Answer rows by the model."
     router.add_api_route(
-        "/predict", predict, methods=["POST"], name=f"{snapshot.name} predict", responses=answers(404),
-        response_model_exclude_none=True,
+        "/predict", function, methods=["POST"], name=f"{snapshot.name} predict", responses=answers(404),
+        response_model_exclude_none=True, openapi_extra=_bodies(verb, body_type) if verb.files else None,
     )  # fmt: skip
 
 
-def _own(snapshot: Snapshot, reference: str) -> str:
-    """Return a reference to a model of this application.
-
-    Raises:
-        InvalidInput: it names another model: what it holds is not for this application to load.
-    """
-    name, at, _which = reference.partition("@")
-    if at and name != snapshot.name:
-        raise InvalidInput(
-            _("%(value)s is no model of this application. Name a version of %(name)s.", value=repr(reference)[:100],
-              name=snapshot.name)
-        )  # fmt: skip
-    return "" if reference == snapshot.name else reference
+def _bodies(verb: Verb, body_type: Any) -> dict[str, Any]:
+    """Describe a body with files: a form that brings them, or JSON that names those that were sent before."""
+    described = body_type.model_json_schema(ref_template="#/components/schemas/{model}")
+    in_form = {
+        name: {"type": "string", "format": "binary"} if name in {each.name for each in verb.files} else value
+        for name, value in described["properties"].items()
+    }
+    form = {"type": "object", "properties": in_form, "required": described.get("required", [])}
+    content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": described}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
-def _add_score(router: APIRouter, snapshot: Snapshot) -> None:
-    verb = Verb("score", "score", "", "", snapshot.predict.parameters)
+def _json_body(body_type: Any, content: bytes) -> dict[str, Any]:
+    """Read a body of JSON. Raises RequestValidationError, as FastAPI does where it reads one itself."""
+    try:
+        return dict(body_type.model_validate_json(content or b"{}").model_dump())
+    except ValidationError as error:
+        raise RequestValidationError(
+            [
+                {**each, "loc": ("body", *each["loc"]), "ctx": {"names": list(body_type.model_fields)}}
+                for each in error.errors()
+            ]
+        ) from error
+
+
+def _add_score(router: APIRouter, snapshot: Snapshot, verb: Verb) -> None:
     table = (str, Field(description="Id of a file: POST …/files"))
     model = (
         str,
@@ -179,8 +213,8 @@ def _add_score(router: APIRouter, snapshot: Snapshot) -> None:
 
     def score(body: Any, runtime: RuntimeDep, user: CurrentUser) -> Queued:
         sent = body.model_dump()
-        table, reference = sent.pop("table"), _own(snapshot, sent.pop("model"))
-        row = answering.version_for(runtime, user.user.id, snapshot, reference)
+        table, reference = sent.pop("table"), sent.pop("model")
+        row = version_for(runtime, user.user.id, snapshot, verb, reference)
         exact = "" if row is None else f"{row.name}@{row.version}"
         return Queued(job=queue_score(runtime, user.user.id, snapshot, exact, table, sent))
 

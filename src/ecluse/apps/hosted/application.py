@@ -20,6 +20,7 @@ APPLICATION: Final = Application(
     rows=("ecluse.apps.hosted.tables",),
     owned={"files_of_applications": "ecluse.apps.hosted.tables:AppFile"},
     stored={"app_files": StoredKind(N_("Files of your own applications"), N_("File of an application"))},
+    tables="ecluse.apps.hosted.files:readable",
     web="ecluse.apps.hosted.answering:hold_processes",
     begin="ecluse.apps.hosted.snapshot:install_listed",
     due=("ecluse.apps.hosted.due:queue_due",),

@@ -75,20 +75,25 @@ def expect_well(reply: dict[str, Any], process: AppProcess) -> dict[str, Any]:
                 )
             )
         case "refused":
-            raise AppFailed(_said(reply.get("message")))
+            raise AppFailed(_said(reply.get("message"), process))
         case _:
             logger.info("An application raised an error; its output ends: %s", process.output())
             raise AppFailed(
-                _("The application raised an error: %(reason)s", reason=str(reply.get("message"))[:1000])
+                _(
+                    "The application raised an error: %(reason)s",
+                    reason=process.hidden(str(reply.get("message")))[:1000],
+                )
             )
 
 
-def _said(message: Any) -> str:
+def _said(message: Any, process: AppProcess) -> str:
     """Return what a process says, who may say anything: a sentence of ours, or the beginning of a text."""
     try:
-        return from_json(message)[:2000] if not isinstance(message, dict) else from_json(message)
+        said = from_json(message)
     except ValueError:
-        return str(message)[:2000]
+        said = str(message)
+    hidden = process.hidden(said)
+    return said if isinstance(message, dict) and hidden == said else hidden[:2000]
 
 
 def away_of(process: AppProcess) -> AppAway:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,15 +19,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import httpx
 
 from ecluse import models, people
+from ecluse.accounts import SESSION_COOKIE
+from ecluse.app.application import OURS
+from ecluse.app.signature import FILLED
 from ecluse.apps.hosted import files, snapshot
 from ecluse.apps.hosted.asking import ask
 from ecluse.apps.hosted.jobs import queue_verb
 from ecluse.apps.hosted.process import AppProcess
 from ecluse.apps.hosted.snapshot import PATIENCE, Snapshot, Verb
+from ecluse.apps.hosted.starting import start
 from ecluse.apps.hosted.working import memory_of
 from ecluse.catalog.tables import User
 from ecluse.errors import EcluseError
@@ -40,7 +46,6 @@ from ecluse.work import cancel_job
 CANCELLED_WITHIN: Final = 2.0
 #: How long a job of a check may take (s).
 LONGEST: Final = 600.0
-_OURS: Final = ("ECLUSE_", "DATABASE", "AWS_", "S3_", "MONGODB", "DYNAMODB", "USE_", "STORAGE_")
 
 
 class Broken(Exception):
@@ -70,19 +75,32 @@ class Trial:
     owner: User
     stranger: User
     values: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)
     job: Job | None = None
 
+    def given(self, verb: Verb) -> dict[str, Any]:
+        """Return the values of `@app.sample` that a function takes. Raises Untried where one is missing."""
+        asked = [each for each in verb.parameters if each.kind in FILLED]
+        values = self.samples_for(verb)
+        missing = [each.name for each in asked if each.required and each.name not in values]
+        if missing:
+            raise Untried(f"@app.sample gives no {', '.join(missing)}, which {verb.name} needs")
+        return {each.name: values[each.name] for each in asked if each.name in values}
+
+    def samples_for(self, verb: Verb) -> dict[str, Any]:
+        """Return the values that a function is tried with: its own before those of all functions."""
+        return self.values | self.own.get(verb.name, {})
+
     @property
-    def training(self) -> Verb:
-        verbs = self.snapshot.of_role("train")
+    def working(self) -> Verb:
+        """Return the function that is tried as a job: the training, else the first job."""
+        verbs = [*self.snapshot.of_role("train"), *self.snapshot.of_role("job")]
         if not verbs:
-            raise Untried("it has no @app.train")
-        if "sample" not in self.snapshot.verbs:
-            raise Untried("it has no @app.sample, which gives values to train with")
+            raise Untried("it has no @app.train and no @app.job")
         return verbs[0]
 
-    def queue(self) -> str:
-        return queue_verb(self.runtime, self.owner.id, self.snapshot, self.training, self.values)
+    def queue(self, verb: Verb) -> str:
+        return queue_verb(self.runtime, self.owner.id, self.snapshot, verb, self.given(verb))
 
     def wait(self, job_id: str, until: Callable[[Job], bool]) -> Job:
         deadline = time.monotonic() + LONGEST
@@ -92,20 +110,32 @@ class Trial:
             time.sleep(0.02)
         return job
 
-    def ask(self, user: User, method: str, address: str, body: Any = None) -> httpx.Response:
-        """Ask the API, as a program of a person does."""
+    @contextmanager
+    def asking(self) -> Iterator[Callable[[User, str, str, Any], httpx.Response]]:
+        """Yield what asks as a person does, pages and API, without a port."""
         from ecluse.web.app import make_app
 
-        token = self.runtime.accounts.create_token(user.id, "check")[0]
+        app = make_app(self.runtime)
 
-        async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(make_app(self.runtime), raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://check") as client:
-                return await client.request(
-                    method, address, json=body, headers={"authorization": f"Bearer {token}"}
-                )
+        def ask_as(user: User, method: str, address: str, body: Any) -> httpx.Response:
+            accounts = self.runtime.accounts
+            if address.startswith("/api/"):
+                headers = {"authorization": f"Bearer {accounts.create_token(user.id, 'check')[0]}"}
+            else:
+                session = accounts.open_session(user.id)
+                headers = {"accept": "text/html", "cookie": f"{SESSION_COOKIE}={session}"}
 
-        return asyncio.run(send())
+            async def send() -> httpx.Response:
+                transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+                async with httpx.AsyncClient(transport=transport, base_url="http://check") as client:
+                    return await client.request(method, address, json=body, headers=headers)
+
+            return asyncio.run(send())
+
+        try:
+            yield ask_as
+        finally:
+            app.state.app_processes.close()
 
 
 def check(file: Path, say: Callable[[Result], None]) -> list[Result]:
@@ -145,97 +175,158 @@ def _installed(trial: Trial) -> str:
     return ", ".join(f"{verb.name} ({verb.role})" for verb in trial.snapshot.verbs.values())
 
 
+def _gives_samples(trial: Trial) -> str:
+    """Store what `@app.sample` gives: values by the names of parameters."""
+    if "sample" not in trial.snapshot.verbs:
+        raise Untried("it has no @app.sample, which gives values to try it with")
+    with _process(trial) as process:
+        reply, _data = ask(process, {"do": "sample"}, b"", PATIENCE)
+        trial.values = _stored(trial, reply["values"])
+        trial.own = {name: _stored(trial, each) for name, each in dict(reply["own"]).items()}
+    verbs = trial.snapshot.verbs
+    unknown = sorted(set(trial.values) - {each.name for verb in verbs.values() for each in verb.parameters})
+    for name, values in trial.own.items():
+        unknown += sorted(
+            f"{name}: {each}" for each in set(values) - {each.name for each in verbs[name].parameters}
+        )
+    if unknown:
+        raise Broken(f"it gives {', '.join(unknown)}, which no function has as a parameter")
+    return ", ".join([*trial.values, *(f"{name}: {', '.join(each)}" for name, each in trial.own.items())])
+
+
+def _stored(trial: Trial, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with the ids of stored files in place of files."""
+    given = dict(values)
+    for name, value in given.items():
+        if isinstance(value, dict):
+            file = Path(value["file"])
+            stored = files.store(trial.runtime, trial.owner.id, trial.snapshot.name, file, name=value["name"])
+            given[name] = stored.id
+    return given
+
+
 def _trains(trial: Trial) -> str:
-    training = trial.training
-    _sample(trial, training)
-    with _worker(trial):
-        trial.job = trial.wait(trial.queue(), lambda job: not job.active)
-    if trial.job.status != "done":
-        raise Broken(f"the training {trial.job.status}: {trial.job.error}")
+    if not trial.snapshot.of_role("train"):
+        raise Untried("it has no @app.train")
+    job = _done(trial, trial.working)
     row = models.resolve(trial.runtime, trial.owner.id, trial.snapshot.name)
     models.verify(trial.runtime, row)
+    trial.job = job
     return f"{row.name}@{row.version}, {row.size_bytes:,} bytes"
 
 
-def _sample(trial: Trial, training: Verb) -> None:
-    with _process(trial) as process:
-        given = dict(ask(process, {"do": "sample"}, b"", PATIENCE)[0]["values"])
-        for name, value in given.items():
-            if isinstance(value, dict):
-                stored = files.store(
-                    trial.runtime,
-                    trial.owner.id,
-                    trial.snapshot.name,
-                    Path(value["file"]),
-                    name=value["name"],
-                )
-                given[name] = stored.id
-    trial.values = given
+def _done(trial: Trial, verb: Verb) -> Job:
+    queued = trial.queue(verb)
+    with _worker(trial):
+        job = trial.wait(queued, lambda job: not job.active)
+    if job.status != "done":
+        raise Broken(f"{verb.name} {job.status}: {job.error}")
+    return job
 
 
 def _answers(trial: Trial) -> str:
-    """Ask the version about its own example, twice, each time in a new process."""
+    """Ask it over HTTP about its own example, or with the values of `@app.sample`, twice."""
+    verb, app = trial.snapshot.predict, trial.snapshot.name
+    if not trial.snapshot.predicts:
+        raise Untried("it has no @app.predict")
+    if verb.takes_model and trial.job is None:
+        raise Untried("there is no version")
+    body: dict[str, Any] = dict(_example(trial)) if verb.takes_model else {}
+    if verb.takes_rows and "rows" not in body:
+        raise Untried("the training gave no example")
+    asked = [each for each in verb.parameters if each.kind in FILLED]
+    samples = trial.samples_for(verb)
+    body |= {each.name: samples[each.name] for each in asked if each.name in samples}
+    missing = [each.name for each in asked if each.required and each.name not in body]
+    if missing:
+        raise Untried(f"neither the example nor @app.sample gives {', '.join(missing)}")
+    with trial.asking() as send:
+        answers = [send(trial.owner, "POST", f"/api/{app}/predict", body) for _turn in range(2)]
+    for answer in answers:
+        if answer.status_code != 200:
+            raise Broken(f"it answers {answer.status_code}: {answer.text[:500]}")
+    if answers[0].json() != answers[1].json():
+        raise Broken("asked twice about the same, it answers otherwise")
+    return f"{answers[0].text[:200]}, twice the same"
+
+
+def _example(trial: Trial) -> dict[str, Any]:
+    """Return the example of the newest version as a request: rows, or values by their names."""
     import polars as pl
 
     from ecluse.client.package import EXAMPLE
 
-    if trial.job is None or not trial.snapshot.predict.takes_rows:
-        raise Untried("there is no version, or it takes no rows")
     row = models.resolve(trial.runtime, trial.owner.id, trial.snapshot.name)
     folder = trial.folder / "model"
     models.download(trial.runtime, row, folder)
     if not (folder / EXAMPLE).exists():
-        raise Untried("the training gave no example")
-    rows = pl.read_parquet(folder / EXAMPLE).to_dicts()
-    values = {
-        each.name: each.default
-        for each in trial.snapshot.predict.parameters
-        if each.kind not in ("rows", "model")
-    }
-    message = {"do": "predict", "folder": str(folder), "rows": rows, "values": values, "as_rows": True}
-    answers = []
-    for _turn in range(2):
-        with _process(trial) as process:
-            answers.append(ask(process, message, b"", PATIENCE)[0]["rows"])
-    if answers[0] != answers[1]:
-        raise Broken("asked twice about the same rows, it answers otherwise")
-    return f"{len(rows)} rows, twice the same"
+        return {}
+    rows = json.loads(pl.read_parquet(folder / EXAMPLE).write_json())
+    return {"rows": rows} if trial.snapshot.predict.takes_rows else dict(rows[0])
+
+
+def _jobs_run(trial: Trial) -> str:
+    verbs = trial.snapshot.of_role("job")
+    if not verbs:
+        raise Untried("it has no @app.job")
+    for verb in verbs:
+        job = _done(trial, verb)
+        if not trial.snapshot.of_role("train"):
+            trial.job = trial.job or job
+    return ", ".join(verb.name for verb in verbs)
+
+
+def _pages_are_drawn(trial: Trial) -> str:
+    verbs = trial.snapshot.of_role("page")
+    if not verbs:
+        raise Untried("it has no @app.page")
+    for verb in verbs:
+        values = {name: str(value) for name, value in trial.given(verb).items() if value is not None}
+        address = f"/{trial.snapshot.name}/{verb.name}?{urlencode({**values, '-': 1})}"
+        with trial.asking() as send:
+            answer = send(trial.owner, "GET", address, None)
+        if answer.status_code != 200:
+            said = re.search(r'role="alert".*?</p>', answer.text, re.DOTALL)
+            text = re.sub(r"<[^>]+>|\s+", " ", said[0].partition(">")[2]) if said else ""
+            raise Broken(f"{verb.name} answers {answer.status_code}: {' '.join(text.split())[:500]}")
+    return ", ".join(verb.name for verb in verbs)
 
 
 def _is_private(trial: Trial) -> str:
-    app, run = trial.snapshot.name, trial.job
-    if run is None:
-        raise Untried("nothing was trained")
-    version = models.resolve(trial.runtime, trial.owner.id, app).version
+    app, job = trial.snapshot.name, trial.job
+    if job is None:
+        raise Untried("nothing was trained, and no job was done")
     addresses: list[tuple[str, str, Any]] = [
-        ("GET", f"/api/status/{run.id}", None),
-        ("GET", f"/api/models/{app}/{version}", None),
+        ("GET", f"/api/status/{job.id}", None),
+        ("POST", f"/api/jobs/{job.id}/cancel", None),
     ]
-    addresses += [("POST", f"/api/jobs/{run.id}/cancel", None)]
-    given = [trial.values[each.name] for each in trial.training.parameters if each.kind in ("table", "file")]
-    addresses += [("GET", f"/api/{app}/files/{file_id}", None) for file_id in given if file_id]
-    addresses += [("DELETE", f"/api/{app}/files/{file_id}", None) for file_id in given if file_id]
-    if any(given):
-        addresses.append(("POST", f"/api/{app}/{trial.training.name}", trial.values))
-    for method, address, body in addresses:
-        answer = trial.ask(trial.stranger, method, address, body)
-        if answer.status_code != 404:
-            raise Broken(f"another person gets {answer.status_code} for {method} {address}")
-    listed = json.loads(trial.ask(trial.stranger, "GET", f"/api/{app}/files").text)
-    if listed:
-        raise Broken("another person is shown its files")
+    with trial.runtime.catalog.read() as transaction:
+        kept = [row.id for row in files.files_of(transaction, trial.owner.id, app)]
+    addresses += [(method, f"/api/{app}/files/{file}", None) for file in kept for method in ("GET", "DELETE")]
+    if trial.snapshot.of_role("train"):
+        version = models.resolve(trial.runtime, trial.owner.id, app).version
+        addresses.append(("GET", f"/api/models/{app}/{version}", None))
+    if any(trial.samples_for(trial.working).get(each.name) for each in trial.working.files):
+        addresses.append(("POST", f"/api/{app}/{trial.working.name}", trial.given(trial.working)))
+    with trial.asking() as send:
+        for method, address, body in addresses:
+            answer = send(trial.stranger, method, address, body)
+            if answer.status_code != 404:
+                raise Broken(f"another person gets {answer.status_code} for {method} {address}")
+        if send(trial.stranger, "GET", f"/api/{app}/files", None).json():
+            raise Broken("another person is shown its files")
     return f"{len(addresses) + 1} requests of another person, none answered"
 
 
 def _is_cancelled(trial: Trial) -> str:
     if trial.job is None:
-        raise Untried("nothing was trained")
+        raise Untried("nothing was trained, and no job was done")
     with _worker(trial) as worker:
-        job = trial.queue()
+        job = trial.queue(trial.working)
         pid = _process_of(trial, job, worker)
         if pid is None:
             raise Untried(
-                "the training of the sample ended before it could be cancelled; let it take some seconds"
+                f"{trial.working.name} ended before it could be cancelled; let it take some seconds"
             )
         cancel_job(trial.runtime, trial.owner.id, job)
         began = time.monotonic()
@@ -244,7 +335,7 @@ def _is_cancelled(trial: Trial) -> str:
         took = time.monotonic() - began
         if trial.wait(job, lambda each: not each.active).status != "cancelled":
             raise Untried(
-                "the training of the sample ended before it could be cancelled; let it take some seconds"
+                f"{trial.working.name} ended before it could be cancelled; let it take some seconds"
             )
     if took > CANCELLED_WITHIN:
         raise Broken(
@@ -255,21 +346,19 @@ def _is_cancelled(trial: Trial) -> str:
 
 def _resumes(trial: Trial) -> str:
     if trial.job is None:
-        raise Untried("nothing was trained")
+        raise Untried("nothing was trained, and no job was done")
     with _worker(trial) as worker:
-        job = trial.queue()
+        job = trial.queue(trial.working)
         pid = _process_of(trial, job, worker)
         if pid is None:
-            raise Untried(
-                "the training of the sample ended before it could be killed; let it take some seconds"
-            )
+            raise Untried(f"{trial.working.name} ended before it could be killed; let it take some seconds")
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     with _worker(trial):
         ended = trial.wait(job, lambda each: not each.active)
     if ended.status != "done":
-        raise Broken(f"killed with its worker, the training {ended.status}: {ended.error}")
-    return "killed with its worker, the training was done by the next"
+        raise Broken(f"killed with its worker, {trial.working.name} {ended.status}: {ended.error}")
+    return f"killed with its worker, {trial.working.name} was done by the next"
 
 
 def _leaves_nothing(trial: Trial) -> str:
@@ -292,8 +381,11 @@ def _leaves_nothing(trial: Trial) -> str:
 
 PROMISES: Final[dict[str, Callable[[Trial], str]]] = {
     "it is described": _installed,
+    "it gives values to be tried with": _gives_samples,
     "it trains, and publishes a verified version": _trains,
-    "the version answers its example": _answers,
+    "it answers": _answers,
+    "its jobs run": _jobs_run,
+    "its pages are drawn": _pages_are_drawn,
     "others see nothing": _is_private,
     "a cancelled job ends within 2 s": _is_cancelled,
     "a killed job is done by the next worker": _resumes,
@@ -305,7 +397,7 @@ PROMISES: Final[dict[str, Callable[[Trial], str]]] = {
 def _worker(trial: Trial) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "ecluse", "worker", "--home", str(trial.runtime.settings.home)]
     with (trial.folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen(command, env=surrounding(without=_OURS), stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=surrounding(without=OURS), stdout=log, stderr=log)
     try:
         yield process
     finally:
@@ -320,7 +412,7 @@ def _worker(trial: Trial) -> Iterator[subprocess.Popen[bytes]]:
 @contextmanager
 def _process(trial: Trial) -> Iterator[AppProcess]:
     folder = Path(tempfile.mkdtemp(dir=trial.folder))
-    process = AppProcess(trial.snapshot.source, folder, memory_of(trial.runtime))
+    process = start(trial.snapshot, folder, memory_of(trial.runtime))
     try:
         yield process
     finally:

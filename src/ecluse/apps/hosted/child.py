@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ecluse.app import App, File, Model, Table, Task
+from ecluse.app import App, File, Images, Model, Table, Task
 from ecluse.app.application import Verb
-from ecluse.app.signature import FILLED
+from ecluse.app.images import packed
+from ecluse.app.signature import FILES, FILLED, Parameter, checked_all
 from ecluse.apps.hosted.channel import Channel, ChannelClosed
-from ecluse.confined.limits import apply_limits, set_limit, set_oom_score
+from ecluse.confined.limits import apply_limits, limit_processes, set_limit, set_oom_score
 from ecluse.errors import ApplicationBroken, EcluseError, InvalidInput
 from ecluse.sentences import _, to_json
 
@@ -35,10 +36,20 @@ _NO_NEW_PRIVILEGES: Final = 38  # PR_SET_NO_NEW_PRIVS
 #: Processor time has no bound here: a training may take days. What waits for an answer has a limit of its own.
 _WORK: Final = 10.0**9
 _WRITTEN: Final = 64 * 1024**3
+#: Threads and processes beyond those that its user has when it begins.
+MOST_PROCESSES: Final = 2_048
 #: Models that a process holds at once; the one that was asked least recently goes.
 MOST_MODELS: Final = 4
+#: Characters of the words of an error, of someone else's code, that are passed on: a sentence or two.
+LONGEST_REASON: Final = 300
 #: Rows of an example that a version must answer before it is published.
 EXAMPLE_ROWS: Final = 100
+#: Rows by which it is found out whether requests may be joined.
+FEW_ROWS: Final = 10
+#: And where single values are asked for, so many of them.
+SINGLE_EXAMPLES: Final = 5
+#: Rows of a table between two words on how far it is, where each is a call of its own.
+SINGLE_AT_ONCE: Final = 100
 
 
 def main() -> NoReturn:
@@ -70,6 +81,7 @@ def _isolate(begin: Mapping[str, Any]) -> None:
         os._exit(1)
     set_limit(resource.RLIMIT_CORE, 0)
     set_oom_score(1000)
+    limit_processes(MOST_PROCESSES)
     apply_limits({"folder": None, "work": _WORK, "written": _WRITTEN, "memory": begin["memory"]})
 
 
@@ -88,25 +100,14 @@ class _Version:
         """
         if self.example is None:
             return rows
-        import polars as pl
+        from ecluse.apps.hosted.casting import cast
 
         missing = [name for name in self.example.columns if name not in rows.columns]
         if missing:
             raise InvalidInput(
                 _("The model needs the columns %(values)s, which are missing.", values=", ".join(missing))
             )
-        try:
-            return rows.select(
-                pl.col(name) if rows.schema[name] == dtype else pl.col(name).cast(dtype)
-                for name, dtype in self.example.schema.items()
-            )
-        except pl.exceptions.PolarsError as error:
-            raise InvalidInput(
-                _(
-                    "The rows are not of the types of the example: %(reason)s",
-                    reason=str(error).partition("\n")[0][:300],
-                )
-            ) from error
+        return rows.select(cast(rows[name], dtype) for name, dtype in self.example.schema.items())
 
 
 class Work:
@@ -152,7 +153,7 @@ class Work:
         task = Task(self._folder)
         task.saved = data if message.get("has_saved") else None
         task.follow(self._channel.send)
-        result = verb.function(**_arguments(verb, message["values"], task))
+        result = verb.function(**self._arguments(verb, message, task))
         if verb.role == "train":
             return {"model": self._packed(result)}, b""
         from ecluse.apps.hosted.shown import shown
@@ -161,19 +162,35 @@ class Work:
 
     def _do_sample(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         """Write the values that an application gives to be tried with; tables become files."""
+        given = dict(self._verb("sample").function())
+        own = {
+            name: value
+            for name, value in given.items()
+            if name in self.app.verbs and isinstance(value, Mapping)
+        }
+        values = self._samples({name: value for name, value in given.items() if name not in own}, "")
+        return {
+            "values": values,
+            "own": {name: self._samples(each, f"{name}_") for name, each in own.items()},
+        }, b""
+
+    def _samples(self, given: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        """Return values by the names of parameters, tables and files by where they were written."""
         values: dict[str, Any] = {}
-        for name, value in dict(self._verb("sample").function()).items():
+        for name, value in given.items():
             if isinstance(value, str | int | float | bool) or value is None:
                 values[name] = value
                 continue
-            if isinstance(value, File):
-                values[name] = {"file": str(value.path), "name": value.name}
+            if isinstance(value, File | Images):
+                path = value.path.absolute()
+                file = packed(path, self._folder / f"{prefix}{name}.zip")
+                values[name] = {"file": str(file), "name": value.name if file == path else file.name}
                 continue
             frame = value.read() if isinstance(value, Table) else _as_polars(value)
-            file = self._folder / f"{name}.parquet"
+            file = self._folder / f"{prefix}{name}.parquet"
             frame.write_parquet(file)
             values[name] = {"file": str(file), "name": file.name}
-        return {"values": values}, b""
+        return values
 
     def _packed(self, model: Any) -> dict[str, Any]:
         """Write the files of the version that a training made."""
@@ -186,14 +203,16 @@ class Work:
             )  # fmt: skip
         folder = self._folder / "version"
         folder.mkdir()
-        predicts = "predict" in self.app.verbs
+        verb = self.app.verbs.get("predict")
         is_files = isinstance(model.model, str | Path) and Path(model.model).is_dir()
-        packed = pack(model.model, folder, None if predicts or is_files else model.example)
-        if predicts and model.example is not None:
-            _as_polars(model.example).head(EXAMPLE_ROWS).write_parquet(folder / EXAMPLE)
+        # Where a function answers, single values are no rows of the model, and what the model says itself is not asked.
+        is_asked = not is_files and (verb is None or _takes_rows(verb))
+        made = pack(model.model, folder, model.example if is_asked else None, keeps_example=verb is None)
+        if verb is not None and model.example is not None:
+            example_for(verb, model.example).write_parquet(folder / EXAMPLE)
         return {
-            "paths": [str(path) for path in packed.paths],
-            "metadata": dict(packed.metadata),
+            "paths": [str(path) for path in made.paths],
+            "metadata": dict(made.metadata),
             "metrics": {name: float(value) for name, value in model.metrics.items()},
         }
 
@@ -206,11 +225,11 @@ class Work:
         if version is None or version.example is None:
             return {"columns": []}, b""
         verb = self.app.verbs.get("predict")
-        defaults = (
-            {}
-            if verb is None
-            else {each.name: each.default for each in verb.parameters if each.kind in FILLED}
-        )
+        defaults = {} if verb is None else _defaults(verb)
+        if verb is not None and not _takes_rows(verb):
+            for row in version.example.to_dicts():
+                _plain(verb.function(**self._arguments(verb, {**message, "values": defaults | row})))
+            return {"columns": []}, b""
         self._answers(version, version.example, defaults)
         return {"columns": list(schema_of(Rows(version.example, "polars"))["columns"])}, b""
 
@@ -218,17 +237,20 @@ class Work:
         self._version(message["folder"])
         return {}, b""
 
+    def _do_example(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Return the first rows of the example of a version."""
+        version = self._version(message["folder"])
+        rows = None if version is None else version.example
+        return {"rows": [] if rows is None else json.loads(rows.head(FEW_ROWS).write_json())}, b""
+
     def _do_predict(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         """Answer rows, or single values, by the model whose files lie at an address of this machine."""
         import polars as pl
 
         version = self._version(message.get("folder"))
         verb = self.app.verbs.get("predict")
-        if verb is not None and not any(each.kind == "rows" for each in verb.parameters):
-            model = None if version is None else version.model
-            values = {each.name: model for each in verb.parameters if each.kind == "model"}
-            answer = verb.function(**values, **message["values"])
-            return {"answer": _plain(answer)}, b""
+        if verb is not None and not _takes_rows(verb):
+            return {"answer": _plain(verb.function(**self._arguments(verb, message)))}, b""
         rows = pl.read_ipc(io.BytesIO(data)) if data else _rows(message["rows"])
         answers = self._answers(version, rows, message["values"])
         if not message.get("as_rows"):
@@ -241,23 +263,62 @@ class Work:
 
         version = self._version(message.get("folder"))
         table = Table(Path(message["table"]["file"]), message["table"]["name"]).read()
+        verb = self.app.verbs.get("predict")
+        by_columns = None if verb is None or _takes_rows(verb) else verb
+        fitted = table if version is None or by_columns else version.fitted(table)
+        at_once = SINGLE_AT_ONCE if by_columns else message["at_once"]
         answered = []
-        for start in range(0, table.height, message["at_once"]):
-            rows = table.slice(start, message["at_once"])
-            answered.append(_beside(rows, self._answers(version, rows, message["values"])))
+        for start in range(0, table.height, at_once):
+            rows, asked = table.slice(start, at_once), fitted.slice(start, at_once)
+            made = (
+                self._answers_by_columns(by_columns, message, asked, start)
+                if by_columns
+                else self._answers(version, asked, message["values"])
+            )
+            answered.append(_beside(rows, made))
             self._channel.send({"report": [min(start + rows.height, table.height) / table.height, ""]})
         if not answered:
             raise InvalidInput(_("The table has no rows."))
-        result = pl.concat(answered)
+        result = pl.concat(answered, how="diagonal_relaxed")
         file = self._folder / "scores.csv"
         result.write_csv(file)
         return {"file": str(file), "rows": result.height}, b""
+
+    def _answers_by_columns(
+        self, verb: Verb, message: Mapping[str, Any], rows: pl.DataFrame, start: int
+    ) -> pl.DataFrame:
+        """Call @app.predict once for each row, with the values of the columns that are called as its parameters.
+
+        Raises:
+            InvalidInput: a column is missing, or a value is none that the function takes; it says the row.
+        """
+        import polars as pl
+
+        given = [each for each in verb.parameters if each.kind in FILLED]
+        missing = [each.name for each in given if each.required and each.name not in rows.columns]
+        if missing:
+            raise InvalidInput(
+                _("The table has no column %(values)s, which @app.predict takes. It has: %(columns)s.",
+                  values=", ".join(missing), columns=", ".join(rows.columns))
+            )  # fmt: skip
+        answers = []
+        for number, row in enumerate(rows.to_dicts(), start + 1):
+            try:
+                values = checked_all(given, {each.name: _cell_of(each, row.get(each.name)) for each in given})
+            except InvalidInput as error:
+                raise InvalidInput(
+                    _("Row %(number)s: %(reason)s", number=number, reason=str(error))
+                ) from error
+            answer = _plain(verb.function(**self._arguments(verb, {**message, "values": values})))
+            named = answer if isinstance(answer, dict) else {"answer": answer}
+            answers.append({name: _as_cell(value) for name, value in named.items()})
+        return pl.DataFrame(answers, infer_schema_length=None)
 
     def _do_page(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         from ecluse.apps.hosted.shown import shown
 
         verb = self._verb(message["verb"])
-        return {"parts": shown(verb.function(**message["values"]), self._folder)}, b""
+        return {"parts": shown(verb.function(**self._arguments(verb, message)), self._folder)}, b""
 
     def _verb(self, name: str) -> Verb:
         verb = self.app.verbs.get(name)
@@ -292,6 +353,17 @@ class Work:
         loaded = unpack(folder)
         return _Version(loaded.model if "predict" in self.app.verbs else loaded, example)
 
+    def _arguments(self, verb: Verb, message: Mapping[str, Any], task: Task | None = None) -> dict[str, Any]:
+        """Return what a function is called with: the values, the files they name, the task, the model of a folder."""
+        arguments = _filled(verb, message["values"])
+        for each in verb.parameters:
+            if each.kind == "task":
+                arguments[each.name] = task
+            elif each.kind == "model":
+                version = self._version(message.get("folder"))
+                arguments[each.name] = None if version is None else version.model
+        return arguments
+
     def _answers(
         self, version: _Version | None, rows: pl.DataFrame, values: Mapping[str, Any]
     ) -> pl.DataFrame:
@@ -307,7 +379,7 @@ class Work:
 
             assert version is not None  # noqa: S101 (an application without a function asks a model)
             return answers_of(version.model.kind, version.model.model, rows)
-        given: dict[str, Any] = dict(values)
+        given = _filled(verb, values)
         for each in verb.parameters:
             if each.kind == "model":
                 given[each.name] = None if version is None else version.model
@@ -378,22 +450,71 @@ def _reason(error: BaseException) -> str:
     installed = ("/ecluse/", "/site-packages/", "/lib/python", "<")
     own = [frame for frame in frames if not any(part in frame.filename for part in installed)]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {str(error)[:500]}{place}"
+    return f"{type(error).__name__}: {shortened(str(error))}{place}"
 
 
-def _arguments(verb: Verb, values: Mapping[str, Any], task: Task) -> dict[str, Any]:
-    arguments: dict[str, Any] = {}
+def shortened(text: str, most: int = LONGEST_REASON) -> str:
+    """Return a text, or the sentences that it begins with where it is long; where the first is, its first words."""
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    ends = [at for mark in (". ", "! ", "? ") if (at := text.rfind(mark, 0, most)) > 0]
+    return f"{text[: max(ends) + 1]} …" if ends else f"{text[:most].rpartition(' ')[0] or text[:most]} …"
+
+
+def _filled(verb: Verb, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a person filled in, files as what the function asks for."""
+    kinds: dict[str, Any] = {"table": Table, "file": File, "images": Images}
+    filled: dict[str, Any] = {}
     for each in verb.parameters:
         value = values.get(each.name)
-        if each.kind == "task":
-            arguments[each.name] = task
-        elif each.kind == "table":
-            arguments[each.name] = value and Table(Path(value["file"]), value["name"])
-        elif each.kind == "file":
-            arguments[each.name] = value and File(Path(value["file"]), value["name"])
-        else:
-            arguments[each.name] = value
-    return arguments
+        if each.kind in FILES and value:
+            filled[each.name] = kinds[each.kind](Path(value["file"]), value["name"])
+        elif each.kind in FILLED:
+            filled[each.name] = value
+    return filled
+
+
+def _defaults(verb: Verb) -> dict[str, Any]:
+    return {each.name: each.default for each in verb.parameters if each.kind in FILLED}
+
+
+def _takes_rows(verb: Verb) -> bool:
+    return any(each.kind == "rows" for each in verb.parameters)
+
+
+def example_for(verb: Verb, example: Any) -> pl.DataFrame:
+    """Return the example of a version as a table: rows, or the values of `@app.predict` by their names.
+
+    Raises:
+        InvalidInput: it holds no value for a parameter that has to be given one.
+    """
+    import polars as pl
+
+    if _takes_rows(verb):
+        return _as_polars(example).head(EXAMPLE_ROWS)
+    table = pl.DataFrame([dict(example)]) if isinstance(example, Mapping) else _as_polars(example)
+    plain = [each for each in verb.parameters if each.kind in FILLED and each.kind not in FILES]
+    files = [each.name for each in verb.parameters if each.kind in FILES and each.required]
+    if files:
+        raise InvalidInput(
+            _(
+                "@app.predict takes %(values)s, and an example of a Model holds no files. Return the Model without an "
+                "example.",
+                values=", ".join(files),
+            )
+        )
+    missing = [each.name for each in plain if each.required and each.name not in table.columns]
+    if missing:
+        raise InvalidInput(
+            _(
+                "The example of the Model has no %(values)s, which @app.predict takes. Give the values by their names, "
+                'such as example={"%(name)s": …}, or no example.',
+                values=", ".join(missing),
+                name=missing[0],
+            )
+        )
+    return table.select([each.name for each in plain if each.name in table.columns]).head(SINGLE_EXAMPLES)
 
 
 def _takes_pandas(verb: Verb, name: str) -> bool:
@@ -429,6 +550,16 @@ def _as_polars(value: Any) -> pl.DataFrame:
             what=type(value).__name__,
         )
     )
+
+
+def _cell_of(parameter: Parameter, value: Any) -> Any:
+    """Return the value of a cell for a parameter; a number in a column of words is given as text."""
+    is_text = parameter.kind in ("text", "choice")
+    return str(value) if is_text and value is not None and not isinstance(value, str) else value
+
+
+def _as_cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def _beside(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:

@@ -10,16 +10,20 @@ from typing import Any, Final
 
 import click
 
+from ecluse.app.images import packed
 from ecluse.app.signature import FILES, Parameter, checked_all
-from ecluse.apps.hosted import answering, files
+from ecluse.apps.hosted import files, printed
 from ecluse.apps.hosted.asking import ask
+from ecluse.apps.hosted.errors import AppFailed
 from ecluse.apps.hosted.jobs import answer_of, queue_score, queue_verb
+from ecluse.apps.hosted.rows import columns_of, explained, read_rows
 from ecluse.apps.hosted.snapshot import Snapshot, Verb
+from ecluse.apps.hosted.versions import version_for
 from ecluse.apps.hosted.working import memory_of
 from ecluse.catalog.tables import User
 from ecluse.cli.groups import Group
-from ecluse.cli.output import Record, reports
-from ecluse.cli.session import acting, finish, home_option, user_option
+from ecluse.cli.output import Record, reports, say
+from ecluse.cli.session import acting, finish, home_option, last_address, user_option
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
@@ -39,8 +43,8 @@ def command_of(snapshot: Snapshot) -> click.Group:
         group.add_command(_job_command(snapshot, verb))
     if snapshot.predicts:
         group.add_command(_predict_command(snapshot))
-        if snapshot.predict.takes_rows:
-            group.add_command(_score_command(snapshot))
+        if snapshot.score is not None:
+            group.add_command(_score_command(snapshot, snapshot.score))
     return group
 
 
@@ -49,7 +53,7 @@ def _options(verb: Verb, *, without: tuple[str, ...] = ()) -> list[click.Paramet
     made: list[click.Parameter] = []
     for each in verb.parameters:
         if each.kind in FILES and each.name not in without:
-            path = click.Path(exists=True, dir_okay=False, path_type=Path)
+            path = click.Path(exists=True, dir_okay=each.kind == "images", path_type=Path)
             made.append(click.Argument([each.name], required=each.required, type=path))
         elif each.kind in (*_TYPES, "choice"):
             made.append(_flag(each))
@@ -75,36 +79,82 @@ def _command(
 
 
 def _job_command(snapshot: Snapshot, verb: Verb) -> click.Command:
-    def run(email: str | None, home: Path | None, **given: Any) -> Record:
+    def run(email: str | None, home: Path | None, report_folder: Path | None = None, **given: Any) -> Record:
         with acting(home, email) as (runtime, user):
             values = {name: value for name, value in given.items() if value is not None}
-            for each in verb.parameters:
-                if each.kind in FILES and isinstance(values.get(each.name), Path):
-                    values[each.name] = files.store(runtime, user.id, snapshot.name, values[each.name]).id
+            _store_files(runtime, user, snapshot, verb, values)
             job = queue_verb(runtime, user.id, snapshot, verb, values)
-            return _finished(runtime, user, snapshot, job, verb.title)
+            return _finished(runtime, user, snapshot, job, verb.title, report_folder)
 
-    return _command(verb.name, verb, f"Run {verb.title} as a job.", run, _options(verb))
+    params = _options(verb)
+    if verb.role == "job" and all(each.name != "out" for each in verb.parameters):
+        folder = click.Path(file_okay=False, path_type=Path)
+        words = "Write its text, figures, tables and files to this folder."
+        params.append(click.Option(["--out", "report_folder"], type=folder, help=words))
+    return _command(verb.name, verb, f"Run {verb.title} as a job.", run, params)
 
 
-def _finished(runtime: Runtime, user: User, snapshot: Snapshot, job_id: str, title: str) -> Record:
+def _store_files(
+    runtime: Runtime, user: User, snapshot: Snapshot, verb: Verb, values: dict[str, Any]
+) -> None:
+    """Store the files that are named by their paths, a folder of images as an archive."""
+    for each in verb.files:
+        if isinstance(path := values.get(each.name), Path):
+            with runtime.scratch() as folder:
+                file = packed(path, folder / f"{path.resolve().name}.zip")
+                values[each.name] = files.store(runtime, user.id, snapshot.name, file).id
+
+
+def _finished(
+    runtime: Runtime, user: User, snapshot: Snapshot, job_id: str, title: str, folder: Path | None
+) -> Record:
+    """Follow a job, and return what it made: its version, or what it returned, also written to a folder."""
     job = finish(runtime, user, job_id, title)
     with runtime.catalog.read() as transaction:
         made = answer_of(runtime, transaction, job) or {}
+        report = next(
+            (row for row in files.of_job(transaction, user.id, job_id) if row.purpose == "report"), None
+        )
+    fields: dict[str, Any] = {"job": job_id, **made}
     lines = []
     if made.get("version"):
         lines.append(f"{made['model']}@{made['version']}")
         lines += [f"  {name}: {value:g}" for name, value in made["metrics"].items()]
-    lines += [f"{file['name']}: {file['id']}" for file in made["files"]]
-    return Record({"job": job_id, **made}, "\n".join(lines))
+    if report is None:
+        return Record(fields, "\n".join(lines))
+    parts = json.loads(files.content(runtime, report))
+    lines.append(printed.as_text(parts))
+    if folder is not None:
+        fields["written"] = [
+            str(file) for file in printed.write(parts, folder, _content_of(runtime, user, snapshot))
+        ]
+        lines.append("\n".join(fields["written"]))
+    fields["report"] = _address_of(runtime, f"/{snapshot.name}/reports/{report.id}")
+    lines.append(f"Report: {fields['report']}")
+    return Record(fields, "\n\n".join(line for line in lines if line))
 
 
-def _score_command(snapshot: Snapshot) -> click.Command:
+def _content_of(runtime: Runtime, user: User, snapshot: Snapshot) -> Callable[[str], bytes]:
+    def content(file_id: str) -> bytes:
+        with runtime.catalog.read() as transaction:
+            row = files.file_of(transaction, user.id, snapshot.name, file_id)
+        return files.content(runtime, row)
+
+    return content
+
+
+def _address_of(runtime: Runtime, path: str) -> str:
+    """Return the address of a page, where the pages were last started; the path alone before they were."""
+    return f"{runtime.settings.public_url or last_address(runtime.settings.home) or ''}{path}"
+
+
+def _score_command(snapshot: Snapshot, verb: Verb) -> click.Command:
     def run(email: str | None, home: Path | None, table: Path, model: str, out: Path, **given: Any) -> Record:
         with acting(home, email) as (runtime, user):
-            row = answering.version_for(runtime, user.id, snapshot, model)
+            row = version_for(runtime, user.id, snapshot, verb, model)
             exact = "" if row is None else f"{row.name}@{row.version}"
             stored = files.store(runtime, user.id, snapshot.name, table)
+            _store_files(runtime, user, snapshot, verb, given)
             job = queue_score(runtime, user.id, snapshot, exact, stored.id, given)
             finish(runtime, user, job, snapshot.title)
             with runtime.catalog.read() as transaction:
@@ -122,7 +172,7 @@ def _score_command(snapshot: Snapshot) -> click.Command:
             show_default=True,
         ),
     ]
-    return _command("score", snapshot.predict, "", run, [*params, *_options(snapshot.predict)])
+    return _command("score", verb, "", run, [*params, *_options(verb)])
 
 
 def _predict_command(snapshot: Snapshot) -> click.Command:
@@ -131,31 +181,39 @@ def _predict_command(snapshot: Snapshot) -> click.Command:
     def run(
         email: str | None, home: Path | None, model: str = "", rows: Path | None = None, **given: Any
     ) -> Record:
-        from ecluse.apps.hosted.process import AppProcess
+        from ecluse.apps.hosted.starting import start
 
         with (
             acting(home, email) as (runtime, user),
             tempfile.TemporaryDirectory(prefix="ecluse-app-") as folder,
         ):
-            row = answering.version_for(runtime, user.id, snapshot, model)
+            row = version_for(runtime, user.id, snapshot, verb, model)
             message: dict[str, Any] = {
                 "do": "predict",
-                "values": checked_all(list(verb.parameters), given),
+                "values": _values(verb, given),
                 "as_rows": True,
             }
-            message |= {"rows": _rows_in(rows) if rows else None, "folder": None}
+            read = read_rows(row, _rows_in(rows)) if rows else None
+            message |= {"rows": read and read.values, "folder": None}
             if row is not None:
                 from ecluse import models
 
                 models.download(runtime, row, Path(folder) / "model")
                 message["folder"] = str(Path(folder) / "model")
-            process = AppProcess(snapshot.source, Path(folder), memory_of(runtime))
+            process = start(snapshot, Path(folder), memory_of(runtime))
             try:
                 reply, _data = ask(process, message, b"", None)
+            except AppFailed as error:
+                raise explained(error, columns_of(row), read.values if read else []) from error
             finally:
                 process.end()
         value = reply.get("rows", reply.get("answer"))
-        return Record({"answer": value}, json.dumps(value, ensure_ascii=False, indent=1))
+        warnings = [str(warning) for warning in read.warnings] if read else []
+        for warning in warnings:
+            say(warning)
+        return Record(
+            {"answer": value, "warnings": warnings}, json.dumps(value, ensure_ascii=False, indent=1)
+        )
 
     params: list[click.Parameter] = []
     if verb.takes_rows:
@@ -165,6 +223,13 @@ def _predict_command(snapshot: Snapshot) -> click.Command:
             click.Option(["--model"], default="", help="NAME@VERSION. Default: production, else the newest.")
         )
     return _command("predict", verb, "Answer a few rows.", run, [*params, *_options(verb)])
+
+
+def _values(verb: Verb, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that a function is called with: a file is read where it lies."""
+    paths = {each.name: Path(given[each.name]).absolute() for each in verb.files if given.get(each.name)}
+    values = checked_all(list(verb.parameters), given | {name: str(path) for name, path in paths.items()})
+    return values | {name: {"file": str(path), "name": path.name} for name, path in paths.items()}
 
 
 def _rows_in(file: Path) -> list[dict[str, Any]]:

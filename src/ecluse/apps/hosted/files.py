@@ -12,6 +12,7 @@ from anyio.to_thread import run_sync
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ecluse import tables
 from ecluse.apps.hosted.tables import AppFile
 from ecluse.catalog.tables import new_id
 from ecluse.errors import InvalidInput, NotFound
@@ -125,6 +126,59 @@ def fetch(runtime: Runtime, row: AppFile, folder: Path) -> Path:
     file = folder / row.id
     located.store.download(located.key, file)
     return file
+
+
+def given(runtime: Runtime, user_id: str, application: str, file_id: str, folder: Path) -> dict[str, str]:
+    """Bring what a person gave to a folder of this machine: a file of this application, or any table of theirs.
+
+    Raises:
+        NotFound: there is none, or it is someone else's.
+    """
+    row = _file_or_table(runtime, user_id, application, file_id)
+    if isinstance(row, AppFile):
+        return {"file": str(fetch(runtime, row, folder)), "name": row.name}
+    file = folder / f"{row.id}.parquet"
+    row.write(file)
+    return {"file": str(file), "name": tables.file_name(row.name, ".parquet")}
+
+
+def expect(runtime: Runtime, user_id: str, application: str, file_ids: list[str]) -> None:
+    """Check that all of these can be given. Raises as `given`."""
+    for file_id in file_ids:
+        _file_or_table(runtime, user_id, application, file_id)
+
+
+def _file_or_table(
+    runtime: Runtime, user_id: str, application: str, file_id: str
+) -> AppFile | tables.Readable:
+    try:
+        with runtime.catalog.read() as transaction:
+            return file_of(transaction, user_id, application, file_id)
+    except NotFound as no_file:
+        try:
+            return tables.find(runtime, user_id, file_id)
+        except NotFound:
+            raise no_file from None
+
+
+def readable(runtime: Runtime, user_id: str, table_id: str) -> tables.Readable | None:
+    """Return a table that was uploaded to an application in one file, to be read by any model; None: there is none."""
+    with runtime.catalog.read() as transaction:
+        row = transaction.scalar(select(AppFile).where(AppFile.id == table_id, AppFile.user_id == user_id))
+    if row is None:
+        return None
+
+    def write(path: Path) -> None:
+        from ecluse.tabular.typing import write_table
+        from ecluse.tabular.uploads import read_upload
+
+        memory = runtime.settings.reader_max_bytes
+        with runtime.scratch() as folder:
+            file = fetch(runtime, row, folder)
+            with read_upload(file, row.name, folder=folder, memory=memory) as table:
+                write_table(table, path)
+
+    return tables.Readable(row.id, row.name, row.created_at, write)
 
 
 def content(runtime: Runtime, row: AppFile) -> bytes:

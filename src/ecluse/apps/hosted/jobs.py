@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from ecluse.app.signature import FILES, checked_all
+from ecluse.app.signature import checked_all
 from ecluse.apps.hosted import files, working
 from ecluse.apps.hosted.snapshot import Snapshot, Verb
 from ecluse.catalog import Transaction
 from ecluse.catalog import runs as run_rows
+from ecluse.errors import InvalidInput
 from ecluse.jobs import Job, JobKind, JobKinds, Link
 from ecluse.runtime import Runtime
-from ecluse.sentences import N_
+from ecluse.sentences import N_, _
 from ecluse.tracking.kinds import TrackedRuns
 
 SCORE: Final = "score"
@@ -39,7 +40,7 @@ def kinds_of(snapshot: Snapshot) -> JobKinds:
         )
         for verb in (*snapshot.of_role("train"), *snapshot.of_role("job"))
     }
-    if snapshot.predicts and snapshot.predict.takes_rows:
+    if snapshot.score is not None:
         kinds[kind_named(snapshot.name, SCORE)] = JobKind(
             run=partial(_run_score, snapshot.name),
             queue=f"app_{snapshot.name}",
@@ -106,8 +107,8 @@ def queue_verb(
         NotFound: a file is not this person's.
     """
     checked = checked_all(list(verb.parameters), values)
-    given = [each.name for each in verb.parameters if each.kind in FILES and checked.get(each.name)]
-    _expect_files(runtime, user_id, snapshot, [str(checked[name]) for name in given])
+    given = [each.name for each in verb.files if checked.get(each.name)]
+    files.expect(runtime, user_id, snapshot.name, [str(checked[name]) for name in given])
     kind = kind_named(snapshot.name, verb.name)
     title = snapshot.title if verb.role == "train" else f"{snapshot.title}: {verb.title}"
     subject = {"verb": verb.name, "values": checked}
@@ -118,14 +119,12 @@ def queue_score(
     runtime: Runtime, user_id: str, snapshot: Snapshot, model: str, table: str, values: Mapping[str, Any]
 ) -> str:
     """Queue the scoring of a table; the id of the job. Raises as `queue_verb`."""
-    checked = checked_all(list(snapshot.predict.parameters), values)
-    _expect_files(runtime, user_id, snapshot, [table])
+    verb = snapshot.score
+    if verb is None:
+        raise InvalidInput(_("The application %(name)s scores no tables.", name=snapshot.name))
+    checked = checked_all(list(verb.parameters), values)
+    given = [str(checked[each.name]) for each in verb.files if checked.get(each.name)]
+    files.expect(runtime, user_id, snapshot.name, [table, *given])
     subject = {"model": model, "table": table, "values": checked}
     kind = kind_named(snapshot.name, SCORE)
     return runtime.jobs.enqueue(kind, f"app_{snapshot.name}", user_id, snapshot.title, subject)
-
-
-def _expect_files(runtime: Runtime, user_id: str, snapshot: Snapshot, file_ids: list[str]) -> None:
-    with runtime.catalog.read() as transaction:
-        for file_id in file_ids:
-            files.file_of(transaction, user_id, snapshot.name, file_id)

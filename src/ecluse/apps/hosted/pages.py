@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.app.signature import FILES, FILLED, checked, checked_all
+from ecluse.app.images import ARCHIVES
+from ecluse.app.schedules import schedule_words
+from ecluse.app.signature import FILES, FILLED
+from ecluse.app.values import READERS
 from ecluse.apps.hosted import answering, files, markdown
 from ecluse.apps.hosted.api import answer_file
 from ecluse.apps.hosted.jobs import kind_named, queue_score, queue_verb
+from ecluse.apps.hosted.sending import into_folder, into_store, read_sent, values_for
+from ecluse.apps.hosted.shown import MOST_ROWS
 from ecluse.apps.hosted.snapshot import Snapshot, Verb
+from ecluse.apps.hosted.tables import AppFile
+from ecluse.apps.hosted.versions import version_for
+from ecluse.catalog import jobs as job_rows
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import ModelVersion, User
-from ecluse.errors import EcluseError, InvalidInput, ModelNotFound
+from ecluse.errors import EcluseError, InvalidInput, ModelNotFound, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
-from ecluse.web.admission import admission_of
-from ecluse.web.file_forms import open_file_form
-from ecluse.web.pages.jobs import progress_of
+from ecluse.web.pages.jobs import running_jobs
+from ecluse.web.pages.models import figure_names, listed
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -31,7 +41,9 @@ SHOWN: Final = 10
 #: The beginning of the names of the fields of a row.
 ROW: Final = "row."
 #: Kinds of parameters, for the fields of forms.
-_KINDS: Final = {"filled": [*FILLED], "file_kinds": [*FILES]}
+#: A text whose default is longer (signs) is given in a field of several lines.
+LONG_TEXT: Final = 60
+_KINDS: Final = {"filled": [*FILLED], "file_kinds": [*FILES], "long_text": LONG_TEXT}
 
 
 def pages_of(snapshot: Snapshot) -> APIRouter:
@@ -52,8 +64,11 @@ def pages_of(snapshot: Snapshot) -> APIRouter:
         context = {
             "app": snapshot,
             "title": title,
+            "summary": "",
             "at": row.created_at,
+            "given": _asked_for(runtime, user.user.id, snapshot, [row])[row.id],
             "parts": parts,
+            "inputs": {},
             "form": None,
             "error": None,
         }
@@ -69,10 +84,12 @@ def pages_of(snapshot: Snapshot) -> APIRouter:
         router.add_api_route(f"/{verb.name}", _queue(snapshot, verb), methods=["POST"])
     if snapshot.predicts:
         router.add_api_route("/predict", _predict(snapshot), methods=["POST"])
-        if snapshot.predict.takes_rows:
-            router.add_api_route("/score", _score(snapshot), methods=["POST"])
+        if snapshot.score is not None:
+            router.add_api_route("/score", _score(snapshot, snapshot.score), methods=["POST"])
     for verb in snapshot.of_role("page"):
         router.add_api_route(f"/{verb.name}", _page(snapshot, verb), methods=["GET"])
+        if verb.files:
+            router.add_api_route(f"/{verb.name}", _bring(snapshot, verb), methods=["POST"])
     return router
 
 
@@ -80,33 +97,63 @@ def _overview(
     request: Request, runtime: Runtime, user: User, snapshot: Snapshot, error: str | None = None, **more: Any
 ) -> Response:
     say = words_of(request)
-    prefix = kind_named(snapshot.name, "")
+    begins = kind_named(snapshot.name, "")
     with runtime.catalog.read() as transaction:
         mine = files.files_of(transaction, user.id, snapshot.name)
         versions = _versions(transaction, user.id, snapshot)
-    running = [
-        progress_of(runtime, job, say)
-        for job in runtime.jobs.list(user.id, active=True)
-        if job.kind.startswith(prefix)
-    ]
+    jobs = running_jobs(runtime, user.id, say).jobs
+    running = [line for line in jobs if line.job.kind.startswith(begins)]
+    reports = [row for row in mine if row.purpose == "report"][:SHOWN]
     served = _served(runtime, user.id, snapshot) if versions else None
     context: dict[str, Any] = {
         "app": snapshot,
         "jobs": [*snapshot.of_role("train"), *snapshot.of_role("job")],
         "pages": snapshot.of_role("page"),
         **_KINDS,
-        "inputs": [row for row in mine if row.purpose == "input"],
-        "reports": [row for row in mine if row.purpose == "report"][:SHOWN],
+        "inputs": choices([row for row in mine if row.purpose == "input"]),
+        "reports": reports,
+        "given": _asked_for(runtime, user.id, snapshot, reports),
         "results": [row for row in mine if row.purpose == "result"][:SHOWN],
-        "versions": versions,
+        "versions": listed(runtime, user.id, versions),
+        "figure_names": figure_names(say),
         "served": served,
         "columns": [] if served is None else list(served.report.get("columns", [])),
         "running": running,
+        "markdown": markdown.drawn,
+        "schedule_words": schedule_words,
         "error": error,
         "typed": {},
-        "answer": None,
+        "answer": [],
+        "warnings": (),
     }
     return render(request, "hosted/overview.html", context | more, status=422 if error else 200)
+
+
+def _asked_for(runtime: Runtime, user_id: str, snapshot: Snapshot, reports: list[AppFile]) -> dict[str, str]:
+    """Say by the id of each report what it was asked for: the values of its job that stand in no file."""
+    with runtime.catalog.read() as transaction:
+        ids = [row.job_id for row in reports if row.job_id]
+        subjects = {job.id: dict(job.subject) for job, _place in job_rows.by_ids(transaction, user_id, ids)}
+        names = {row.id: row.name for row in files.files_of(transaction, user_id, snapshot.name, "input")}
+    said = {}
+    for row in reports:
+        values = dict(subjects.get(row.job_id or "", {}).get("values", {}))
+        verb = snapshot.verbs.get(row.verb)
+        labels = {each.name: each.label for each in verb.parameters} if verb else {}
+        said[row.id] = ", ".join(
+            f"{labels.get(name, name)}: {names.get(str(value), value)}"
+            for name, value in values.items()
+            if value is not None
+        )
+    return said
+
+
+def choices(inputs: list[AppFile]) -> dict[str, list[AppFile]]:
+    """Return the files that can be chosen for each kind of parameter, by the endings of their names."""
+    endings: dict[str, tuple[str, ...]] = {"table": tuple(READERS), "images": ARCHIVES, "file": ("",)}
+    return {
+        kind: [row for row in inputs if row.name.lower().endswith(ends)] for kind, ends in endings.items()
+    }
 
 
 def _versions(transaction: Any, user_id: str, snapshot: Snapshot) -> list[ModelVersion]:
@@ -118,67 +165,98 @@ def _versions(transaction: Any, user_id: str, snapshot: Snapshot) -> list[ModelV
 
 def _served(runtime: Runtime, user_id: str, snapshot: Snapshot) -> ModelVersion | None:
     try:
-        return answering.version_for(runtime, user_id, snapshot)
+        return version_for(runtime, user_id, snapshot, snapshot.predict)
     except ModelNotFound:  # nothing was trained yet
         return None
 
 
 def _queue(snapshot: Snapshot, verb: Verb) -> Any:
     async def queue(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+        sent: dict[str, Any] = {}
         try:
-            values = await _sent(request, runtime, user.user.id, snapshot, verb)
-            job = await run_in_threadpool(queue_verb, runtime, user.user.id, snapshot, verb, values)
-        except InvalidInput as error:
-            return await run_in_threadpool(_overview, request, runtime, user.user, snapshot, str(error))
+            sent = await read_sent(
+                request, runtime, user.user.id, into_store(runtime, user.user.id, snapshot.name)
+            )
+            job = await run_in_threadpool(
+                queue_verb, runtime, user.user.id, snapshot, verb, _given(verb, sent)
+            )
+        except (InvalidInput, NotFound) as error:
+            typed = {verb.name: sent}
+            return await run_in_threadpool(
+                partial(_overview, request, runtime, user.user, snapshot, str(error), typed=typed)
+            )
         return RedirectResponse(f"/jobs/{job}", 303)
 
     return queue
 
 
-async def _sent(
-    request: Request, runtime: Runtime, user_id: str, snapshot: Snapshot, verb: Verb
-) -> dict[str, Any]:
-    """Return the values of a form; a file that it brings is stored, and stands for the first that is asked for."""
-    first = next((each.name for each in verb.parameters if each.kind in FILES), None)
-    async with admission_of(request).arriving(request, user_id) as admitted:
-        form = await open_file_form(admitted, runtime.settings.upload_max_bytes, 1)
-        stored = None
-        async for upload in form.files():
-            stored = await files.receive(runtime, user_id, snapshot.name, upload.filename, upload.chunks)
-    values: dict[str, Any] = {
-        each.name: form.fields.get(each.name, "false" if each.kind == "boolean" else None)
+def _given(verb: Verb, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a form gives: a box that is not ticked is not sent, and what is empty is not given."""
+    values = {
+        each.name: sent.get(each.name, "false" if each.kind == "boolean" else None)
         for each in verb.parameters
         if each.kind in FILLED
     }
-    if first is not None and stored is not None:
-        values[first] = stored.id
     return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 def _predict(snapshot: Snapshot) -> Any:
     async def predict(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-        sent = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
-        return await run_in_threadpool(_show_answer, request, runtime, user.user, snapshot, sent)
+        keeper = answering.keepers_of(request).of(snapshot.name)
+        with keeper.files() as folder:
+            try:
+                sent = await read_sent(request, runtime, user.user.id, into_folder(folder))
+            except InvalidInput as error:
+                return await run_in_threadpool(_overview, request, runtime, user.user, snapshot, str(error))
+            return await run_in_threadpool(_show_answer, request, runtime, user.user, snapshot, sent, folder)
 
     return predict
 
 
 def _show_answer(
-    request: Request, runtime: Runtime, user: User, snapshot: Snapshot, sent: Mapping[str, str]
+    request: Request, runtime: Runtime, user: User, snapshot: Snapshot, sent: Mapping[str, Any], folder: Path
 ) -> Response:
     verb = snapshot.predict
+    typed = {"predict": sent}
     try:
-        row = answering.version_for(runtime, user.id, snapshot)
-        given = {name: value for name, value in sent.items() if not name.startswith(ROW) and value != ""}
-        values = checked_all(list(verb.parameters), given)
+        row = version_for(runtime, user.id, snapshot, verb)
+        values = values_for(runtime, user.id, snapshot, verb, _given(verb, sent), folder)
         rows = [_row(row, sent)] if verb.takes_rows else None
-        keeper = answering.keepers_of(request).of(snapshot.name)
-        answer = answering.predict(keeper, row, rows, values)
+        answer = answering.predict(answering.keepers_of(request).of(snapshot.name), row, rows, values)
     except EcluseError as error:
-        return _overview(request, runtime, user, snapshot, str(error), typed=dict(sent))
+        return _overview(request, runtime, user, snapshot, str(error), typed=typed)
     made = answer["rows"][0] if "rows" in answer else answer["answer"]
-    shown = made if isinstance(made, dict) else {"": made}
-    return _overview(request, runtime, user, snapshot, typed=dict(sent), answer=shown)
+    warnings = answer.get("warnings", ())
+    return _overview(request, runtime, user, snapshot, typed=typed, answer=_shown(made), warnings=warnings)
+
+
+def _shown(answer: Any) -> list[dict[str, Any]]:
+    """Return an answer as parts of a page: named values, a table of rows, or one value."""
+    if isinstance(answer, list) and answer and all(isinstance(row, dict) for row in answer):
+        columns = list(dict.fromkeys(name for row in answer for name in row))
+        rows = [[_text(row.get(name)) for name in columns] for row in answer[:MOST_ROWS]]
+        return [{"kind": "table", "columns": columns, "rows": rows, "count": len(answer)}]
+    named = answer if isinstance(answer, dict) else {"": answer}
+    nested = {name: value for name, value in named.items() if isinstance(value, list | dict) and value}
+    figures = {name: _text(value) for name, value in named.items() if name not in nested}
+    parts = [{"kind": "figures", "figures": figures}] if figures else []
+    return [*parts, *(_nested(name, value) for name, value in nested.items())]
+
+
+def _nested(name: str, value: Any) -> dict[str, Any]:
+    """Return a list or a dict within an answer as a small table."""
+    if isinstance(value, dict):
+        columns, rows = [name or _("Name"), _("Value")], [[key, _text(each)] for key, each in value.items()]
+    elif all(isinstance(row, dict) for row in value):
+        columns = list(dict.fromkeys(key for row in value for key in row))
+        rows = [[_text(row.get(key)) for key in columns] for row in value]
+    else:
+        columns, rows = [name or _("Value")], [[_text(each)] for each in value]
+    return {"kind": "table", "title": name, "columns": columns, "rows": rows[:MOST_ROWS], "count": len(rows)}
+
+
+def _text(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def _row(version: ModelVersion | None, sent: Mapping[str, str]) -> dict[str, Any]:
@@ -204,30 +282,24 @@ def _cell(column: Mapping[str, Any], text: str) -> Any:
         ) from error
 
 
-def _score(snapshot: Snapshot) -> Any:
-    verb = Verb("score", "score", "", "", snapshot.predict.parameters)
+def _score(snapshot: Snapshot, verb: Verb) -> Any:
 
     async def score(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-        async with admission_of(request).arriving(request, user.user.id) as admitted:
-            form = await open_file_form(admitted, runtime.settings.upload_max_bytes, 1)
-            table = form.fields.get("table", "")
-            async for upload in form.files():
-                stored = await files.receive(
-                    runtime, user.user.id, snapshot.name, upload.filename, upload.chunks
-                )
-                table = stored.id
-        given = {each.name: form.fields.get(each.name) for each in verb.parameters if each.kind in FILLED}
+        sent: dict[str, Any] = {}
 
         def queue() -> str:
-            if not table:
+            if not sent.get("table"):
                 raise InvalidInput(_("%(name)s is missing.", name="table"))
-            row = answering.version_for(runtime, user.user.id, snapshot)
+            row = version_for(runtime, user.user.id, snapshot, verb)
             exact = "" if row is None else f"{row.name}@{row.version}"
-            return queue_score(runtime, user.user.id, snapshot, exact, table, given)
+            return queue_score(runtime, user.user.id, snapshot, exact, sent["table"], _given(verb, sent))
 
         try:
+            sent = await read_sent(
+                request, runtime, user.user.id, into_store(runtime, user.user.id, snapshot.name)
+            )
             job = await run_in_threadpool(queue)
-        except InvalidInput as error:
+        except (InvalidInput, NotFound) as error:
             return await run_in_threadpool(_overview, request, runtime, user.user, snapshot, str(error))
         return RedirectResponse(f"/jobs/{job}", 303)
 
@@ -236,36 +308,53 @@ def _score(snapshot: Snapshot) -> Any:
 
 def _page(snapshot: Snapshot, verb: Verb) -> Any:
     def show(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-        asked = {each.name: request.query_params.get(each.name) for each in verb.parameters}
+        sent = dict(request.query_params)
+        given = _given(verb, sent) if sent else {}
         parts: list[Any] = []
         error = None
-        try:
-            values = {each.name: checked(each, asked[each.name]) for each in verb.parameters}
-            reply, _data = (
-                answering.keepers_of(request)
-                .of(snapshot.name)
-                .ask({"do": "page", "verb": verb.name, "values": values})
-            )
-            parts = [
-                {name: value for name, value in part.items() if name != "file"} for part in reply["parts"]
-            ]
-        except EcluseError as failure:
-            error, values = failure, dict(asked)
+        if sent or not any(each.required for each in verb.parameters if each.kind in FILLED):
+            try:
+                parts = _drawn(request, runtime, user.user, snapshot, verb, given)
+            except EcluseError as failure:
+                error = failure
+        with runtime.catalog.read() as transaction:
+            inputs = choices(files.files_of(transaction, user.user.id, snapshot.name, "input"))
+        asks = any(each.kind in FILLED for each in verb.parameters)
         context = {
             "app": snapshot,
             "title": verb.title,
+            "summary": verb.summary,
             "at": None,
             "parts": parts,
             "markdown": markdown.drawn,
+            "inputs": inputs,
+            "form": {"verb": verb, "values": given if sent else {}} if asks else None,
+            "error": error and str(error),
             **_KINDS,
         }
-        form = {"verb": verb, "values": values} if verb.parameters else None
-        status = 200 if error is None else error.status
-        return render(
-            request,
-            "hosted/parts.html",
-            context | {"form": form, "error": error and str(error)},
-            status=status,
-        )
+        return render(request, "hosted/parts.html", context, status=200 if error is None else error.status)
 
     return show
+
+
+def _drawn(
+    request: Request, runtime: Runtime, user: User, snapshot: Snapshot, verb: Verb, given: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Ask an application to draw a page; the parts of it."""
+    keeper = answering.keepers_of(request).of(snapshot.name)
+    with keeper.files() as folder:
+        values = values_for(runtime, user.id, snapshot, verb, given, folder)
+        row = version_for(runtime, user.id, snapshot, verb)
+        model = None if row is None else str(keeper.folder_of(row))
+        reply, _data = keeper.ask({"do": "page", "verb": verb.name, "values": values, "folder": model})
+    return [{name: value for name, value in part.items() if name != "file"} for part in reply["parts"]]
+
+
+def _bring(snapshot: Snapshot, verb: Verb) -> Any:
+    async def bring(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+        """Store the files that the form of a page brings, and show the page with them: it has an address."""
+        keep = into_store(runtime, user.user.id, snapshot.name)
+        sent = await read_sent(request, runtime, user.user.id, keep)
+        return RedirectResponse(f"/{snapshot.name}/{verb.name}?{urlencode(sent)}", 303)
+
+    return bring

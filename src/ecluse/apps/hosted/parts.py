@@ -41,6 +41,12 @@ class Parts:
         return command_of(self._snapshot)
 
     @cached_property
+    def inference(self) -> Any:
+        from ecluse.apps.hosted.inference import opener_of
+
+        return opener_of(self._snapshot.name)
+
+    @cached_property
     def kinds(self) -> JobKinds:
         from ecluse.apps.hosted.jobs import kinds_of
 

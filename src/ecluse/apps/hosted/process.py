@@ -1,10 +1,10 @@
 """Start a process that runs functions of an application, bounded and without our keys, and end it.
 
-The process inherits the variables of `KEPT` and no others, so no key or address of ours; its folder of temporary
-files is its home and its working directory. Its memory is bounded by the kernel on Linux (RLIMIT_DATA: what it
-writes to; files that it maps are not counted), it leaves no core dump, and it ends with the thread that started
-it. It runs as the same user of the system as Écluse: this keeps an application that fails from harming others, and
-is no wall against one that means to.
+The process inherits the variables of `KEPT` and those that the application names, and no others, so no key or address
+of ours; its folder of temporary files is its home and its working directory. Its memory is bounded by the kernel on
+Linux (RLIMIT_DATA: what it writes to; files that it maps are not counted), it leaves no core dump, and it ends with the
+thread that started it. It runs as the same user of the system as Écluse: this keeps an application that fails from
+harming others, and is no wall against one that means to.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ sys.path[:] = json.loads(sys.argv[2])
 from ecluse.apps.hosted.child import main
 main()
 """
+#: A shorter value of a variable is no secret, and stands in texts by chance.
+SHORTEST_SECRET: Final = 4
 #: Bytes of what it wrote to its output that are kept for the log.
 _SAID: Final = 4000
 
@@ -40,7 +42,14 @@ _SAID: Final = 4000
 class AppProcess:
     """A process for functions of one application. The thread that makes it has to outlive it."""
 
-    def __init__(self, source: Mapping[str, Any], folder: Path, memory: int) -> None:
+    def __init__(
+        self,
+        source: Mapping[str, Any],
+        folder: Path,
+        memory: int,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self._variables = dict(variables or {})
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self._log = (folder / "output.log").open("w+b")
@@ -58,6 +67,7 @@ class AppProcess:
                     json.dumps([p for p in sys.path if p]),
                 ],
                 env=inherited(KEPT)
+                | self._variables
                 | {
                     "HOME": str(temporary),
                     "TMPDIR": str(temporary),
@@ -95,8 +105,15 @@ class AppProcess:
     def output(self) -> str:
         """Return the end of what it wrote to its output, for the log."""
         size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - _SAID))
-        return self._log.read(_SAID).decode("utf-8", "replace")
+        self._log.seek(max(0, size - 2 * _SAID))
+        return self.hidden(self._log.read().decode("utf-8", "replace"))[-_SAID:]
+
+    def hidden(self, text: str) -> str:
+        """Return a text without the values of the application's variables: they may be passwords."""
+        for name, value in self._variables.items():
+            if len(value) >= SHORTEST_SECRET:
+                text = text.replace(value, f"[{name}]")
+        return text
 
     def end(self) -> None:
         """End the process, and those that it started."""

@@ -41,7 +41,7 @@ def _part(value: Any, number: int, folder: Path) -> dict[str, Any]:
     if isinstance(value, int | float):
         return {"kind": "figures", "figures": {"": _figure(value)}}
     if hasattr(value, "savefig"):
-        return {"kind": "image", "png": _drawn(value)}
+        return {"kind": "image", "png": _drawn(value), "title": _title_of(value)}
     if hasattr(value, "write_csv") or hasattr(value, "to_csv"):
         return _table(value, number, folder)
     raise InvalidInput(
@@ -67,6 +67,13 @@ def _table(value: Any, number: int, folder: Path) -> dict[str, Any]:
         frame.write_csv(file)
         part |= {"file": str(file), "name": file.name}
     return part
+
+
+def _title_of(figure: Any) -> str:
+    """Return the titles of a figure and of its axes, for those who cannot see it."""
+    whole = figure.get_suptitle() if hasattr(figure, "get_suptitle") else ""
+    every = [whole, *(axes.get_title() for axes in getattr(figure, "axes", []))]
+    return ", ".join(dict.fromkeys(title for title in every if title))[:300]
 
 
 def _drawn(figure: Any) -> str:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecluse import __version__
-from ecluse.app.signature import Parameter, parameter_from
+from ecluse.app.signature import FILES, FILLED, PLAIN, Parameter, parameter_from
 from ecluse.application import OURS, POINT, EntryPoint, applications, entry_points, is_in_one_file, look_in
 from ecluse.errors import ApplicationBroken, InvalidInput
 from ecluse.sentences import _
@@ -53,6 +53,15 @@ class Verb:
     def takes_model(self) -> bool:
         return any(each.kind == "model" for each in self.parameters)
 
+    @property
+    def needs_model(self) -> bool:
+        return any(each.kind == "model" and each.required for each in self.parameters)
+
+    @property
+    def files(self) -> list[Parameter]:
+        """Return the parameters that are files."""
+        return [each for each in self.parameters if each.kind in FILES]
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -79,6 +88,11 @@ class Snapshot:
         return source
 
     @property
+    def variables(self) -> list[str]:
+        """Return the names of the variables that its functions read."""
+        return list(self.value.get("variables", []))
+
+    @property
     def installed_at(self) -> datetime:
         return datetime.fromisoformat(self.value["installed_at"])
 
@@ -99,6 +113,23 @@ class Snapshot:
         """Return the function that answers; one that asks the model where the application has none."""
         rows = (Parameter("model", "model", True), Parameter("rows", "rows", True))
         return self.verbs.get("predict") or Verb("predict", "predict", "", "", rows)
+
+    @property
+    def score(self) -> Verb | None:
+        """Return how a whole table is answered: as the rows that @app.predict takes, or by its columns of the names of
+        the single values. None where nothing is predicted, or of files.
+        """
+        asked = self.predict.parameters
+        if not self.predicts or (not self.predict.takes_rows and not is_scored_by_columns(asked)):
+            return None
+        kept = asked if self.predict.takes_rows else tuple(each for each in asked if each.kind not in FILLED)
+        return Verb("score", "score", "Answer every row of a table.", "", kept)
+
+
+def is_scored_by_columns(parameters: Sequence[Parameter]) -> bool:
+    """Return whether the rows of a table can be the single values of a function: all it is given are plain ones."""
+    given = [each for each in parameters if each.kind in FILLED]
+    return bool(given) and all(each.kind in PLAIN for each in given)
 
 
 def _verb(value: Mapping[str, Any]) -> Verb:

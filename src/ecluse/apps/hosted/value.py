@@ -47,10 +47,17 @@ def application_of(description: Mapping[str, Any]) -> Application:
         pages=(f"{part}.pages",),
         api=(f"{part}.api",),
         tags={name: snapshot.description or snapshot.title},
-        uploads=(f"/api/{name}/files", *(f"/{name}/{verb.name}" for verb in snapshot.verbs.values())),
+        uploads=(
+            f"/api/{name}/files",
+            f"/api/{name}/predict",
+            f"/{name}/score",
+            *(f"/{name}/{verb.name}" for verb in snapshot.verbs.values()),
+        ),
         commands={name: Command(f"{part}.command", _line(snapshot))},
         jobs=(f"{part}.kinds",),
         runs=f"{part}.runs",
+        # Without a function of its own, the core asks the model as it is packed.
+        inference=f"{part}.inference" if "predict" in snapshot.verbs else "",
     )
 
 

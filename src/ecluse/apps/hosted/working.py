@@ -20,9 +20,11 @@ from ecluse.apps.hosted.errors import AppFailed
 from ecluse.apps.hosted.process import AppProcess
 from ecluse.apps.hosted.settings import HostedSettings
 from ecluse.apps.hosted.snapshot import Snapshot, Verb, read
+from ecluse.apps.hosted.starting import start
 from ecluse.apps.hosted.tables import AppFile
+from ecluse.apps.hosted.versions import version_for
 from ecluse.catalog import runs
-from ecluse.catalog.tables import Publication
+from ecluse.catalog.tables import ModelVersion, Publication
 from ecluse.checkpoints import checkpoints_of
 from ecluse.confined.limits import usual_memory
 from ecluse.errors import JobCancelled
@@ -53,7 +55,7 @@ class Attempt:
     @contextmanager
     def process(self) -> Iterator[AppProcess]:
         """Yield a process, ended with the block."""
-        process = AppProcess(self.snapshot.source, self.folder, memory_of(self.runtime))
+        process = start(self.snapshot, self.folder, memory_of(self.runtime))
         try:
             yield process
         finally:
@@ -74,15 +76,21 @@ class Attempt:
     def values(self, verb: Verb, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values for a process: files are fetched, and named by where they lie."""
         given = dict(values)
-        for each in verb.parameters:
-            if each.kind in ("table", "file") and given.get(each.name):
+        for each in verb.files:
+            if given.get(each.name):
                 given[each.name] = self.file(str(given[each.name]))
         return given
 
+    def model(self, row: ModelVersion | None) -> str | None:
+        """Fetch a version, its files verified, for a process; return its folder."""
+        if row is None:
+            return None
+        folder = self.folder / "model"
+        models.download(self.runtime, row, folder)
+        return str(folder)
+
     def file(self, file_id: str) -> dict[str, str]:
-        with self.runtime.catalog.read() as transaction:
-            row = files.file_of(transaction, self.task.user_id, self.snapshot.name, file_id)
-        return {"file": str(files.fetch(self.runtime, row, self.folder)), "name": row.name}
+        return files.given(self.runtime, self.task.user_id, self.snapshot.name, file_id, self.folder)
 
 
 def run_verb(runtime: Runtime, task: Task, app: str, verb: str, values: Mapping[str, Any]) -> None:
@@ -99,7 +107,7 @@ def run_verb(runtime: Runtime, task: Task, app: str, verb: str, values: Mapping[
 
 def _train(attempt: Attempt, verb: Verb, values: Mapping[str, Any]) -> None:
     task, name = attempt.task, attempt.snapshot.name
-    subject = {each.name: values.get(each.name) for each in verb.parameters if each.kind in ("table", "file")}
+    subject = {each.name: values.get(each.name) for each in verb.files}
     shown = {
         each.name: values.get(each.name)
         for each in verb.parameters
@@ -213,7 +221,13 @@ def _publish(attempt: Attempt, run: tracking.Tracker, made: Mapping[str, Any]) -
 
 
 def _run_job(attempt: Attempt, verb: Verb, values: Mapping[str, Any]) -> None:
-    message = {"do": "work", "verb": verb.name, "values": attempt.values(verb, values)}
+    row = version_for(attempt.runtime, attempt.task.user_id, attempt.snapshot, verb)
+    message = {
+        "do": "work",
+        "verb": verb.name,
+        "values": attempt.values(verb, values),
+        "folder": attempt.model(row),
+    }
     with attempt.process() as process:
         reply, _data = ask(
             process, message, b"", None, heard=lambda reply, _data: attempt.heard(reply), look=attempt.look
@@ -262,15 +276,12 @@ def _score(attempt: Attempt, model: str, table: str, values: dict[str, Any]) -> 
     message: dict[str, Any] = {
         "do": "score",
         "table": attempt.file(table),
-        "values": values,
+        "values": attempt.values(attempt.snapshot.predict, values),
         "at_once": AT_ONCE,
         "folder": None,
     }
     if attempt.snapshot.predict.takes_model:
-        row = models.resolve(runtime, attempt.task.user_id, model)
-        folder = attempt.folder / "model"
-        models.download(runtime, row, folder)
-        message["folder"] = str(folder)
+        message["folder"] = attempt.model(models.resolve(runtime, attempt.task.user_id, model))
     with attempt.process() as process:
         reply, _data = ask(
             process, message, b"", None, heard=lambda reply, _data: attempt.heard(reply), look=attempt.look

@@ -1,0 +1,108 @@
+"""Read what a request gives a function of an application: fields, and files, sent along or named by their id."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from ecluse.app.signature import checked_all
+from ecluse.apps.hosted import files
+from ecluse.apps.hosted.snapshot import Snapshot, Verb
+from ecluse.catalog.tables import new_id
+from ecluse.errors import InvalidInput
+from ecluse.runtime import Runtime
+from ecluse.sentences import _
+from ecluse.web.admission import admission_of
+from ecluse.web.multipart import BESIDE, Head, is_form, read_parts
+from ecluse.web.uploads import gathered, too_large
+
+#: Fields of a form, and the bytes of their texts together.
+MOST_FIELDS: Final = 500
+FIELDS_BYTES: Final = 256 * 1024
+Keep = Callable[[str, AsyncIterator[bytes]], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A file that came with a request, where it lies until the answer. No body of JSON can name one."""
+
+    path: Path
+    name: str
+
+
+async def read_sent(request: Request, runtime: Runtime, user_id: str, keep: Keep) -> dict[str, Any]:
+    """Return the fields of a form by their names; in place of a file stands what `keep` made of it.
+
+    Raises:
+        InvalidInput: the form is cut short, not well-formed, or has too many fields.
+        UploadTooLarge: it is larger than an upload may be.
+    """
+    if not is_form(request):
+        return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+    most = runtime.settings.upload_max_bytes
+    texts: dict[str, str] = {}
+    kept: dict[str, Any] = {}
+    async with admission_of(request).arriving(request, user_id) as admitted:
+        parts = read_parts(admitted, most + BESIDE + FIELDS_BYTES, too_large(most))
+        async for event in parts:
+            if not isinstance(event, Head):
+                continue
+            if event.filename:
+                kept[event.name] = await keep(event.filename, gathered(parts))
+                continue
+            text = b"".join([piece async for piece in gathered(parts)])
+            if event.filename is None:
+                texts[event.name] = text.decode("utf-8", "replace")
+            if len(texts) > MOST_FIELDS or sum(map(len, texts.values())) > FIELDS_BYTES:
+                raise InvalidInput(_("The form has more than %(count)s fields.", count=MOST_FIELDS))
+    return texts | kept
+
+
+def into_folder(folder: Path) -> Keep:
+    """Return what keeps the files of a request in a folder of this machine."""
+
+    async def keep(name: str, chunks: AsyncIterator[bytes]) -> Brought:
+        path = folder / new_id()
+        with path.open("wb") as file:
+            async for piece in chunks:
+                await run_in_threadpool(file.write, piece)
+        return Brought(path, files.checked_name(name))
+
+    return keep
+
+
+def into_store(runtime: Runtime, user_id: str, application: str) -> Keep:
+    """Return what stores the files of a request as this person's, and stands for them by their ids."""
+
+    async def keep(name: str, chunks: AsyncIterator[bytes]) -> str:
+        return (await files.receive(runtime, user_id, application, name, chunks)).id
+
+    return keep
+
+
+def values_for(
+    runtime: Runtime, user_id: str, snapshot: Snapshot, verb: Verb, sent: Mapping[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Return the values that a function is called with; files lie in `folder`, or are fetched there by their ids.
+
+    Raises:
+        InvalidInput: a value is missing or of another kind.
+        NotFound: a file is not this person's.
+    """
+    brought = {name: value for name, value in sent.items() if isinstance(value, Brought)}
+    values = checked_all(
+        list(verb.parameters), {**sent, **{name: value.name for name, value in brought.items()}}
+    )
+    for each in verb.files:
+        if each.name in brought:
+            file = brought[each.name]
+            values[each.name] = {"file": str(file.path), "name": file.name}
+        elif values.get(each.name):
+            file_id = str(values[each.name])
+            values[each.name] = files.given(runtime, user_id, snapshot.name, file_id, folder)
+    return values
