@@ -53,7 +53,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from ecluse.apps.fraud.features.history import times_of
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.tables.columns import parse_columns
-from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.tabular.dataset import open_table
 
 Kind = Literal["stratified", "time"]
 

@@ -23,9 +23,9 @@ import polars as pl
 import ecluse.apps.fraud.families
 from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.fraud.scoring.scoring import score_frame, score_table
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan
 from ecluse.apps.fraud.training.training import train as train_model
+from ecluse.tabular.dataset import open_table
 
 
 def main() -> None:

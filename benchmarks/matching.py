@@ -31,9 +31,9 @@ from ecluse.apps.fraud.references.facts import MatchResult, ReferenceFacts
 from ecluse.apps.fraud.references.index import ReferenceIndex
 from ecluse.apps.fraud.references.matching import match_names, match_table
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.names import dictionary, is_anonymous, split_words
 from ecluse.apps.fraud.tables.sketches import ColumnSketch, sketch_columns
+from ecluse.tabular.dataset import open_table
 
 RENAMED = Path(__file__).with_name("renamed_columns.txt")
 TARGETS = ["FraudFound_P", "fraud_reported", "FLAG", "class", "Class", "default.payment.next.month", "BAD"]

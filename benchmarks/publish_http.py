@@ -1,11 +1,12 @@
 """Publish 500 MB over HTTP, kill the publisher midway, begin again: seconds, bytes sent twice, the server's memory.
 
-    python -m benchmarks.publish_http [--megabytes 500] [--at-once 2]
+    python -m benchmarks.publish_http [--megabytes 500] [--at-once 2] [--store folder|s3]
 
-The server is `ecluse web` in a process of its own, over a store of folders. The publisher is another process: it sends
-parts of 8 MiB, is killed (SIGKILL) when half of them have arrived, and is started again with the same nonce. Bytes
-sent twice are those of parts that were on their way when it was killed, counted by the publisher. Memory: the
-resident set of the server before the first byte, and at its highest until the version is there (Linux).
+The server is `ecluse web` in a process of its own, over a store of folders or over SeaweedFS, which is started for it.
+The publisher is another process: it sends parts of 8 MiB, is killed (SIGKILL) when half of them have arrived, and is
+started again with the same nonce; in between no version may be seen. Bytes sent twice are those of parts that were on
+their way when it was killed, counted by the publisher. Memory: the resident set of the server before the first byte,
+and at its highest until the version is there (Linux).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ import httpx
 
 from benchmarks.upload import PeakMemory, resident
 from tests.application import running
+from tests.servers import seaweedfs
 
 NAME, NONCE = "large", "publish-http"
 
@@ -35,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("--store", choices=("folder", "s3"), default="folder")
     parser.add_argument("--publisher", nargs=3, metavar=("ADDRESS", "FILE", "SENT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.publisher:
@@ -44,7 +49,11 @@ def main() -> None:
         folder = Path(name)
         source, sent = write_file(folder / "weights.bin", arguments.megabytes), folder / "sent"
         sent.touch()
-        with running(folder / "home", role="web") as application, application.client() as client:
+        with (
+            store(arguments.store, folder) as environment,
+            running(folder / "home", environment, role="web") as application,
+            application.client() as client,
+        ):
             environ = os.environ | {"ECLUSE_TOKEN": token_of(client)}
             command = [sys.executable, "-m", "benchmarks.publish_http", "--at-once", str(arguments.at_once)]
             command += ["--publisher", application.address, str(source), str(sent)]
@@ -52,6 +61,8 @@ def main() -> None:
             before, watch = resident(application), PeakMemory(application)
             with watch:
                 killed = kill_at_half(command, environ, client, source)
+                seen = client.get(f"/api/models/{NAME}/versions").status_code
+                assert seen == 404, "a version that is not whole can be seen"
                 began = time.perf_counter()
                 subprocess.run(command, env=environ, check=True)
                 seconds = time.perf_counter() - began
@@ -59,11 +70,20 @@ def main() -> None:
             verified = client.post(f"/api/models/{NAME}/{version['version']}/verify").status_code == 200
         size = source.stat().st_size
         twice = sum(int(line) for line in sent.read_text().split()) - size
-    print(
-        f"{size / 1e6:.0f} MB over HTTP: {killed:.1f} s until the kill, {seconds:.1f} s to go on and commit"
-    )
+    print(f"{size / 1e6:.0f} MB over HTTP, store: {arguments.store}")
+    print(f"{killed:.1f} s until the kill, {seconds:.1f} s to go on and commit")
     print(f"sent twice: {twice / 1e6:.1f} MB; whole and verified: {verified}")
     print(f"server memory: {before:.0f} MB before, {watch.peak:.0f} MB at most")
+
+
+@contextmanager
+def store(kind: str, folder: Path) -> Iterator[dict[str, str]]:
+    """Yield what points a server at a store: nothing for the folder of its home."""
+    if kind == "folder":
+        yield {}
+        return
+    with seaweedfs(folder / "seaweedfs") as server:
+        yield server.environment("publish")
 
 
 def kill_at_half(command: list[str], environ: dict[str, str], client: httpx.Client, source: Path) -> float:

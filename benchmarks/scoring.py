@@ -29,8 +29,8 @@ from ecluse.apps.fraud.sample import write_sample
 from ecluse.apps.fraud.scoring.model import FraudModel, load_model
 from ecluse.apps.fraud.scoring.results import write_scores
 from ecluse.apps.fraud.scoring.scoring import score_table
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan, train
+from ecluse.tabular.dataset import open_table
 
 GOAL = 100_000
 TRAINED_ROWS = 20_000

@@ -5,9 +5,10 @@
 The model is a classifier of XGBoost (100 trees, 20 columns of numbers), trained here. Peers are installed with it into
 environments of their own below `--environments` (made where they are missing). Écluse is `ecluse web` with one process,
 asked with a token; MLflow is `mlflow models serve --env-manager local` (its server, as many workers as it starts by
-itself); LitServe is one worker with batches of at most 64 within 2 ms. Each is asked by the same client in a process of
-its own, over connections that stay open: first by one that asks again as soon as it is answered (p50, p99 of one row),
-then by `--clients` (rows a second, p50, p99). Every answer is compared with what the model says here.
+itself), which answers the label alone; LitServe is one worker with batches of at most 64 within 2 ms. Each is asked by
+the same client in a process of its own, over connections that stay open: first by one that asks again as soon as it is
+answered (p50, p99 of one row), then by `--clients` (rows a second, p50, p99). Every answer is compared with what the
+model says here.
 
 `--fraud`: a model of fraud, trained on the sample, scores one transaction with its reasons over HTTP.
 """
@@ -27,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +83,7 @@ class Asked:
     address: str
     headers: dict[str, str]
     place: tuple[Any, ...]
+    is_label: bool = False
 
     def body(self, row: list[float]) -> bytes:
         word = "inputs" if self.address.endswith("/invocations") else "rows"
@@ -180,7 +182,7 @@ def serving(name: str, folder: Path, model: Any, rows: Any, environments: Path) 
         command: list[str | Path] = [
             python, "-m", "mlflow", "models", "serve", "-m", saved, "-p", str(port), "--env-manager", "local",
         ]  # fmt: skip
-        asked = Asked(f"http://127.0.0.1:{port}/invocations", {}, ("predictions", 0))
+        asked = Asked(f"http://127.0.0.1:{port}/invocations", {}, ("predictions", 0), is_label=True)
     else:
         (folder / "lit.py").write_text(LITSERVE)
         command = [python, folder / "lit.py", folder / "model.ubj", str(port)]
@@ -252,7 +254,7 @@ JSON: Final = {"content-type": "application/json"}
 
 
 def measured(asked: Asked, seconds: float, clients: int, folder: Path) -> Measured:
-    described = json.dumps({"address": asked.address, "headers": asked.headers, "place": asked.place})
+    described = json.dumps(asdict(asked))
     command = [sys.executable, "-m", "benchmarks.serving", "--client", described, str(seconds), str(clients)]
     done = subprocess.run([*command, str(folder / "rows.npz")], check=True, stdout=subprocess.PIPE)
     return Measured(**json.loads(done.stdout))
@@ -262,6 +264,8 @@ async def client(asked: Asked, seconds: float, clients: int, file: Path) -> dict
     """Ask by raw HTTP/1.1, so that what is measured is the server and not a client's library."""
     data = np.load(file)
     rows, expected = data["rows"].tolist(), data["expected"]
+    if asked.is_label:
+        expected = (expected > 0.5).astype(int)
     host, port = asked.address.split("/")[2].split(":")
     path = "/" + asked.address.split("/", 3)[3]
     head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n" + "".join(
@@ -329,11 +333,11 @@ def fraud(folder: Path, seconds: float) -> None:
 
     from ecluse import models
     from ecluse.apps.fraud.sample import generate
-    from ecluse.apps.fraud.tables.dataset import open_table
     from ecluse.apps.fraud.training.training import TrainingPlan, train
     from ecluse.models import Origin
     from ecluse.runtime import Runtime
     from ecluse.settings import Settings
+    from ecluse.tabular.dataset import open_table
 
     sample = generate(rows=20_000, seed=3, fraud_share=0.03)
     sample.head(19_000).write_csv(folder / "labelled.csv")

@@ -48,9 +48,9 @@ from ecluse.apps.fraud.scorers import load_scorer
 from ecluse.apps.fraud.scoring.model import load_model
 from ecluse.apps.fraud.scoring.scorer import AlertingScorer, Scorer
 from ecluse.apps.fraud.tables.columns import parse_columns
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.tables.sketches import ColumnSketch
 from ecluse.apps.fraud.training.training import TrainingPlan, train
+from ecluse.tabular.dataset import open_table
 
 #: The label of each table of ../shared/data/fraud.
 TARGETS = {
