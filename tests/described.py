@@ -10,7 +10,7 @@ from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.institutions import institution, write_labelled
 from ecluse.apps.fraud.references.published import DESCRIPTION_FILE, ReferenceDescription
 from ecluse.apps.fraud.tables.columns import infer_columns
-from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.tabular.dataset import open_table
 
 
 def write_described(name: str, folder: Path, scratch: Path) -> Path:

@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ecluse.apps.fraud.errors import UnreadableTable
 from ecluse.confined import Heard
+from ecluse.errors import UnreadableTable
 
 
 def fine(tell: Heard, data: bytes) -> str:

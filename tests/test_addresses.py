@@ -55,6 +55,8 @@ COMMAND_ADDRESSES: Final = {
     "ecluse documents show": {"key"},
     # The server that this person's programs ask, with the token given with it: `ecluse.client.credentials`.
     "ecluse login": {"url"}, "ecluse logout": {"url"},
+    # The server that is read, with what it lets in by: `ecluse.client.mlflow.server`.
+    "ecluse import mlflow": {"url"},
 }  # fmt: skip
 #: Names of inputs that are no address of anything stored.
 WORDS: Final = frozenset(
@@ -128,6 +130,7 @@ WORDS: Final = frozenset(
         "target_column",
         "identifier_columns",
         "excluded",
+        "experiments",
         "positive_value",
         "corrections",
         "versions",
@@ -193,6 +196,7 @@ WORDS: Final = frozenset(
         "to",
         "token_id",
         "upload",
+        "username",
         "trail",
         "version",
         "view",
@@ -274,7 +278,7 @@ def test_every_body_that_is_read_by_hand_is_known() -> None:
     """Their fields stand in no signature: files, and beside them the name of a set and a label; `source` as JSON."""
     assert {
         "/api/upload", "/fraud/upload", "/api/plants/sets", "/plants/import", "/api/plants/predict",
-        "/api/plants/predict/batch", "/plants/classify",
+        "/api/plants/predict/batch", "/plants/classify", "/api/tables", "/tables/upload",
     } == upload_addresses()  # fmt: skip
     reading = re.compile(r"\.(body|form|stream|json)\(\)")
     folder = Path(web.__file__).parents[1]
@@ -284,7 +288,9 @@ def test_every_body_that_is_read_by_hand_is_known() -> None:
         if reading.search(path.read_text()) and not path.is_relative_to(folder / "client")  # it reads answers
     ]
     assert sorted(found) == [
-        "apps/hosted/pages.py",  # the values of one row for a model, which name nothing
+        "apps/hosted/api.py",  # as below, in JSON: ids of files that are looked up as the person's own
+        "apps/hosted/check.py",  # answers of its own requests
+        "apps/hosted/sending.py",  # values for a function; ids are looked up by `file_of`
         "apps/plants/api/sets.py",
         "web/api/inference.py",  # rows of values for a model, which name nothing
         "web/api/publishing.py",  # the bytes of a part, which name nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import stat
@@ -84,6 +85,17 @@ def test_the_environment_wins_over_what_was_signed_in_to(
     monkeypatch.setenv("ECLUSE_TOKEN", "its own")
     assert credentials.chosen() == credentials.Credentials("https://other.example.org", "its own")
     ecluse.client.use(None)
+
+
+def test_the_example_of_signing_in_holds(
+    application: Application, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"ecluse": ecluse, "address": application.address, "token": token}
+    runner = doctest.DocTestRunner()
+    for test in doctest.DocTestFinder(recurse=False).find(ecluse.login, "login", globs=places):
+        runner.run(test)
+    ecluse.client.use(None)
+    assert runner.summarize(verbose=False) == (0, 1), capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -299,13 +311,13 @@ def test_commands_work_at_the_server_that_was_signed_in_to_and_say_so(
     assert (local[0], "No models yet" in local[2], application.address in local[2]) == (0, True, False)
     for arguments in (
         ("models", "list"),
-        ("models", "verify", "mine"),
+        ("jobs", "list"),
     ):  # a folder that the environment names
         assert application.address not in run(*arguments, ECLUSE_HOME=home[1])[2]
     variables = {"ECLUSE_HOME": home[1], "ECLUSE_URL": application.address, "ECLUSE_TOKEN": token}
     assert at in run("models", "list", **variables)[2]
     assert of_this_machine in run("models", "list", "--local", **variables)[2]
-    assert of_this_machine in run("models", "verify", "mine", **variables)[2]
+    assert of_this_machine in run("jobs", "list", **variables)[2]
     ecluse.client.use(None)
 
 

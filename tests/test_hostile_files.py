@@ -13,11 +13,10 @@ import httpx
 import pytest
 
 from ecluse.apps.fraud.actions.uploads import profile_upload, read_upload
-from ecluse.apps.fraud.errors import UnreadableTable
 from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.pictures import read_picture
 from ecluse.confined import Limits, nursery_of, run
-from ecluse.errors import EcluseError, ReaderStopped
+from ecluse.errors import EcluseError, ReaderStopped, UnreadableTable
 from ecluse.web.i18n import Words
 from tests import hostile_files
 from tests.application import running

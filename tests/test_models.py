@@ -31,6 +31,7 @@ from ecluse.catalog import models as rows
 from ecluse.catalog import runs
 from ecluse.catalog import trust as trusts
 from ecluse.catalog.tables import AuditEntry, ModelVersion, Publication, User
+from ecluse.conditions import _WORD, parse_condition
 from ecluse.errors import (
     AliasNotFound,
     DigestMismatch,
@@ -46,7 +47,6 @@ from ecluse.errors import (
     VersionNotFound,
 )
 from ecluse.models import folders
-from ecluse.models.conditions import _WORD, parse_condition
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from tests import publisher

@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from ecluse.apps.fraud.sample import SIMULATED, generate, is_sample, write_sample
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.card import model_card
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.training import train
 from ecluse.apps.plants import card as plants_card
 from ecluse.apps.plants.demo import SIDE, draw_sample, is_drawn
+from ecluse.tabular.dataset import open_table
 from ecluse.web.i18n import Words
 
 

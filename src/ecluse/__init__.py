@@ -12,7 +12,9 @@ from typing import Any, Final
 __version__ = "0.1.0"
 
 #: What a client offers. `models` is the package of that name as well, which can be called; see `ListingPackage`.
-OFFERED: Final = ("Client", "job", "load", "log", "login", "models", "predict", "publish", "run", "runs")
+OFFERED: Final = (
+    "Client", "job", "load", "log", "login", "models", "predict", "publish", "run", "runs", "table", "upload",
+)  # fmt: skip
 
 
 class ListingPackage(ModuleType):

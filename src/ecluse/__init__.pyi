@@ -11,6 +11,8 @@ from ecluse.client import predict as predict
 from ecluse.client import publish as publish
 from ecluse.client import run as run
 from ecluse.client import runs as runs
+from ecluse.client import table as table
+from ecluse.client import upload as upload
 
 __version__: str
 OFFERED: Final[tuple[str, ...]]

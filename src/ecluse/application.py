@@ -54,6 +54,7 @@ RESERVED: Final = frozenset(
         "doctor",
         "documents",
         "health",
+        "import",
         "jobs",
         "join",
         "layout",
@@ -73,7 +74,20 @@ RESERVED: Final = frozenset(
         "ready",
         "readyz",
     }
-    | {"runs", "servers", "static", "storage", "up", "users", "v2", "vendor", "web", "worker"}
+    | {
+        "runs",
+        "servers",
+        "static",
+        "storage",
+        "tables",
+        "token",
+        "up",
+        "users",
+        "v2",
+        "vendor",
+        "web",
+        "worker",
+    }
 )
 #: The file that names the value of an application which is installed in a folder of a home.
 POINT: Final = "entry_point"
@@ -157,6 +171,10 @@ class Application:
     web: str = ""
     #: How a version of its own answers requests: `(runtime, version) -> inference.Loaded`.
     inference: str = ""
+    #: The page on which a table is scored by a version of its own, where that is done in its own way.
+    scores: Annotated[Address, formats(name="", version="")] = ""
+    #: A table that was uploaded to it, for any model: `(runtime, user_id, id) -> tables.Readable | None`.
+    tables: str = ""
     #: Its card on the first page, the template `_home.html`: `(transaction, user) -> dict` of what that needs.
     card: str = ""
     #: Its newest results: `(transaction, user_id, versions, limit, say) -> list[web.pages.home.Result]`; `versions` are
@@ -344,6 +362,7 @@ TYPES: Final[Mapping[str, Any]] = {
     "runs": "ecluse.tracking.kinds:TrackedRuns",
     "web": Callable[..., Any],
     "inference": Callable[..., Any],
+    "tables": Callable[..., Any],
     "card": Callable[..., Any],
     "latest": Callable[..., Any],
     "model_page": Callable[..., Any],

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import math
 import uuid
 import zipfile
 from collections.abc import Iterator
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import skops.io
+from polars.testing import assert_frame_equal
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -29,6 +32,8 @@ from ecluse.errors import (
     ModelNotFound,
     ModelRefused,
     ModelUnreadable,
+    NotFound,
+    UnreadableTable,
 )
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
@@ -250,3 +255,77 @@ def test_runs_are_found_by_their_figures(client: ecluse.Client) -> None:
     with pytest.raises(InvalidInput, match="no condition over these columns: id, name"):
         client.runs("nothing > 1")
     assert isinstance(client.runs(name="other"), pl.DataFrame)
+
+
+def test_a_frame_is_uploaded_and_read_back_equal_in_values_and_types(client: ecluse.Client) -> None:
+    given = pl.DataFrame(
+        {
+            "id": ["007", "", None],
+            "whole": pl.Series([1, None, -(2**40)], dtype=pl.Int64),
+            "small": pl.Series([1, 2, None], dtype=pl.UInt8),
+            "number": [1.5, math.nan, math.inf],
+            "truth": [True, None, False],
+            "day": [date(2026, 1, 31), None, date(1999, 12, 31)],
+            "at": [datetime(2026, 1, 31, 8, 30, 0, 5), None, datetime(1999, 1, 1)],
+            "zoned": pl.Series([datetime(2026, 1, 31), None, None]).dt.replace_time_zone("Europe/Paris"),
+            "kind": pl.Series(["a", "b", None], dtype=pl.Enum(["b", "a"])),
+            "price": pl.Series(["1.10", "2.00", None]).cast(pl.Decimal(10, 2)),
+        }
+    )
+    for rows in (given, given.lazy()):
+        assert_frame_equal(client.table(client.upload(rows)), given)
+    pandas = given.select("whole", "number", "truth").drop_nulls().to_pandas()
+    assert (
+        client.table(client.upload(pandas, name="of pandas"))["number"].to_list()
+        == pandas["number"].to_list()
+    )
+    for refused in (pl.DataFrame({"a": [[1]]}), pl.DataFrame({"a": []}), {"a": 1}):
+        with pytest.raises(InvalidInput):
+            client.upload(refused)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b"id,age,half,member,day,mixed\n007,41,1.5,true,2026-01-31,1\n012,,2,false,,a\n"),
+        ("t.tsv", b"id;age;half;member;day;mixed\n007;41;1,5;true;2026-01-31;1\n012;;2,0;false;;a\n"),
+        (
+            "t.csv.gz",
+            gzip.compress(b"id,age,half,member,day,mixed\n007,41,1.5,true,2026-01-31,1\n012,,2,false,,a\n"),
+        ),
+    ],
+    ids=["commas", "semicolons", "compressed"],  # what is compressed holds the time
+)
+def test_a_text_becomes_a_table_whose_columns_are_what_they_say(
+    client: ecluse.Client, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    made = client.table(client.upload(tmp_path / name))
+    assert made.to_dict(as_series=False) == {
+        "id": ["007", "012"],
+        "age": [41, None],
+        "half": [1.5, 2.0],
+        "member": [True, False],
+        "day": ["2026-01-31", None],
+        "mixed": ["1", "a"],
+    }
+    assert made.schema["age"] == pl.Int64
+
+
+def test_what_is_no_table_is_refused_and_one_of_another_is_not_there(
+    client: ecluse.Client, tmp_path: Path
+) -> None:
+    (tmp_path / "t.xlsx").write_bytes(b"PK\x03\x04 no workbook")
+    with pytest.raises(UnreadableTable):
+        client.upload(tmp_path / "t.xlsx")
+    with pytest.raises(InvalidInput, match="no file"):
+        client.upload(tmp_path / "nothing.csv")
+    for table in ("nothing", "0" * 32):
+        with pytest.raises(NotFound):
+            client.table(table)
+
+
+def test_an_upload_that_is_sent_again_is_the_same_table(client: ecluse.Client, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a\n1\n2\n")
+    sent = [client._backend.upload(tmp_path / "t.csv", "t.csv", "n", lambda size: None)[0] for _ in range(2)]
+    assert sent[0] == sent[1] != client.upload(tmp_path / "t.csv")

@@ -15,12 +15,12 @@ import pytest
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.rows import datasets, labels
 from ecluse.apps.fraud.rows.tables import Dataset
-from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.catalog import work
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
+from ecluse.tabular.layout import Layout
 from ecluse.work import kinds
 from tests.forking import run_forked
 from tests.web.test_pages import Browser, browser

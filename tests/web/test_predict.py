@@ -29,7 +29,7 @@ from ecluse.accounts import SESSION_COOKIE
 from ecluse.catalog.tables import ModelVersion
 from ecluse.client.package import pack
 from ecluse.errors import InvalidInput, ModelRefused, ModelUnreadable, Overloaded
-from ecluse.inference import Batcher, InferenceMetrics, ServedModels, from_json
+from ecluse.inference import Batcher, InferenceMetrics, KindMetrics, ServedModels, from_json
 from ecluse.inference.batching import Room
 from ecluse.inference.opening import Packaged, package_in
 from ecluse.inference.steady import steady_answer
@@ -103,11 +103,10 @@ class Doubling:
 
 
 def batcher(model: Doubling, *, joins: bool = True, most_waiting: int = 256) -> Batcher:
-    metrics = InferenceMetrics(CollectorRegistry())
+    metrics = KindMetrics(InferenceMetrics(CollectorRegistry()), "own")
     threads = ThreadPoolExecutor(2)
-    return Batcher(
-        model.answer, threads, metrics, kind="own", joins=joins, room=Room(), most_waiting=most_waiting
-    )  # fmt: skip
+    room = Room(most_of_one=most_waiting)
+    return Batcher(model.answer, threads, metrics, joins=joins, room=room)
 
 
 def waiting_requests(queue: Batcher, model: Doubling, values: list[int]) -> list[Future[pl.DataFrame]]:

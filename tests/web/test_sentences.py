@@ -7,8 +7,8 @@ from pathlib import Path
 from ecluse.apps.fraud.profiling.profile import profile_table
 from ecluse.apps.fraud.sample import write_sample
 from ecluse.apps.fraud.scoring.explaining import _date_words, _history_words
-from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.sentences import Listing, Sentence
+from ecluse.tabular.dataset import open_table
 from ecluse.web.i18n import Words
 from tests.web.sentences import sentences
 

@@ -70,6 +70,19 @@ def test_a_run_is_begun_logged_and_ended_and_asked_again_nothing_changes(client:
     assert run["id"] in [row["id"] for row in client.get("/api/runs?application=").json()["items"]]
 
 
+def test_a_run_that_is_taken_over_has_its_own_times_which_are_past_and_in_order(client: httpx.Client) -> None:
+    run = begin(client, started_at="2023-11-14T22:13:20+00:00")
+    assert run["created_at"] == run["started_at"] == "2023-11-14T22:13:20Z"
+    address = f"/api/runs/{run['id']}/end"
+    for wrong in ("2023-11-14T22:13:19Z", "2999-01-01T00:00:00Z"):
+        answer = client.post(address, json={"status": "failed", "finished_at": wrong})
+        assert code_of(answer) == (422, "invalid_input"), answer.text
+    ended = client.post(address, json={"status": "failed", "finished_at": "2023-11-14T23:14:20+01:00"}).json()
+    assert (ended["status"], ended["finished_at"]) == ("failed", "2023-11-14T22:14:20Z")
+    future = {"name": "churn", "nonce": uuid.uuid4().hex, "started_at": "2999-01-01T00:00:00Z"}
+    assert code_of(client.post("/api/runs", json=future)) == (422, "invalid_input")
+
+
 def test_a_run_that_failed_says_why(client: httpx.Client) -> None:
     run = begin(client)
     ended = client.post(f"/api/runs/{run['id']}/end", json={"status": "failed", "error": "no memory"}).json()

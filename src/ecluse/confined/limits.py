@@ -54,6 +54,24 @@ def _data_now() -> int:
     return int(pages) * resource.getpagesize()
 
 
+def limit_processes(more: int) -> None:
+    """Let this process and those it starts have so many threads and processes beyond what its user has now.
+
+    The kernel counts those of the user, and holds a user who may do everything (root) to no limit.
+    """
+    if hasattr(resource, "RLIMIT_NPROC") and Path("/proc/self/stat").exists():
+        set_limit(resource.RLIMIT_NPROC, _threads_of(os.getuid()) + more)
+
+
+def _threads_of(user: int) -> int:
+    count = 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended
+            if entry.stat().st_uid == user:
+                count += int((entry / "stat").read_text().rpartition(")")[2].split()[17])
+    return count
+
+
 def set_limit(limit: int, most: int, *, then: int = 0) -> None:
     """Set a limit of this process. `then`: how far above it the hard limit lies, at which the process is killed."""
     _, hard = resource.getrlimit(limit)

@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 from sklearn.linear_model import LinearRegression
 
-from ecluse.app import App, Model, Table, Task
+from ecluse.app import App, Model, Refused, Table, Task
 
 app = App("slow", title="Slow sums", description="Adds numbers, at leisure.", api=1)
 
@@ -30,7 +30,7 @@ def train(task: Task, table: Table, target: str = "y", steps: int = 3, pause: fl
 
 @app.predict
 def predict(
-    model, rows: pl.DataFrame, mode: Literal["sum", "crash", "loop", "eat", "raise"] = "sum"
+    model, rows: pl.DataFrame, mode: Literal["sum", "crash", "loop", "eat", "raise", "refuse"] = "sum"
 ) -> pl.DataFrame:
     """Answer, or fail as asked."""
     if mode == "crash":
@@ -43,6 +43,8 @@ def predict(
             held.append(bytearray(64 * 1024**2))
     if mode == "raise":
         raise ValueError("no such luck")
+    if mode == "refuse":
+        raise Refused("There is no product 'milk'. Known: tea, cocoa.")
     return pl.DataFrame({"y": model.predict(rows.to_numpy())})
 
 
@@ -50,6 +52,28 @@ def predict(
 def surroundings(task: Task, word: str = "none") -> list:
     """Write down what this process can see."""
     return ["# Seen", {"word": word, "pid": os.getpid()}, pl.DataFrame({"name": sorted(os.environ)})]
+
+
+class Figure:
+    """What draws itself as a figure of matplotlib does."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def get_suptitle(self) -> str:
+        return self.title
+
+    def savefig(self, file, **_options) -> None:
+        file.write(b"\x89PNG drawn")
+
+
+@app.job
+def forecast(task: Task, table: Table, product: str = "tea", days: int = 2) -> list:
+    """Say what will be sold."""
+    made = task.folder / "made.txt"
+    made.write_text("by the job")
+    sold = pl.DataFrame({"day": [f"day {number}" for number in range(days)], "units": [1.5] * days})
+    return [f"# {product}", {"rows": table.read().height}, Figure(f"Sales of {product}"), sold, made]
 
 
 @app.page

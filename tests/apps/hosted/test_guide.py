@@ -67,6 +67,15 @@ def test_its_commands_do_what_it_says(folder: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+    houses = pl.read_csv(folder / "houses.csv").with_columns(town=pl.Series(["Lille", "Lyon", "Paris"] * 10))
+    houses.write_csv(folder / "towns.csv")
+    (folder / "towns.py").write_text(BLOCKS[2], "utf-8")
+    for line in ("apps install towns.py", "towns train towns.csv", "towns score towns.csv --out learned.csv"):
+        command = [sys.executable, "-m", "ecluse", *line.split()]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, done.stderr
+    learned = pl.read_csv(folder / "learned.csv")
+    assert learned["price"].to_list() == pytest.approx(houses["price"].to_list(), rel=0.5)
     prices = pl.read_csv(folder / "prices.csv")
     assert prices["price"].to_list() == pytest.approx(
         [3000 * s - 500 * a for s, a in prices.select("size", "age").rows()]
@@ -74,8 +83,11 @@ def test_its_commands_do_what_it_says(folder: Path) -> None:
 
 
 def test_the_body_of_its_request_is_json() -> None:
-    (body,) = [match[1] for line in COMMANDS if (match := re.search(r"-d '(.*?)'", line))]
-    assert json.loads(body) == {"rows": [{"size": 100, "age": 10}]}
+    bodies = [match[1] for line in COMMANDS if (match := re.search(r"-d '(.*?)'", line))]
+    assert [json.loads(body) for body in bodies] == [
+        {"rows": [{"size": 100, "age": 10}]},
+        {"table": "FILE", "product": "tea"},
+    ]
 
 
 @pytest.mark.thorough

@@ -61,6 +61,8 @@ def test_a_package_brings_one_by_an_entry_point_that_nobody_imports(tmp_path: Pa
         ),
         ("app = App('odd', api=1)\n@app.job(schedule='never')\ndef go(): ...", "'never' is no schedule"),
         ("app = nothing", r"bad.py cannot be imported: NameError: .* \(bad.py, line 2\)"),
+        ("import os; os._exit(3)", "The process of the application ended"),
+        ("x = []\nwhile True: x.append(bytearray(1 << 26))", "more memory than it may take|MemoryError"),
         ("a, b = App('a', api=1), App('b', api=1)", "holds 2 applications"),
     ],
 )

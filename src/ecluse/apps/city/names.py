@@ -90,8 +90,8 @@ def cause_in(language: str, cause: str) -> str:
 
 def disruption_in(language: str, cause: str | None) -> str | None:
     """Say in a language what a feed of transit names as the cause of a disruption."""
-    known = (cause or "").casefold()
-    return _said(language, DISRUPTIONS, known).partition(" (")[0] if known in DISRUPTIONS else cause
+    key = (cause or "").casefold()
+    return _said(language, DISRUPTIONS, key).partition(" (")[0] if key in DISRUPTIONS else cause
 
 
 def source_in(language: str, source: str | None) -> str:

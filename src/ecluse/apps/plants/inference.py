@@ -46,6 +46,10 @@ class ImageModel:
     def dtypes(self) -> Mapping[str, pl.DataType]:
         return {IMAGE: pl.String()}
 
+    @property
+    def waits(self) -> bool:
+        return True  # an image is as large as its sender made it
+
     def answer(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return label and probabilities of each image, as `POST /api/plants/predict` does."""
         answers: list[dict[str, Any]] = []
