@@ -144,6 +144,9 @@ def test_a_part_that_cannot_be_imported_is_left_out_and_said_once(
 NAMES_ONE = {
     "catalog/migrations/versions": "what stands in a migration has been run, and stays",
     "catalog/tables.py": "the default of a column in the database",
+    "cli/__init__.py": "the command that imports from the product of that name, as the next two",
+    "cli/imports.py": "`ecluse import mlflow`",
+    "client/mlflow": "it reads a server of MLflow; the application of that name answers as one",
     "servers/local.py": "a bucket that has this name where it was made",
 }
 

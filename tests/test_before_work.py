@@ -107,6 +107,13 @@ def test_every_row_shows_the_same_as_before(settings: Settings) -> None:
             # How a table is to be read is shown once it has been read so.
             assert now[kind]["d-again_queued"].pop("layout")["header_row"] == 1
             assert before["d-again_queued"].pop("layout") is None
+        # What a job made is said in the list of jobs, too: whatever has ended well has made something.
+        if kind == "jobs":
+            made = {row_id: row.pop("result") for row_id, row in now[kind].items()}
+            assert {row_id for row_id, result in made.items() if result} == {
+                row_id for row_id, row in before.items() if row["status"] == "done"
+            }
+            assert {row.pop("result") for row in before.values()} == {None}
         shared = (
             {row["id"] for row in (*BEFORE["trainings"], *BEFORE["inspections"])} if kind == "runs" else ()
         )

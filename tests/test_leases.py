@@ -491,7 +491,7 @@ def test_a_command_starts_one_worker_however_late_its_heartbeat_is(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(session, "living_workers", lambda *_: [])  # as where nobody is heard in time
+    monkeypatch.setattr("ecluse.runtime.living_workers", lambda *_: [])  # as where nobody is heard in time
     with session.attended(runtime, "profile") as attend:
         for _ in range(3):
             attend()

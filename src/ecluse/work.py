@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, Final, TypeVar
 from ecluse import application, checkpoints, models, tables, upkeep
 from ecluse.application import Application, remembered
 from ecluse.catalog import Transaction, audit, jobs, user_tables, work
-from ecluse.errors import InvalidInput, JobCancelled
+from ecluse.errors import InvalidInput, JobCancelled, ModelNotFound, NotFound, VersionNotFound
 from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _
@@ -178,13 +179,15 @@ def reconcile(runtime: Runtime) -> int:
 
 
 def result_of(runtime: Runtime, job: Job) -> dict[str, Any] | None:
-    """Return what a finished job made, as its kind answers it; else what it was asked for."""
+    """Return what a finished job made, as its kind answers it; else, also where that is deleted by now, its subject."""
     if job.status != "done":
         return None
+    made: dict[str, Any] | None = None
     reference = kind_of(job.kind).answer
     if reference:
-        with runtime.catalog.read() as transaction:
-            made: dict[str, Any] | None = application.load(reference)(runtime, transaction, job)
-        if made is not None:
-            return made
-    return dict(job.subject)
+        with (
+            runtime.catalog.read() as transaction,
+            contextlib.suppress(NotFound, ModelNotFound, VersionNotFound),
+        ):
+            made = application.load(reference)(runtime, transaction, job)
+    return dict(job.subject) if made is None else made

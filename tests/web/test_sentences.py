@@ -65,6 +65,7 @@ NOT_SHOWN = {
     "a number that is none", "a null character", "JSON with a number that is none",
     "C7 is no name of an origin", "a record of Parquet has no rest", "unexpected end of data",
     "C7 jobs at once: they would never run",
+    "C7 whole", "C7 number", "C7 truth", "C7 filled", "result of C7", "ways of C7",
 }  # fmt: skip
 
 
