@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from ecluse.errors import EcluseError, InvalidInput
-from ecluse.sentences import _
+from ecluse.errors import EcluseError
 
 if TYPE_CHECKING:
     import polars as pl
-
-#: Endings of the files that `Table` reads, and the function of Polars that does.
-READERS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
-    ".csv": ("read_csv", {"infer_schema_length": 10_000, "try_parse_dates": True}),
-    ".tsv": ("read_csv", {"infer_schema_length": 10_000, "try_parse_dates": True, "separator": "\t"}),
-    ".parquet": ("read_parquet", {}),
-    ".json": ("read_json", {}),
-    ".ndjson": ("read_ndjson", {}),
-    ".arrow": ("read_ipc", {"memory_map": False}),
-}
 
 
 class Refused(EcluseError, ValueError):
@@ -55,9 +44,11 @@ class File:
 
 
 class Table:
-    """A table that a person chose: CSV, TSV, Parquet, JSON or Arrow by the ending of its name, or a data frame.
+    """A table that a person chose: delimited text of any separator and encoding, also gzipped, a workbook, Parquet,
+    JSON or Arrow; or a data frame.
 
-    `table.read()` gives it as a data frame of Polars, `table.read().to_pandas()` one of pandas.
+    `table.read()` gives it as a data frame of Polars, `table.read().to_pandas()` one of pandas. A column of texts is
+    numbers, truth values or dates where every text is one.
     """
 
     def __init__(self, source: Path | str | pl.DataFrame, name: str = "") -> None:
@@ -69,30 +60,16 @@ class Table:
         """Return the whole table.
 
         Raises:
-            InvalidInput: it is of another format, or damaged.
+            UnreadableTable: it is no table, damaged, or without rows or columns.
         """
         import polars as pl
+
+        from ecluse.app.reading import read_table
 
         if self.path is None:
             frame = self._frame
             return frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
-        ending = Path(self.name).suffix.lower()
-        if ending not in READERS:
-            raise InvalidInput(
-                _(
-                    "%(file)s is no table that can be read: its name ends in none of %(values)s.",
-                    file=self.name,
-                    values=", ".join(READERS),
-                )
-            )
-        function, options = READERS[ending]
-        try:
-            table: pl.DataFrame = getattr(pl, function)(self.path, **options)
-        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-            raise InvalidInput(
-                _("%(file)s cannot be read: %(reason)s", file=self.name, reason=str(error)[:500])
-            ) from error
-        return table
+        return read_table(self.path, self.name)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,9 @@ def bearer(client: httpx.Client) -> dict[str, str]:
 
 def test_one_signature_is_the_form_the_flags_and_the_body(app: Application, client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()
-    body = described["components"]["schemas"]["SlowTrain"]
+    bodies = described["paths"]["/api/slow/train"]["post"]["requestBody"]["content"]
+    body = bodies["application/json"]["schema"]
+    assert bodies["multipart/form-data"]["schema"]["properties"].keys() == body["properties"].keys()
     assert body["properties"]["steps"] == {"type": "integer", "title": "Steps", "default": 3}
     assert body["required"] == ["table"]
     form = client.get("/slow", headers={"accept": "text/html"}).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast
@@ -15,12 +16,14 @@ from starlette.responses import Response
 from ecluse.app.signature import FILES, FILLED, Parameter
 from ecluse.apps.hosted import answering, files
 from ecluse.apps.hosted.jobs import queue_score, queue_verb
-from ecluse.apps.hosted.sending import into_folder, read_sent, values_for
-from ecluse.apps.hosted.snapshot import Snapshot, Verb
+from ecluse.apps.hosted.sending import into_folder, read_sent, storing, values_for
+from ecluse.apps.hosted.snapshot import SCORED, TABLES, Snapshot, Verb
 from ecluse.apps.hosted.tables import AppFile
 from ecluse.apps.hosted.versions import version_for
 from ecluse.catalog.tables import User
+from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.admission import admission_of
 from ecluse.web.errors import answers
 from ecluse.web.multipart import is_form
@@ -115,10 +118,10 @@ def _body(snapshot: Snapshot, verb: Verb, **more: Any) -> Any:
 def _add_job(router: APIRouter, snapshot: Snapshot, verb: Verb) -> None:
     body_type = _body(snapshot, verb)
 
-    def queue(body: Any, runtime: RuntimeDep, user: CurrentUser) -> Queued:
-        return Queued(job=queue_verb(runtime, user.user.id, snapshot, verb, body.model_dump()))
+    def take(sent: dict[str, Any], runtime: Runtime, user: User) -> Queued:
+        return Queued(job=queue_verb(runtime, user.id, snapshot, verb, sent))
 
-    queue.__annotations__["body"] = body_type
+    queue = _taking(take, snapshot, body_type, verb.files)
     queue.__doc__ = verb.summary or f"{verb.title}: a job."
     router.add_api_route(
         f"/{verb.name}",
@@ -126,8 +129,36 @@ def _add_job(router: APIRouter, snapshot: Snapshot, verb: Verb) -> None:
         methods=["POST"],
         status_code=202,
         name=f"{snapshot.name} {verb.name}",
-        responses=answers(404),
+        responses=answers(404, 413) if verb.files else answers(404),
+        openapi_extra=_bodies(body_type, verb.files),
     )
+
+
+def _taking(
+    take: Callable[[dict[str, Any], Runtime, User], Queued],
+    snapshot: Snapshot,
+    body_type: Any,
+    brought: Sequence[Parameter],
+) -> Any:
+    """Return an operation whose body is JSON, or a form where it may bring files. What it brought is kept for a job
+    that is queued, and for no other.
+    """
+
+    def of_json(body: Any, runtime: RuntimeDep, user: CurrentUser) -> Queued:
+        return take(body.model_dump(), runtime, user.user)
+
+    async def of_form(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Queued:
+        if not is_form(request):
+            sent = _json_body(body_type, await request.body())
+            return await run_in_threadpool(take, sent, runtime, user.user)
+        async with storing(runtime, user.user.id, snapshot.name, brought) as keep:
+            sent = await read_sent(request, runtime, user.user.id, keep)
+            return await run_in_threadpool(take, sent, runtime, user.user)
+
+    if brought:
+        return of_form
+    of_json.__annotations__["body"] = body_type
+    return of_json
 
 
 def _add_predict(router: APIRouter, snapshot: Snapshot) -> None:
@@ -174,15 +205,20 @@ def _add_predict(router: APIRouter, snapshot: Snapshot) -> None:
     function.__doc__ = verb.summary or "Answer rows by the model."
     router.add_api_route(
         "/predict", function, methods=["POST"], name=f"{snapshot.name} predict", responses=answers(404),
-        response_model_exclude_none=True, openapi_extra=_bodies(verb, body_type) if verb.files else None,
+        response_model_exclude_none=True, openapi_extra=_bodies(body_type, verb.files),
     )  # fmt: skip
 
 
-def _bodies(verb: Verb, body_type: Any) -> dict[str, Any]:
-    """Describe a body with files: a form that brings them, or JSON that names those that were sent before."""
+def _bodies(body_type: Any, brought: Sequence[Parameter]) -> dict[str, Any] | None:
+    """Describe a body with files: a form that brings them, or JSON that names those that were sent before. None where
+    there are none: FastAPI describes JSON alone itself.
+    """
+    if not brought:
+        return None
     described = body_type.model_json_schema(ref_template="#/components/schemas/{model}")
+    names = {each.name for each in brought}
     in_form = {
-        name: {"type": "string", "format": "binary"} if name in {each.name for each in verb.files} else value
+        name: {"type": "string", "format": "binary"} if name in names else value
         for name, value in described["properties"].items()
     }
     form = {"type": "object", "properties": in_form, "required": described.get("required", [])}
@@ -211,14 +247,16 @@ def _add_score(router: APIRouter, snapshot: Snapshot, verb: Verb) -> None:
     )
     body_type = _body(snapshot, verb, table=table, model=model)
 
-    def score(body: Any, runtime: RuntimeDep, user: CurrentUser) -> Queued:
-        sent = body.model_dump()
-        table, reference = sent.pop("table"), sent.pop("model")
-        row = version_for(runtime, user.user.id, snapshot, verb, reference)
+    def take(sent: dict[str, Any], runtime: Runtime, user: User) -> Queued:
+        table, reference = sent.pop("table", ""), sent.pop("model", "")
+        if not table:
+            raise InvalidInput(_("%(name)s is missing.", name="table"))
+        row = version_for(runtime, user.id, snapshot, verb, reference)
         exact = "" if row is None else f"{row.name}@{row.version}"
-        return Queued(job=queue_score(runtime, user.user.id, snapshot, exact, table, sent))
+        return Queued(job=queue_score(runtime, user.id, snapshot, exact, table, sent))
 
-    score.__annotations__["body"] = body_type
+    brought = [SCORED, *verb.files]
+    score = _taking(take, snapshot, body_type, brought)
     score.__doc__ = "Answer every row of a table, as a job; its result is a file."
     router.add_api_route(
         "/score",
@@ -226,7 +264,8 @@ def _add_score(router: APIRouter, snapshot: Snapshot, verb: Verb) -> None:
         methods=["POST"],
         status_code=202,
         name=f"{snapshot.name} score",
-        responses=answers(404),
+        responses=answers(404, 413),
+        openapi_extra=_bodies(body_type, brought),
     )
 
 
@@ -234,10 +273,12 @@ def _add_files(router: APIRouter, snapshot: Snapshot) -> None:
     app = snapshot.name
 
     async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> FileBody:
-        """Upload a table or another file, to be named by its id."""
+        """Upload a table or another file, to be named by its id. A table is read before this answers."""
         async with admission_of(request).arriving(request, user.user.id) as admitted:
             incoming = await open_upload(admitted, runtime.settings.upload_max_bytes)
-            row = await files.receive(runtime, user.user.id, app, incoming.filename, incoming.chunks)
+            is_table = snapshot.checks_tables and incoming.filename.lower().endswith(TABLES)
+            store = files.receive_table if is_table else files.receive
+            row = await store(runtime, user.user.id, app, incoming.filename, incoming.chunks)
         return _file_body(row)
 
     def list_files(
@@ -257,7 +298,9 @@ def _add_files(router: APIRouter, snapshot: Snapshot) -> None:
         """Remove a file."""
         files.remove(runtime, user.user.id, app, file)
 
-    router.add_api_route("/files", upload, methods=["POST"], status_code=201, name=f"{app} upload")
+    router.add_api_route(
+        "/files", upload, methods=["POST"], status_code=201, name=f"{app} upload", responses=answers(413)
+    )
     router.add_api_route("/files", list_files, methods=["GET"], name=f"{app} files")
     router.add_api_route(
         "/files/{file}",

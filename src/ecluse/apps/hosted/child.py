@@ -225,6 +225,8 @@ class Work:
         if version is None or version.example is None:
             return {"columns": []}, b""
         verb = self.app.verbs.get("predict")
+        if verb is None and "load" in self.app.verbs:  # it is loaded, and nothing asks it
+            return {"columns": []}, b""
         defaults = {} if verb is None else _defaults(verb)
         if verb is not None and not _takes_rows(verb):
             for row in version.example.to_dicts():

@@ -102,7 +102,8 @@ def _store_files(
         if isinstance(path := values.get(each.name), Path):
             with runtime.scratch() as folder:
                 file = packed(path, folder / f"{path.resolve().name}.zip")
-                values[each.name] = files.store(runtime, user.id, snapshot.name, file).id
+                store = files.store_table if each.kind == "table" else files.store
+                values[each.name] = store(runtime, user.id, snapshot.name, file).id
 
 
 def _finished(
@@ -153,7 +154,7 @@ def _score_command(snapshot: Snapshot, verb: Verb) -> click.Command:
         with acting(home, email) as (runtime, user):
             row = version_for(runtime, user.id, snapshot, verb, model)
             exact = "" if row is None else f"{row.name}@{row.version}"
-            stored = files.store(runtime, user.id, snapshot.name, table)
+            stored = files.store_table(runtime, user.id, snapshot.name, table)
             _store_files(runtime, user, snapshot, verb, given)
             job = queue_score(runtime, user.id, snapshot, exact, stored.id, given)
             finish(runtime, user, job, snapshot.title)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+from anyio import open_file
 from anyio.to_thread import run_sync
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,6 +23,8 @@ from ecluse.storage import Stored, join_key
 
 #: Files that one list shows.
 MOST: Final = 100
+#: Checks a table in a process of its own.
+CHECK: Final = "ecluse.apps.hosted.reading:check"
 _NAME: Final = re.compile(r"[^\w.() -]+")
 
 
@@ -48,6 +51,33 @@ async def receive(
     row = _row(user_id, application, name)
     stored = await runtime.data.put_stream_async(row.key, chunks)
     return await run_sync(_record, runtime, row, stored)
+
+
+async def receive_table(
+    runtime: Runtime, user_id: str, application: str, name: str, chunks: AsyncIterator[bytes]
+) -> AppFile:
+    """Store a table that a request brings, once it is read to its end. Raises as `store_table`."""
+    with runtime.scratch() as folder:
+        file = folder / new_id()
+        async with await open_file(file, "wb") as opened:
+            async for piece in chunks:
+                await opened.write(piece)
+        return await run_sync(store_table, runtime, user_id, application, file, name)
+
+
+def store_table(runtime: Runtime, user_id: str, application: str, file: Path, name: str = "") -> AppFile:
+    """Store a table of this machine, once a process of its own has read it to its end. Nothing is kept of another.
+
+    Raises:
+        UnreadableTable: it is no table, damaged, without rows or columns, or takes more than a reader may.
+    """
+    from ecluse.tabular.layout import LOOK
+    from ecluse.tabular.uploads import Upload, read_apart
+
+    shown = checked_name(name or file.name)
+    with runtime.scratch() as folder:
+        read_apart(CHECK, Upload(file, shown, LOOK, runtime.settings.reader_max_bytes), folder)
+    return store(runtime, user_id, application, file, name=shown)
 
 
 def store(

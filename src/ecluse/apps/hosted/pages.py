@@ -16,19 +16,18 @@ from starlette.responses import RedirectResponse, Response
 from ecluse.app.images import ARCHIVES
 from ecluse.app.schedules import schedule_words
 from ecluse.app.signature import FILES, FILLED
-from ecluse.app.values import READERS
 from ecluse.apps.hosted import answering, files, markdown
 from ecluse.apps.hosted.api import answer_file
 from ecluse.apps.hosted.jobs import kind_named, queue_score, queue_verb
 from ecluse.apps.hosted.sending import into_folder, into_store, read_sent, values_for
 from ecluse.apps.hosted.shown import MOST_ROWS
-from ecluse.apps.hosted.snapshot import Snapshot, Verb
+from ecluse.apps.hosted.snapshot import SCORED, TABLES, Snapshot, Verb
 from ecluse.apps.hosted.tables import AppFile
 from ecluse.apps.hosted.versions import version_for
 from ecluse.catalog import jobs as job_rows
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import ModelVersion, User
-from ecluse.errors import EcluseError, InvalidInput, ModelNotFound, NotFound
+from ecluse.errors import EcluseError, InvalidInput, ModelNotFound, NotFound, UnreadableTable
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web.pages.jobs import running_jobs
@@ -150,7 +149,7 @@ def _asked_for(runtime: Runtime, user_id: str, snapshot: Snapshot, reports: list
 
 def choices(inputs: list[AppFile]) -> dict[str, list[AppFile]]:
     """Return the files that can be chosen for each kind of parameter, by the endings of their names."""
-    endings: dict[str, tuple[str, ...]] = {"table": tuple(READERS), "images": ARCHIVES, "file": ("",)}
+    endings: dict[str, tuple[str, ...]] = {"table": TABLES, "images": ARCHIVES, "file": ("",)}
     return {
         kind: [row for row in inputs if row.name.lower().endswith(ends)] for kind, ends in endings.items()
     }
@@ -174,13 +173,12 @@ def _queue(snapshot: Snapshot, verb: Verb) -> Any:
     async def queue(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
         sent: dict[str, Any] = {}
         try:
-            sent = await read_sent(
-                request, runtime, user.user.id, into_store(runtime, user.user.id, snapshot.name)
-            )
+            keep = into_store(runtime, user.user.id, snapshot.name, verb.files)
+            sent = await read_sent(request, runtime, user.user.id, keep)
             job = await run_in_threadpool(
                 queue_verb, runtime, user.user.id, snapshot, verb, _given(verb, sent)
             )
-        except (InvalidInput, NotFound) as error:
+        except (InvalidInput, UnreadableTable, NotFound) as error:
             typed = {verb.name: sent}
             return await run_in_threadpool(
                 partial(_overview, request, runtime, user.user, snapshot, str(error), typed=typed)
@@ -295,11 +293,10 @@ def _score(snapshot: Snapshot, verb: Verb) -> Any:
             return queue_score(runtime, user.user.id, snapshot, exact, sent["table"], _given(verb, sent))
 
         try:
-            sent = await read_sent(
-                request, runtime, user.user.id, into_store(runtime, user.user.id, snapshot.name)
-            )
+            keep = into_store(runtime, user.user.id, snapshot.name, [SCORED, *verb.files])
+            sent = await read_sent(request, runtime, user.user.id, keep)
             job = await run_in_threadpool(queue)
-        except (InvalidInput, NotFound) as error:
+        except (InvalidInput, UnreadableTable, NotFound) as error:
             return await run_in_threadpool(_overview, request, runtime, user.user, snapshot, str(error))
         return RedirectResponse(f"/jobs/{job}", 303)
 
@@ -353,7 +350,7 @@ def _drawn(
 def _bring(snapshot: Snapshot, verb: Verb) -> Any:
     async def bring(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
         """Store the files that the form of a page brings, and show the page with them: it has an address."""
-        keep = into_store(runtime, user.user.id, snapshot.name)
+        keep = into_store(runtime, user.user.id, snapshot.name, verb.files)
         sent = await read_sent(request, runtime, user.user.id, keep)
         return RedirectResponse(f"/{snapshot.name}/{verb.name}?{urlencode(sent)}", 303)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from ecluse.app.signature import checked_all
+from ecluse.app.signature import Parameter, checked_all
 from ecluse.apps.hosted import files
 from ecluse.apps.hosted.snapshot import Snapshot, Verb
 from ecluse.catalog.tables import new_id
@@ -24,7 +25,8 @@ from ecluse.web.uploads import gathered, too_large
 #: Fields of a form, and the bytes of their texts together.
 MOST_FIELDS: Final = 500
 FIELDS_BYTES: Final = 256 * 1024
-Keep = Callable[[str, AsyncIterator[bytes]], Awaitable[Any]]
+#: Keeps a file, given the name of its field, its own, and its bytes.
+Keep = Callable[[str, str, AsyncIterator[bytes]], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ async def read_sent(request: Request, runtime: Runtime, user_id: str, keep: Keep
             if not isinstance(event, Head):
                 continue
             if event.filename:
-                kept[event.name] = await keep(event.filename, gathered(parts))
+                kept[event.name] = await keep(event.name, event.filename, gathered(parts))
                 continue
             text = b"".join([piece async for piece in gathered(parts)])
             if event.filename is None:
@@ -66,7 +68,7 @@ async def read_sent(request: Request, runtime: Runtime, user_id: str, keep: Keep
 def into_folder(folder: Path) -> Keep:
     """Return what keeps the files of a request in a folder of this machine."""
 
-    async def keep(name: str, chunks: AsyncIterator[bytes]) -> Brought:
+    async def keep(field: str, name: str, chunks: AsyncIterator[bytes]) -> Brought:
         path = folder / new_id()
         with path.open("wb") as file:
             async for piece in chunks:
@@ -76,13 +78,37 @@ def into_folder(folder: Path) -> Keep:
     return keep
 
 
-def into_store(runtime: Runtime, user_id: str, application: str) -> Keep:
-    """Return what stores the files of a request as this person's, and stands for them by their ids."""
+def into_store(runtime: Runtime, user_id: str, application: str, brought: Sequence[Parameter]) -> Keep:
+    """Return what stores the files of a request as this person's, and stands for them by their ids. A table is read to
+    its end first: one that cannot be is not kept.
+    """
+    tables = {each.name for each in brought if each.kind == "table"}
 
-    async def keep(name: str, chunks: AsyncIterator[bytes]) -> str:
-        return (await files.receive(runtime, user_id, application, name, chunks)).id
+    async def keep(field: str, name: str, chunks: AsyncIterator[bytes]) -> str:
+        store = files.receive_table if field in tables else files.receive
+        return (await store(runtime, user_id, application, name, chunks)).id
 
     return keep
+
+
+@asynccontextmanager
+async def storing(
+    runtime: Runtime, user_id: str, application: str, brought: Sequence[Parameter]
+) -> AsyncIterator[Keep]:
+    """Yield what `into_store` returns. Where the block ends in an error, none of the files is kept."""
+    stored: list[str] = []
+    store = into_store(runtime, user_id, application, brought)
+
+    async def keep(field: str, name: str, chunks: AsyncIterator[bytes]) -> Any:
+        stored.append(await store(field, name, chunks))
+        return stored[-1]
+
+    try:
+        yield keep
+    except BaseException:
+        for file_id in stored:
+            await run_in_threadpool(files.remove, runtime, user_id, application, file_id)
+        raise
 
 
 def values_for(

@@ -20,14 +20,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecluse import __version__
+from ecluse.app.reading import NAMED
 from ecluse.app.signature import FILES, FILLED, PLAIN, Parameter, parameter_from
 from ecluse.application import OURS, POINT, EntryPoint, applications, entry_points, is_in_one_file, look_in
 from ecluse.errors import ApplicationBroken, InvalidInput
 from ecluse.sentences import _
+from ecluse.tabular.formats import ENDINGS
 
 FILE: Final = "snapshot.json"
 #: How long an application may take to be imported (s).
 PATIENCE: Final = 120.0
+#: Endings of the names of files that are tables.
+TABLES: Final = (*ENDINGS, *NAMED)
+#: The table that is scored.
+SCORED: Final = Parameter("table", "table", True)
 VALUE: Final = "ecluse.apps.hosted.value:of"
 
 
@@ -105,14 +111,23 @@ class Snapshot:
 
     @property
     def predicts(self) -> bool:
-        """Return whether it answers: by a function of its own, or by the model that its training makes."""
-        return "predict" in self.verbs or "train" in self.verbs
+        """Return whether it answers: by a function of its own, or by the model that its training makes.
+
+        What `@app.load` returns is asked by a function alone.
+        """
+        return "predict" in self.verbs or ("train" in self.verbs and "load" not in self.verbs)
 
     @property
     def predict(self) -> Verb:
         """Return the function that answers; one that asks the model where the application has none."""
         rows = (Parameter("model", "model", True), Parameter("rows", "rows", True))
         return self.verbs.get("predict") or Verb("predict", "predict", "", "", rows)
+
+    @property
+    def checks_tables(self) -> bool:
+        """Return whether a file that is called as a table can be nothing else here, and so is read when it comes."""
+        kinds = {each.kind for verb in self.verbs.values() for each in verb.parameters}
+        return ("table" in kinds or self.score is not None) and "file" not in kinds
 
     @property
     def score(self) -> Verb | None:

@@ -50,8 +50,8 @@ def application_of(description: Mapping[str, Any]) -> Application:
         uploads=(
             f"/api/{name}/files",
             f"/api/{name}/predict",
-            f"/{name}/score",
-            *(f"/{name}/{verb.name}" for verb in snapshot.verbs.values()),
+            *(f"{door}/{name}/score" for door in ("", "/api")),
+            *(f"{door}/{name}/{verb.name}" for verb in snapshot.verbs.values() for door in ("", "/api")),
         ),
         commands={name: Command(f"{part}.command", _line(snapshot))},
         jobs=(f"{part}.kinds",),

@@ -138,7 +138,7 @@ def _make_version(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         file.replace(folder / name)
     columns: list[dict[str, Any]] = []
-    if attempt.snapshot.predicts:
+    if attempt.snapshot.predicts or "load" in attempt.snapshot.verbs:
         with attempt.process() as process:
             reply, _data = ask(process, {"do": "prove", "folder": str(folder)}, b"", PROOF, look=attempt.look)
         columns = list(reply["columns"])
