@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from ecluse.app.paths import without_paths
 from ecluse.errors import InvalidInput
-from ecluse.sentences import _
+from ecluse.sentences import _, num
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -21,42 +23,89 @@ if TYPE_CHECKING:
 ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 #: Endings of archives.
 ARCHIVES: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
-#: Bytes of one image.
+#: By the names of Pillow: what such files are. No other decoder is asked, whatever a file is called.
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+#: Bytes of an image within an archive, and of one that a person chose.
 LARGEST: Final = 256 * 1024**2
+LARGEST_CHOSEN: Final = 25_000_000
+#: Pixels of an image once it is decoded: a bomb says its size before it is.
+MOST_PIXELS: Final = 50_000_000
 _DAMAGED: Final = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError)
 
 
-@dataclass(frozen=True)
 class Image:
-    """An image: `name` is its path within the archive, `label` the folder that it is in, "" where it is in none."""
+    """An image that a person chose, or one of `Images`; in a notebook `Image("leaf.png")`.
 
-    name: str
-    label: str
-    _read: Callable[[], bytes] = field(repr=False, compare=False)
+    `name` is what it is called (within an archive its path), `label` the folder that it is in, "" where it is in none.
+    """
+
+    def __init__(
+        self, source: Path | str, name: str = "", *, label: str = "", read: Callable[[], bytes] | None = None
+    ) -> None:
+        """`read` returns the bytes of one that is no file of its own."""
+        path = Path(source)
+        self.name = name or path.name
+        self.label = label
+        self._read = read or partial(_chosen, path, self.name)
+
+    def __repr__(self) -> str:
+        return f"Image({self.name!r}, label={self.label!r})"
 
     def read_bytes(self) -> bytes:
+        """Return the file as it is.
+
+        Raises:
+            InvalidInput: it is larger than an image may be, or cannot be read.
+        """
         return self._read()
 
     def open(self) -> Picture:
-        """Return it as an image of Pillow.
+        """Return it decoded, as an upright image of Pillow, of the mode that the file has: `.convert("RGB")`.
 
         Raises:
-            InvalidInput: it is no image, or damaged.
+            InvalidInput: it is no image, damaged, or larger than an image may be.
         """
         import PIL.Image
+        import PIL.ImageOps
 
+        data = self.read_bytes()
         try:
-            picture = PIL.Image.open(io.BytesIO(self.read_bytes()))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # refused below
+                picture: Picture = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
+            if picture.width * picture.height > MOST_PIXELS:
+                raise self._too_many_pixels()
             picture.load()
-        except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+            return PIL.ImageOps.exif_transpose(picture)
+        except PIL.UnidentifiedImageError as error:
+            raise InvalidInput(
+                _(
+                    "%(file)s is no image. Send one of these: %(values)s.",
+                    file=self.name,
+                    values=", ".join(sorted(ENDINGS)),
+                )
+            ) from error
+        except PIL.Image.DecompressionBombError as error:
+            raise self._too_many_pixels() from error
+        except InvalidInput:
+            raise
+        except (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error) as error:
             raise InvalidInput(
                 _(
                     "%(file)s is no image that can be read: %(reason)s",
                     file=self.name,
-                    reason=str(error)[:300],
+                    reason=without_paths(str(error))[:300],
                 )
             ) from error
-        return picture
+
+    def _too_many_pixels(self) -> InvalidInput:
+        return InvalidInput(
+            _(
+                "%(file)s has more than %(count)s pixels. Make it smaller.",
+                file=self.name,
+                count=num(MOST_PIXELS, ","),
+            )
+        )
 
 
 class Images:
@@ -92,7 +141,10 @@ class Images:
                     values=", ".join(sorted(ENDINGS)),
                 )
             )
-        return [Image(name, PurePosixPath(name).parent.name, readers[name]) for name in sorted(readers)]
+        return [
+            Image(name, name, label=PurePosixPath(name).parent.name, read=readers[name])
+            for name in sorted(readers)
+        ]
 
     def _files(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         if self.path.is_dir():
@@ -122,7 +174,7 @@ class Images:
             _(
                 "%(file)s is no archive that can be read: %(reason)s. Send a .zip or a .tar.",
                 file=self.name,
-                reason=str(error)[:300],
+                reason=without_paths(str(error), {str(self.path): self.name})[:300],
             )
         )
 
@@ -138,25 +190,40 @@ def packed(path: Path, archive: Path) -> Path:
     return archive
 
 
-def _reader(name: str, size: int, read: Callable[[], bytes]) -> Callable[[], bytes]:
+def _chosen(path: Path, name: str) -> bytes:
+    try:
+        return _reader(name, path.stat().st_size, path.read_bytes, LARGEST_CHOSEN)()
+    except OSError as error:
+        raise _unread(name, str(path), error) from error
+
+
+def _reader(name: str, size: int, read: Callable[[], bytes], most: int = LARGEST) -> Callable[[], bytes]:
     def bounded() -> bytes:
-        if size > LARGEST:
+        if size > most:
             raise InvalidInput(
                 _(
                     "%(file)s has %(count)s bytes; an image has %(most)s at most.",
                     file=name,
                     count=size,
-                    most=LARGEST,
+                    most=most,
                 )
             )
         try:
             return read()
         except _DAMAGED as error:
-            raise InvalidInput(
-                _("%(file)s is no image that can be read: %(reason)s", file=name, reason=str(error)[:300])
-            ) from error
+            raise _unread(name, name, error) from error
 
     return bounded
+
+
+def _unread(name: str, path: str, error: Exception) -> InvalidInput:
+    return InvalidInput(
+        _(
+            "%(file)s is no image that can be read: %(reason)s",
+            file=name,
+            reason=without_paths(str(error), {path: name})[:300],
+        )
+    )
 
 
 def _of_tar(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:

@@ -9,19 +9,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from ecluse.app.images import Images
-from ecluse.app.values import File, Model, Table, Task
+from ecluse.app.images import Image, Images
+from ecluse.app.values import File, Model, Newest, Table, Task
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
 
 #: What a value of a parameter is. `rows` are given with a request to predict; `model` and `task` nobody fills in.
 Kind = Literal[
-    "text", "integer", "number", "boolean", "choice", "table", "file", "images", "rows", "model", "task"
+    "text",
+    "integer",
+    "number",
+    "boolean",
+    "choice",
+    "table",
+    "file",
+    "image",
+    "images",
+    "rows",
+    "model",
+    "task",
 ]
 #: Kinds that a person fills in.
-FILLED: Final = ("text", "integer", "number", "boolean", "choice", "table", "file", "images")
+FILLED: Final = ("text", "integer", "number", "boolean", "choice", "table", "file", "image", "images")
 #: Of these, the ones that are files: a form lets them be chosen, a body names them by their id.
-FILES: Final = ("table", "file", "images")
+FILES: Final = ("table", "file", "image", "images")
 #: And those that are one value, which may stand in a cell of a table.
 PLAIN: Final = ("text", "integer", "number", "boolean", "choice")
 _PLAIN: Final[Mapping[Any, Kind]] = {str: "text", int: "integer", float: "number", bool: "boolean"}
@@ -37,6 +48,8 @@ class Parameter:
     required: bool
     default: Any = None
     choices: tuple[str, ...] = ()
+    #: Of a table that nobody gives, the newest of this name is taken ("": of any); None: none is.
+    newest: str | None = None
 
     @property
     def label(self) -> str:
@@ -93,6 +106,8 @@ def _parameter(function: Callable[..., Any], each: inspect.Parameter, hint: Any)
     if kind is None:
         raise _unfit(function, each.name, _("No form asks for a %(what)s", what=_name_of(hint)))
     parameter = Parameter(each.name, kind, not (has_default or may_lack), None, choices)
+    if kind == "table" and isinstance(default, Newest):
+        return Parameter(each.name, kind, False, newest=default.name)
     if default is not None:
         if kind not in FILLED or kind in FILES:
             raise _unfit(function, each.name, _("A %(what)s has no default but None", what=kind))
@@ -116,6 +131,7 @@ def _kind_of(hint: Any) -> tuple[Kind | None, tuple[str, ...], bool]:
     of_class: dict[Any, Kind] = {
         Table: "table",
         File: "file",
+        Image: "image",
         Images: "images",
         Task: "task",
         Model: "model",
@@ -135,7 +151,7 @@ def _unfit(function: Callable[..., Any], name: str, reason: str) -> InvalidInput
     return InvalidInput(
         _(
             "The parameter %(name)s of %(what)s cannot be asked for. %(reason)s. Annotate it as str, int, float, bool, "
-            'Literal["a", "b"], Table, File, Images, or a data frame.',
+            'Literal["a", "b"], Table, File, Image, Images, or a data frame.',
             name=name,
             what=function.__name__,
             reason=reason,
@@ -225,5 +241,5 @@ def _boolean(value: Any) -> bool | None:
 
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "text": _text, "integer": _integer, "number": _number, "boolean": _boolean, "choice": _text, "table": _text,
-    "file": _text, "images": _text,
+    "file": _text, "image": _text, "images": _text,
 }  # fmt: skip

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ecluse.errors import EcluseError
+from ecluse.errors import EcluseError, InvalidInput
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +50,13 @@ class Table:
 
     `table.read()` gives it as a data frame of Polars, `table.read().to_pandas()` one of pandas. A column of texts is
     numbers, truth values or dates where every text is one.
+
+    `table: Table = Table.newest` as a parameter, mostly of a job with a schedule, is the table that its person gave the
+    application last before the function is called; `= Table.newest("sales-*.csv")` the last of such a name.
     """
+
+    #: The default of a parameter that nobody has to fill in.
+    newest: ClassVar[Newest]
 
     def __init__(self, source: Path | str | pl.DataFrame, name: str = "") -> None:
         self.path = Path(source) if isinstance(source, Path | str) else None
@@ -70,6 +77,27 @@ class Table:
             frame = self._frame
             return frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
         return read_table(self.path, self.name)
+
+
+class Newest(Table):
+    """A table that is found when a function begins. `name`: what it is called, * standing for any signs; "": any."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(Path(name), name)
+        self.name = name
+
+    def __call__(self, name: str) -> Newest:
+        """Return what stands for the newest table of a name."""
+        return Newest(name)
+
+    def read(self) -> pl.DataFrame:
+        """Raise InvalidInput: where a notebook calls the function, it gives a table."""
+        raise InvalidInput(
+            _('Table.newest is a table within Écluse alone. Here, give one: Table("sales.csv").')
+        )
+
+
+Table.newest = Newest()
 
 
 @dataclass(frozen=True)

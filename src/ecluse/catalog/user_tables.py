@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import UserTable
+
+#: Before a sign of a name that means itself in LIKE.
+ESCAPE: Final = "\\"
 
 
 def add(transaction: Transaction, table: UserTable) -> UserTable:
@@ -30,6 +34,19 @@ def made_by(transaction: Transaction, user_id: str, job_id: str) -> UserTable | 
     return transaction.scalar(
         select(UserTable).where(UserTable.job_id == job_id, UserTable.user_id == user_id)
     )
+
+
+def like(name: str) -> str:
+    """Return a name in which * stands for any signs as what LIKE takes, with `ESCAPE`."""
+    kept = name.replace(ESCAPE, ESCAPE * 2).replace("%", f"{ESCAPE}%").replace("_", f"{ESCAPE}_")
+    return kept.replace("*", "%")
+
+
+def newest(transaction: Transaction, user_id: str, name: str) -> UserTable | None:
+    """Return the table of this name (see `like`) that a person uploaded last; no job made it."""
+    mine = (UserTable.user_id == user_id, UserTable.job_id.is_(None))
+    query = select(UserTable).where(*mine, UserTable.name.ilike(like(name), escape=ESCAPE))
+    return transaction.scalar(query.order_by(UserTable.created_at.desc(), UserTable.id).limit(1))
 
 
 def list_tables(

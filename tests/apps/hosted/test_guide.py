@@ -74,6 +74,12 @@ def test_its_commands_do_what_it_says(folder: Path) -> None:
         command = [sys.executable, "-m", "ecluse", *line.split()]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0, done.stderr
+    (weekly,) = [block for block in BLOCKS if "Table.newest" in block]
+    (folder / "houses.py").write_text(f"{BLOCKS[1]}\n\n{weekly}", "utf-8")
+    for line, said in (("apps install houses.py", "houses is installed"), ("houses weekly", "# new.csv")):
+        command = [sys.executable, "-m", "ecluse", *line.split()]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+        assert said in done.stdout, done.stderr
     learned = pl.read_csv(folder / "learned.csv")
     assert learned["price"].to_list() == pytest.approx(houses["price"].to_list(), rel=0.5)
     prices = pl.read_csv(folder / "prices.csv")

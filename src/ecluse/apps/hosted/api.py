@@ -34,6 +34,7 @@ from ecluse.web.uploads import open_upload
 MOST_ROWS: Final = 10_000
 _TYPES: Final[dict[str, Any]] = {
     "text": str, "integer": int, "number": float, "boolean": bool, "table": str, "file": str,
+    "image": str,
     "images": str,
 }  # fmt: skip
 
@@ -103,6 +104,10 @@ def _type_of(parameter: Parameter) -> Any:
 
 def _field_of(parameter: Parameter) -> Any:
     words = "Id of a file: POST …/files" if parameter.kind in FILES else None
+    if parameter.newest is not None:
+        words = (
+            f"{words}. Default: your newest table{parameter.newest and ' '}{parameter.newest} when it begins"
+        )
     return (
         Field(description=words)
         if parameter.required

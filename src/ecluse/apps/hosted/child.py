@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ecluse.app import App, File, Images, Model, Table, Task
+from ecluse.app import App, File, Image, Images, Model, Table, Task
 from ecluse.app.application import Verb
 from ecluse.app.images import packed
+from ecluse.app.paths import with_names, without_paths
 from ecluse.app.signature import FILES, FILLED, Parameter, checked_all
 from ecluse.apps.hosted.channel import Channel, ChannelClosed
 from ecluse.confined.limits import apply_limits, limit_processes, set_limit, set_oom_score
@@ -121,20 +122,30 @@ class Work:
         self._models: dict[str, _Version] = {}
 
     def answer(self, message: Mapping[str, Any], data: bytes) -> None:
-        """Do what a message asks for; what fails is said, and concerns this request alone."""
+        """Do what a message asks for; what fails is said, by the names of files and not where they lie, and concerns
+        this request alone.
+        """
+        names = _names_of(message)
         try:
             reply, beside = getattr(self, f"_do_{message['do']}")(message, data)
         except MemoryError:
             reply, beside = {"error": "memory"}, b""
         except EcluseError as error:
-            reply, beside = {"error": "refused", "message": to_json(str(error))}, b""
+            said = with_names(str(error), names)
+            reply, beside = (
+                {"error": "refused", "message": to_json(str(error) if said == str(error) else said)},
+                b"",
+            )
         except (Exception, SystemExit) as error:  # noqa: BLE001 (of a function of another)
             is_memory = any(
                 word in str(error) for word in ("Cannot allocate memory", "bad_alloc", "out of memory")
             )
             traceback.print_exc()
             sys.stderr.flush()
-            reply, beside = {"error": "memory" if is_memory else "raised", "message": _reason(error)}, b""
+            reply, beside = (
+                {"error": "memory" if is_memory else "raised", "message": _reason(error, names)},
+                b"",
+            )
         self._channel.send(reply, beside)
 
     @property
@@ -185,6 +196,11 @@ class Work:
                 path = value.path.absolute()
                 file = packed(path, self._folder / f"{prefix}{name}.zip")
                 values[name] = {"file": str(file), "name": value.name if file == path else file.name}
+                continue
+            if isinstance(value, Image):
+                file = self._folder / f"{prefix}{name}"
+                file.write_bytes(value.read_bytes())
+                values[name] = {"file": str(file), "name": Path(value.name).name}
                 continue
             frame = value.read() if isinstance(value, Table) else _as_polars(value)
             file = self._folder / f"{prefix}{name}.parquet"
@@ -446,13 +462,19 @@ def load_app(source: Mapping[str, Any]) -> App:
     return applications[0]
 
 
-def _reason(error: BaseException) -> str:
+def _names_of(message: Mapping[str, Any]) -> dict[str, str]:
+    """Return by their paths what the files of a message are called."""
+    given = [message.get("table"), *dict(message.get("values") or {}).values()]
+    return {each["file"]: each["name"] for each in given if isinstance(each, Mapping)}
+
+
+def _reason(error: BaseException, names: Mapping[str, str] | None = None) -> str:
     """Say what was raised, and in which line of which file."""
     frames = traceback.extract_tb(error.__traceback__)
     installed = ("/ecluse/", "/site-packages/", "/lib/python", "<")
     own = [frame for frame in frames if not any(part in frame.filename for part in installed)]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {shortened(str(error))}{place}"
+    return f"{type(error).__name__}: {shortened(without_paths(str(error), names))}{place}"
 
 
 def shortened(text: str, most: int = LONGEST_REASON) -> str:
@@ -466,7 +488,7 @@ def shortened(text: str, most: int = LONGEST_REASON) -> str:
 
 def _filled(verb: Verb, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that a person filled in, files as what the function asks for."""
-    kinds: dict[str, Any] = {"table": Table, "file": File, "images": Images}
+    kinds: dict[str, Any] = {"table": Table, "file": File, "image": Image, "images": Images}
     filled: dict[str, Any] = {}
     for each in verb.parameters:
         value = values.get(each.name)

@@ -10,12 +10,15 @@ from typing import Any, Final
 
 from anyio import open_file
 from anyio.to_thread import run_sync
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from ecluse import tables
+from ecluse.apps.hosted.snapshot import TABLES
 from ecluse.apps.hosted.tables import AppFile
-from ecluse.catalog.tables import new_id
+from ecluse.catalog import user_tables
+from ecluse.catalog.tables import UserTable, new_id
+from ecluse.catalog.user_tables import ESCAPE, like
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
@@ -170,6 +173,36 @@ def given(runtime: Runtime, user_id: str, application: str, file_id: str, folder
     file = folder / f"{row.id}.parquet"
     row.write(file)
     return {"file": str(file), "name": tables.file_name(row.name, ".parquet")}
+
+
+def newest(runtime: Runtime, user_id: str, application: str, name: str) -> dict[str, str]:
+    """Return the id and the name of the table that a person gave last: to this application, or, where `name` says what
+    it is called (* stands for any signs), to any (`/tables`).
+
+    Raises:
+        NotFound: there is none.
+    """
+    mine = (AppFile.user_id == user_id, AppFile.application == application, AppFile.purpose == "input")
+    names = [like(name)] if name else [like(f"*{ending}") for ending in TABLES]
+    query = select(AppFile).where(*mine, or_(*(AppFile.name.ilike(each, escape=ESCAPE) for each in names)))
+    with runtime.catalog.read() as transaction:
+        rows: list[AppFile | UserTable] = list(
+            transaction.scalars(query.order_by(AppFile.created_at.desc(), AppFile.id).limit(1))
+        )
+        other = user_tables.newest(transaction, user_id, name) if name else None
+    if other is not None:
+        rows.append(other)
+    if not rows and name:
+        raise NotFound(_("You have no table called %(name)s yet. Upload one: POST /api/tables", name=name))
+    if not rows:
+        raise NotFound(
+            _(
+                "You gave this application no table yet. Upload one: POST /api/%(name)s/files",
+                name=application,
+            )
+        )
+    row = max(rows, key=lambda each: each.created_at)
+    return {"id": row.id, "name": row.name}
 
 
 def expect(runtime: Runtime, user_id: str, application: str, file_ids: list[str]) -> None:

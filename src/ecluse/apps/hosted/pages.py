@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.app.images import ARCHIVES
+from ecluse.app.images import ARCHIVES, ENDINGS
 from ecluse.app.schedules import schedule_words
 from ecluse.app.signature import FILES, FILLED
 from ecluse.apps.hosted import answering, files, markdown
@@ -24,12 +24,13 @@ from ecluse.apps.hosted.shown import MOST_ROWS
 from ecluse.apps.hosted.snapshot import SCORED, TABLES, Snapshot, Verb
 from ecluse.apps.hosted.tables import AppFile
 from ecluse.apps.hosted.versions import version_for
+from ecluse.apps.hosted.working import NEWEST
 from ecluse.catalog import jobs as job_rows
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.errors import EcluseError, InvalidInput, ModelNotFound, NotFound, UnreadableTable
 from ecluse.runtime import Runtime
-from ecluse.sentences import _
+from ecluse.sentences import _, unpack
 from ecluse.web.pages.jobs import running_jobs
 from ecluse.web.pages.models import figure_names, listed
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -133,10 +134,13 @@ def _asked_for(runtime: Runtime, user_id: str, snapshot: Snapshot, reports: list
     with runtime.catalog.read() as transaction:
         ids = [row.job_id for row in reports if row.job_id]
         subjects = {job.id: dict(job.subject) for job, _place in job_rows.by_ids(transaction, user_id, ids)}
+        sought = {job_id: job_rows.step(transaction, job_id, NEWEST, 0) for job_id in subjects}
         names = {row.id: row.name for row in files.files_of(transaction, user_id, snapshot.name, "input")}
     said = {}
     for row in reports:
         values = dict(subjects.get(row.job_id or "", {}).get("values", {}))
+        if newest := sought.get(row.job_id or ""):
+            values |= {name: each["name"] for name, each in unpack(json.loads(newest)).items()}
         verb = snapshot.verbs.get(row.verb)
         labels = {each.name: each.label for each in verb.parameters} if verb else {}
         said[row.id] = ", ".join(
@@ -149,7 +153,12 @@ def _asked_for(runtime: Runtime, user_id: str, snapshot: Snapshot, reports: list
 
 def choices(inputs: list[AppFile]) -> dict[str, list[AppFile]]:
     """Return the files that can be chosen for each kind of parameter, by the endings of their names."""
-    endings: dict[str, tuple[str, ...]] = {"table": TABLES, "images": ARCHIVES, "file": ("",)}
+    endings: dict[str, tuple[str, ...]] = {
+        "table": TABLES,
+        "image": tuple(ENDINGS),
+        "images": ARCHIVES,
+        "file": ("",),
+    }
     return {
         kind: [row for row in inputs if row.name.lower().endswith(ends)] for kind, ends in endings.items()
     }

@@ -128,7 +128,10 @@ def values_for(
         if each.name in brought:
             file = brought[each.name]
             values[each.name] = {"file": str(file.path), "name": file.name}
-        elif values.get(each.name):
-            file_id = str(values[each.name])
+        elif each.newest is not None or values.get(each.name):
+            file_id = str(
+                values.get(each.name)
+                or files.newest(runtime, user_id, snapshot.name, each.newest or "")["id"]
+            )
             values[each.name] = files.given(runtime, user_id, snapshot.name, file_id, folder)
     return values

@@ -63,6 +63,14 @@ class Verb:
     def needs_model(self) -> bool:
         return any(each.kind == "model" and each.required for each in self.parameters)
 
+    def sought(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Return the tables that nobody gave and that are found when it begins: parameter -> name, "" is any."""
+        return {
+            each.name: each.newest
+            for each in self.parameters
+            if each.newest is not None and not values.get(each.name)
+        }
+
     @property
     def files(self) -> list[Parameter]:
         """Return the parameters that are files."""

@@ -38,6 +38,8 @@ PROOF: Final = 600.0
 #: Rows of a table that are answered at a time.
 AT_ONCE: Final = 10_000
 SAVED: Final = "saved"
+#: The step of a job that finds the tables which nobody gave.
+NEWEST: Final = "newest"
 
 
 def memory_of(runtime: Runtime) -> int:
@@ -75,11 +77,19 @@ class Attempt:
 
     def values(self, verb: Verb, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values for a process: files are fetched, and named by where they lie."""
-        given = dict(values)
+        given = dict(values) | {name: each["id"] for name, each in self.newest(verb, values).items()}
         for each in verb.files:
             if given.get(each.name):
                 given[each.name] = self.file(str(given[each.name]))
         return given
+
+    def newest(self, verb: Verb, values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        """Find the tables that nobody gave: {"id", "name"} by parameter. Raises NotFound where there is none."""
+        user, app = self.task.user_id, self.snapshot.name
+        return {
+            name: files.newest(self.runtime, user, app, called)
+            for name, called in verb.sought(values).items()
+        }
 
     def model(self, row: ModelVersion | None) -> str | None:
         """Fetch a version, its files verified, for a process; return its folder."""
@@ -98,10 +108,14 @@ def run_verb(runtime: Runtime, task: Task, app: str, verb: str, values: Mapping[
     snapshot = read(runtime.settings.home, app)
     with runtime.scratch() as folder:
         attempt = Attempt(runtime, task, snapshot, folder)
-        if snapshot.verbs[verb].role == "train":
-            _train(attempt, snapshot.verbs[verb], values)
+        function = snapshot.verbs[verb]
+        if function.sought(values):  # the same ones where the job begins again
+            sought = task.step(NEWEST, attempt.newest, function, values)
+            values = dict(values) | {name: each["id"] for name, each in sought.items()}
+        if function.role == "train":
+            _train(attempt, function, values)
         else:
-            task.step("run", _run_job, attempt, snapshot.verbs[verb], values)
+            task.step("run", _run_job, attempt, function, values)
     task.report("keep", 0.99)
 
 
@@ -254,7 +268,9 @@ def _kept(attempt: Attempt, verb: Verb, part: Mapping[str, Any]) -> dict[str, An
 def _store(attempt: Attempt, verb: str, path: str, name: str) -> AppFile:
     file = Path(path).resolve()
     if not file.is_relative_to(attempt.folder.resolve()) or not file.is_file():
-        raise AppFailed(_("%(file)s is no file below task.folder. Write it there.", file=path[:200]))
+        raise AppFailed(
+            _("%(file)s is no file below task.folder. Write it there.", file=Path(path).name[:200])
+        )
     return files.store(
         attempt.runtime, attempt.task.user_id, attempt.snapshot.name, file, name=name, verb=verb, purpose="result",
         job_id=attempt.task.job_id,
