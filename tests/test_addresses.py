@@ -195,6 +195,7 @@ WORDS: Final = frozenset(
         "time_column",
         "to",
         "token_id",
+        "scopes",
         "upload",
         "username",
         "trail",

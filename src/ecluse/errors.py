@@ -35,7 +35,8 @@
     ├── AccountError
     │   ├── NotSignedIn (PermissionError)
     │   ├── Forbidden (PermissionError)
-    │   │   └── NotProven                       it needs the password of the account, or the terminal
+    │   │   ├── NotProven                       it needs the password of the account, or the terminal
+    │   │   └── OutOfScope                      the token is for something else, or for another model
     │   ├── LastAdministrator (ValueError)      without this account none would administer
     │   ├── InvalidCredentials (ValueError)
     │   ├── TooManyAttempts (PermissionError)   it says when to try again
@@ -269,6 +270,10 @@ class Forbidden(AccountError, PermissionError):
 
 class NotProven(Forbidden):
     code = "not_proven"
+
+
+class OutOfScope(Forbidden):
+    code = "out_of_scope"
 
 
 class LastAdministrator(AccountError, ValueError):

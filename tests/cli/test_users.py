@@ -95,3 +95,25 @@ def test_the_terminal_alone_says_the_secret_of_the_first_account(tmp_path: Path)
             process.terminate()
     (row,) = json.loads(run(tmp_path, "users", "list", "--json").stdout)
     assert (row["email"], row["role"]) == ("owner@example.org", "admin")
+
+
+def test_tokens_for_less_are_made_listed_and_ended(tmp_path: Path) -> None:
+    def rows(*arguments: str) -> list[dict[str, object]]:
+        done = run(tmp_path, "users", "tokens", "admin@localhost", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        listed: list[dict[str, object]] = json.loads(done.stdout)
+        return listed
+
+    made = run(
+        tmp_path, "token", "--scope", "predict", "--scope", "read", "--model", "churn", "--days", "never"
+    )
+    assert "read, predict, the model churn alone" in made.stderr
+    assert "cannot be a model name" in run(tmp_path, "token", "--model", "no name").stderr
+    assert run(tmp_path, "token", "--name", "all").returncode == 0
+    everything, less = rows()
+    assert (less["scopes"], less["model"], less["expires_at"]) == ("read predict", "churn", None)
+    assert (everything["scopes"], everything["model"], everything["last_used_at"]) == ("manage", None, None)
+    assert made.stdout.strip() not in json.dumps(rows())
+    assert [row["name"] for row in rows("--end", str(everything["id"]))] == ["terminal"]
+    assert rows("--end-all") == []
+    assert "No token" in run(tmp_path, "users", "tokens", "admin@localhost", "--end", str(less["id"])).stderr

@@ -215,7 +215,7 @@ def test_address_password_and_token_take_the_password(door: Door, owner: User, c
     for path, form in {
         "/account/identity": {"email": "new@example.org", "name": "Inès"},
         "/account/password": {"new": "another password"},
-        "/account/tokens": {"name": "script"},
+        "/account/tokens": {"name": "script", "scopes": "read"},
     }.items():
         answer = door.page(session, "POST", path, data=form | said)
         assert answer.status_code == 422, path
@@ -227,7 +227,7 @@ def test_address_password_and_token_take_the_password(door: Door, owner: User, c
 
 def test_with_the_password_they_change_and_a_name_takes_none(door: Door, owner: User) -> None:
     session = door.signed_in(owner.email)
-    form = {"name": "nightly", "current": PASSWORD, "days": "90"}
+    form = {"name": "nightly", "current": PASSWORD, "days": "90", "scopes": "manage"}
     shown = re.search(r"ecluse_[\w-]{20,}", door.page(session, "POST", "/account/tokens", data=form).text)
     assert shown
     (token,) = door.runtime.accounts.tokens(owner.id)

@@ -274,7 +274,9 @@ def test_reading_a_sign_in_link_does_not_use_it_up(runtime: Runtime, owner: User
 def test_a_token_is_shown_once(client: Browser) -> None:
     shown = re.search(
         r"ecluse_[\w-]{20,}",
-        client.post("/account/tokens", data={"name": "nightly", "current": "a long password"}).text,
+        client.post(
+            "/account/tokens", data={"name": "nightly", "current": "a long password", "scopes": "read"}
+        ).text,
     )
     assert shown
     later = client.get("/account").text

@@ -18,6 +18,7 @@ from ecluse.accounts.accounts import Accounts
 from ecluse.accounts.links import LINK_LIFETIME, LOCAL_EMAIL
 from ecluse.accounts.people import Admission, checked_email
 from ecluse.accounts.proofs import LINK_PROVES
+from ecluse.accounts.scopes import Scope, expect_scope
 from ecluse.accounts.sessions import BROWSER_COOKIE, SESSION_COOKIE
 from ecluse.accounts.tokens import TOKEN_DAYS
 
@@ -31,9 +32,11 @@ __all__ = [
     "TOKEN_DAYS",
     "Accounts",
     "Admission",
+    "Scope",
     "SignedIn",
     "checked_email",
     "comes_from_elsewhere",
+    "expect_scope",
 ]
 
 

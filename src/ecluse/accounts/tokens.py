@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
 from ecluse.accounts.access import AccountCatalog, SignedIn, digest
+from ecluse.accounts.scopes import Scope, as_text
 from ecluse.catalog import Transaction, audit, users
 from ecluse.catalog.tables import ApiToken, now
 from ecluse.errors import InvalidInput, NotFound
@@ -20,20 +22,37 @@ class Tokens(AccountCatalog):
     """Tokens for programs."""
 
     def create_token(
-        self, user_id: str, name: str, *, days: int | None = None, administers: bool = False
+        self,
+        user_id: str,
+        name: str,
+        *,
+        days: int | None = None,
+        administers: bool = False,
+        scopes: Iterable[str] = (Scope.MANAGE,),
+        model: str | None = None,
     ) -> tuple[str, ApiToken]:
         """Return an API token: its secret, shown this once, and its row.
 
-        It ends after `days`; with `administers` it may do what its owner may as an administrator.
+        It ends after `days`, None: when it is ended. It may do what its `scopes` say, with `model` alone where that is
+        named; with `administers`, which takes all of the API, what its owner may as an administrator.
 
         Raises:
-            InvalidInput: it has no name, or the days are none that are offered.
+            InvalidInput: it has no name; the days or a scope are none that are offered; or it is to administer, and is
+                for less than all of the API.
         """
         if not name.strip():
             raise InvalidInput(_("A token needs a name, such as the program that will use it."))
         if days not in TOKEN_DAYS:
             raise InvalidInput(
                 _("A token lasts 30, 90 or 365 days, or until it is ended; not %(days)s days.", days=days)
+            )
+        allowed = as_text(scopes)
+        if administers and (allowed != Scope.MANAGE or model is not None):
+            raise InvalidInput(
+                _(
+                    "A token that administers is for all of the API. Choose %(scope)s and no model.",
+                    scope=Scope.MANAGE,
+                )
             )
         secret = f"ecluse_{secrets.token_urlsafe(32)}"
         with self._catalog.write() as transaction:
@@ -44,6 +63,8 @@ class Tokens(AccountCatalog):
                 prefix=secret[:12],
                 expires_at=None if days is None else now() + timedelta(days=days),
                 administers=administers,
+                scopes=allowed,
+                model=model,
             )
             token = users.add_token(transaction, row)
             audit.record(
@@ -54,6 +75,8 @@ class Tokens(AccountCatalog):
                 id=token.id,
                 days=days,
                 administers=administers,
+                scopes=allowed,
+                model=model,
             )
         return secret, token
 

@@ -83,7 +83,8 @@ class ApiToken(Base):
     """A token for programs, or (`purpose` "sign_in_link") a link that signs in once, or ("browser") the mark of a
     browser that has signed in before, which lets no one in.
 
-    `administers`: it may do what an administrator may, if its owner is one; else what a member may.
+    `administers`: it may do what an administrator may, if its owner is one; else what a member may. `scopes` are words
+    with spaces between (`ecluse.accounts.scopes`); `model` is the name of the one model that it is for.
     """
 
     __tablename__ = "api_tokens"
@@ -97,6 +98,8 @@ class ApiToken(Base):
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     administers: Mapped[bool] = mapped_column(default=False)
+    scopes: Mapped[str] = mapped_column(String(64), default="manage", server_default="manage")
+    model: Mapped[str | None] = mapped_column(String(100))
 
 
 class Attempt(Base):

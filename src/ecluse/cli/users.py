@@ -147,6 +147,25 @@ def remove_user(email: str, with_everything: bool, yes: bool, home: Path | None)
         return Record(_row(user) | {"removed": there.rows})
 
 
+@users.command("tokens")
+@click.argument("email")
+@click.option("--end", "token_id", multiple=True, metavar="ID", help="End this token; again for more.")
+@click.option("--end-all", is_flag=True, help="End every token.")
+@home_option
+@reports
+def list_tokens(email: str, token_id: tuple[str, ...], end_all: bool, home: Path | None) -> Rows:
+    """List the tokens of an account: what they may do, when they were last used, and when they end."""
+    with opened(home) as runtime:
+        owner = runtime.accounts.by_email(email).id
+        for each in token_id:
+            runtime.accounts.revoke_token(owner, each)
+        if end_all:
+            runtime.accounts.revoke_tokens(owner)
+        columns = ("id", "name", "prefix", "scopes", "model", "created_at", "last_used_at", "expires_at")
+        rows = [{name: getattr(token, name) for name in columns} for token in runtime.accounts.tokens(owner)]
+        return Rows(rows, columns, f"{email} has no tokens.")
+
+
 @users.command("log")
 @click.argument("email", required=False)
 @click.option("--everything", is_flag=True, help="Whatever else was written down, too.")

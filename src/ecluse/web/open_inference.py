@@ -17,7 +17,7 @@ from ecluse.inference import Served, ServedModels, inputs_of, outputs_of, read_r
 from ecluse.inference.tensors import HEADER
 from ecluse.web.api.inference import FEW_BYTES, InferenceDep, ask, loaded_for
 from ecluse.web.health import readiness_of
-from ecluse.web.security import CurrentUser, runtime_of
+from ecluse.web.security import MayPredict, runtime_of
 
 router = APIRouter(prefix="/v2", tags=["models"], include_in_schema=False)
 EXTENSIONS: Final = ("binary_tensor_data",)
@@ -54,7 +54,7 @@ async def ready(request: Request) -> Response:
 
 @router.get("/models/{name}")
 @router.get("/models/{name}/versions/{version}")
-async def model_metadata(reference: Reference, served: InferenceDep, user: CurrentUser) -> dict[str, Any]:
+async def model_metadata(reference: Reference, served: InferenceDep, user: MayPredict) -> dict[str, Any]:
     """Describe the tensors that a version takes, and those that it answers its example with."""
     loaded = await _loaded(served, user.user.id, reference)
     sample = loaded.model.sample()
@@ -72,7 +72,7 @@ async def model_metadata(reference: Reference, served: InferenceDep, user: Curre
 
 @router.get("/models/{name}/ready")
 @router.get("/models/{name}/versions/{version}/ready")
-async def model_ready(reference: Reference, served: InferenceDep, user: CurrentUser) -> Response:
+async def model_ready(reference: Reference, served: InferenceDep, user: MayPredict) -> Response:
     """Load a version where it is not, and answer once it can be asked."""
     loaded = await _loaded(served, user.user.id, reference)
     return JSONResponse({"name": loaded.row.name, "version": loaded.row.version, "ready": True})
@@ -80,7 +80,7 @@ async def model_ready(reference: Reference, served: InferenceDep, user: CurrentU
 
 @router.post("/models/{name}/infer")
 @router.post("/models/{name}/versions/{version}/infer")
-async def infer(reference: Reference, request: Request, user: CurrentUser) -> Response:
+async def infer(reference: Reference, request: Request, user: MayPredict) -> Response:
     """Answer tensors with a version; the rows are checked as those of `POST /api/models/{name}/predict` are."""
     content, length = await request.body(), request.headers.get(HEADER)
     loaded = await loaded_for(request, reference)

@@ -1,8 +1,10 @@
 """Know who is asking, refuse requests that another site sent, and set the headers that protect a page.
 
-A browser is known by a session cookie, a program by `Authorization: Bearer`. A request that could change
-something is refused when the browser says that another origin sent it; the rule is that of Go's
-`http.CrossOriginProtection`: trust `Sec-Fetch-Site`, else compare `Origin` with `Host`, else it is no browser.
+A browser is known by a session cookie, a program by `Authorization: Bearer`. An operation of the API declares the scope
+that a token needs for it by the type of its parameter: `MayRead`, `MayPredict`, `MayPublish` or `MayManage`.
+
+A request that could change something is refused when the browser says that another origin sent it; the rule is that of
+Go's `http.CrossOriginProtection`: trust `Sec-Fetch-Site`, else compare `Origin` with `Host`, else it is no browser.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from ecluse.accounts import (
     Admission,
     SignedIn,
     comes_from_elsewhere,
+    expect_scope,
     ways,
 )
+from ecluse.accounts.scopes import Scope as TokenScope
 from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN
 from ecluse.application import applications, remembered
 from ecluse.catalog.attempts import BROWSER_LIFETIME
@@ -106,10 +110,34 @@ def signed_in(visitor: Visitor) -> SignedIn:
     return visitor
 
 
-CurrentUser = Annotated[SignedIn, Depends(signed_in)]
+#: Who is asking, a token of any scope: for what says no more than whose it is.
+AnyToken = Annotated[SignedIn, Depends(signed_in)]
+#: The scope that a dependency asks for.
+SCOPES: Final[dict[Callable[..., SignedIn], TokenScope]] = {}
+_OF_A_MODEL: Final = re.compile(r"/(?:api|v2)/models/([^/@]+)(?:[/@].*)?")
 
 
-def administrator(user: CurrentUser) -> SignedIn:
+def _who_may(scope: TokenScope) -> Callable[..., SignedIn]:
+    """Return a dependency that says who is asking; `OutOfScope` for a token without the scope, or for another model."""
+
+    def in_scope(request: Request, user: AnyToken) -> SignedIn:
+        about = _OF_A_MODEL.fullmatch(request.scope["path"])
+        expect_scope(user, scope, about and about[1])
+        return user
+
+    SCOPES[in_scope] = scope
+    return in_scope
+
+
+MayRead = Annotated[SignedIn, Depends(_who_may(TokenScope.READ))]
+MayPredict = Annotated[SignedIn, Depends(_who_may(TokenScope.PREDICT))]
+MayPublish = Annotated[SignedIn, Depends(_who_may(TokenScope.PUBLISH))]
+MayManage = Annotated[SignedIn, Depends(_who_may(TokenScope.MANAGE))]
+#: Who is asking. Pages are for sessions; an operation that declares nothing else takes a token for all of the API.
+CurrentUser = MayManage
+
+
+def administrator(user: MayManage) -> SignedIn:
     """Who is asking; `Forbidden` for anyone who does not administer."""
     if user.user.role == "admin":
         return user

@@ -424,12 +424,13 @@ def test_members_are_let_in_where_the_settings_say_so(runtime: Runtime) -> None:
     runtime.accounts.add("admin@example.org")  # whoever is first administers
     member = runtime.accounts.add("member@example.org")
     token, _ = runtime.accounts.create_token(member.id, "tests")
+    less, _ = runtime.accounts.create_token(member.id, "less", scopes=["read", "predict", "publish"])
     passed: list[dict[bytes, bytes]] = []
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         passed.append(dict(scope["headers"]))
 
-    async def ask(members: bool) -> None:
+    async def ask(members: bool, token: str = token) -> None:
         headers = [(b"authorization", f"Bearer {token}".encode()), (b"cookie", b"a=b"), (b"accept", b"*/*")]
         scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
         said: list[Any] = []
@@ -441,9 +442,10 @@ def test_members_are_let_in_where_the_settings_say_so(runtime: Runtime) -> None:
             raise AssertionError
 
         await SignedInAlone(inner, runtime.accounts, members=members)(scope, receive, send)
-        assert [one.get("status") for one in said[:1]] == ([] if members else [403])
+        assert [one.get("status") for one in said[:1]] == ([] if passed else [403])
 
     asyncio.run(ask(False))
+    asyncio.run(ask(True, less))
     assert not passed
     asyncio.run(ask(True))
     assert passed == [{b"accept": b"*/*"}]  # MLflow gets no secret

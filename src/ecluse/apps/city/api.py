@@ -22,7 +22,7 @@ from ecluse.sentences import _
 from ecluse.web.api.bodies import job_body
 from ecluse.web.api.schemas import JobBody
 from ecluse.web.errors import answers
-from ecluse.web.security import Administrator, CurrentUser, RuntimeDep
+from ecluse.web.security import Administrator, MayRead, RuntimeDep
 
 router = APIRouter(prefix="/city", tags=["city"])
 _DATE: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
@@ -137,7 +137,7 @@ def health(runtime: RuntimeDep) -> CityHealth:
 
 
 @router.get("/stats")
-def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
+def stats(runtime: RuntimeDep, user: MayRead) -> CityStats:
     """Say how many days, arcs and documents of each kind there are."""
     documents, settings = runtime.documents, runtime.settings.of(CitySettings)
     days = known_days(documents)
@@ -155,7 +155,7 @@ def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
 
 
 @router.get("/days")
-def list_days(runtime: RuntimeDep, user: CurrentUser, first: First = None, last: Last = None) -> CityDays:
+def list_days(runtime: RuntimeDep, user: MayRead, first: First = None, last: Last = None) -> CityDays:
     """List the days that have metrics."""
     start = city.date_of(first).isoformat() if first else None
     stop = city.day_after(city.date_of(last)) if last else None
@@ -164,7 +164,7 @@ def list_days(runtime: RuntimeDep, user: CurrentUser, first: First = None, last:
 
 
 @router.get("/metrics/{kind}/{day}", responses=answers(404))
-def show_metrics(kind: str, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+def show_metrics(kind: str, day: str, runtime: RuntimeDep, user: MayRead) -> Response:
     """Return one kind of metrics of a day. An unknown date answers 404 with the nearest that are known."""
     return JSONResponse(_metrics(runtime.documents, kind, city.date_of(day)))
 
@@ -173,7 +173,7 @@ def show_metrics(kind: str, day: str, runtime: RuntimeDep, user: CurrentUser) ->
 def list_metrics(
     kind_or_day: str,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     first: First = None,
     last: Last = None,
     limit: Limit = 31,
@@ -198,7 +198,7 @@ def list_metrics(
 
 @router.get("/arcs/{arc}", responses=answers(404))
 def show_arc(
-    arc: ArcId, runtime: RuntimeDep, user: CurrentUser, first: First = None, last: Last = None
+    arc: ArcId, runtime: RuntimeDep, user: MayRead, first: First = None, last: Last = None
 ) -> CityArc:
     """Return one arc on each day of a range, of the last 31 known days without one."""
     documents = runtime.documents
@@ -224,7 +224,7 @@ def show_arc(
 
 
 @router.get("/report/latest", responses=answers(404))
-def latest_report(runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
+def latest_report(runtime: RuntimeDep, user: MayRead) -> dict[str, Any]:
     """Return the report of the latest day that has one."""
     report = runtime.documents.latest("reports")
     if report is None:
@@ -233,21 +233,21 @@ def latest_report(runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
 
 
 @router.get("/report/{day}", responses=answers(404))
-def show_report(day: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
+def show_report(day: str, runtime: RuntimeDep, user: MayRead) -> dict[str, Any]:
     """Return the report of a day."""
     return _document_of(runtime.documents, "reports", city.date_of(day))
 
 
 @router.get("/forecast/bikes/{counter}", responses=answers(404))
 def show_bike_forecast(
-    counter: Annotated[str, Path(pattern=r"^[\w.:-]{1,100}$")], runtime: RuntimeDep, user: CurrentUser
+    counter: Annotated[str, Path(pattern=r"^[\w.:-]{1,100}$")], runtime: RuntimeDep, user: MayRead
 ) -> dict[str, Any]:
     """Return what is expected of a bike counter on the day after the latest, by hour, with its interval."""
     return _forecast(runtime.documents, "forecast/bikes", counter)
 
 
 @router.get("/forecast/{arc}", responses=answers(404))
-def show_forecast(arc: ArcId, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
+def show_forecast(arc: ArcId, runtime: RuntimeDep, user: MayRead) -> dict[str, Any]:
     """Return what is expected of an arc on the day after the latest, by hour, with its interval."""
     return _forecast(runtime.documents, "forecast/arcs", str(arc))
 
@@ -260,7 +260,7 @@ def _forecast(documents: Documents, kind: str, key: str) -> Body:
 
 
 @router.get("/export/{table}/{day}.{form}", responses=answers(404), response_class=Response)
-def export(table: str, day: str, form: Format, runtime: RuntimeDep, user: CurrentUser) -> Response:
+def export(table: str, day: str, form: Format, runtime: RuntimeDep, user: MayRead) -> Response:
     """Return a table of a day as a file: hours, arcs, arc_hours, zones, ranking, alerts, sensors, bikes and more."""
     usual = runtime.settings.of(CitySettings).name
     frame, invented = table_of(runtime.documents, table, city.date_of(day), usual)
@@ -275,7 +275,7 @@ def export(table: str, day: str, form: Format, runtime: RuntimeDep, user: Curren
 @router.get("/bottlenecks", responses=answers(404))
 def list_bottlenecks(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     first: First = None,
     last: Last = None,
     days: KindOfDay = "working",
@@ -300,7 +300,7 @@ def list_bottlenecks(
 def export_bottlenecks(
     form: Format,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     first: First = None,
     last: Last = None,
     days: KindOfDay = "working",

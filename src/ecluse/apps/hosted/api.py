@@ -27,7 +27,7 @@ from ecluse.sentences import _
 from ecluse.web.admission import admission_of
 from ecluse.web.errors import answers
 from ecluse.web.multipart import is_form
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPredict, MayPublish, MayRead, RuntimeDep
 from ecluse.web.uploads import open_upload
 
 #: Rows of one request; more are for the scoring of a table.
@@ -127,6 +127,8 @@ def _add_job(router: APIRouter, snapshot: Snapshot, verb: Verb) -> None:
         return Queued(job=queue_verb(runtime, user.id, snapshot, verb, sent))
 
     queue = _taking(take, snapshot, body_type, verb.files)
+    if verb.role == "train":
+        queue.__annotations__["user"] = MayPublish
     queue.__doc__ = verb.summary or f"{verb.title}: a job."
     router.add_api_route(
         f"/{verb.name}",
@@ -149,10 +151,10 @@ def _taking(
     that is queued, and for no other.
     """
 
-    def of_json(body: Any, runtime: RuntimeDep, user: CurrentUser) -> Queued:
+    def of_json(body: Any, runtime: RuntimeDep, user: MayManage) -> Queued:
         return take(body.model_dump(), runtime, user.user)
 
-    async def of_form(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Queued:
+    async def of_form(request: Request, runtime: RuntimeDep, user: MayManage) -> Queued:
         if not is_form(request):
             sent = _json_body(body_type, await request.body())
             return await run_in_threadpool(take, sent, runtime, user.user)
@@ -190,12 +192,12 @@ def _add_predict(router: APIRouter, snapshot: Snapshot) -> None:
             made["warnings"] = [str(warning) for warning in made["warnings"]]
         return Answer(model=model, **made)
 
-    def predict(body: Any, request: Request, runtime: RuntimeDep, user: CurrentUser) -> Answer:
+    def predict(body: Any, request: Request, runtime: RuntimeDep, user: MayPredict) -> Answer:
         keeper = answering.keepers_of(request).of(snapshot.name)
         with keeper.files() as folder:
             return answer(body.model_dump(), keeper, folder, runtime, user.user)
 
-    async def predict_files(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Answer:
+    async def predict_files(request: Request, runtime: RuntimeDep, user: MayPredict) -> Answer:
         keeper = answering.keepers_of(request).of(snapshot.name)
         with keeper.files() as folder:
             if is_form(request):
@@ -262,6 +264,7 @@ def _add_score(router: APIRouter, snapshot: Snapshot, verb: Verb) -> None:
 
     brought = [SCORED, *verb.files]
     score = _taking(take, snapshot, body_type, brought)
+    score.__annotations__["user"] = MayPredict
     score.__doc__ = "Answer every row of a table, as a job; its result is a file."
     router.add_api_route(
         "/score",
@@ -277,7 +280,7 @@ def _add_score(router: APIRouter, snapshot: Snapshot, verb: Verb) -> None:
 def _add_files(router: APIRouter, snapshot: Snapshot) -> None:
     app = snapshot.name
 
-    async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> FileBody:
+    async def upload(request: Request, runtime: RuntimeDep, user: MayPredict) -> FileBody:
         """Upload a table or another file, to be named by its id. A table is read before this answers."""
         async with admission_of(request).arriving(request, user.user.id) as admitted:
             incoming = await open_upload(admitted, runtime.settings.upload_max_bytes)
@@ -288,18 +291,18 @@ def _add_files(router: APIRouter, snapshot: Snapshot) -> None:
 
     def list_files(
         runtime: RuntimeDep,
-        user: CurrentUser,
+        user: MayRead,
         purpose: Annotated[Literal["input", "result", "report"] | None, Query()] = None,
     ) -> list[FileBody]:
         """List your files in this application, the newest first."""
         with runtime.catalog.read() as transaction:
             return [_file_body(row) for row in files.files_of(transaction, user.user.id, app, purpose)]
 
-    def download(file: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    def download(file: str, runtime: RuntimeDep, user: MayRead) -> Response:
         """Download a file."""
         return answer_file(runtime, user.user.id, app, file)
 
-    def remove(file: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+    def remove(file: str, runtime: RuntimeDep, user: MayManage) -> None:
         """Remove a file."""
         files.remove(runtime, user.user.id, app, file)
 

@@ -18,7 +18,8 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from ecluse import serving as http
-from ecluse.accounts import Accounts, comes_from_elsewhere
+from ecluse.accounts import Accounts, comes_from_elsewhere, expect_scope
+from ecluse.accounts.scopes import Scope as TokenScope
 from ecluse.accounts.ways import Credentials, who_asks
 from ecluse.apps.mlflow.errors import MlflowError
 from ecluse.apps.mlflow.exporting import STEERING, check_installed
@@ -215,6 +216,10 @@ class SignedInAlone:
         """Say why someone is not let in; None for whom is."""
         try:
             sender = who_asks(self._accounts, Credentials(headers, _cookies(headers)))
+            if sender is not None:
+                expect_scope(
+                    sender[0], TokenScope.MANAGE, None
+                )  # who is let in changes and removes runs of all
         except EcluseError as error:
             if error.status >= 500:
                 logger.warning("Who asks MLflow for %s cannot be looked up: %s", path, error)

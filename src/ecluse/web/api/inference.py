@@ -12,14 +12,14 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from ecluse.accounts import SignedIn
+from ecluse.accounts import Scope, SignedIn, expect_scope
 from ecluse.addresses import SENDER_IS_KNOWN
 from ecluse.errors import InvalidInput
 from ecluse.inference import Answered, Read, Served, ServedModels, Values, from_csv, from_json
 from ecluse.sentences import _
 from ecluse.web.errors import answers
 from ecluse.web.lately import Lately
-from ecluse.web.security import CurrentUser, runtime_of, signed_in, signed_in_or_none
+from ecluse.web.security import MayPredict, runtime_of, signed_in, signed_in_or_none
 
 router = APIRouter(tags=["models"])
 CSV: Final = "text/csv"
@@ -96,7 +96,7 @@ InferenceDep = Annotated[ServedModels, Depends(_inference)]
     openapi_extra=_ROWS,
     responses=answers(404, 409, 413, 503),
 )
-async def predict(reference: Reference, request: Request, user: CurrentUser) -> Response:
+async def predict(reference: Reference, request: Request, user: MayPredict) -> Response:
     """Answer rows with a version of one of your models that was published with an example.
 
     Send JSON, or CSV with the names of the columns in its first line (`Content-Type: text/csv`); at most 10,000 rows
@@ -125,6 +125,7 @@ async def loaded_for(request: Request, reference: str) -> Served:
 
     Raises:
         NotSignedIn: nobody is known to ask.
+        OutOfScope: a token asks that is not for this.
         ModelNotFound, VersionNotFound: it means nothing to them; see `ServedModels.load` for more.
     """
     served, lately = inference_of(request), request.app.state.lately
@@ -139,6 +140,7 @@ async def loaded_for(request: Request, reference: str) -> Served:
 
     def look_up() -> tuple[SignedIn, Served]:
         user = signed_in(signed_in_or_none(request, runtime_of(request)))
+        expect_scope(user, Scope.PREDICT, reference.partition("@")[0])
         return user, served.load(served.resolve(user.user.id, reference))
 
     user, loaded = await lately.once(state, authorization, reference, look_up)

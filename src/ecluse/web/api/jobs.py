@@ -6,12 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from ecluse.accounts import Scope
+from ecluse.accounts.scopes import scopes_of
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
 from ecluse.web.api.bodies import job_body
 from ecluse.web.api.schemas import JobBody, Me
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import AnyToken, MayManage, MayRead, RuntimeDep
 from ecluse.work import cancel_job, finish_job, result_of
 
 router = APIRouter(tags=["jobs"])
@@ -22,34 +24,44 @@ def _with_result(runtime: Runtime, job: Job) -> JobBody:
 
 
 @router.get("/status/{job}", responses=answers(404))
-def status(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
+def status(job: str, runtime: RuntimeDep, user: MayRead) -> JobBody:
     """Say how far a job is, and what it made."""
     return _with_result(runtime, runtime.jobs.get(user.user.id, job))
 
 
 @router.get("/jobs")
 def list_jobs(
-    runtime: RuntimeDep, user: CurrentUser, limit: Annotated[int, Query(ge=1, le=200)] = 50
+    runtime: RuntimeDep, user: MayRead, limit: Annotated[int, Query(ge=1, le=200)] = 50
 ) -> list[JobBody]:
     """Your jobs, newest first."""
     return [_with_result(runtime, job) for job in runtime.jobs.list(user.user.id, limit=limit)]
 
 
 @router.post("/jobs/{job}/cancel", responses=answers(404))
-def cancel(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
+def cancel(job: str, runtime: RuntimeDep, user: MayManage) -> JobBody:
     """Stop a job. One that has ended stays as it is."""
     cancel_job(runtime, user.user.id, job)
     return job_body(runtime.jobs.get(user.user.id, job))
 
 
 @router.post("/jobs/{job}/finish", responses=answers(404))
-def finish(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
+def finish(job: str, runtime: RuntimeDep, user: MayManage) -> JobBody:
     """End a training's search now and keep the best model so far. One that has ended stays as it is."""
     finish_job(runtime, user.user.id, job)
     return job_body(runtime.jobs.get(user.user.id, job))
 
 
 @router.get("/me", tags=["account"])
-def me(user: CurrentUser) -> Me:
+def me(user: AnyToken) -> Me:
     """Whose token or session this is."""
-    return Me.model_validate({name: getattr(user.user, name) for name in Me.model_fields})
+    token, owner = user.token, user.user
+    return Me.model_validate(
+        {
+            "id": owner.id,
+            "email": owner.email,
+            "name": owner.name,
+            "role": owner.role,
+            "scopes": [Scope.MANAGE] if token is None else sorted(scopes_of(token)),
+            "model": None if token is None else token.model,
+        }
+    )

@@ -27,7 +27,7 @@ from ecluse.web.api.schemas import (
 from ecluse.web.comparison import compare
 from ecluse.web.downloads import send_object
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep
 
 router = APIRouter(tags=["models"])
 
@@ -35,7 +35,7 @@ router = APIRouter(tags=["models"])
 @router.get("/models", responses=answers(422))
 def list_models(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     where: Annotated[
         list[str] | None,
         Query(description=f"All must hold, such as name=leaves and val_accuracy>0.9. {published.GRAMMAR}"),
@@ -51,7 +51,7 @@ def list_models(
 
 
 @router.get("/models/{name}/versions", responses=answers(404))
-def list_versions(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[ModelBody]:
+def list_versions(name: str, runtime: RuntimeDep, user: MayRead) -> list[ModelBody]:
     """List the versions of one of your models, newest first."""
     aliases = published.aliases(runtime, user.user.id, name)
     with runtime.catalog.read() as transaction:
@@ -62,7 +62,7 @@ def list_versions(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[Mod
 def compare_versions(
     name: str,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     a: Annotated[str, Query(description="The version that b is compared with")],
     b: str,
 ) -> ComparisonBody:
@@ -73,7 +73,7 @@ def compare_versions(
 
 
 @router.get("/models/{name}/aliases", responses=answers(404))
-def list_aliases(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[AliasBody]:
+def list_aliases(name: str, runtime: RuntimeDep, user: MayRead) -> list[AliasBody]:
     """List the aliases of a model."""
     with runtime.catalog.read() as transaction:
         models.count_versions(transaction, user.user.id, name)
@@ -81,7 +81,7 @@ def list_aliases(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[Alia
 
 
 @router.get("/models/{name}/aliases/{alias}", responses=answers(404))
-def show_alias(name: str, alias: str, runtime: RuntimeDep, user: CurrentUser) -> ModelBody:
+def show_alias(name: str, alias: str, runtime: RuntimeDep, user: MayRead) -> ModelBody:
     """Show the version that an alias points at."""
     row = published.resolve(runtime, user.user.id, f"{name}@{alias}")
     return model_body(row, published.aliases(runtime, user.user.id, name))
@@ -89,20 +89,20 @@ def show_alias(name: str, alias: str, runtime: RuntimeDep, user: CurrentUser) ->
 
 @router.put("/models/{name}/aliases/{alias}", responses=answers(404, 409))
 def set_alias(
-    name: str, alias: str, request: AliasRequest, runtime: RuntimeDep, user: CurrentUser
+    name: str, alias: str, request: AliasRequest, runtime: RuntimeDep, user: MayPublish
 ) -> AliasBody:
     """Make an alias of a version, or move it there from another; 409 where that version is damaged."""
     return alias_body(published.set_alias(runtime, user.user.id, name, alias, request.version))
 
 
 @router.delete("/models/{name}/aliases/{alias}", status_code=204, responses=answers(404))
-def remove_alias(name: str, alias: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+def remove_alias(name: str, alias: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Forget an alias; the version it pointed at stays."""
     published.remove_alias(runtime, user.user.id, name, alias)
 
 
 @router.get("/models/{name}/{version}", responses=answers(404, 409))
-def show_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> ModelDetail:
+def show_version(name: str, version: str, runtime: RuntimeDep, user: MayRead) -> ModelDetail:
     """One version: its report, and its files with their digests."""
     row = _version(runtime, user, name, version)
     manifest = published.manifest_of(runtime, row)
@@ -112,7 +112,7 @@ def show_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser
 
 
 @router.post("/models/{name}/{version}/verify", responses=answers(404, 409))
-def verify_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> list[FileBody]:
+def verify_version(name: str, version: str, runtime: RuntimeDep, user: MayManage) -> list[FileBody]:
     """Read every stored file again and compare it with its digest; 409 names the file that differs."""
     row = _version(runtime, user, name, version)
     return [file_body(file) for file in published.verify(runtime, row).files]
@@ -124,7 +124,7 @@ def sign_file(
     version: str,
     path: Annotated[str, Query(description="A file of the version")],
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     expires_s: Annotated[int, Query(ge=1, le=7 * 86400, description="Seconds it is good for")] = 3600,
 ) -> SignedLinkBody:
     """Make an address by which anyone may download one file until it expires; 409 where the store cannot sign."""
@@ -141,7 +141,7 @@ def sign_file(
     responses=answers(404, 409, 416) | {206: {"description": "The part that `Range` asks for"}},
 )
 def download_file(
-    request: Request, name: str, version: str, path: str, runtime: RuntimeDep, user: CurrentUser
+    request: Request, name: str, version: str, path: str, runtime: RuntimeDep, user: MayRead
 ) -> StreamingResponse:
     """One file of a version, or the part of it that a header `Range` asks for; the ETag is its SHA-256."""
     row = _version(runtime, user, name, version)
@@ -161,7 +161,7 @@ def download_file(
 
 
 @router.delete("/models/{name}/{version}", status_code=204, responses=answers(404))
-def delete_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+def delete_version(name: str, version: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Delete one version; predictions made with it stay."""
     published.remove(runtime, user.user.id, name, version)
 

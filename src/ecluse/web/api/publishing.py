@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from ecluse import models as published
+from ecluse.accounts import Scope, expect_scope
 from ecluse.errors import DigestMismatch, InvalidInput, UploadTooLarge
 from ecluse.models import uploads
 from ecluse.models.uploads import AnnouncedFile, Part, UploadState
@@ -21,7 +22,7 @@ from ecluse.web.api.bodies import model_body
 from ecluse.web.api.schemas import FileBody, ModelBody
 from ecluse.web.errors import answers
 from ecluse.web.multipart import read_body
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayPublish, RuntimeDep
 
 router = APIRouter(tags=["models"])
 #: RFC 9530: the digest of the bytes that are sent, as they are sent.
@@ -81,12 +82,14 @@ class UploadStateBody(BaseModel):
 
 @router.post("/models/{name}/uploads", status_code=201, responses=answers(404, 409, 413))
 def begin_upload(
-    name: str, request: UploadRequestBody, runtime: RuntimeDep, user: CurrentUser
+    name: str, request: UploadRequestBody, runtime: RuntimeDep, user: MayPublish
 ) -> UploadStateBody:
     """Begin to publish a version, or go on with what its nonce has begun: the answer says which parts are there.
 
     Nobody sees the version before it is committed. An upload to which nothing comes for a day is removed.
     """
+    if request.run is not None:
+        expect_scope(user, Scope.PUBLISH, None)  # the run is not the model's
     upload_request = uploads.UploadRequest(
         nonce=request.nonce,
         files=tuple(AnnouncedFile(file.path, file.size, file.sha256) for file in request.files),
@@ -98,7 +101,7 @@ def begin_upload(
 
 
 @router.get("/models/{name}/uploads/{upload}", responses=answers(404))
-def show_model_upload(name: str, upload: UploadId, runtime: RuntimeDep, user: CurrentUser) -> UploadStateBody:
+def show_model_upload(name: str, upload: UploadId, runtime: RuntimeDep, user: MayPublish) -> UploadStateBody:
     """Show what of an upload has arrived."""
     return _state_body(uploads.show(runtime, user.user.id, name, upload))
 
@@ -116,7 +119,7 @@ async def send_part(
     index: Annotated[int, Path(ge=0, le=_HIGHEST, description="Place of the file, from 0")],
     number: Annotated[int, Path(ge=0, le=_HIGHEST, description="Number of the part, from 1")],
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayPublish,
     content_digest: Annotated[
         str,
         Header(max_length=500, description="SHA-256 of the part: sha-256=:BASE64:", examples=["sha-256=:…:"]),
@@ -136,7 +139,7 @@ async def send_part(
 
 @router.post("/models/{name}/uploads/{upload}/commit", status_code=201, responses=answers(404, 409))
 async def commit_upload(
-    request: Request, name: str, upload: UploadId, runtime: RuntimeDep, user: CurrentUser
+    request: Request, name: str, upload: UploadId, runtime: RuntimeDep, user: MayPublish
 ) -> ModelBody:
     """Make an upload a version, visible whole; 409 names the file that lacks a part, or is not what was announced.
 
@@ -150,7 +153,7 @@ async def commit_upload(
 
 
 @router.delete("/models/{name}/uploads/{upload}", status_code=204, responses=answers(404, 409))
-def give_up_upload(name: str, upload: UploadId, runtime: RuntimeDep, user: CurrentUser) -> None:
+def give_up_upload(name: str, upload: UploadId, runtime: RuntimeDep, user: MayPublish) -> None:
     """Give an upload up: what has arrived is removed. 409 where it is committed."""
     uploads.give_up(runtime, user.user.id, name, upload)
 

@@ -20,7 +20,7 @@ from ecluse.tracking import programs
 from ecluse.tracking.kinds import expect_ours, tracked_runs
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayPublish, MayRead, RuntimeDep
 
 router = APIRouter(tags=["runs"])
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -180,7 +180,7 @@ class RunsQuery(BaseModel):
 
 
 @router.get("/runs")
-def list_runs(runtime: RuntimeDep, user: CurrentUser, query: Annotated[RunsQuery, Query()]) -> RunPage:
+def list_runs(runtime: RuntimeDep, user: MayRead, query: Annotated[RunsQuery, Query()]) -> RunPage:
     """Your runs, newest first unless sorted otherwise; those without the metric sorted by come last."""
     with runtime.catalog.read() as transaction:
         rows, total = runs.list_runs(
@@ -198,7 +198,7 @@ def list_runs(runtime: RuntimeDep, user: CurrentUser, query: Annotated[RunsQuery
 
 
 @router.post("/runs", status_code=201, responses=answers(409))
-def begin_run(request: NewRunBody, runtime: RuntimeDep, user: CurrentUser) -> RunBody:
+def begin_run(request: NewRunBody, runtime: RuntimeDep, user: MayPublish) -> RunBody:
     """Begin a run that your program writes: it logs metrics, publishes a version under its name, and ends it."""
     new_run = programs.NewRun(
         name=request.name,
@@ -212,20 +212,20 @@ def begin_run(request: NewRunBody, runtime: RuntimeDep, user: CurrentUser) -> Ru
 
 
 @router.post("/runs/{run}/metrics", status_code=204, responses=answers(404, 409))
-def log_metrics(run: str, request: PointsBody, runtime: RuntimeDep, user: CurrentUser) -> None:
+def log_metrics(run: str, request: PointsBody, runtime: RuntimeDep, user: MayPublish) -> None:
     """Log metrics of up to 1,000 steps of a run of your program. The same points again change nothing."""
     points = [runs.Logged(point.step, point.metrics, point.at) for point in request.points]
     programs.log(runtime.catalog, user.user.id, run, points)
 
 
 @router.patch("/runs/{run}", responses=answers(404, 409))
-def note_run(run: str, request: RunNotesBody, runtime: RuntimeDep, user: CurrentUser) -> RunBody:
+def note_run(run: str, request: RunNotesBody, runtime: RuntimeDep, user: MayPublish) -> RunBody:
     """Note parameters and tags of a run of your program."""
     return run_body(programs.note(runtime.catalog, user.user.id, run, request.parameters, request.tags))
 
 
 @router.post("/runs/{run}/end", responses=answers(404, 409))
-def end_run(run: str, request: RunEndBody, runtime: RuntimeDep, user: CurrentUser) -> RunBody:
+def end_run(run: str, request: RunEndBody, runtime: RuntimeDep, user: MayPublish) -> RunBody:
     """End a run of your program. Ended so already, it is answered as it is."""
     ending = programs.RunEnd(request.status, request.metrics, request.error, request.finished_at)
     return run_body(programs.end(runtime.catalog, user.user.id, run, ending))
@@ -234,7 +234,7 @@ def end_run(run: str, request: RunEndBody, runtime: RuntimeDep, user: CurrentUse
 @router.get("/runs/compare", responses=answers(404))
 def compare(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     ids: Annotated[list[str], Query(description="Up to five ids: repeated, or with commas between them")],
 ) -> ComparedRuns:
     """Several runs beside each other."""
@@ -249,7 +249,7 @@ def compare(
 
 
 @router.get("/runs/{run}", responses=answers(404))
-def show(run: str, runtime: RuntimeDep, user: CurrentUser) -> RunDetails:
+def show(run: str, runtime: RuntimeDep, user: MayRead) -> RunDetails:
     """One run: what it was told, how it went, and what it left."""
     with runtime.catalog.read() as transaction:
         row = runs.run_of(transaction, user.user.id, run)
@@ -258,14 +258,14 @@ def show(run: str, runtime: RuntimeDep, user: CurrentUser) -> RunDetails:
 
 
 @router.post("/runs/{run}/repeat", status_code=202, responses=answers(404, 422))
-def repeat(run: str, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+def repeat(run: str, runtime: RuntimeDep, user: MayPublish) -> Accepted:
     """Train again what a run trained, by its record; its application says what comes out the same."""
     made = start_repeat(runtime, user.user.id, run)
     return Accepted(job=made.job_id or "", status_url=f"/api/status/{made.job_id}", training=made.id)
 
 
 @router.get("/runs/{run}/metrics", responses=answers(404))
-def metrics(run: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, list[PointBody]]:
+def metrics(run: str, runtime: RuntimeDep, user: MayRead) -> dict[str, list[PointBody]]:
     """Show the metrics of a run by name, each by step."""
     with runtime.catalog.read() as transaction:
         row = runs.run_of(transaction, user.user.id, run)

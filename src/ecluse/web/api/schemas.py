@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ecluse.accounts import Scope
+
 
 class Accepted(BaseModel):
     """A job was queued; follow it at `status_url`."""
@@ -284,7 +286,13 @@ class MigrationDetail(MigrationBody):
 
 
 class Me(BaseModel):
+    """Whose token or session this is, in the role in which it acts."""
+
     id: str
     email: str
     name: str
     role: Literal["admin", "member"]
+    scopes: list[Scope] = Field(
+        description="What the token may do; `manage` is all of the API, as is a session"
+    )
+    model: str | None = Field(description="The one model that the token is for; null: all")

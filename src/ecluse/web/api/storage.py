@@ -21,7 +21,7 @@ from ecluse.web.api.schemas import (
     UsersStoragePage,
     UserStorageBody,
 )
-from ecluse.web.security import Administrator, CurrentUser, RuntimeDep
+from ecluse.web.security import Administrator, MayRead, RuntimeDep
 
 router = APIRouter(tags=["storage"])
 #: How far back growth goes.
@@ -33,7 +33,7 @@ Amount = Annotated[int, Query(ge=0, le=MOST)]
 
 
 @router.get("/storage")
-def show_storage(runtime: RuntimeDep, user: CurrentUser) -> StorageBody:
+def show_storage(runtime: RuntimeDep, user: MayRead) -> StorageBody:
     """Show what you have stored: by kind, by day, and the largest things."""
     with runtime.catalog.read() as transaction:
         kinds = usage.usage_by_kind(transaction, user.user.id)
@@ -65,7 +65,7 @@ def list_users(
 
 @router.get("/storage/costs")
 def list_costs(
-    user: CurrentUser,
+    user: MayRead,
     size: Annotated[int, Query(alias="bytes", ge=0, le=MOST, description="Bytes stored all month")],
     objects: Amount = 0,
     gets: Annotated[int, Query(ge=0, le=MOST, description="Read requests a month")] = 0,

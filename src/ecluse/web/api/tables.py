@@ -25,7 +25,7 @@ from ecluse.web.api.inference import Reference
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.downloads import saved_as, send_object
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPredict, MayRead, RuntimeDep
 from ecluse.web.uploads import Upload, open_upload
 
 router = APIRouter(tags=["tables"])
@@ -94,7 +94,7 @@ class ScoreRequest(BaseModel):
 async def upload_table(
     request: Request,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayPredict,
     nonce: Annotated[
         str, Query(max_length=200, description="What you call this upload: sent again, it is the same table")
     ] = "",
@@ -139,7 +139,7 @@ async def receive(
 @router.get("/tables")
 def list_tables(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> TablePage:
@@ -149,7 +149,7 @@ def list_tables(
 
 
 @router.get("/tables/{table}", responses=answers(404))
-def show_table(table: str, runtime: RuntimeDep, user: CurrentUser) -> TableBody:
+def show_table(table: str, runtime: RuntimeDep, user: MayRead) -> TableBody:
     """One of your tables."""
     return table_body(tables.table_of(runtime, user.user.id, table))
 
@@ -163,7 +163,7 @@ def download_table(
     request: Request,
     table: str,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     format: Annotated[
         Format, Query(description="A CSV is made for the answer, and has no parts")
     ] = "parquet",
@@ -176,13 +176,13 @@ def download_table(
 
 
 @router.delete("/tables/{table}", status_code=204, responses=answers(404))
-def delete_table(table: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+def delete_table(table: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Delete a table. What was made of it stays."""
     tables.remove(runtime, user.user.id, table)
 
 
 @router.post("/models/{reference}/score", status_code=202, responses=answers(404, 409))
-def score(reference: Reference, body: ScoreRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+def score(reference: Reference, body: ScoreRequest, runtime: RuntimeDep, user: MayPredict) -> Accepted:
     """Score a whole table by a version that was published with an example, as a job.
 
     Its result, `table` in `result` of `status_url`, is a new table of yours: the rows with the answers beside them. An

@@ -9,8 +9,10 @@ from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.accounts import BROWSER_COOKIE, TOKEN_DAYS, SignedIn, ways
+from ecluse.accounts.scopes import MEANINGS
 from ecluse.errors import AccountError, InvalidInput, NotFound, TooManyAttempts
 from ecluse.passwords import MIN_PASSWORD
+from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web.security import (
@@ -168,6 +170,8 @@ def make_token(
     current: Field = "",
     days: Field = "",
     administers: Field = "",
+    scopes: Annotated[tuple[str, ...], Form()] = (),
+    model: Field = "",
 ) -> Response:
     """Make a token, which takes the password, and show it, this once."""
     accounts = runtime.accounts
@@ -175,7 +179,14 @@ def make_token(
         lifetime = _days(days)
         accounts.prove(user, current, here=is_from_here(request))
         is_for_all = bool(administers) and user.user.role == "admin"
-        secret, _rest = accounts.create_token(user.user.id, name, days=lifetime, administers=is_for_all)
+        secret, _rest = accounts.create_token(
+            user.user.id,
+            name,
+            days=lifetime,
+            administers=is_for_all,
+            scopes=scopes,
+            model=checked_name(model) if model else None,
+        )
     except (AccountError, InvalidInput) as error:
         return _account_page(request, runtime, user, error=error)
     return _account_page(request, runtime, user, new_token=secret)
@@ -272,6 +283,7 @@ def _account_page(
         "tokens": runtime.accounts.tokens(user.user.id),
         "new_token": new_token,
         "token_days": TOKEN_DAYS,
+        "token_scopes": MEANINGS,
         "changed": changed,
         "error": str(error) if error else None,
         "min_password": MIN_PASSWORD,

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPredict, RuntimeDep
 from ecluse_texts import actions
 
 router = APIRouter(prefix="/texts", tags=["texts"])
@@ -34,7 +34,7 @@ class Text(BaseModel):
 
 
 @router.post("", status_code=202)
-def add_set(body: NewSet, runtime: RuntimeDep, user: CurrentUser) -> Queued:
+def add_set(body: NewSet, runtime: RuntimeDep, user: MayManage) -> Queued:
     """Keep labelled texts and train on them."""
     examples = [example.model_dump() for example in body.examples]
     set_id, job = actions.add_set(runtime, user.user.id, body.name, examples, body.pause)
@@ -42,6 +42,6 @@ def add_set(body: NewSet, runtime: RuntimeDep, user: CurrentUser) -> Queued:
 
 
 @router.post("/{set_id}/classify", responses=answers(404))
-def classify(set_id: str, body: Text, runtime: RuntimeDep, user: CurrentUser) -> dict[str, float]:
+def classify(set_id: str, body: Text, runtime: RuntimeDep, user: MayPredict) -> dict[str, float]:
     """The probability of each label for a text, the most probable first."""
     return actions.classify(runtime, user.user.id, set_id, body.text)

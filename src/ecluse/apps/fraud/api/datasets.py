@@ -20,7 +20,7 @@ from ecluse.tabular.layout import Layout
 from ecluse.web.admission import LONGEST_ID, admission_of
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPredict, MayRead, RuntimeDep
 from ecluse.web.uploads import open_upload
 
 router = APIRouter(tags=["datasets"])
@@ -47,7 +47,7 @@ _MULTIPART = {
 async def upload(
     request: Request,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayPredict,
     sheet: Annotated[
         str | None, Query(max_length=300, description="Sheet of a workbook; else the largest")
     ] = None,
@@ -74,7 +74,7 @@ async def upload(
 
 @router.get("/uploads/{upload_id}", responses=answers(404))
 async def show_upload(
-    request: Request, user: CurrentUser, upload_id: Annotated[str, Path(max_length=LONGEST_ID)]
+    request: Request, user: MayPredict, upload_id: Annotated[str, Path(max_length=LONGEST_ID)]
 ) -> UploadBody:
     """Show whether an upload of yours that is under way waits for its turn, by its header `Upload-Id`.
 
@@ -91,7 +91,7 @@ async def show_upload(
     response_model=ProfileBody,
     responses=answers(404) | {202: {"model": Accepted, "description": "Still being read"}},
 )
-async def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) -> Response | ProfileBody:
+async def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: MayPredict) -> Response | ProfileBody:
     """Show the columns of a table, with guesses of the label, identifier, customer and time columns."""
     deadline = time.monotonic() + ANALYZE_SECONDS
     while True:
@@ -109,7 +109,7 @@ async def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) 
 @router.get("/datasets")
 def list_datasets(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[DatasetBody]:
@@ -120,20 +120,20 @@ def list_datasets(
 
 
 @router.get("/datasets/{dataset_id}", responses=answers(404))
-def show_dataset(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> DatasetBody:
+def show_dataset(dataset_id: str, runtime: RuntimeDep, user: MayRead) -> DatasetBody:
     """One of your tables."""
     with runtime.catalog.read() as transaction:
         return dataset_body(datasets.dataset_of(transaction, user.user.id, dataset_id))
 
 
 @router.post("/datasets/{dataset_id}/layout", status_code=202, responses=answers(404))
-def read_again(dataset_id: str, body: LayoutRequest, runtime: RuntimeDep, user: CurrentUser) -> DatasetBody:
+def read_again(dataset_id: str, body: LayoutRequest, runtime: RuntimeDep, user: MayManage) -> DatasetBody:
     """Read a table from another sheet, or with its names in another row. Refused once something was made from it."""
     layout = Layout(body.sheet, body.header_row)
     return dataset_body(workflows.read_again(runtime, user.user.id, dataset_id, layout))
 
 
 @router.delete("/datasets/{dataset_id}", status_code=204, responses=answers(404))
-def delete_dataset(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+def delete_dataset(dataset_id: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Delete a table. Models and predictions made from it stay."""
     workflows.remove_dataset(runtime, user.user.id, dataset_id)

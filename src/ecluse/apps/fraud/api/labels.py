@@ -22,20 +22,20 @@ from ecluse.apps.fraud.rows import labels
 from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.runtime import Runtime
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep
 
 router = APIRouter(tags=["labels"])
 
 
 @router.get("/labels", responses=answers(404))
-def show_labels(dataset: str, runtime: RuntimeDep, user: CurrentUser, model: str | None = None) -> LabelsBody:
+def show_labels(dataset: str, runtime: RuntimeDep, user: MayRead, model: str | None = None) -> LabelsBody:
     """Show the labels of a table, the questions that are left, and what the answers say of the model."""
     row = workflows.find_dataset(runtime, user.user.id, dataset)
     return _labels(runtime, user.user.id, row.id, model)
 
 
 @router.post("/labels", responses=answers(404))
-def put_labels(body: LabelsRequest, runtime: RuntimeDep, user: CurrentUser) -> LabelsBody:
+def put_labels(body: LabelsRequest, runtime: RuntimeDep, user: MayManage) -> LabelsBody:
     """Note labels of rows of a table: given here, or as the columns row and label of another table of yours."""
     dataset = workflows.find_dataset(runtime, user.user.id, body.dataset)
     given: dict[int, int | None] = {}
@@ -50,7 +50,7 @@ def put_labels(body: LabelsRequest, runtime: RuntimeDep, user: CurrentUser) -> L
 
 
 @router.post("/labels/questions", status_code=202, responses=answers(404))
-def ask(body: QuestionsRequest, runtime: RuntimeDep, user: CurrentUser) -> InspectionAccepted:
+def ask(body: QuestionsRequest, runtime: RuntimeDep, user: MayManage) -> InspectionAccepted:
     """Choose the rows of a table whose label would tell most of a model."""
     row = labelling.start_questions(
         runtime, user.user.id, body.dataset, body.model, count=body.count, seed=body.seed
@@ -59,7 +59,7 @@ def ask(body: QuestionsRequest, runtime: RuntimeDep, user: CurrentUser) -> Inspe
 
 
 @router.post("/labels/learn", status_code=202, responses=answers(404))
-def learn(body: LearnRequest, runtime: RuntimeDep, user: CurrentUser) -> InspectionAccepted:
+def learn(body: LearnRequest, runtime: RuntimeDep, user: MayPublish) -> InspectionAccepted:
     """Learn from the labels of a table: a new version of the model."""
     row = labelling.start_learning(
         runtime, user.user.id, body.dataset, body.model, fraud_rate=body.fraud_rate, seed=body.seed

@@ -20,7 +20,7 @@ from ecluse.apps.fraud.api.inspecting import (
 )
 from ecluse.apps.fraud.rows import inspections
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep
 
 router = APIRouter(tags=["monitoring"])
 
@@ -30,7 +30,7 @@ def show_monitoring(
     name: str,
     version: str,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> MonitorBody:
     """Show how a version (or an alias) does at work: its latest check on a table, and those before."""
@@ -48,7 +48,7 @@ def show_monitoring(
 
 @router.post("/models/{name}/{version}/monitor", status_code=202, responses=answers(404))
 def monitor(
-    name: str, version: str, body: MonitorRequest, runtime: RuntimeDep, user: CurrentUser
+    name: str, version: str, body: MonitorRequest, runtime: RuntimeDep, user: MayManage
 ) -> InspectionAccepted:
     """Look at a table beside what a version learned from: drift, alerts, and figures where outcomes are known."""
     row = actions.start_monitoring(
@@ -62,7 +62,7 @@ def monitor(
 
 
 @router.post("/models/{name}/compare", status_code=202, responses=answers(404))
-def compare(name: str, body: CompareRequest, runtime: RuntimeDep, user: CurrentUser) -> InspectionAccepted:
+def compare(name: str, body: CompareRequest, runtime: RuntimeDep, user: MayManage) -> InspectionAccepted:
     """Compare two versions on the same rows."""
     first, second = body.versions
     return accepted(
@@ -79,7 +79,7 @@ def compare(name: str, body: CompareRequest, runtime: RuntimeDep, user: CurrentU
 
 
 @router.post("/models/{name}/retrain", status_code=202, responses=answers(404))
-def retrain(name: str, body: RetrainRequest, runtime: RuntimeDep, user: CurrentUser) -> InspectionAccepted:
+def retrain(name: str, body: RetrainRequest, runtime: RuntimeDep, user: MayPublish) -> InspectionAccepted:
     """Train a new version as an old one was, and compare both on rows neither learned from. No alias moves."""
     reference = f"{name}@{body.version}" if body.version else name
     run, row = actions.start_retraining(
@@ -91,7 +91,7 @@ def retrain(name: str, body: RetrainRequest, runtime: RuntimeDep, user: CurrentU
 @router.get("/inspections", responses=answers(404))
 def list_inspections(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     model: str | None = None,
     dataset: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -108,7 +108,7 @@ def list_inspections(
 
 
 @router.get("/inspections/{inspection}", responses=answers(404))
-def show_inspection(inspection: str, runtime: RuntimeDep, user: CurrentUser) -> InspectionBody:
+def show_inspection(inspection: str, runtime: RuntimeDep, user: MayRead) -> InspectionBody:
     """One inspection with what was found."""
     with runtime.catalog.read() as transaction:
         return inspection_body(inspections.inspection_of(transaction, user.user.id, inspection))

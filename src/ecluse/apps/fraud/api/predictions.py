@@ -28,14 +28,14 @@ from ecluse.sentences import _
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.downloads import joined, send_object
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayPredict, MayRead, RuntimeDep
 
 router = APIRouter(tags=["predictions"])
 _CHUNK = 1024 * 1024
 
 
 @router.post("/predict", status_code=202, responses=answers(404))
-def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+def predict(body: PredictRequest, runtime: RuntimeDep, user: MayPredict) -> Accepted:
     """Score a table with one of your models."""
     name, _at, named = body.model.partition("@")
     if named and body.version and named != body.version:
@@ -56,7 +56,7 @@ def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Acc
 @router.get("/predictions")
 def list_predictions(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[PredictionBody]:
@@ -69,7 +69,7 @@ def list_predictions(
 
 
 @router.get("/predictions/{prediction_id}", responses=answers(404))
-def show_prediction(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> PredictionDetail:
+def show_prediction(prediction_id: str, runtime: RuntimeDep, user: MayRead) -> PredictionDetail:
     """One prediction, with its riskiest rows."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
@@ -80,7 +80,7 @@ def show_prediction(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) 
 def show_budget(
     prediction_id: str,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     alerts: Annotated[int, Query(ge=1, description="How many of the riskiest rows one can review")],
 ) -> BudgetBody:
     """Show what exactly so many of the riskiest rows hold, those that a download with the same `alerts` sends."""
@@ -118,7 +118,7 @@ def report_of(runtime: Runtime, row: Prediction) -> AnyReport | None:
 def download(
     prediction_id: str,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     alerts: Annotated[
         int | None, Query(ge=1, description="Only so many of the riskiest rows, as CSV; all without it")
     ] = None,
@@ -130,7 +130,7 @@ def download(
 
 
 @router.get("/download_s3_predictions", response_class=StreamingResponse, responses=answers(404, 409))
-def download_by_key(key: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
+def download_by_key(key: str, runtime: RuntimeDep, user: MayRead) -> StreamingResponse:
     """Send the scored table at a key of yours, as `key` of a prediction gives it."""
     return send_prediction(runtime, workflows.prediction_by_owned_key(runtime, user.user.id, key))
 

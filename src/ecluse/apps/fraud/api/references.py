@@ -27,7 +27,7 @@ from ecluse.apps.fraud.references.published import POSITIVE
 from ecluse.apps.fraud.rows import references
 from ecluse.web.api.bodies import file_body
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPredict, MayRead, RuntimeDep
 
 router = APIRouter(tags=["references"])
 
@@ -35,7 +35,7 @@ router = APIRouter(tags=["references"])
 @router.get("/references")
 def list_references(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     domain: Annotated[str | None, Query(description="Only those of one domain")] = None,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -52,7 +52,7 @@ def list_references(
 
 
 @router.post("/references/match", responses=answers(404))
-def match(body: MatchRequest, runtime: RuntimeDep, user: CurrentUser) -> MatchResultBody:
+def match(body: MatchRequest, runtime: RuntimeDep, user: MayPredict) -> MatchResultBody:
     """Show the references that a table means the same as, its columns beside theirs; or why none does.
 
     Mappings that were corrected for a dataset count as they were.
@@ -67,7 +67,7 @@ def match(body: MatchRequest, runtime: RuntimeDep, user: CurrentUser) -> MatchRe
 
 
 @router.post("/references/demo", status_code=202, responses=answers(403))
-def build_demo(body: DemoRequest, runtime: RuntimeDep, user: CurrentUser) -> list[StartedBody]:
+def build_demo(body: DemoRequest, runtime: RuntimeDep, user: MayManage) -> list[StartedBody]:
     """Build references from simulated institutions, five a domain, a job for each. For administrators."""
     started = building.start_demo(
         runtime, user.user, domains=body.domains, budget_s=body.budget_s, with_sample=body.sample
@@ -76,13 +76,13 @@ def build_demo(body: DemoRequest, runtime: RuntimeDep, user: CurrentUser) -> lis
 
 
 @router.post("/references/evaluate", status_code=202, responses=answers(403, 404))
-def evaluate(body: EvaluateRequest, runtime: RuntimeDep, user: CurrentUser) -> list[StartedBody]:
+def evaluate(body: EvaluateRequest, runtime: RuntimeDep, user: MayManage) -> list[StartedBody]:
     """Score the tables of the library with the references that match them, a job for each. For administrators."""
     return _started(evaluation.start_evaluation(runtime, user.user, body.names))
 
 
 @router.get("/references/{name}", responses=answers(404, 409))
-def show_reference(name: str, runtime: RuntimeDep, user: CurrentUser) -> ReferenceDetail:
+def show_reference(name: str, runtime: RuntimeDep, user: MayRead) -> ReferenceDetail:
     """One reference: its figures, its columns by importance, and its files with their digests."""
     row = library.find(runtime, name)
     files = [file_body(file) for file in library.manifest_of(runtime, row).files]
@@ -97,7 +97,7 @@ def show_reference(name: str, runtime: RuntimeDep, user: CurrentUser) -> Referen
 
 
 @router.delete("/references/{name}", status_code=204, responses=answers(403, 404))
-def remove_reference(name: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+def remove_reference(name: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Remove a reference for everyone; ensembles made with it stay. For administrators."""
     library.remove(runtime, user.user, name)
 

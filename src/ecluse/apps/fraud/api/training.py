@@ -14,7 +14,7 @@ from ecluse.apps.fraud.rows import training
 from ecluse.apps.fraud.training.request import Choice, TrainingRequest, choices
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayPublish, MayRead, RuntimeDep
 
 router = APIRouter(tags=["training"])
 
@@ -42,7 +42,7 @@ Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 @router.post("/train", status_code=202, responses=answers(404))
-def train(body: TrainRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+def train(body: TrainRequest, runtime: RuntimeDep, user: MayPublish) -> Accepted:
     """Train a model on a labelled table. Its figures come from rows it has not seen."""
     dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
     request = TrainingRequest.chosen(body.model_dump(include=set(CHOICES)))
@@ -53,7 +53,7 @@ def train(body: TrainRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepte
 @router.get("/history")
 def history(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 20,
     status: Status | None = None,

@@ -18,7 +18,7 @@ from ecluse.errors import VersionNotFound
 from ecluse.runtime import Runtime
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.references.facts import MatchResult
@@ -27,7 +27,7 @@ router = APIRouter(tags=["unlabelled"])
 
 
 @router.post("/apply_unlabeled", status_code=202, responses=answers(404))
-def apply_unlabeled(body: ApplyRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+def apply_unlabeled(body: ApplyRequest, runtime: RuntimeDep, user: MayPublish) -> Accepted:
     """Make an ensemble for a table without labels. `POST /api/predict` then scores with it like with any model."""
     dataset = find_dataset(runtime, user.user.id, body.reference)
     run = workflows.start_ensemble(
@@ -43,7 +43,7 @@ def apply_unlabeled(body: ApplyRequest, runtime: RuntimeDep, user: CurrentUser) 
 
 
 @router.get("/datasets/{dataset_id}/matches", responses=answers(404))
-def show_matches(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> MatchesBody:
+def show_matches(dataset_id: str, runtime: RuntimeDep, user: MayRead) -> MatchesBody:
     """Show the references that a table means the same as, column by column, corrections counted."""
     dataset = find_dataset(runtime, user.user.id, dataset_id)
     return _matches(runtime, dataset.id, workflows.match_dataset(runtime, dataset))
@@ -51,7 +51,7 @@ def show_matches(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> Mat
 
 @router.put("/datasets/{dataset_id}/mappings/{reference}", responses=answers(404))
 def correct_mapping(
-    dataset_id: str, reference: str, body: MappingRequest, runtime: RuntimeDep, user: CurrentUser
+    dataset_id: str, reference: str, body: MappingRequest, runtime: RuntimeDep, user: MayManage
 ) -> MatchesBody:
     """Correct which columns of a table stand for those of a reference, and match again."""
     result = workflows.keep_corrections(runtime, user.user.id, dataset_id, reference, body.columns)
@@ -59,7 +59,7 @@ def correct_mapping(
 
 
 @router.get("/ensembles/{name}/{version}", responses=answers(404))
-def show_ensemble(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> EnsembleBody:
+def show_ensemble(name: str, version: str, runtime: RuntimeDep, user: MayRead) -> EnsembleBody:
     """Show what an ensemble judges by: its references with their mappings and weights, and how they agree."""
     row = expect_may_score(models.resolve(runtime, user.user.id, f"{name}@{version}"))
     report = read_report(row.report)

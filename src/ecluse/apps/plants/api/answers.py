@@ -22,7 +22,7 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.typed_json import write
 from ecluse.web.errors import ErrorBody, answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import MayManage, MayPredict, MayRead, RuntimeDep
 
 router = APIRouter(prefix="/plants", tags=["plants"])
 #: Pixels of a side of the explanation, which is a square.
@@ -192,7 +192,7 @@ class ServedBody(BaseModel):
 async def predict(
     request: Request,
     served: ServedDep,
-    user: CurrentUser,
+    user: MayPredict,
     model: Model = None,
     explain: Explain = False,
 ) -> PredictedBody:
@@ -221,7 +221,7 @@ async def predict(
 async def predict_several(
     request: Request,
     served: ServedDep,
-    user: CurrentUser,
+    user: MayPredict,
     model: Model = None,
     explain: Explain = False,
 ) -> BatchBody:
@@ -248,16 +248,14 @@ async def predict_several(
 
 
 @router.get("/model", responses=answers(404, 409))
-def show_model(runtime: RuntimeDep, served: ServedDep, user: CurrentUser, model: Model = None) -> ServedBody:
+def show_model(runtime: RuntimeDep, served: ServedDep, user: MayRead, model: Model = None) -> ServedBody:
     """Show the version that a request with this `model` would be answered by now, and its figures."""
     row = served.resolve(user.user.id, model)
     return served_body(runtime, row, served.loaded_at(row))
 
 
 @router.post("/model/reload", responses=answers(404, 409))
-def reload_model(
-    runtime: RuntimeDep, served: ServedDep, user: CurrentUser, model: Model = None
-) -> ServedBody:
+def reload_model(runtime: RuntimeDep, served: ServedDep, user: MayManage, model: Model = None) -> ServedBody:
     """Load a version again in the process that answers, every byte compared with its digest.
 
     It is not needed after an alias was moved or a version published: those count at the next request.

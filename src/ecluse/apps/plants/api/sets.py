@@ -32,7 +32,7 @@ from ecluse.runtime import Runtime
 from ecluse.web.admission import admission_of
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep, is_json
+from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep, is_json
 
 router = APIRouter(prefix="/plants", tags=["plants"])
 Page = Annotated[int, Query(ge=1, le=1_000_000)]
@@ -226,7 +226,7 @@ class TrainPlantsRequest(BaseModel):
 @router.get("/sets")
 def list_sets(
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: MayRead,
     page: Page = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[SetBody]:
@@ -236,7 +236,7 @@ def list_sets(
 
 
 @router.post("/sets", status_code=202, openapi_extra=_UPLOAD, responses=answers(413))
-async def import_images(request: Request, runtime: RuntimeDep, user: CurrentUser) -> ImportAccepted:
+async def import_images(request: Request, runtime: RuntimeDep, user: MayManage) -> ImportAccepted:
     """Import images into a set: an archive, a list of addresses, images, or what lies below a store's address.
 
     The set is made unless it is there. What was imported before changes nothing; a file that is no image that can
@@ -251,7 +251,7 @@ async def import_images(request: Request, runtime: RuntimeDep, user: CurrentUser
 
 
 @router.get("/sets/{set_id}", responses=answers(404))
-def show_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> SetDetail:
+def show_set(set_id: str, runtime: RuntimeDep, user: MayRead) -> SetDetail:
     """One of your sets, by its id or name."""
     row = workflows.find_set(runtime, user.user.id, set_id)
     summary = workflows.summary_of(runtime, user.user.id, row)
@@ -271,13 +271,13 @@ def show_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> SetDetail:
 
 
 @router.delete("/sets/{set_id}", status_code=204, responses=answers(404))
-def delete_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+def delete_set(set_id: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Delete a set, its images and its splits. Models learned from it stay."""
     workflows.remove_set(runtime, user.user.id, set_id)
 
 
 @router.get("/sets/{set_id}/export", response_class=StreamingResponse, responses=answers(404, 409))
-def export_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
+def export_set(set_id: str, runtime: RuntimeDep, user: MayRead) -> StreamingResponse:
     """Send the images in use as a .zip: a folder for each label, and a table of them. Each is compared
     with its digest.
     """
@@ -286,7 +286,7 @@ def export_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Streaming
 
 
 @router.post("/sets/{set_id}/audit", status_code=202, responses=answers(404))
-def audit_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+def audit_set(set_id: str, runtime: RuntimeDep, user: MayManage) -> Accepted:
     """Look for images that are nearly the same and for labels that are doubtful."""
     job = audit.start_audit(runtime, user.user.id, set_id)
     return Accepted(job=job, status_url=f"/api/status/{job}")
@@ -323,7 +323,7 @@ class ImagesQuery(BaseModel):
 
 @router.get("/sets/{set_id}/images", responses=answers(404))
 def list_images(
-    set_id: str, runtime: RuntimeDep, user: CurrentUser, query: Annotated[ImagesQuery, Query()]
+    set_id: str, runtime: RuntimeDep, user: MayRead, query: Annotated[ImagesQuery, Query()]
 ) -> ImagesPage:
     """Images of a set."""
     row, filter_ = workflows.find_set(runtime, user.user.id, set_id), query.filter()
@@ -343,21 +343,21 @@ def list_images(
 
 
 @router.patch("/sets/{set_id}/images", responses=answers(404))
-def correct_images(set_id: str, body: Corrections, runtime: RuntimeDep, user: CurrentUser) -> Changed:
+def correct_images(set_id: str, body: Corrections, runtime: RuntimeDep, user: MayManage) -> Changed:
     """Give images of a set another label, leave them out of use, or take them back."""
     row = workflows.find_set(runtime, user.user.id, set_id)
     return Changed(changed=_correct(runtime, user.user.id, row.id, body.images, body))
 
 
 @router.get("/images/{image_id}", responses=answers(404))
-def show_image(image_id: str, runtime: RuntimeDep, user: CurrentUser) -> ImageBody:
+def show_image(image_id: str, runtime: RuntimeDep, user: MayRead) -> ImageBody:
     """One image of yours."""
     with runtime.catalog.read() as transaction:
         return _image_body(images.image_of(transaction, user.user.id, image_id))
 
 
 @router.patch("/images/{image_id}", responses=answers(404))
-def correct_image(image_id: str, body: Correction, runtime: RuntimeDep, user: CurrentUser) -> ImageBody:
+def correct_image(image_id: str, body: Correction, runtime: RuntimeDep, user: MayManage) -> ImageBody:
     """Give an image another label, leave it out of use, or take it back."""
     with runtime.catalog.read() as transaction:
         row = images.image_of(transaction, user.user.id, image_id)
@@ -367,7 +367,7 @@ def correct_image(image_id: str, body: Correction, runtime: RuntimeDep, user: Cu
 
 @router.get("/images/{image_id}/thumbnail", response_class=Response, responses=answers(404, 409))
 async def show_thumbnail(
-    image_id: str, runtime: RuntimeDep, work: WorkDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
+    image_id: str, runtime: RuntimeDep, work: WorkDep, user: MayRead, if_none_match: IfNoneMatch = ""
 ) -> Response:
     """Send an image as a JPEG of at most 256 × 256 pixels, made here, without what its file said beside."""
     row = await run_in_threadpool(stored_image, runtime, user.user.id, image_id)
@@ -376,7 +376,7 @@ async def show_thumbnail(
 
 @router.get("/images/{image_id}/file", response_class=StreamingResponse, responses=answers(404, 409))
 def download_image(
-    image_id: str, runtime: RuntimeDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
+    image_id: str, runtime: RuntimeDep, user: MayRead, if_none_match: IfNoneMatch = ""
 ) -> Response:
     """Send the file of an image as it was imported."""
     return send_image(runtime, stored_image(runtime, user.user.id, image_id), if_none_match)
@@ -386,7 +386,7 @@ def download_image(
 
 
 @router.get("/sets/{set_id}/splits", responses=answers(404))
-def list_splits(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> list[SplitBody]:
+def list_splits(set_id: str, runtime: RuntimeDep, user: MayRead) -> list[SplitBody]:
     """List how a set was divided, newest first."""
     row = workflows.find_set(runtime, user.user.id, set_id)
     with runtime.catalog.read() as transaction:
@@ -394,7 +394,7 @@ def list_splits(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> list[Spl
 
 
 @router.post("/sets/{set_id}/splits", responses=answers(404))
-def split_set(set_id: str, body: SplitRequest, runtime: RuntimeDep, user: CurrentUser) -> SplitBody:
+def split_set(set_id: str, body: SplitRequest, runtime: RuntimeDep, user: MayManage) -> SplitBody:
     """Divide a set; the same seed and shares of the same images give the split that is there.
 
     Images that look nearly the same go to one part. Those that came later are added, and no other changes its part.
@@ -404,7 +404,7 @@ def split_set(set_id: str, body: SplitRequest, runtime: RuntimeDep, user: Curren
 
 
 @router.get("/splits/{split_id}", responses=answers(404, 409))
-def show_split(split_id: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
+def show_split(split_id: str, runtime: RuntimeDep, user: MayRead) -> dict[str, Any]:
     """Show the manifest of a split: the part of each image by its digest, and the labels in their order."""
     with runtime.catalog.read() as transaction:
         row = images.split_of(transaction, user.user.id, split_id)
@@ -412,7 +412,7 @@ def show_split(split_id: str, runtime: RuntimeDep, user: CurrentUser) -> dict[st
 
 
 @router.post("/sets/{set_id}/train", status_code=202, responses=answers(404))
-def train(set_id: str, body: TrainPlantsRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+def train(set_id: str, body: TrainPlantsRequest, runtime: RuntimeDep, user: MayPublish) -> Accepted:
     """Train a model on a set. Its figures come from images that it has not seen."""
     options = Options(
         seed=body.seed,
