@@ -117,3 +117,27 @@ def test_tokens_for_less_are_made_listed_and_ended(tmp_path: Path) -> None:
     assert [row["name"] for row in rows("--end", str(everything["id"]))] == ["terminal"]
     assert rows("--end-all") == []
     assert "No token" in run(tmp_path, "users", "tokens", "admin@localhost", "--end", str(less["id"])).stderr
+
+
+def test_sessions_are_ended_at_the_terminal(tmp_path: Path) -> None:
+    assert (
+        typed(tmp_path, "users", "add", "a@example.org", "--password", line=f"{PASSWORD}\n").returncode == 0
+    )
+    run(tmp_path, "token")
+    link = json.loads(run(tmp_path, "users", "link", "a@example.org", "--json").stdout)["sign_in_link"]
+    with running(tmp_path) as app, httpx.Client(base_url=app.address) as client:
+        assert (
+            client.post("/sign-in", data={"email": "a@example.org", "password": PASSWORD}).status_code == 303
+        )
+        ended = json.loads(run(tmp_path, "users", "end-sessions", "a@example.org", "--json").stdout)
+        assert (ended["ended_sessions"], ended["ended_tokens"]) == (1, 0)
+        assert client.get("/account").status_code == 401
+        assert client.post(f"/sign-in/link/{link.rpartition('/')[2]}").status_code == 422, (
+            "unused links end, too"
+        )
+        assert (
+            client.post("/sign-in", data={"email": "a@example.org", "password": PASSWORD}).status_code == 303
+        )
+    ended = json.loads(run(tmp_path, "users", "end-sessions", "a@example.org", "--tokens", "--json").stdout)
+    assert (ended["ended_sessions"], ended["ended_tokens"]) == (1, 1)
+    assert "No user" in run(tmp_path, "users", "end-sessions", "nobody@example.org").stderr

@@ -135,6 +135,22 @@ class Sessions(AccountCatalog):
         with self._catalog.write() as transaction:
             end_other_access(transaction, signed_in, tokens=tokens)
 
+    def end_all_sessions(self, email: str, *, tokens: bool, by: str | None = None) -> tuple[User, int, int]:
+        """End every session of an account, every unused sign-in link and, with `tokens`, every token.
+
+        `by`: who does it, None at a terminal. Return the account, and how many sessions and tokens ended.
+
+        Raises:
+            NotFound: no account has this address.
+        """
+        user = self.by_email(email)
+        with self._catalog.write() as transaction:
+            users.remove_links(transaction, user.id)
+            ended = users.remove_other_sessions(transaction, user.id, None)
+            ended_tokens = users.remove_tokens(transaction, user.id) if tokens else 0
+            audit.record(transaction, by, "session.end_all", user.email, sessions=ended, tokens=ended_tokens)
+        return user, ended, ended_tokens
+
     def sessions(self, user_id: str) -> list[Session]:
         with self._catalog.read() as transaction:
             return users.list_sessions(transaction, user_id)

@@ -166,6 +166,19 @@ def list_tokens(email: str, token_id: tuple[str, ...], end_all: bool, home: Path
         return Rows(rows, columns, f"{email} has no tokens.")
 
 
+@users.command("end-sessions")
+@click.argument("email")
+@click.option("--tokens", is_flag=True, help="End its tokens, too.")
+@home_option
+@reports
+def end_sessions(email: str, tokens: bool, home: Path | None) -> Record:
+    """Sign an account out everywhere: its sessions and unused links end. Its password stays."""
+    with opened(home) as runtime:
+        user, sessions, ended = runtime.accounts.end_all_sessions(email, tokens=tokens)
+        say(f"{counted(sessions, 'session')} and {counted(ended, 'token')} ended.")
+        return Record(_row(user) | {"ended_sessions": sessions, "ended_tokens": ended})
+
+
 @users.command("log")
 @click.argument("email", required=False)
 @click.option("--everything", is_flag=True, help="Whatever else was written down, too.")

@@ -15,6 +15,7 @@ from ecluse.passwords import MIN_PASSWORD
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web.browsers import browser_of
 from ecluse.web.security import (
     CurrentUser,
     RuntimeDep,
@@ -277,9 +278,11 @@ def _account_page(
     new_token: str | None = None,
     changed: str | None = None,
 ) -> Response:
+    sessions = runtime.accounts.sessions(user.user.id)
     context = {
         "signed_in": user,
-        "sessions": runtime.accounts.sessions(user.user.id),
+        "sessions": sessions,
+        "browsers": {session.id: browser_of(session.user_agent) for session in sessions},
         "tokens": runtime.accounts.tokens(user.user.id),
         "new_token": new_token,
         "token_days": TOKEN_DAYS,
