@@ -144,6 +144,8 @@ def _operation(
         lines += [f"Parameters: {', '.join(parameters)}", ""]
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         lines += _body(kind, content["schema"], schemas)
+    for scheme in operation.get("security", []):
+        lines += [f"Token: {', '.join(f'`{scope}`' for scope in scheme['token'])}", ""]
     answers = sorted(operation["responses"].items())
     told = "; ".join(f"{status} {answer['description']}" for status, answer in answers)
     return [*lines, f"Answers: {told}", ""]

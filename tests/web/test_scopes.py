@@ -110,6 +110,20 @@ def test_every_operation_declares_the_scope_that_is_written_here(door: Door) -> 
         assert scope == (Scope.READ if reads else Scope.MANAGE), (method, path)
 
 
+def test_the_description_of_the_api_says_the_scope_of_every_operation(door: Door) -> None:
+    said = {
+        (method.upper(), path): operation["security"]
+        for path, methods in door.app.openapi()["paths"].items()
+        for method, operation in methods.items()
+        if "security" in operation
+    }
+    assert said == {
+        (method, path.replace(":path}", "}")): [{"token": [scope]}]
+        for (method, path), scope in declared(door.app).items()
+        if path.startswith("/api/")
+    }
+
+
 def test_a_route_without_a_scope_of_its_own_takes_a_token_for_all_alone(door: Door, owner: User) -> None:
     """As those of applications of others do, that ask for `CurrentUser`."""
 

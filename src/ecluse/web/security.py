@@ -16,7 +16,8 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request, Response, Security
+from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -112,6 +113,13 @@ def signed_in(visitor: Visitor) -> SignedIn:
 
 #: Who is asking, a token of any scope: for what says no more than whose it is.
 AnyToken = Annotated[SignedIn, Depends(signed_in)]
+#: For the description of the API alone, which names the scope of each operation by it; who asks is found by `ways`.
+Bearer = Annotated[
+    object,
+    Depends(
+        HTTPBearer(scheme_name="token", description="An API token; a session does as well", auto_error=False)
+    ),
+]
 #: The scope that a dependency asks for.
 SCOPES: Final[dict[Callable[..., SignedIn], TokenScope]] = {}
 _OF_A_MODEL: Final = re.compile(r"/(?:api|v2)/models/([^/@]+)(?:[/@].*)?")
@@ -120,7 +128,7 @@ _OF_A_MODEL: Final = re.compile(r"/(?:api|v2)/models/([^/@]+)(?:[/@].*)?")
 def _who_may(scope: TokenScope) -> Callable[..., SignedIn]:
     """Return a dependency that says who is asking; `OutOfScope` for a token without the scope, or for another model."""
 
-    def in_scope(request: Request, user: AnyToken) -> SignedIn:
+    def in_scope(request: Request, user: AnyToken, _described: Bearer) -> SignedIn:
         about = _OF_A_MODEL.fullmatch(request.scope["path"])
         expect_scope(user, scope, about and about[1])
         return user
@@ -129,10 +137,10 @@ def _who_may(scope: TokenScope) -> Callable[..., SignedIn]:
     return in_scope
 
 
-MayRead = Annotated[SignedIn, Depends(_who_may(TokenScope.READ))]
-MayPredict = Annotated[SignedIn, Depends(_who_may(TokenScope.PREDICT))]
-MayPublish = Annotated[SignedIn, Depends(_who_may(TokenScope.PUBLISH))]
-MayManage = Annotated[SignedIn, Depends(_who_may(TokenScope.MANAGE))]
+MayRead = Annotated[SignedIn, Security(_who_may(TokenScope.READ), scopes=["read"])]
+MayPredict = Annotated[SignedIn, Security(_who_may(TokenScope.PREDICT), scopes=["predict"])]
+MayPublish = Annotated[SignedIn, Security(_who_may(TokenScope.PUBLISH), scopes=["publish"])]
+MayManage = Annotated[SignedIn, Security(_who_may(TokenScope.MANAGE), scopes=["manage"])]
 #: Who is asking. Pages are for sessions; an operation that declares nothing else takes a token for all of the API.
 CurrentUser = MayManage
 
