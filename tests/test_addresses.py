@@ -207,6 +207,10 @@ WORDS: Final = frozenset(
         "without",
         "from",
         "after",
+        "handle",
+        "member",
+        "invitation",
+        "link",
     ]
 )
 

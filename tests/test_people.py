@@ -169,7 +169,8 @@ def test_with_everything_no_object_and_no_row_is_left_and_nothing_of_others_goes
         assert [row.user_id for row in transaction.query(Dataset)] == [admin.id]
 
 
-#: Tables of a user that are no belongings: how one enters; what goes with one of the belongings; what is handed over.
+#: Tables of a user that are no belongings: how one enters; what goes with one of the belongings; what is handed over;
+#: where one belongs, and what one sees or lets others see.
 WITH_ANOTHER = {
     "sessions",
     "api_tokens",
@@ -181,6 +182,9 @@ WITH_ANOTHER = {
     "image_splits",
     "schedules",
     "work",
+    "memberships",
+    "invitations",
+    "shares",
 }
 #: Belongings that are a user's by way of another row: a training by its run.
 BY_ANOTHER = {"fraud_trainings"}

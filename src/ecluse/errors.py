@@ -41,7 +41,9 @@
     │   ├── InvalidCredentials (ValueError)
     │   ├── TooManyAttempts (PermissionError)   it says when to try again
     │   │   └── PasswordsBusy                   more passwords are to be hashed at once than there is room for
-    │   └── EmailTaken (ValueError)
+    │   ├── EmailTaken (ValueError)
+    │   ├── HandleTaken (ValueError)            another person or organisation has the handle
+    │   └── LastOwner (ValueError)              without this person nobody would own the organisation
     ├── JobError
     │   ├── JobNotFound (LookupError)
     │   ├── JobCancelled
@@ -302,6 +304,16 @@ class PasswordsBusy(TooManyAttempts):
 
 class EmailTaken(AccountError, ValueError):
     code = "email_taken"
+    status = 409
+
+
+class HandleTaken(AccountError, ValueError):
+    code = "handle_taken"
+    status = 409
+
+
+class LastOwner(AccountError, ValueError):
+    code = "last_owner"
     status = 409
 
 

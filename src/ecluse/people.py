@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ecluse.application import guarded, parts
-from ecluse.catalog import files, jobs, users
+from ecluse.catalog import files, jobs, organisations, users
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -76,9 +76,12 @@ def remove(runtime: Runtime, email: str, by: str | None = None, *, everything: b
     Raises:
         NotFound: no account has this address.
         LastAdministrator: without it none would administer.
+        LastOwner: without it nobody would own an organisation.
         InvalidInput: something is the account's and not to be removed, or a job does not end.
     """
     user = runtime.accounts.by_email(email)
+    with runtime.catalog.read() as transaction:  # before anything is gone; it is asked again when the row is
+        organisations.expect_last_owner_of_none(transaction, user, held=False)
     if not everything:
         _expect_nothing(runtime, user)
     disable(runtime, email, by)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ecluse.accounts.access import SESSION_LIFETIME, SignedIn
 from ecluse.accounts.accounts import Accounts
 from ecluse.accounts.links import LINK_LIFETIME, LOCAL_EMAIL
+from ecluse.accounts.organisations import Belonging, Member
 from ecluse.accounts.people import Admission, checked_email
 from ecluse.accounts.proofs import LINK_PROVES
 from ecluse.accounts.scopes import Scope, expect_scope
@@ -32,6 +33,8 @@ __all__ = [
     "TOKEN_DAYS",
     "Accounts",
     "Admission",
+    "Belonging",
+    "Member",
     "Scope",
     "SignedIn",
     "checked_email",

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from ecluse.accounts.access import AccountCatalog, digest, end_everything, locked_user
 from ecluse.accounts.sessions import MAX_EMAIL
-from ecluse.catalog import Transaction, attempts, audit, jobs, users
+from ecluse.catalog import Transaction, attempts, audit, jobs, organisations, users
 from ecluse.catalog.tables import AuditEntry, User, now
 from ecluse.errors import Forbidden, InvalidCredentials, InvalidInput
 from ecluse.hashing import hash_password
@@ -213,10 +213,12 @@ class People(AccountCatalog):
         Raises:
             NotFound: no account has this address.
             LastAdministrator: without it none would administer.
+            LastOwner: without it nobody would own an organisation.
         """
         with self._catalog.write() as transaction:
             user = locked_user(transaction, email)
             users.expect_another_administrator(transaction, user)
+            organisations.expect_last_owner_of_none(transaction, user, held=True)
             audit.record(transaction, by, "user.remove", user.email, id=user.id)
             jobs.forget_ended_of(transaction, user.id)
             users.remove_user(transaction, user.id)

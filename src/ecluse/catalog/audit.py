@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session as Transaction
 from ecluse.catalog.tables import AuditEntry, User
 
 #: Of what is written down, what is about accounts: who entered or tried to, and what was changed about it.
-OF_ACCOUNTS: Final = ("user.", "session.", "token.", "link.")
+OF_ACCOUNTS: Final = ("user.", "session.", "token.", "link.", "organisation.")
 
 
 def record(transaction: Transaction, user_id: str | None, action: str, subject: str, **detail: Any) -> None:

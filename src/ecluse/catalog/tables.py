@@ -33,6 +33,10 @@ from ecluse.catalog.columns import new_id as new_id
 from ecluse.catalog.columns import now as now
 from ecluse.catalog.filed import LONGEST_NAME, NOWHERE, FileKind, HasFile, of_file
 from ecluse.catalog.filed import File as File
+from ecluse.catalog.of_organisations import LONGEST_HANDLE
+from ecluse.catalog.of_organisations import Invitation as Invitation
+from ecluse.catalog.of_organisations import Membership as Membership
+from ecluse.catalog.of_organisations import Share as Share
 from ecluse.catalog.of_work import OfWork as OfWork
 from ecluse.catalog.of_work import Work as Work
 
@@ -43,7 +47,14 @@ RUN_VERSIONS: Final = FileKind(
 
 
 class User(Base):
+    """An owner: a person, or (`kind`) an organisation, which has an `email` that is none, "@" and its handle, and to
+    which nobody signs in.
+
+    `handle` stands before the names of what is shared: @anna/fraud.
+    """
+
     __tablename__ = "users"
+    __table_args__ = (Index("uq_users_handle", "handle", unique=True),)
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     email: Mapped[str] = mapped_column(String(320), unique=True)
     name: Mapped[str] = mapped_column(String(200), default="")
@@ -52,6 +63,8 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     #: Since when nobody may sign in to it; None while one may.
     disabled_at: Mapped[datetime | None]
+    kind: Mapped[str] = mapped_column(String(16), default="person", server_default="person")
+    handle: Mapped[str | None] = mapped_column(String(LONGEST_HANDLE))
 
 
 class FirstAccountSecret(Base):

@@ -11,6 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.application import leave_out, ours_first, part
+from ecluse.catalog.handles import free_handle
+from ecluse.catalog.of_organisations import PERSON
 from ecluse.catalog.tables import (
     ApiToken,
     File,
@@ -34,7 +36,8 @@ def add_user(
     Raises:
         EmailTaken: the address has one.
     """
-    user = User(email=email, name=name, password_hash=password_hash, role=role)
+    handle = free_handle(transaction, email)
+    user = User(email=email, name=name, password_hash=password_hash, role=role, handle=handle)
     transaction.add(user)
     _flush_unique(transaction, email)
     return user
@@ -52,11 +55,13 @@ def hold_accounts(transaction: Transaction) -> None:
 
 
 def count_users(transaction: Transaction) -> int:
-    return transaction.scalar(select(func.count()).select_from(User)) or 0
+    """Count the people; organisations are none."""
+    return transaction.scalar(select(func.count()).select_from(User).where(User.kind == PERSON)) or 0
 
 
 def user_by_email(transaction: Transaction, email: str) -> User | None:
-    return transaction.scalar(select(User).where(User.email == email))
+    """Return the person with this address; None where there is none, and for what stands for an organisation."""
+    return transaction.scalar(select(User).where(User.email == email, User.kind == PERSON))
 
 
 def user_by_id(transaction: Transaction, user_id: str) -> User:
@@ -73,14 +78,15 @@ def is_administrator(transaction: Transaction, user_id: str) -> bool:
 
 
 def list_users(transaction: Transaction) -> list[User]:
-    return list(transaction.scalars(select(User).order_by(User.created_at)))
+    """List the people, the oldest account first; organisations are left out."""
+    return list(transaction.scalars(select(User).where(User.kind == PERSON).order_by(User.created_at)))
 
 
 def first_administrator(transaction: Transaction) -> User | None:
     """Return the oldest account that administers and may be signed in to."""
     return transaction.scalar(
         select(User)
-        .where(User.role == "admin", User.disabled_at.is_(None))
+        .where(User.role == "admin", User.disabled_at.is_(None), User.kind == PERSON)
         .order_by(User.created_at)
         .limit(1)
     )

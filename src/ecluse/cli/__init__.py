@@ -48,6 +48,7 @@ SHELL: Final[Table] = {
     "token": ("ecluse.cli.token", "token", "Make a token for programs of yours, and print it, this once."),
     "jobs": ("ecluse.cli.jobs", "jobs", "List, show and cancel jobs."),
     "users": ("ecluse.cli.users", "users", "List, add, change and remove accounts; read who signed in."),
+    "orgs": ("ecluse.cli.orgs", "orgs", "Make organisations, invite people, leave, hand over and end them."),
 }
 
 

@@ -228,6 +228,12 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def address_of(request: Request) -> str:
+    """Return where the pages are for whoever asks, without a stroke at the end: what links begin with."""
+    public: str | None = request.app.state.runtime.settings.public_url
+    return public or str(request.base_url).rstrip("/")
+
+
 def clear_session(request: Request, response: Response) -> None:
     response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=is_secure(request))
 

@@ -2,7 +2,17 @@
 
 from fastapi import APIRouter
 
-from ecluse.web.api import inference, jobs, migrations, models, publishing, runs, storage, tables
+from ecluse.web.api import (
+    inference,
+    jobs,
+    migrations,
+    models,
+    organisations,
+    publishing,
+    runs,
+    storage,
+    tables,
+)
 from ecluse.web.errors import answers
 from ecluse.web.routes import include_parts
 
@@ -12,7 +22,7 @@ def make_router() -> APIRouter:
     # What any operation may answer; each adds its own.
     router = APIRouter(prefix="/api", responses=answers(401, 403, 422, 503))
     include_parts(router, "api", ours=True)
-    for part in (models, inference, tables, publishing, runs, jobs, storage, migrations):
+    for part in (models, inference, tables, publishing, runs, jobs, storage, migrations, organisations):
         router.include_router(part.router)
     include_parts(router, "api", ours=False)
     return router

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
 
-from ecluse.web.pages import account, home, inference, jobs, migrations, models, runs, storage, tables, users
+from ecluse.web.pages import (
+    account,
+    home,
+    inference,
+    jobs,
+    migrations,
+    models,
+    organisations,
+    runs,
+    storage,
+    tables,
+    users,
+)
 from ecluse.web.routes import include_parts
 from ecluse.web.security import Visitor, sessions_alone
 
@@ -17,7 +29,19 @@ def remember_visitor(request: Request, visitor: Visitor) -> None:
 def make_router() -> APIRouter:
     """Join all pages: those of the shell, then those of each application, ours first."""
     router = APIRouter(dependencies=[Depends(sessions_alone), Depends(remember_visitor)])
-    for page in (home, account, models, inference, tables, runs, jobs, storage, migrations, users):
+    for page in (
+        home,
+        account,
+        organisations,
+        models,
+        inference,
+        tables,
+        runs,
+        jobs,
+        storage,
+        migrations,
+        users,
+    ):
         router.include_router(page.router)
     include_parts(router, "pages", ours=True)
     include_parts(router, "pages", ours=False)

@@ -19,7 +19,7 @@ from ecluse.web.api.inference import InferenceDep, ask, plain_rows
 from ecluse.web.pages.account import FormValues
 from ecluse.web.pages.models import version_of
 from ecluse.web.pages.tables import upload_context
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import CurrentUser, RuntimeDep, address_of
 from ecluse.web.templating import render
 
 router = APIRouter()
@@ -174,7 +174,7 @@ def _lines(
     request: Request, row: ModelVersion, loaded: Served, values: Mapping[str, str | None]
 ) -> dict[str, str]:
     """Return the request that the form makes, as a line for a terminal and as lines of Python."""
-    base = request.app.state.runtime.settings.public_url or str(request.base_url).rstrip("/")
+    base = address_of(request)
     reference = f"{row.name}@{row.version}"
     sent = {
         column["name"]: _value(values.get(column["name"]), column["type"])

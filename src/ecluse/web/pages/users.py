@@ -13,7 +13,7 @@ from ecluse.catalog.tables import User
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
-from ecluse.web.security import Administrator, RuntimeDep, is_from_here
+from ecluse.web.security import Administrator, RuntimeDep, address_of, is_from_here
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
@@ -87,8 +87,7 @@ def _to_correct(error: EcluseError) -> EcluseError:
 
 
 def _link(request: Request, runtime: Runtime, owner: User, by: SignedIn) -> str:
-    base = runtime.settings.public_url or str(request.base_url).rstrip("/")
-    return f"{base}/sign-in/link/{runtime.accounts.sign_in_link(owner.id, by.user.id)}"
+    return f"{address_of(request)}/sign-in/link/{runtime.accounts.sign_in_link(owner.id, by.user.id)}"
 
 
 def _page(

@@ -1,0 +1,59 @@
+"""Give every owner a handle, by which others call what it shares: @anna/fraud."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session as Transaction
+
+from ecluse.catalog.of_organisations import LONGEST_HANDLE
+from ecluse.catalog.tables import User
+from ecluse.errors import InvalidInput
+from ecluse.sentences import _
+
+_HANDLE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+#: What stands in addresses where the handle of an organisation does.
+_OF_ADDRESSES: Final = frozenset({"join"})
+#: Characters of what is made of an address; the rest of a handle is for a number.
+_FROM_ADDRESS: Final = 30
+
+
+def checked_handle(handle: str) -> str:
+    """Return what can be the handle of an organisation; `InvalidInput` otherwise."""
+    if not _HANDLE.fullmatch(handle) or handle in _OF_ADDRESSES:
+        raise InvalidInput(
+            _(
+                "%(value)s cannot be a handle: use 1 to %(count)s small letters, digits or hyphens, beginning and "
+                "ending with a letter or digit.",
+                value=repr(handle),
+                count=LONGEST_HANDLE,
+            )
+        )
+    return handle
+
+
+def free_handle(transaction: Transaction, email: str) -> str:
+    """Return a handle for the owner of an address that nobody has; hold the accounts, so that it stays free."""
+    stem = stem_of(email)
+    taken_already = set(
+        transaction.scalars(select(User.handle).where(User.handle.startswith(stem, autoescape=True)))
+    )
+    return first_free(stem, {handle for handle in taken_already if handle})
+
+
+def stem_of(email: str) -> str:
+    """Return what stands before the @ of an address, as a handle can be written."""
+    local = unicodedata.normalize("NFKD", email.partition("@")[0].lower()).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", local)[:_FROM_ADDRESS].strip("-") or "person"
+
+
+def first_free(stem: str, used: Collection[str]) -> str:
+    """Return the stem, or the stem with the first number that makes it unlike all that are used."""
+    handle, number = stem, 2
+    while handle in used:
+        handle, number = f"{stem}-{number}", number + 1
+    return handle

@@ -1,0 +1,68 @@
+"""Describe who belongs to an organisation, who is invited, and what is shared with whom."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, Literal
+
+from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ecluse.catalog.columns import Base, new_id, now
+
+#: What a member of an organisation may: all of it; make and change things; read, download and ask for predictions.
+MemberRole = Literal["owner", "member", "viewer"]
+ROLES: Final[tuple[MemberRole, ...]] = ("owner", "member", "viewer")
+#: The kinds of owner, as `users.kind` has them.
+PERSON: Final = "person"
+ORGANISATION: Final = "organisation"
+#: Characters of a handle.
+LONGEST_HANDLE: Final = 40
+
+
+class Membership(Base):
+    """A person in an organisation."""
+
+    __tablename__ = "memberships"
+    organisation_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Invitation(Base):
+    """A link by which one person joins an organisation, once; only the hash of its secret is kept."""
+
+    __tablename__ = "invitations"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    organisation_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    secret_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+
+
+class Share(Base):
+    """A thing of an owner that a reader may see: `kind` and `name` say which, such as models and fraud.
+
+    `reader_id` is a person or an organisation. None: a link, which has the hash of its secret; or an address that no
+    account had, which opens nothing. `by_link_id`: the link by which the reader came.
+    """
+
+    __tablename__ = "shares"
+    __table_args__ = (
+        Index("ix_shares_reader", "reader_id", "kind", "owner_id", "name"),
+        Index("ix_shares_thing", "owner_id", "kind", "name"),
+    )
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(100))
+    reader_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    email: Mapped[str | None] = mapped_column(String(320))
+    secret_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+    by_link_id: Mapped[str | None] = mapped_column(ForeignKey("shares.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
