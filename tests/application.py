@@ -78,6 +78,13 @@ class Application:
         """A token of this user, who is made if there is none."""
         return self._credentials(email, admin=False)[0]
 
+    def token_for(self, email: str, *scopes: str) -> str:
+        """A token of this new user with these scopes alone."""
+        settings = Settings.from_environment(self.environ, home=self.home)
+        with Runtime.open(settings) as runtime:
+            user = runtime.accounts.sign_up(email, "a long password")
+            return runtime.accounts.create_token(user.id, "tests", scopes=scopes)[0]
+
     def _credentials(self, email: str, *, admin: bool) -> tuple[str, str]:
         settings = Settings.from_environment(self.environ, home=self.home)
         with Runtime.open(settings) as runtime:

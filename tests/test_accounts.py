@@ -12,6 +12,7 @@ from ecluse import accounts as module
 from ecluse import hashing
 from ecluse.accounts import Accounts
 from ecluse.catalog import attempts
+from ecluse.catalog.tables import now
 from ecluse.errors import (
     EmailTaken,
     InvalidCredentials,
@@ -66,6 +67,23 @@ def test_a_session_ends_with_its_time(accounts: Accounts, monkeypatch: pytest.Mo
     monkeypatch.setattr("ecluse.accounts.access.SESSION_LIFETIME", timedelta(seconds=-1))
     _, secret = accounts.sign_in("a@b.c", PASSWORD)
     assert accounts.who_has_session(secret) is None
+
+
+def test_a_session_that_is_not_used_ends_before_its_time(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = now()
+    user = accounts.sign_up("a@b.c", "correct horse")
+    used, left = accounts.open_session(user.id, "used"), accounts.open_session(user.id, "left")
+    places = ("accounts.sessions", "accounts.last_uses", "catalog.users")
+    for days, lasts in ((13, True), (15, False), (26, False)):
+        monkeypatch.setattr(accounts._last_uses, "_tried_at", {})  # monotonic time does not pass here
+        for place in places:
+            monkeypatch.setattr(f"ecluse.{place}.now", lambda days=days: begun + timedelta(days=days))
+        assert accounts.who_has_session(used) is not None
+        if not lasts:
+            assert accounts.who_has_session(left) is None
+        assert {each.user_agent for each in accounts.sessions(user.id)} == ({"used", "left"} if lasts else {"used"})
 
 
 @pytest.mark.parametrize(("email", "password"), [("a@b.c", "wrong password"), ("x@y.z", PASSWORD)])

@@ -60,13 +60,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 @pytest.fixture(params=["local", "server"])
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ecluse.Client]:
-    """A client with nothing of its own yet: in a folder, or with the token of a new person."""
+    """A client with nothing of its own yet: in a folder, or with the token of a new person that may not do all."""
     if request.param == "local":
         with ecluse.Client(home=tmp_path / "home") as client:
             yield client
         return
     server: Application = request.getfixturevalue("server")
-    token = server.token(f"{uuid.uuid4().hex}@example.org")
+    token = server.token_for(f"{uuid.uuid4().hex}@example.org", "read", "predict", "publish")
     with ecluse.Client(server.address, token) as client:
         yield client
 

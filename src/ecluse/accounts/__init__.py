@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-from ecluse.accounts.access import SESSION_LIFETIME, SignedIn
+from ecluse.accounts.access import SESSION_IDLE, SESSION_LIFETIME, SignedIn
 from ecluse.accounts.accounts import Accounts
 from ecluse.accounts.links import LINK_LIFETIME, LOCAL_EMAIL
 from ecluse.accounts.organisations import Belonging, Member
@@ -29,6 +29,7 @@ __all__ = [
     "LINK_PROVES",
     "LOCAL_EMAIL",
     "SESSION_COOKIE",
+    "SESSION_IDLE",
     "SESSION_LIFETIME",
     "TOKEN_DAYS",
     "Accounts",

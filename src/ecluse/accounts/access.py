@@ -17,6 +17,8 @@ from ecluse.errors import NotFound, PasswordsBusy
 from ecluse.sentences import _
 
 SESSION_LIFETIME: Final = timedelta(days=30)
+#: A session that is not used for so long has ended.
+SESSION_IDLE: Final = timedelta(days=14)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from ecluse.accounts.access import AccountCatalog, SignedIn, add_session, digest, end_other_access
+from ecluse.accounts.access import (
+    SESSION_IDLE,
+    AccountCatalog,
+    SignedIn,
+    add_session,
+    digest,
+    end_other_access,
+)
 from ecluse.catalog import attempts, audit, users
 from ecluse.catalog.tables import Session, User, now
 from ecluse.errors import Forbidden, InvalidCredentials
@@ -112,7 +119,7 @@ class Sessions(AccountCatalog):
 
     def who_has_session(self, secret: str) -> SignedIn | None:
         with self._catalog.read() as transaction:
-            row = users.user_by_session(transaction, digest(secret))
+            row = users.user_by_session(transaction, digest(secret), used_after=now() - SESSION_IDLE)
         if row is None:
             return None
         user, session = row
@@ -153,4 +160,4 @@ class Sessions(AccountCatalog):
 
     def sessions(self, user_id: str) -> list[Session]:
         with self._catalog.read() as transaction:
-            return users.list_sessions(transaction, user_id)
+            return users.list_sessions(transaction, user_id, used_after=now() - SESSION_IDLE)

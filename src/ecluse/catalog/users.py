@@ -217,21 +217,28 @@ def add_session(
     return session
 
 
-def user_by_session(transaction: Transaction, secret_hash: str) -> tuple[User, Session] | None:
-    """Find the owner of a session that has not expired, and the session; None where the account is disabled."""
+def user_by_session(
+    transaction: Transaction, secret_hash: str, *, used_after: datetime
+) -> tuple[User, Session] | None:
+    """Find the owner of a session that has not expired and was used lately, and the session; None where the account is
+    disabled.
+    """
     row = transaction.execute(
         select(User, Session)
         .join(Session, Session.user_id == User.id)
-        .where(Session.secret_hash == secret_hash, Session.expires_at > now(), User.disabled_at.is_(None))
+        .where(Session.secret_hash == secret_hash, User.disabled_at.is_(None))
+        .where(Session.expires_at > now(), Session.last_used_at > used_after)
     ).first()
     return None if row is None else (row[0], row[1])
 
 
-def list_sessions(transaction: Transaction, user_id: str) -> list[Session]:
+def list_sessions(transaction: Transaction, user_id: str, *, used_after: datetime) -> list[Session]:
+    """List the sessions of a user that have not expired and were used lately, the last used first."""
     return list(
         transaction.scalars(
             select(Session)
-            .where(Session.user_id == user_id, Session.expires_at > now())
+            .where(Session.user_id == user_id)
+            .where(Session.expires_at > now(), Session.last_used_at > used_after)
             .order_by(Session.last_used_at.desc())
         )
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.accounts import BROWSER_COOKIE, TOKEN_DAYS, SignedIn, ways
+from ecluse.accounts import BROWSER_COOKIE, SESSION_IDLE, TOKEN_DAYS, SignedIn, ways
 from ecluse.accounts.scopes import MEANINGS
 from ecluse.errors import AccountError, InvalidInput, NotFound, TooManyAttempts
 from ecluse.passwords import MIN_PASSWORD
@@ -282,6 +282,7 @@ def _account_page(
     context = {
         "signed_in": user,
         "sessions": sessions,
+        "ends": {each.id: min(each.expires_at, each.last_used_at + SESSION_IDLE) for each in sessions},
         "browsers": {session.id: browser_of(session.user_agent) for session in sessions},
         "tokens": runtime.accounts.tokens(user.user.id),
         "new_token": new_token,
