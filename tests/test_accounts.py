@@ -83,7 +83,9 @@ def test_a_session_that_is_not_used_ends_before_its_time(
         assert accounts.who_has_session(used) is not None
         if not lasts:
             assert accounts.who_has_session(left) is None
-        assert {each.user_agent for each in accounts.sessions(user.id)} == ({"used", "left"} if lasts else {"used"})
+        assert {each.user_agent for each in accounts.sessions(user.id)} == (
+            {"used", "left"} if lasts else {"used"}
+        )
 
 
 @pytest.mark.parametrize(("email", "password"), [("a@b.c", "wrong password"), ("x@y.z", PASSWORD)])
