@@ -7,6 +7,7 @@ import logging
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy import text as sql
 
 from ecluse.accounts import SESSION_COOKIE
 from ecluse.apps.fraud.actions.main import add_sample
+from ecluse.catalog.tables import now
 from ecluse.disks import LEAST_FREE, look_at, usable
 from ecluse.errors import CatalogDamaged, DiskUnusable
 from ecluse.runtime import Runtime
@@ -64,9 +66,10 @@ def runtime(small_disk: Path) -> Iterator[Runtime]:
 
 def as_if_a_minute_had_passed(runtime: Runtime) -> None:
     """Let the last uses of all tokens and sessions lie in the past."""
+    then = (now() - timedelta(hours=1)).replace(tzinfo=None, microsecond=0)
     with runtime.catalog.write() as transaction:
         for table in ("api_tokens", "sessions"):
-            transaction.execute(sql(f"UPDATE {table} SET last_used_at = '2020-01-01 00:00:00'"))
+            transaction.execute(sql(f"UPDATE {table} SET last_used_at = :then"), {"then": str(then)})
 
 
 def token_of(runtime: Runtime) -> str:
