@@ -108,11 +108,15 @@ class Model:
     `example`: a few rows as the model is asked about them. They become the form of the prediction, and the version is
     published only if it answers them in a process of its own. Where `@app.predict` takes single values, it is those by
     their names: `{"text": "…"}`. `metrics`: figures it is judged by.
+
+    `inputs`: rows as the model itself takes them, where `@app.predict` makes other columns of what it is given, or a
+    row of a text. A forest is kept as a graph, which is compared with it on these.
     """
 
     model: Any
     example: Any = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    inputs: Any = None
 
 
 class Task:

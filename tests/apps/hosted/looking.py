@@ -1,7 +1,10 @@
 """An application that looks at one image, reads the newest table, and fails with words that name a path."""
 
+import io
 from pathlib import Path
 from typing import Literal
+
+import pandas as pd
 
 from ecluse.app import App, File, Image, Images, Refused, Table, Task
 
@@ -34,12 +37,14 @@ def latest(table: Table = Table.newest) -> list:
 
 
 @app.page
-def fail(file: File, how: Literal["open", "refuse", "images", "raise"] = "open") -> list:
+def fail(file: File, how: Literal["open", "refuse", "images", "raise", "library"] = "open") -> list:
     """Fail, by words with the path of a file."""
     if how == "open":
         (file.path / "below").read_text()
     if how == "refuse":
         raise Refused(f"{file.path} is not for us")
+    if how == "library":
+        pd.read_csv(io.BytesIO(b"name\n\xc9lan\n"))
     if how == "images":
         len(Images(file.path, file.name))
     raise ValueError(

@@ -52,6 +52,13 @@ def test_what_would_become_another_is_refused_with_its_row(value: Any, dtype: pl
         cast(pl.Series("km", [None, value]), dtype)
 
 
+def test_a_day_of_a_workbook_is_a_date_and_a_time_of_day_is_refused() -> None:
+    days = pl.Series("since", [datetime(2026, 1, 31), None])
+    assert cast(days, pl.Date()).to_list() == [date(2026, 1, 31), None]
+    with pytest.raises(InvalidInput, match=r"Row 1, column since: 2026-01-31 08:00:00 is no date"):
+        cast(pl.Series("since", [datetime(2026, 1, 31, 8)]), pl.Date())
+
+
 def test_the_words_of_others_are_cut_at_a_sentence() -> None:
     text = (
         "Input X contains NaN.\nRidge does not accept missing values. " + "See the long page about it " * 30

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import PIL.Image
 import pytest
 
 from ecluse import people
+from ecluse.app import Task
+from ecluse.app.images import packed
 from ecluse.apps.hosted import files
-from ecluse.apps.hosted.child import example_for, load_app
+from ecluse.apps.hosted.check import Trial, Untried
+from ecluse.apps.hosted.child import Work, example_for, load_app
 from ecluse.apps.hosted.due import queue_due
-from ecluse.errors import InvalidInput
+from ecluse.apps.hosted.snapshot import Snapshot
+from ecluse.errors import InvalidInput, ModelRefused
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.application import Application, running
 from tests.servers import ObjectServer
 
-EXAMPLES = Path(__file__).parent / "examples"
+HERE = Path(__file__).parent
+EXAMPLES = HERE / "examples"
 PAGE = {"accept": "text/html"}
 
 
@@ -88,6 +96,71 @@ def test_a_value_of_another_type_is_refused_as_by_any_model(
     anywhere = client.post("/api/models/cars/predict", json={"rows": [CAR | {"km": km}]})
     assert refused.json()["error"]["message"] == anywhere.json()["error"]["message"]
     assert "Row 1, column km: " in refused.json()["error"]["message"]
+
+
+def sample_of(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What an example gives to be tried with."""
+    monkeypatch.chdir(folder)
+    return dict(load_app({"file": str(EXAMPLES / f"{name}.py")}).verbs["sample"].function())
+
+
+def test_a_forest_is_asked_about_columns_that_the_prediction_makes(
+    app: Application, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a table with semicolons, dates by dots and another encoding; the form asks for a date."""
+    customers = sample_of("churn", tmp_path, monkeypatch)["table"].path.read_bytes()
+    sent = client.post("/api/churn/train", files={"table": ("customers.csv", customers)})
+    ended = app.wait_for_job(client, sent.json()["job"])
+    assert ended["status"] == "done", ended
+    form = client.get("/churn", headers=PAGE).text
+    assert re.search(r'name="row.since"[^>]*type="date"', form)
+    assert ">Köln</option>" in form
+    row = {"since": "2021-05-01", "spend": 20.5, "plan": "Basic", "city": "Lyon"}
+    (answer,) = client.post("/api/churn/predict", json={"rows": [row]}).raise_for_status().json()["rows"]
+    assert answer["leaves"] is True
+    refused = client.post("/api/churn/predict", json={"rows": [row | {"since": "01.05.2021"}]})
+    assert "Row 1, column since: " in refused.json()["error"]["message"]
+    scored = client.post("/api/churn/score", files={"table": ("customers.csv", customers)}).json()["job"]
+    assert app.wait_for_job(client, scored)["status"] == "done"
+    other = client.post(
+        "/api/churn/train", files={"table": ("customers.csv", customers)}, data={"target": "gone"}
+    )
+    assert "There is no column 'gone'. Known: since" in str(
+        app.wait_for_job(client, other.json()["job"])["error"]
+    )
+
+
+def test_a_forest_that_is_asked_otherwise_says_how_to_give_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = sample_of("churn", tmp_path, monkeypatch)["table"]
+    (tmp_path / "made").mkdir()
+    work = Work(None, {"source": {"file": str(EXAMPLES / "churn.py")}, "folder": str(tmp_path / "made")})  # type: ignore[arg-type]
+    made = work.app.verbs["train"].function(Task(), table, trees=2)
+    with pytest.raises(ModelRefused, match=r"inputs=features"):
+        work._packed(replace(made, inputs=None))
+
+
+def test_the_images_most_like_one_are_named(
+    app: Application, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = sample_of("alike", tmp_path, monkeypatch)
+    archive = packed(given["images"].path, tmp_path / "set.zip").read_bytes()
+    sent = client.post("/api/alike/train", files={"images": ("set.zip", archive)})
+    ended = app.wait_for_job(client, sent.json()["job"])
+    assert ended["status"] == "done", ended
+    image = {"image": ("one.png", given["image"].read_bytes())}
+    answer = client.post("/api/alike/predict", files=image, data={"count": "2"}).raise_for_status().json()
+    assert [each["name"] for each in answer["answer"]] == ["red/0.png", "red/1.png"]
+    page = client.post("/alike/predict", files=image, headers=PAGE).text
+    assert page.index("red/0.png") < page.index("red/1.png") < page.index("red/2.png")
+
+
+def test_a_check_says_that_no_newest_table_is_there_to_try_with() -> None:
+    described = Snapshot(load_app({"file": str(HERE / "looking.py")}).snapshot())
+    trial = Trial(cast("Any", None), described, HERE, cast("Any", None), cast("Any", None))
+    with pytest.raises(Untried, match=r"@app\.sample gives no table, which weekly needs"):
+        trial.given(described.verbs["weekly"])
 
 
 def test_what_the_example_did_not_have_is_answered_with_a_warning(client: httpx.Client, cars: str) -> None:

@@ -133,7 +133,7 @@ def test_the_newest_table_is_that_of_the_owner_when_the_job_starts(
     assert "Left empty: your newest table here, when it begins." in form
     assert "Left empty: your newest table called sales-*.csv, when it begins." in form
     early = app.wait_for_job(client, client.post("/api/looking/weekly", json={}).json()["job"])
-    assert "You gave this application no table yet" in str(early["error"])
+    assert "You gave this application no table yet. Choose one in the form" in str(early["error"])
     give(client, "other.csv", 1)
     first = give(client, "sales-1.csv", 20)
     with app.client("stranger@example.org") as stranger:
@@ -179,6 +179,7 @@ def test_the_newest_table_of_a_notebook_is_one_that_it_gives() -> None:
         ("refuse", "notes.txt is not for us"),
         ("images", "notes.txt is no archive that can be read"),
         ("raise", "no &#39;weights&#39; in "),
+        ("library", "invalid continuation byte (looking.py, line "),
     ],
 )
 def test_no_path_of_a_machine_is_shown(client: httpx.Client, how: str, said: str) -> None:

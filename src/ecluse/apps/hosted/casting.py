@@ -32,6 +32,8 @@ def cast(series: pl.Series, dtype: pl.DataType) -> pl.Series:
     changed = made.is_null()
     if given.is_numeric() and (dtype.is_integer() or dtype == pl.Boolean):
         changed = changed | (made.cast(given, strict=False) != series).fill_null(value=False)
+    if given == pl.Datetime and dtype == pl.Date:
+        changed = changed | (made.cast(given) != series).fill_null(value=False)
     return _whole(series, made, changed, dtype)
 
 

@@ -82,7 +82,8 @@ class Trial:
         """Return the values of `@app.sample` that a function takes. Raises Untried where one is missing."""
         asked = [each for each in verb.parameters if each.kind in FILLED]
         values = self.samples_for(verb)
-        missing = [each.name for each in asked if each.required and each.name not in values]
+        needed = [each.name for each in asked if each.required or each.newest is not None]
+        missing = [name for name in needed if name not in values]
         if missing:
             raise Untried(f"@app.sample gives no {', '.join(missing)}, which {verb.name} needs")
         return {each.name: values[each.name] for each in asked if each.name in values}

@@ -26,7 +26,7 @@ from ecluse.app.paths import with_names, without_paths
 from ecluse.app.signature import FILES, FILLED, Parameter, checked_all
 from ecluse.apps.hosted.channel import Channel, ChannelClosed
 from ecluse.confined.limits import apply_limits, limit_processes, set_limit, set_oom_score
-from ecluse.errors import ApplicationBroken, EcluseError, InvalidInput
+from ecluse.errors import ApplicationBroken, EcluseError, InvalidInput, ModelRefused
 from ecluse.sentences import _, to_json
 
 if TYPE_CHECKING:
@@ -223,7 +223,19 @@ class Work:
         is_files = isinstance(model.model, str | Path) and Path(model.model).is_dir()
         # Where a function answers, single values are no rows of the model, and what the model says itself is not asked.
         is_asked = not is_files and (verb is None or _takes_rows(verb))
-        made = pack(model.model, folder, model.example if is_asked else None, keeps_example=verb is None)
+        inputs = model.example if is_asked and model.inputs is None else model.inputs
+        try:
+            made = pack(model.model, folder, None if is_files else inputs, keeps_example=verb is None)
+        except ModelRefused as refused:
+            if verb is None or model.inputs is not None:
+                raise
+            raise ModelRefused(
+                _(
+                    "%(reason)s Where @app.predict makes of what it is given the rows that the model takes, give these "
+                    "too: Model(model, example=…, inputs=features).",
+                    reason=str(refused),
+                )
+            ) from refused
         if verb is not None and model.example is not None:
             example_for(verb, model.example).write_parquet(folder / EXAMPLE)
         return {
@@ -472,7 +484,11 @@ def _reason(error: BaseException, names: Mapping[str, str] | None = None) -> str
     """Say what was raised, and in which line of which file."""
     frames = traceback.extract_tb(error.__traceback__)
     installed = ("/ecluse/", "/site-packages/", "/lib/python", "<")
-    own = [frame for frame in frames if not any(part in frame.filename for part in installed)]
+    own = [
+        frame
+        for frame in frames
+        if Path(frame.filename).is_absolute() and not any(part in frame.filename for part in installed)
+    ]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {shortened(without_paths(str(error), names))}{place}"
 
@@ -516,7 +532,8 @@ def example_for(verb: Verb, example: Any) -> pl.DataFrame:
     import polars as pl
 
     if _takes_rows(verb):
-        return _as_polars(example).head(EXAMPLE_ROWS)
+        rows = _as_polars(example).head(EXAMPLE_ROWS)
+        return _days_of(rows) if any(_takes_pandas(verb, each.name) for each in verb.parameters) else rows
     table = pl.DataFrame([dict(example)]) if isinstance(example, Mapping) else _as_polars(example)
     plain = [each for each in verb.parameters if each.kind in FILLED and each.kind not in FILES]
     files = [each.name for each in verb.parameters if each.kind in FILES and each.required]
@@ -539,6 +556,15 @@ def example_for(verb: Verb, example: Any) -> pl.DataFrame:
             )
         )
     return table.select([each.name for each in plain if each.name in table.columns]).head(SINGLE_EXAMPLES)
+
+
+def _days_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with moments that are all a day's first as dates: pandas knows no dates, and a form asks for them."""
+    import polars as pl
+
+    moments = [column for column in rows.iter_columns() if column.dtype == pl.Datetime]
+    days = [column.cast(pl.Date) for column in moments if column.null_count() < len(column)]
+    return rows.with_columns(day for day in days if (day.cast(rows[day.name].dtype) == rows[day.name]).all())
 
 
 def _takes_pandas(verb: Verb, name: str) -> bool:

@@ -193,11 +193,16 @@ def newest(runtime: Runtime, user_id: str, application: str, name: str) -> dict[
     if other is not None:
         rows.append(other)
     if not rows and name:
-        raise NotFound(_("You have no table called %(name)s yet. Upload one: POST /api/tables", name=name))
+        raise NotFound(
+            _(
+                "You have no table called %(name)s yet. Choose one in the form, or send it to /api/tables.",
+                name=name,
+            )
+        )
     if not rows:
         raise NotFound(
             _(
-                "You gave this application no table yet. Upload one: POST /api/%(name)s/files",
+                "You gave this application no table yet. Choose one in the form, or send it to /api/%(name)s/files.",
                 name=application,
             )
         )

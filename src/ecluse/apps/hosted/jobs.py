@@ -31,9 +31,9 @@ def kinds_of(snapshot: Snapshot) -> JobKinds:
             run=partial(_run_verb, snapshot.name),
             queue=f"app_{snapshot.name}",
             verb=N_("Train") if verb.role == "train" else "",
-            stages={"run": N_("Run"), "check": N_("Check the version"), "keep": N_("Save")}
+            stages={"run": N_("At work"), "check": N_("Check the version"), "keep": N_("Save")}
             if verb.role == "train"
-            else {"run": N_("Run"), "keep": N_("Save")},
+            else {"run": N_("At work"), "keep": N_("Save")},
             result=_result,
             ways=partial(_ways, snapshot.name),
             answer="ecluse.apps.hosted.jobs:answer_of",
@@ -45,7 +45,7 @@ def kinds_of(snapshot: Snapshot) -> JobKinds:
             run=partial(_run_score, snapshot.name),
             queue=f"app_{snapshot.name}",
             verb=N_("Score"),
-            stages={"run": N_("Run"), "keep": N_("Save")},
+            stages={"run": N_("At work"), "keep": N_("Save")},
             result=_result,
             ways=partial(_ways, snapshot.name),
             answer="ecluse.apps.hosted.jobs:answer_of",

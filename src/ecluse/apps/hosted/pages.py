@@ -305,7 +305,7 @@ def _score(snapshot: Snapshot, verb: Verb) -> Any:
             keep = into_store(runtime, user.user.id, snapshot.name, [SCORED, *verb.files])
             sent = await read_sent(request, runtime, user.user.id, keep)
             job = await run_in_threadpool(queue)
-        except (InvalidInput, UnreadableTable, NotFound) as error:
+        except (InvalidInput, UnreadableTable, NotFound, ModelNotFound) as error:
             return await run_in_threadpool(_overview, request, runtime, user.user, snapshot, str(error))
         return RedirectResponse(f"/jobs/{job}", 303)
 
