@@ -67,6 +67,8 @@ def journey(app: Application, browser: Browser, tmp_path_factory: pytest.TempPat
         version = trained["result"]["version"]  # type: ignore[index]
         run = trained["result"]["run"]  # type: ignore[index]
         made(app, client, "/api/demand/train", table=sent(client, "demand", "days.csv", DEMAND.encode()))
+        images = sent(client, "alike", "leaves.zip", archive_of_leaves())
+        made(app, client, "/api/alike/train", images=images)
         files = made(app, client, "/api/digest/weekly", region="north")["result"]["files"]  # type: ignore[index]
     report = next(file["id"] for file in files if file["purpose"] == "report")
     done.addresses |= {
@@ -74,6 +76,7 @@ def journey(app: Application, browser: Browser, tmp_path_factory: pytest.TempPat
         "version": f"{home}/models/flats/{version}",
         "use": f"{home}/models/flats/{version}/use",
         "run": f"{home}/runs/{run}",
+        "alike": f"{home}/alike",
         "page": f"{home}/demand/weeks?count=2&-=1",
         "look": f"{home}/leaves/look",
         "report": f"{home}/digest/reports/{report}",

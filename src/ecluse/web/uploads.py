@@ -41,7 +41,7 @@ async def open_upload(request: Request, max_bytes: int) -> Upload:
     parts = read_parts(request, max_bytes + BESIDE, too_large(max_bytes))
     async for event in parts:
         if isinstance(event, Head) and event.is_file:
-            return Upload(event.filename or "", _chunks(parts, max_bytes))
+            return Upload(event.filename or "", _chunks(parts, max_bytes, event.filename or ""))
     raise InvalidInput("The request carries no file. Send it as: curl -F file=@transactions.csv …")
 
 
@@ -70,7 +70,7 @@ def too_large(max_bytes: int) -> UploadTooLarge:
     )
 
 
-async def _chunks(parts: AsyncIterator[Event], max_bytes: int) -> AsyncIterator[bytes]:
+async def _chunks(parts: AsyncIterator[Event], max_bytes: int, name: str) -> AsyncIterator[bytes]:
     total = 0
     async for piece in gathered(parts):
         total += len(piece)
@@ -80,4 +80,4 @@ async def _chunks(parts: AsyncIterator[Event], max_bytes: int) -> AsyncIterator[
     async for _turn in parts:
         pass  # what follows the file counts as well
     if total == 0:
-        raise InvalidInput(_("The file is empty. Nothing was kept."))
+        raise InvalidInput(_("%(file)s: The file is empty. Nothing was kept.", file=name[:200]))

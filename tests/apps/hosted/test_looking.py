@@ -78,6 +78,8 @@ def test_one_image_is_asked_about_by_form_program_and_command(
     (tmp_path / "d.jpg").write_bytes(picture())
     said = app.command("looking", "predict", str(tmp_path / "d.jpg"))
     assert '"name": "d.jpg"' in said.stdout, said.stderr
+    helped = " ".join(app.command("looking", "named", "--help").stdout.split())
+    assert "TABLE left out: your newest table called sales-*.csv." in helped
     with app.client("stranger@example.org") as stranger:
         assert stranger.post("/api/looking/predict", json={"image": stored}).status_code == 404
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from ecluse.app.signature import FILES, FILLED, Parameter
 from ecluse.apps.hosted import answering, files
 from ecluse.apps.hosted.jobs import queue_score, queue_verb
-from ecluse.apps.hosted.sending import into_folder, read_sent, storing, values_for
+from ecluse.apps.hosted.sending import bounded_body, into_folder, read_sent, storing, values_for
 from ecluse.apps.hosted.snapshot import SCORED, TABLES, Snapshot, Verb
 from ecluse.apps.hosted.tables import AppFile
 from ecluse.apps.hosted.versions import version_for
@@ -156,7 +156,7 @@ def _taking(
 
     async def of_form(request: Request, runtime: RuntimeDep, user: MayManage) -> Queued:
         if not is_form(request):
-            sent = _json_body(body_type, await request.body())
+            sent = _json_body(body_type, await bounded_body(request))
             return await run_in_threadpool(take, sent, runtime, user.user)
         async with storing(runtime, user.user.id, snapshot.name, brought) as keep:
             sent = await read_sent(request, runtime, user.user.id, keep)
@@ -203,7 +203,7 @@ def _add_predict(router: APIRouter, snapshot: Snapshot) -> None:
             if is_form(request):
                 sent = await read_sent(request, runtime, user.user.id, into_folder(folder))
             else:
-                sent = _json_body(body_type, await request.body())
+                sent = _json_body(body_type, await bounded_body(request))
             return await run_in_threadpool(answer, sent, keeper, folder, runtime, user.user)
 
     function: Any = predict_files if verb.files else predict

@@ -73,8 +73,14 @@ def _command(
 ) -> click.Command:
     function = home_option(user_option(reports(run)))
     own: list[click.Parameter] = list(getattr(function, "__click_params__", []))
+    sought = [
+        f"{each.name.upper()} left out: your newest table{each.newest and ' called '}{each.newest}."
+        for each in verb.parameters
+        if each.newest is not None
+    ]
+    words = "\n\n".join([verb.summary or line, *sought])
     return click.Command(
-        name.replace("_", "-"), callback=function, params=[*params, *reversed(own)], help=verb.summary or line
+        name.replace("_", "-"), callback=function, params=[*params, *reversed(own)], help=words
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -15,11 +16,12 @@ from ecluse.app.signature import Parameter, checked_all
 from ecluse.apps.hosted import files
 from ecluse.apps.hosted.snapshot import Snapshot, Verb
 from ecluse.catalog.tables import new_id
-from ecluse.errors import InvalidInput
+from ecluse.errors import InvalidInput, UploadTooLarge
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web.admission import admission_of
 from ecluse.web.multipart import BESIDE, Head, is_form, read_parts
+from ecluse.web.security import MAX_BODY
 from ecluse.web.uploads import gathered, too_large
 
 #: Fields of a form, and the bytes of their texts together.
@@ -45,7 +47,11 @@ async def read_sent(request: Request, runtime: Runtime, user_id: str, keep: Keep
         UploadTooLarge: it is larger than an upload may be.
     """
     if not is_form(request):
-        return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+        content = (await bounded_body(request)).decode("utf-8", "replace")
+        try:
+            return dict(parse_qsl(content, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        except ValueError as error:
+            raise InvalidInput(_("The form has more than %(count)s fields.", count=MOST_FIELDS)) from error
     most = runtime.settings.upload_max_bytes
     texts: dict[str, str] = {}
     kept: dict[str, Any] = {}
@@ -63,6 +69,22 @@ async def read_sent(request: Request, runtime: Runtime, user_id: str, keep: Keep
             if len(texts) > MOST_FIELDS or sum(map(len, texts.values())) > FIELDS_BYTES:
                 raise InvalidInput(_("The form has more than %(count)s fields.", count=MOST_FIELDS))
     return texts | kept
+
+
+async def bounded_body(request: Request) -> bytes:
+    """Read a body without files. At addresses that take files, no more than this bounds it.
+
+    Raises:
+        UploadTooLarge: it is larger than fields or a document of JSON need.
+    """
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY:
+            raise UploadTooLarge(
+                _("This request is larger than 1 MB. Send its files as a form: multipart/form-data.")
+            )
+    return bytes(body)
 
 
 def into_folder(folder: Path) -> Keep:
