@@ -211,6 +211,9 @@ WORDS: Final = frozenset(
         "member",
         "invitation",
         "link",
+        "organisation",
+        "share",
+        "with_whom",
     ]
 )
 

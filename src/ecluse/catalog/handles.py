@@ -10,16 +10,17 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.of_organisations import LONGEST_HANDLE
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
 
-_HANDLE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_HANDLE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+#: Characters of a handle, so that @OWNER/NAME has at most 100.
+_LONGEST: Final = 32
 #: What stands in addresses where the handle of an organisation does.
 _OF_ADDRESSES: Final = frozenset({"join"})
 #: Characters of what is made of an address; the rest of a handle is for a number.
-_FROM_ADDRESS: Final = 30
+_FROM_ADDRESS: Final = 26
 
 
 def checked_handle(handle: str) -> str:
@@ -30,7 +31,7 @@ def checked_handle(handle: str) -> str:
                 "%(value)s cannot be a handle: use 1 to %(count)s small letters, digits or hyphens, beginning and "
                 "ending with a letter or digit.",
                 value=repr(handle),
-                count=LONGEST_HANDLE,
+                count=_LONGEST,
             )
         )
     return handle

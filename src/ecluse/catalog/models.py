@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session as Transaction
+from sqlalchemy.orm import aliased
 
 from ecluse.catalog import files
-from ecluse.catalog.tables import ModelAlias, ModelVersion, Publication, now
+from ecluse.catalog.tables import ModelAlias, ModelVersion, Publication, Share, now
 from ecluse.errors import ModelNotFound, VersionNotFound
 from ecluse.sentences import _
 
@@ -195,12 +196,19 @@ def version_of(transaction: Transaction, user_id: str, name: str, version: str |
 
 
 def remove_version(transaction: Transaction, row: ModelVersion) -> ModelVersion | None:
-    """Forget a version that points where `row` does. One that points elsewhere by now stays, and is returned."""
+    """Forget a version that points where `row` does. One that points elsewhere by now stays, and is returned.
+
+    With the last version of a model, what it was shared by goes, too.
+    """
     there = transaction.scalar(_row(row.user_id, row.name, row.version).with_for_update(of=ModelVersion))
     if there is None or there.url != row.url:
         return there
     transaction.delete(there)
     transaction.flush()
+    if transaction.scalar(select(ModelVersion.id).where(*_of_model(row.user_id, row.name)).limit(1)) is None:
+        # another model of this name, made later, is not the one that was shared
+        shares = (Share.owner_id == row.user_id, Share.kind == "models", Share.name == row.name)
+        transaction.execute(delete(Share).where(*shares))
     return None
 
 
@@ -223,17 +231,28 @@ def _set(transaction: Transaction, version_id: str, **values: object) -> None:
 
 
 #: Within a second the number counts: v20251121_000000_10 comes after _9.
-_HIGHEST_FIRST: Final = (
-    func.substr(ModelVersion.version, 1, 16).desc(),
-    func.length(ModelVersion.version).desc(),
-    ModelVersion.version.desc(),
-)
+def _highest_first(row: type[ModelVersion]) -> tuple[ColumnElement[Any], ...]:
+    return (
+        func.substr(row.version, 1, 16).desc(),
+        func.length(row.version).desc(),
+        row.version.desc(),
+    )
+
+
+_HIGHEST_FIRST: Final = _highest_first(ModelVersion)
 _NEWEST_FIRST: Final = (*_HIGHEST_FIRST, ModelVersion.created_at.desc())
 
 
 def _highest(user_id: str, name: str) -> Select[str]:
     """Select the versions of one model by name, newest first: an index has them, so no row with its report is read."""
     return select(ModelVersion.version).where(*_of_model(user_id, name)).order_by(*_HIGHEST_FIRST)
+
+
+def highest_version(user_id: ColumnElement[str], name: ColumnElement[str]) -> ScalarSelect[str]:
+    """Select the newest version of the model that two columns of another query name."""
+    row = aliased(ModelVersion)
+    query = select(row.version).where(row.user_id == user_id, row.name == name)
+    return query.order_by(*_highest_first(row)).limit(1).scalar_subquery()
 
 
 def _of_user(user_id: str) -> Select[ModelVersion]:

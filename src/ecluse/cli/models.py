@@ -204,7 +204,7 @@ def download(model: str, directory: Path, local: bool, email: str | None, home: 
     from ecluse import models as published
 
     with acting(home, email) as (runtime, user):
-        row = published.resolve(runtime, user.id, model)
+        row = published.resolve_readable(runtime, user.id, model)
         with transfer(f"Fetching {row.name}", row.size_bytes) as progress:
             got = published.download(runtime, row, directory, progress)
     fields = {"name": row.name, "version": row.version, "directory": directory} | asdict(got)

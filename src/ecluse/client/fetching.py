@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ecluse.client.backend import Progress, Version
-from ecluse.client.server import Server, part_of, patiently
+from ecluse.client.server import Server, model_part, part_of, patiently
 from ecluse.errors import DigestMismatch, ServerAway
 from ecluse.sentences import _
 from ecluse.storage import checked_key
@@ -28,7 +28,7 @@ def fetch_version(server: Server, version: Version, folder: Path, progress: Prog
         DigestMismatch: a file is not what its digest says; it is not kept.
         ServerAway: the server does not answer. Fetched again into the same folder, it goes on.
     """
-    place = f"models/{part_of(version.name)}/{part_of(version.version)}"
+    place = f"models/{model_part(version.name)}/{part_of(version.version)}"
     files: list[Mapping[str, Any]] = server.send_json("GET", place)["files"]
     for file in files:
         checked_key(file["path"])  # a server names no file outside the folder

@@ -21,7 +21,7 @@ from ecluse.client.backend import (
     Version,
 )
 from ecluse.client.credentials import Credentials
-from ecluse.client.server import Server, as_json, part_of
+from ecluse.client.server import Server, as_json, model_part, part_of, split_reference
 from ecluse.errors import InvalidInput, ModelNotFound, NotFound
 from ecluse.registry import is_version
 from ecluse.sentences import _
@@ -178,7 +178,7 @@ class HttpBackend:
 
     def score(self, reference: str, table: str) -> str:
         """Begin to score a table by a version, and return the id of the job."""
-        place = f"models/{part_of(reference)}/score"
+        place = f"models/{model_part(reference)}/score"
         return str(self._server.json("POST", place, json={"table": table})["job"])
 
     # Versions
@@ -191,7 +191,7 @@ class HttpBackend:
         """Return versions as the API describes them; see `models`."""
         if name is None:
             return list(self._server.json("GET", "models", params={"where": list(where)}))
-        versions: list[dict[str, Any]] = self._server.json("GET", f"models/{part_of(name)}/versions")
+        versions: list[dict[str, Any]] = self._server.json("GET", f"models/{model_part(name)}/versions")
         if not where:
             return versions
         fulfilling = self._server.json("GET", "models", params={"where": list(where)})
@@ -200,12 +200,12 @@ class HttpBackend:
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias at a version, from wherever it pointed."""
-        place = f"models/{part_of(name)}/aliases/{part_of(alias)}"
+        place = f"models/{model_part(name)}/aliases/{part_of(alias)}"
         self._server.call("PUT", place, json={"version": version})
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Forget an alias; the version it pointed at stays."""
-        self._server.call("DELETE", f"models/{part_of(name)}/aliases/{part_of(alias)}")
+        self._server.call("DELETE", f"models/{model_part(name)}/aliases/{part_of(alias)}")
 
     def verify(self, version: Version) -> list[dict[str, Any]]:
         """Let the server read every file of a version again and compare it with its digest; return the files."""
@@ -222,18 +222,18 @@ class HttpBackend:
         return version_from(send_version(self._server, publication, progress))
 
     def version(self, reference: str) -> Version:
-        name, at, which = reference.partition("@")
+        name, at, which = split_reference(reference)
         if not name or (at and not which):
             raise InvalidInput(
                 _("%(value)s names no model. Write NAME, NAME@VERSION or NAME@ALIAS.", value=repr(reference))
             )
         if which in ("", "latest"):
-            versions = self._server.json("GET", f"models/{part_of(name)}/versions")
+            versions = self._server.json("GET", f"models/{model_part(name)}/versions")
             if not versions:
                 raise ModelNotFound(_('No model "%(name)s". See: ecluse models list', name=name))
             return version_from(versions[0])
         place = part_of(which) if is_version(which) else f"aliases/{part_of(which)}"
-        return version_from(self._server.json("GET", f"models/{part_of(name)}/{place}"))
+        return version_from(self._server.json("GET", f"models/{model_part(name)}/{place}"))
 
     def fetch(self, version: Version, folder: Path, progress: Progress) -> None:
         from ecluse.client.fetching import fetch_version
@@ -244,7 +244,7 @@ class HttpBackend:
         if "columns" not in version.metadata and not version.application:
             return None  # it was published without an example
         body: Mapping[str, Any] = self._server.json(
-            "POST", f"models/{part_of(version.reference)}/predict", json={"rows": list(rows)}
+            "POST", f"models/{model_part(version.reference)}/predict", json={"rows": list(rows)}
         )
         return body
 
@@ -253,7 +253,7 @@ class HttpBackend:
 
 
 def _place(version: Version) -> str:
-    return f"models/{part_of(version.name)}/{part_of(version.version)}"
+    return f"models/{model_part(version.name)}/{part_of(version.version)}"
 
 
 def version_from(body: Mapping[str, Any]) -> Version:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -151,10 +152,13 @@ class LocalBackend:
         models.set_alias(self._runtime, self._user.id, name, alias, version)
 
     def version(self, reference: str) -> Version:
-        return self._described([models.resolve(self._runtime, self._user.id, reference)])[0]
+        row = models.resolve_readable(self._runtime, self._user.id, reference)
+        if row.user_id == self._user.id:
+            return self._described([row])[0]
+        return replace(_version(row, ()), name=models.address_of(self._runtime, self._user.id, row))
 
     def fetch(self, version: Version, folder: Path, progress: Progress) -> None:
-        row = models.resolve(self._runtime, self._user.id, version.reference)
+        row = models.resolve_readable(self._runtime, self._user.id, version.reference)
         models.download(self._runtime, row, folder, progress)
 
     def answers(self, version: Version, rows: Sequence[Any]) -> None:

@@ -179,6 +179,19 @@ def part_of(text: str) -> str:
     return quote(text, safe="")
 
 
+def model_part(name: str) -> str:
+    """Return the name of a model as one part of an address; of one that others share, @OWNER/NAME, as @OWNER~NAME."""
+    return part_of(name.replace("/", "~", 1) if name.startswith("@") else name)
+
+
+def split_reference(reference: str) -> tuple[str, str, str]:
+    """Return the name of a reference, the @ after it, and what follows that; a name of another's begins with one."""
+    if not reference.startswith("@"):
+        return reference.partition("@")
+    name, at, which = reference[1:].partition("@")
+    return f"@{name}", at, which
+
+
 def as_json(value: float) -> float | str:
     """Return a number as JSON takes it; one that is not finite as its word."""
     return value if value - value == 0 else str(value)

@@ -60,11 +60,11 @@ def start(runtime: Runtime, user_id: str, reference: str, table_id: str) -> str:
         ModelNotFound, VersionNotFound, NotFound: there is no such version, or no such table, of this person.
         InvalidInput: the version has no schema, or its application scores tables in its own way.
     """
-    row = models.resolve(runtime, user_id, reference)
+    row = models.resolve_readable(runtime, user_id, reference)
     models.check_intact(row)
     expect_scored_here(runtime, row)
     table = tables.find(runtime, user_id, table_id)
-    subject = {"name": row.name, "version": row.version, "table": table.id}
+    subject = {"name": models.address_of(runtime, user_id, row), "version": row.version, "table": table.id}
     return runtime.jobs.enqueue(SCORING, SCORING, user_id, title_of(row.name, table.name), subject)
 
 
@@ -103,7 +103,7 @@ def score_table(runtime: Runtime, task: Task, name: str, version: str, table: st
 
 def _score(runtime: Runtime, task: Task, name: str, version: str, table: str) -> str:
     task.report("read", 0.0)
-    row = models.resolve(runtime, task.user_id, f"{name}@{version}")
+    row = models.resolve_readable(runtime, task.user_id, f"{name}@{version}")
     models.check_intact(row)
     readable = tables.find(runtime, task.user_id, table)
     with runtime.scratch() as folder:
@@ -118,7 +118,7 @@ def _score(runtime: Runtime, task: Task, name: str, version: str, table: str) ->
         kept = _Kept(checkpoints_of(runtime, task), f"{row.manifest_digest} {readable.id}")
         notes = score_file(runtime, row, source, made, tell, kept)
         task.report("keep", _ANSWERED)
-        origin = tables.Origin(job_id=task.job_id, model=row.name, version=row.version)
+        origin = tables.Origin(job_id=task.job_id, model=name, version=row.version)
         shown = tables.file_name(readable.name, f"_{row.name}.parquet")
         return tables.keep(runtime, task.user_id, made, shown, notes=notes, origin=origin).id
 

@@ -1,7 +1,8 @@
 """Keep the versions that one process answers with: loaded once, verified, the least recently used makes room.
 
-A reference (NAME, NAME@VERSION, NAME@ALIAS) is resolved against the catalog for every request, so that an alias that
-was moved, a version that was deleted or found damaged counts from the next request on.
+A reference (NAME, NAME@VERSION, NAME@ALIAS; of what others share @OWNER/NAME…) is resolved against the catalog for
+every request, so that an alias that was moved, a version that was deleted or found damaged, a share that was taken back
+counts from the next request on.
 """
 
 from __future__ import annotations
@@ -68,12 +69,12 @@ class ServedModels:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="inference")
 
     def resolve(self, user_id: str, reference: str) -> ModelVersion:
-        """Return the version that a reference means now, of a model of this person.
+        """Return the version that a reference means now, of a model of this person, or that others share with them.
 
         Raises:
             ModelNotFound, VersionNotFound: there is none.
         """
-        return models.resolve(self._runtime, user_id, reference)
+        return models.resolve_readable(self._runtime, user_id, reference)
 
     def loaded_at(self, row: ModelVersion) -> datetime | None:
         """Since when this process has a version loaded; None where it has not."""

@@ -10,6 +10,7 @@ from ecluse.web.api import (
     organisations,
     publishing,
     runs,
+    sharing,
     storage,
     tables,
 )
@@ -22,7 +23,18 @@ def make_router() -> APIRouter:
     # What any operation may answer; each adds its own.
     router = APIRouter(prefix="/api", responses=answers(401, 403, 422, 503))
     include_parts(router, "api", ours=True)
-    for part in (models, inference, tables, publishing, runs, jobs, storage, migrations, organisations):
+    for part in (
+        sharing,
+        models,
+        inference,
+        tables,
+        publishing,
+        runs,
+        jobs,
+        storage,
+        migrations,
+        organisations,
+    ):
         router.include_router(part.router)
     include_parts(router, "api", ours=False)
     return router

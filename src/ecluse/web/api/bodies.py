@@ -14,6 +14,7 @@ from ecluse.catalog.tables import (
 )
 from ecluse.jobs import Job
 from ecluse.migration import Estimate, Summary
+from ecluse.models import Place
 from ecluse.registry import ManifestFile
 from ecluse.web.api.schemas import (
     AliasBody,
@@ -36,15 +37,22 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: metrics.get(name) for name, metric in known_metrics().items() if metric.is_summary}
 
 
-def model_body(row: ModelVersion, aliases: Sequence[ModelAlias] = ()) -> ModelBody:
-    """Describe a version, with those of `aliases` that point at it."""
+def model_body(
+    row: ModelVersion, aliases: Sequence[ModelAlias] = (), place: Place | None = None
+) -> ModelBody:
+    """Describe a version, with those of `aliases` that point at it.
+
+    `place`: by which name the reader knows the model; of someone else's, where it lies is left out.
+    """
     metrics = row.report.get("metrics", {})
+    is_own = place is None or place.is_own
     return ModelBody(
-        name=row.name,
+        name=row.name if place is None else place.address,
+        owner=None if place is None else place.handle,
         version=row.version,
         application=row.application,
         aliases=[alias.alias for alias in aliases if (alias.name, alias.version) == (row.name, row.version)],
-        url=row.url,
+        url=row.url if is_own else "",
         size_bytes=row.size_bytes,
         digest=row.manifest_digest,
         metrics=_summary(metrics) if metrics else dict(figures_of(row)),
@@ -61,8 +69,10 @@ def file_body(file: ManifestFile) -> FileBody:
     return FileBody(path=file.path, size=file.size, sha256=file.sha256)
 
 
-def alias_body(row: ModelAlias) -> AliasBody:
-    return AliasBody(name=row.name, alias=row.alias, version=row.version, updated_at=row.updated_at)
+def alias_body(row: ModelAlias, place: Place | None = None) -> AliasBody:
+    """Describe an alias; `place`: by which name the reader knows the model."""
+    name = row.name if place is None else place.address
+    return AliasBody(name=name, alias=row.alias, version=row.version, updated_at=row.updated_at)
 
 
 def comparison_body(comparison: Comparison) -> ComparisonBody:

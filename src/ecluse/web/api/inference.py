@@ -52,7 +52,8 @@ _ROWS: Final[dict[str, Any]] = {
 Reference = Annotated[
     str,
     Path(
-        description="NAME (its latest version), NAME@VERSION or NAME@ALIAS; an alias counts as it stands now",
+        description="NAME (its latest version), NAME@VERSION or NAME@ALIAS; an alias counts as it stands now. "
+        "Of what others share @OWNER~NAME, and so on",
         max_length=200,
         examples=["churn@production"],
     ),
@@ -97,7 +98,7 @@ InferenceDep = Annotated[ServedModels, Depends(_inference)]
     responses=answers(404, 409, 413, 503),
 )
 async def predict(reference: Reference, request: Request, user: MayPredict) -> Response:
-    """Answer rows with a version of one of your models that was published with an example.
+    """Answer rows with a version, of a model of yours or shared with you, that was published with an example.
 
     Send JSON, or CSV with the names of the columns in its first line (`Content-Type: text/csv`); at most 10,000 rows
     and 1 MB. A value of another type than the column's is refused; one that is outside what the example had is
@@ -145,7 +146,8 @@ async def loaded_for(request: Request, reference: str) -> Served:
 
     user, loaded = await lately.once(state, authorization, reference, look_up)
     request.scope.setdefault("state", {})[SENDER_IS_KNOWN] = True
-    lately.note(state, authorization, reference, user, loaded.row)
+    if loaded.row.user_id == user.user.id:  # a share ends by the clock, too, which changes no row
+        lately.note(state, authorization, reference, user, loaded.row)
     return loaded
 
 

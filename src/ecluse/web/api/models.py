@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from ecluse import models as published
 from ecluse.accounts import SignedIn
+from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog import models
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import VersionNotFound
@@ -52,10 +53,12 @@ def list_models(
 
 @router.get("/models/{name}/versions", responses=answers(404))
 def list_versions(name: str, runtime: RuntimeDep, user: MayRead) -> list[ModelBody]:
-    """List the versions of one of your models, newest first."""
-    aliases = published.aliases(runtime, user.user.id, name)
+    """List the versions of a model, newest first: NAME is yours, @OWNER~NAME is shared with you."""
     with runtime.catalog.read() as transaction:
-        return [model_body(row, aliases) for row in models.list_versions(transaction, user.user.id, name)]
+        place = published.place_of(transaction, user.user.id, name)
+        versions = models.list_versions(transaction, place.owner_id, place.name)
+        aliases = alias_rows.list_aliases(transaction, place.owner_id, place.name)
+    return [model_body(row, aliases, place) for row in versions]
 
 
 @router.get("/models/{name}/compare", responses=answers(404, 409))
@@ -74,17 +77,19 @@ def compare_versions(
 
 @router.get("/models/{name}/aliases", responses=answers(404))
 def list_aliases(name: str, runtime: RuntimeDep, user: MayRead) -> list[AliasBody]:
-    """List the aliases of a model."""
+    """List the aliases of a model, yours or one that is shared with you."""
     with runtime.catalog.read() as transaction:
-        models.count_versions(transaction, user.user.id, name)
-    return [alias_body(row) for row in published.aliases(runtime, user.user.id, name)]
+        place = published.place_of(transaction, user.user.id, name)
+        models.count_versions(transaction, place.owner_id, place.name)
+        aliases = alias_rows.list_aliases(transaction, place.owner_id, place.name)
+    return [alias_body(row, place) for row in aliases]
 
 
 @router.get("/models/{name}/aliases/{alias}", responses=answers(404))
 def show_alias(name: str, alias: str, runtime: RuntimeDep, user: MayRead) -> ModelBody:
     """Show the version that an alias points at."""
-    row = published.resolve(runtime, user.user.id, f"{name}@{alias}")
-    return model_body(row, published.aliases(runtime, user.user.id, name))
+    row = published.resolve_readable(runtime, user.user.id, f"{name}@{alias}")
+    return _body(runtime, user, name, row)
 
 
 @router.put("/models/{name}/aliases/{alias}", responses=answers(404, 409))
@@ -92,13 +97,15 @@ def set_alias(
     name: str, alias: str, request: AliasRequest, runtime: RuntimeDep, user: MayPublish
 ) -> AliasBody:
     """Make an alias of a version, or move it there from another; 409 where that version is damaged."""
-    return alias_body(published.set_alias(runtime, user.user.id, name, alias, request.version))
+    own = published.own_name(runtime, user.user.id, name)
+    return alias_body(published.set_alias(runtime, user.user.id, own, alias, request.version))
 
 
 @router.delete("/models/{name}/aliases/{alias}", status_code=204, responses=answers(404))
 def remove_alias(name: str, alias: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Forget an alias; the version it pointed at stays."""
-    published.remove_alias(runtime, user.user.id, name, alias)
+    own = published.own_name(runtime, user.user.id, name)
+    published.remove_alias(runtime, user.user.id, own, alias)
 
 
 @router.get("/models/{name}/{version}", responses=answers(404, 409))
@@ -106,7 +113,7 @@ def show_version(name: str, version: str, runtime: RuntimeDep, user: MayRead) ->
     """One version: its report, and its files with their digests."""
     row = _version(runtime, user, name, version)
     manifest = published.manifest_of(runtime, row)
-    body = model_body(row, published.aliases(runtime, user.user.id, name))
+    body = _body(runtime, user, name, row)
     files = [file_body(file) for file in manifest.files]
     return ModelDetail(**body.model_dump(), report=row.report, files=files)
 
@@ -114,7 +121,7 @@ def show_version(name: str, version: str, runtime: RuntimeDep, user: MayRead) ->
 @router.post("/models/{name}/{version}/verify", responses=answers(404, 409))
 def verify_version(name: str, version: str, runtime: RuntimeDep, user: MayManage) -> list[FileBody]:
     """Read every stored file again and compare it with its digest; 409 names the file that differs."""
-    row = _version(runtime, user, name, version)
+    row = _own_version(runtime, user, name, version)
     return [file_body(file) for file in published.verify(runtime, row).files]
 
 
@@ -128,7 +135,7 @@ def sign_file(
     expires_s: Annotated[int, Query(ge=1, le=7 * 86400, description="Seconds it is good for")] = 3600,
 ) -> SignedLinkBody:
     """Make an address by which anyone may download one file until it expires; 409 where the store cannot sign."""
-    row = _version(runtime, user, name, version)
+    row = _own_version(runtime, user, name, version)
     link = published.signed_link(runtime, row, path, timedelta(seconds=expires_s))
     return SignedLinkBody(
         path=path, url=link.url, expires_at=link.expires_at, size=link.file.size, sha256=link.file.sha256
@@ -152,7 +159,7 @@ def download_file(
     return send_object(
         runtime,
         f"{row.url}/{file.path}",
-        f"{name}_{version}_{file.path}",
+        f"{row.name}_{version}_{file.path}",
         file.media_type,
         sha256=file.sha256,
         size=file.size,
@@ -163,9 +170,26 @@ def download_file(
 @router.delete("/models/{name}/{version}", status_code=204, responses=answers(404))
 def delete_version(name: str, version: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Delete one version; predictions made with it stay."""
-    published.remove(runtime, user.user.id, name, version)
+    published.remove(runtime, user.user.id, published.own_name(runtime, user.user.id, name), version)
 
 
 def _version(runtime: Runtime, user: SignedIn, name: str, version: str) -> ModelVersion:
+    """Return a version of a model that the user may see."""
     with runtime.catalog.read() as transaction:
-        return models.version_of(transaction, user.user.id, name, version)
+        place = published.place_of(transaction, user.user.id, name)
+        return models.version_of(transaction, place.owner_id, place.name, version)
+
+
+def _own_version(runtime: Runtime, user: SignedIn, name: str, version: str) -> ModelVersion:
+    """Return a version of a model of the user's own."""
+    own = published.own_name(runtime, user.user.id, name)
+    with runtime.catalog.read() as transaction:
+        return models.version_of(transaction, user.user.id, own, version)
+
+
+def _body(runtime: Runtime, user: SignedIn, name: str, row: ModelVersion) -> ModelBody:
+    """Describe a version that was found by a name, with the aliases that point at it."""
+    with runtime.catalog.read() as transaction:
+        place = published.place_of(transaction, user.user.id, name)
+        aliases = alias_rows.list_aliases(transaction, row.user_id, row.name)
+    return model_body(row, aliases, place)

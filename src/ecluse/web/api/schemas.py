@@ -36,13 +36,14 @@ class JobBody(BaseModel):
 
 
 class ModelBody(BaseModel):
-    name: str
+    name: str = Field(description="@OWNER/NAME of a model that someone shares with you")
+    owner: str | None = Field(None, description="Handle of whoever shares it; null of your own")
     version: str
     application: str = Field(
         description="Which application made it, by its name; empty for files of your own"
     )
     aliases: list[str] = Field([], description="Names that point at this version")
-    url: str
+    url: str = Field(description="Where its folder is in the store; empty of what others share")
     size_bytes: int
     digest: str = Field(description="SHA-256 of its manifest")
     metrics: dict[str, float | None]

@@ -11,13 +11,14 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ecluse import tables
+from ecluse import models, tables
 from ecluse.catalog.tables import ModelVersion, UserTable
 from ecluse.errors import EcluseError, InvalidInput, ModelRefused, ModelUnreadable, Overloaded, RegistryError
 from ecluse.inference import Answered, Loaded, Served, ServedModels, from_texts, scoring
+from ecluse.runtime import Runtime
 from ecluse.web.api.inference import InferenceDep, ask, plain_rows
 from ecluse.web.pages.account import FormValues
-from ecluse.web.pages.models import version_of
+from ecluse.web.pages.models import readable_version
 from ecluse.web.pages.tables import upload_context
 from ecluse.web.security import CurrentUser, RuntimeDep, address_of
 from ecluse.web.templating import render
@@ -45,18 +46,26 @@ class Field:
     may_be_missing: bool = False
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A version that is shown, and to whom."""
+
+    user_id: str
+    row: ModelVersion
+
+
 @router.get("/models/{name}/{version}/use")
 async def use_page(
     request: Request, name: str, version: str, runtime: RuntimeDep, served: InferenceDep, user: CurrentUser
 ) -> Response:
     """Show the form with the first row of the example, and the lines for programs."""
-    row = await run_in_threadpool(version_of, runtime, user.user.id, name, version)
+    row = await run_in_threadpool(readable_version, runtime, user.user.id, name, version)
     try:
         loaded = await run_in_threadpool(served.load, row)
     except SHOWN as error:
-        return await run_in_threadpool(_page, request, row, None, {}, None, error)
+        return await run_in_threadpool(_page, request, _Asked(user.user.id, row), None, {}, None, error)
     values = await run_in_threadpool(_example, loaded.model)
-    return await run_in_threadpool(_page, request, row, loaded, values, None, None)
+    return await run_in_threadpool(_page, request, _Asked(user.user.id, row), loaded, values, None, None)
 
 
 @router.post("/models/{name}/{version}/use")
@@ -70,23 +79,23 @@ async def use(
     form: FormValues,
 ) -> Response:
     """Show what the version answers to the row that was typed."""
-    row = await run_in_threadpool(version_of, runtime, user.user.id, name, version)
+    row = await run_in_threadpool(readable_version, runtime, user.user.id, name, version)
     try:
-        return await _answered(request, row, served, form)
+        return await _answered(request, _Asked(user.user.id, row), served, form)
     except SHOWN as error:
         loaded = await run_in_threadpool(_loaded_or_none, served, row)
         values = _typed(loaded.model, form) if loaded else {}
-        return await run_in_threadpool(_page, request, row, loaded, values, None, error)
+        return await run_in_threadpool(_page, request, _Asked(user.user.id, row), loaded, values, None, error)
 
 
 async def _answered(
-    request: Request, row: ModelVersion, served: ServedModels, form: Mapping[str, str]
+    request: Request, asked: _Asked, served: ServedModels, form: Mapping[str, str]
 ) -> Response:
-    loaded = await run_in_threadpool(served.load, row)
+    loaded = await run_in_threadpool(served.load, asked.row)
     values = _typed(loaded.model, form)
     read = from_texts([values], loaded.model.schema, loaded.model.dtypes)
     answered = await ask(loaded, read)
-    return await run_in_threadpool(_page, request, row, loaded, values, answered, None)
+    return await run_in_threadpool(_page, request, asked, loaded, values, answered, None)
 
 
 def _loaded_or_none(served: ServedModels, row: ModelVersion) -> Served | None:
@@ -135,33 +144,38 @@ def _fields(model: Loaded, values: Mapping[str, str | None]) -> list[Field]:
 
 def _page(
     request: Request,
-    row: ModelVersion,
+    asked: _Asked,
     loaded: Served | None,
     values: Mapping[str, str | None],
     answered: Answered | None,
     error: EcluseError | None,
 ) -> Response:
+    row, runtime = asked.row, request.app.state.runtime
+    is_own = row.user_id == asked.user_id
+    address = models.address_of(runtime, asked.user_id, row)
     fields = _fields(loaded.model, values) if loaded else []
     is_typed = bool(fields) and len(fields) <= MOST_FIELDS and not _has_format(loaded)
     context = {
         "version": row,
+        "address": address,
         "fields": fields if is_typed else [],
         "columns_total": len(fields),
-        "lines": _lines(request, row, loaded, values) if loaded else None,
+        "lines": _lines(request, f"{address}@{row.version}", loaded, values) if loaded else None,
         "answers": plain_rows(answered.answers)[0] if answered else None,
         "warnings": answered.warnings if answered else (),
         "milliseconds": answered.seconds * 1000 if answered else None,
         "error": str(error) if error else None,
         "own_page": scoring.page_of_scoring(row),
-        "tables": _tables(request, row),
-    } | upload_context(request.app.state.runtime)
+        "is_own": is_own,
+        "tables": _tables(runtime, asked.user_id),
+    } | upload_context(runtime)
     headers = {"retry-after": str(error.seconds)} if isinstance(error, Overloaded) else None
     return render(request, "model_use.html", context, status=error.status if error else 200, headers=headers)
 
 
-def _tables(request: Request, row: ModelVersion) -> list[UserTable]:
+def _tables(runtime: Runtime, user_id: str) -> list[UserTable]:
     """List the tables that a person may choose to have scored, the newest first."""
-    rows, _total = tables.list_tables(request.app.state.runtime, row.user_id, limit=MOST_TABLES)
+    rows, _total = tables.list_tables(runtime, user_id, limit=MOST_TABLES)
     return [table for table in rows if table.model is None]
 
 
@@ -171,11 +185,10 @@ def _has_format(loaded: Served | None) -> bool:
 
 
 def _lines(
-    request: Request, row: ModelVersion, loaded: Served, values: Mapping[str, str | None]
+    request: Request, reference: str, loaded: Served, values: Mapping[str, str | None]
 ) -> dict[str, str]:
     """Return the request that the form makes, as a line for a terminal and as lines of Python."""
     base = address_of(request)
-    reference = f"{row.name}@{row.version}"
     sent = {
         column["name"]: _value(values.get(column["name"]), column["type"])
         for column in loaded.model.schema["columns"]
@@ -184,7 +197,7 @@ def _lines(
     body = json.dumps({"rows": [sent]}, ensure_ascii=False)
     quoted = body.replace("'", "'\\''")
     return {
-        "curl": f"curl {base}/api/models/{reference}/predict -H 'Authorization: Bearer ecluse_…' "
+        "curl": f"curl {base}/api/models/{reference.replace('/', '~')}/predict -H 'Authorization: Bearer ecluse_…' "
         f"-H 'Content-Type: application/json' -d '{quoted}'",
         "python": f'import ecluse\n\necluse.login("{base}")\necluse.predict("{reference}", [{sent!r}])',
     }

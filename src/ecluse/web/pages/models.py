@@ -36,6 +36,7 @@ from ecluse.web.comparison import Figure, compare, figures_of, headline, setting
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.pages.sharing import shared_page
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -57,8 +58,9 @@ def list_models(
     user: CurrentUser,
     where: Annotated[list[str] | None, Query()] = None,
     page: PageNumber = 1,
+    shared: PageNumber = 1,
 ) -> Response:
-    """Show the newest version of each model, or every version that fulfils all conditions; a page at a time."""
+    """Show the newest version of each model, and of each that others share; or every version that fulfils all."""
     asked = [text.strip() for text in where or () if text.strip()][:CONDITIONS]
     conditions, wrong, error = list[published.Query](), "", None
     for text in asked:
@@ -74,10 +76,16 @@ def list_models(
         with runtime.catalog.read() as transaction:
             pager = page_of(models.count_models(transaction, user.user.id), page)
             shown = models.list_latest(transaction, user.user.id, limit=PAGE_ROWS, offset=pager.offset)
+    others, others_pager = list[published.SharedModel](), page_of(0, 1)
+    if not asked:
+        others_pager = page_of(published.count_shared(runtime, user.user.id), shared)
+        others = published.list_shared(runtime, user.user.id, limit=PAGE_ROWS, offset=others_pager.offset)
     kept = [text for text in asked if text != wrong]
     context = {
         "listed": listed(runtime, user.user.id, shown),
         "pager": pager,
+        "others": others,
+        "others_pager": others_pager,
         "conditions": [(text, _models_url([other for other in kept if other != text])) for text in kept],
         "path_here": _models_url(kept),
         "typed": wrong,
@@ -101,6 +109,11 @@ def show_versions(
 ) -> Response:
     """Show the versions of one model, newest first, a page at a time."""
     with runtime.catalog.read() as transaction:
+        place = published.place_of(transaction, user.user.id, name)
+    if not place.is_own:
+        return shared_page(request, runtime, place)
+    name = place.name
+    with runtime.catalog.read() as transaction:
         pager = page_of(models.count_versions(transaction, user.user.id, name), page)
         versions = models.versions_page(transaction, user.user.id, name, limit=PAGE_ROWS, offset=pager.offset)
         latest = models.versions_page(transaction, user.user.id, name, limit=1)[0]
@@ -120,7 +133,11 @@ def show_versions(
 @router.get("/models/{name}/{version}")
 def show_model(request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """One version: what it was measured to do, on what, and its files."""
-    return model_page(request, runtime, version_of(runtime, user.user.id, name, version))
+    with runtime.catalog.read() as transaction:
+        place = published.place_of(transaction, user.user.id, name)
+    if not place.is_own:
+        return shared_page(request, runtime, place, version)
+    return model_page(request, runtime, version_of(runtime, user.user.id, place.name, version))
 
 
 @router.post("/models/{name}/{version}/verify")
@@ -403,6 +420,13 @@ def is_answering(version: ModelVersion) -> bool:
     """Say whether rows can be sent to a version, by what its row says of it."""
     application = application_named(version.application) if version.application else None
     return "columns" in version.details or (application is not None and bool(application.inference))
+
+
+def readable_version(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:
+    """Return a version of a model that a person may see, their own or one that is shared with them."""
+    with runtime.catalog.read() as transaction:
+        place = published.place_of(transaction, user_id, name)
+        return models.version_of(transaction, place.owner_id, place.name, version)
 
 
 def version_of(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:

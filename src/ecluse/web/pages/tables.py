@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from ecluse import tables
+from ecluse import models, tables
 from ecluse.errors import EcluseError
 from ecluse.inference import scoring
 from ecluse.runtime import Runtime
@@ -17,7 +17,7 @@ from ecluse.tabular.formats import ACCEPTED, format_names
 from ecluse.web.admission import admission_of
 from ecluse.web.api.tables import Format, receive, send_table
 from ecluse.web.file_forms import open_file_form
-from ecluse.web.pages.models import version_of
+from ecluse.web.pages.models import readable_version
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -109,8 +109,9 @@ def score(
     table: Annotated[str, Form(max_length=64)],
 ) -> Response:
     """Queue the scoring of a table with this very version, and show the job."""
-    row = version_of(runtime, user.user.id, name, version)
-    job = scoring.start(runtime, user.user.id, f"{row.name}@{row.version}", table)
+    row = readable_version(runtime, user.user.id, name, version)
+    reference = f"{models.address_of(runtime, user.user.id, row)}@{row.version}"
+    job = scoring.start(runtime, user.user.id, reference, table)
     return RedirectResponse(f"/jobs/{job}", 303)
 
 
