@@ -171,7 +171,7 @@ def test_every_variable_is_known_and_every_secret_has_to_be_given(compose: Path)
     )
     assert asked == set(example)
     assert not any(example.values())
-    for variable in asked - {"ECLUSE_PUBLIC_URL", "ECLUSE_TRUSTED_PROXIES"}:
+    for variable in asked - {"ECLUSE_PUBLIC_URL", "ECLUSE_TRUSTED_PROXIES", "ECLUSE_ACCEPT_RISKS"}:
         assert set(re.findall(rf"\$\{{{variable}([^}}]*)\}}", text)) == {":?see .env.example"}
 
 
@@ -180,7 +180,7 @@ def test_settings_of_the_compose_file_are_read_as_meant() -> None:
         name: re.sub(r"\$\{(\w+)[^}]*\}", "x", str(value))
         for name, value in services(COMPOSE)["web"]["environment"].items()
     }
-    left_empty = {"ECLUSE_PUBLIC_URL": "", "ECLUSE_TRUSTED_PROXIES": ""}
+    left_empty = {"ECLUSE_PUBLIC_URL": "", "ECLUSE_TRUSTED_PROXIES": "", "ECLUSE_ACCEPT_RISKS": ""}
     settings = Settings.from_environment(environment | left_empty, home=Path("/h"))
     assert [settings.area_url(area) for area in ("models", "images", "data")] == [
         f"s3://{bucket}" for bucket in BUCKETS.values()

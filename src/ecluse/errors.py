@@ -41,6 +41,8 @@
     │   ├── InvalidCredentials (ValueError)
     │   ├── TooManyAttempts (PermissionError)   it says when to try again
     │   │   └── PasswordsBusy                   more passwords are to be hashed at once than there is room for
+    │   ├── LimitReached (PermissionError)      more than the plan of an account allows; it says how to go on
+    │   │   └── PlanEnded                       its time is over: what is there stays, nothing new is made
     │   ├── EmailTaken (ValueError)
     │   ├── HandleTaken (ValueError)            another person or organisation has the handle
     │   └── LastOwner (ValueError)              without this person nobody would own the organisation
@@ -300,6 +302,15 @@ class TooManyAttempts(AccountError, PermissionError):
 
 class PasswordsBusy(TooManyAttempts):
     code = "passwords_busy"
+
+
+class LimitReached(AccountError, PermissionError):
+    code = "limit_reached"
+    status = 402
+
+
+class PlanEnded(LimitReached):
+    code = "plan_ended"
 
 
 class EmailTaken(AccountError, ValueError):

@@ -39,3 +39,8 @@ def neutralise_formulas(frame: pl.DataFrame) -> pl.DataFrame:
 def _harmless(name: str) -> str:
     inside = re.sub(_RISKY_INSIDE, r"\1'\2", name)
     return f"'{inside}" if re.search(_RISKY, name) else inside
+
+
+def harmless_text(text: str) -> str:
+    """Return the text of a cell, with ' before what a spreadsheet would run, as `neutralise_formulas` does."""
+    return text if re.fullmatch(_PLAIN, text) else _harmless(text)

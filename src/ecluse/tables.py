@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecluse.application import guarded, parts
-from ecluse.catalog import user_tables
+from ecluse.catalog import quotas, user_tables
 from ecluse.catalog.tables import UserTable, new_id
-from ecluse.errors import EcluseError, InvalidInput, NotFound
+from ecluse.errors import EcluseError, InvalidInput, LimitReached, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import join_key, safe_filename
@@ -125,8 +125,14 @@ def keep(
     row.key = join_key("user_data", user_id, "tables", f"{table_id}.parquet")
     stored = runtime.data.upload(file, row.key)
     row.url, row.size_bytes, row.sha256 = runtime.data.url_of(row.key), stored.size, stored.sha256
-    with runtime.catalog.write() as transaction:
-        return user_tables.add(transaction, row)
+    try:
+        with runtime.catalog.write() as transaction:
+            quotas.expect_to_keep(transaction, user_id, stored.size)
+            return user_tables.add(transaction, row)
+    except LimitReached:
+        if not origin.nonce:  # else it may be that of the same upload, which was sent twice at once
+            runtime.data.delete(row.key)
+        raise
 
 
 def _made_by(runtime: Runtime, user_id: str, origin: Origin) -> UserTable | None:

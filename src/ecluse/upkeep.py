@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ecluse import migration, models
-from ecluse.catalog import Transaction, attempts, audit, journal, users
+from ecluse.catalog import Transaction, attempts, audit, journal, quotas, users
+from ecluse.catalog.fences import not_counted
 from ecluse.catalog.tables import new_id
 from ecluse.catalog.workers import LEASE
 from ecluse.errors import DigestMismatch, Forbidden, MigrationHeld
@@ -71,7 +72,8 @@ def start_model_verification(runtime: Runtime, user_id: str, name: str, version:
     if running is not None:
         return running.id
     subject = {"name": name, "version": version}
-    return runtime.jobs.enqueue("verify_model", "upkeep", user_id, f"{name} {version}", subject)
+    with not_counted():  # it makes nothing
+        return runtime.jobs.enqueue("verify_model", "upkeep", user_id, f"{name} {version}", subject)
 
 
 def verification_of(runtime: Runtime, user_id: str, name: str, version: str) -> Job | None:
@@ -85,6 +87,7 @@ def reconcile(runtime: Runtime) -> int:
     """Say of migrations whose process ended without a word, and whose job does not go on, that they stopped."""
     with runtime.catalog.write(closed=True) as transaction:
         attempts.prune(transaction)
+        quotas.prune(transaction)
     with runtime.catalog.read() as transaction:
         unfinished = journal.unfinished_migrations(transaction)
     ended = 0

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from ecluse import application, checkpoints, models, tables, upkeep
 from ecluse.application import Application, remembered
 from ecluse.catalog import Transaction, audit, jobs, user_tables, work
+from ecluse.catalog.fences import not_counted
 from ecluse.errors import InvalidInput, JobCancelled, ModelNotFound, NotFound, VersionNotFound
 from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
@@ -164,6 +165,11 @@ def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 
 def reconcile(runtime: Runtime) -> int:
     """End work whose job or process is gone, and queue what is due; return how many rows and jobs that were."""
+    with not_counted():
+        return _reconcile(runtime)
+
+
+def _reconcile(runtime: Runtime) -> int:
     ended = models.reconcile(runtime) + models.settle_ended(runtime) + models.clean_uploads(runtime)
     with runtime.catalog.read() as transaction:
         has_lost = work.any_lost(transaction)

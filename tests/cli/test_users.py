@@ -74,6 +74,7 @@ def test_the_terminal_alone_says_the_secret_of_the_first_account(tmp_path: Path)
         "0",
         "--home",
         str(tmp_path),
+        *("--accept-risk", "no-https", "--accept-risk", "no-administrator"),
     ]
     with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
         try:

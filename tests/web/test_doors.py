@@ -35,6 +35,10 @@ ADMINISTERS = {
     ("POST", "/api/migrations/{migration_id}/run"),
     ("POST", "/api/migrations/{migration_id}/verify"),
     ("GET", "/api/storage/users"),
+    ("GET", "/api/plans"),
+    ("PATCH", "/api/plans/{name}"),
+    ("GET", "/api/users/{email}/plan"),
+    ("PUT", "/api/users/{email}/plan"),
 }
 #: What an administrator does there with the library that is everyone's; by the role that the token has.
 ADMINISTERS_BY_ROLE = {

@@ -122,7 +122,7 @@ class People(AccountCatalog):
             raise Forbidden(_CLOSED)
 
     def log(
-        self, email: str | None = None, *, everything: bool = False, limit: int = 100
+        self, email: str | None = None, *, everything: bool = False, search: str = "", limit: int = 100
     ) -> list[tuple[AuditEntry, str | None]]:
         """List who entered or tried to, and what was changed about accounts, the newest first; of one account or all.
 
@@ -134,16 +134,17 @@ class People(AccountCatalog):
         user = None if email is None else self.by_email(email)
         with self._catalog.read() as transaction:
             actions = () if everything else audit.OF_ACCOUNTS
-            return audit.entries(transaction, user=user, actions=actions, limit=limit)
+            return audit.entries(transaction, user=user, actions=actions, search=search, limit=limit)
 
     def has_any(self) -> bool:
         """Return whether there is an account."""
         with self._catalog.read() as transaction:
             return users.count_users(transaction) > 0
 
-    def everyone(self) -> list[User]:
+    def everyone(self, search: str = "", *, limit: int | None = None, offset: int = 0) -> list[User]:
+        """List accounts, the oldest first; `search`: what an address or a name holds, whatever the case."""
         with self._catalog.read() as transaction:
-            return users.list_users(transaction)
+            return users.list_users(transaction, search, limit=limit, offset=offset)
 
     def set_password(self, email: str, password: str, by: str | None = None) -> User:
         """Set the password of an account from the terminal; its sessions, links and tokens end.

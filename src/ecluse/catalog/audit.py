@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import or_, select
@@ -25,12 +24,14 @@ def entries(
     *,
     user: User | None = None,
     actions: Sequence[str] = (),
-    before: datetime | None = None,
+    search: str = "",
     limit: int = 100,
+    offset: int = 0,
 ) -> list[tuple[AuditEntry, str | None]]:
     """List the entries, the newest first, each with the e-mail address of who did it (None: the terminal, or nobody).
 
     `user`: what this one did, and what was done to the account. `actions`: how those that are wanted begin.
+    `search`: what an action, a subject or the address of who did it holds, whatever the case.
     """
     query = select(AuditEntry, User.email).outerjoin(User, User.id == AuditEntry.user_id)
     if user is not None:
@@ -39,7 +40,9 @@ def entries(
         query = query.where(
             or_(*(AuditEntry.action.startswith(action, autoescape=True) for action in actions))
         )
-    if before is not None:
-        query = query.where(AuditEntry.created_at < before)
-    rows = transaction.execute(query.order_by(AuditEntry.created_at.desc(), AuditEntry.id).limit(limit))
+    if search:
+        places = (AuditEntry.action, AuditEntry.subject, User.email)
+        query = query.where(or_(*(place.icontains(search, autoescape=True) for place in places)))
+    query = query.order_by(AuditEntry.created_at.desc(), AuditEntry.id)
+    rows = transaction.execute(query.limit(limit).offset(offset))
     return [(entry, email) for entry, email in rows]

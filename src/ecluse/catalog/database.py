@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import make_url
@@ -17,6 +16,9 @@ from sqlalchemy.orm import Session
 
 from ecluse.catalog import homes, jobs, migrations_of_applications
 from ecluse.catalog.changes import Changes
+from ecluse.catalog.fences import fenced as fenced
+from ecluse.catalog.fences import job_of_thread
+from ecluse.catalog.fences import keep_fence as keep_fence
 from ecluse.connections import lift_limits, open_engine, remade, why_postgresql_fails
 from ecluse.disks import is_damage, private_file, usable, why_sqlite_fails
 from ecluse.errors import (
@@ -31,38 +33,10 @@ from ecluse.errors import (
 from ecluse.limits import UNLIMITED, WORKING, Limits
 from ecluse.sentences import _
 
-P = ParamSpec("P")
-R = TypeVar("R")
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
-HEAD: Final = "0020"
+HEAD: Final = "0021"
 #: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
 MIGRATION_LOCK: Final = 7_231_964_205
-#: Id and fence of the job that this thread runs: it writes nothing once the job has changed hands.
-_job: ContextVar[tuple[str, int] | None] = ContextVar("job", default=None)
-
-
-@contextmanager
-def fenced(job_id: str, fence: int) -> Iterator[None]:
-    """Let every transaction that writes in this block be refused once the job has changed hands."""
-    token = _job.set((job_id, fence))
-    try:
-        yield
-    finally:
-        _job.reset(token)
-
-
-def keep_fence(work: Callable[P, R]) -> Callable[P, R]:
-    """Return `work` for another thread, in which it writes for the job of this one."""
-    held = _job.get()
-
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        token = _job.set(held)
-        try:
-            return work(*args, **kwargs)
-        finally:
-            _job.reset(token)
-
-    return run
 
 
 class Catalog:
@@ -113,7 +87,7 @@ class Catalog:
         ):
             if not (closed or self._moves):
                 homes.expect_open(session)
-            if not closed and (job := _job.get()) is not None and not jobs.is_held(session, *job):
+            if not closed and (job := job_of_thread()) is not None and not jobs.is_held(session, *job):
                 raise JobTaken(_("Another worker has taken the job over."))
             yield session
 

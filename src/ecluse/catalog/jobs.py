@@ -19,6 +19,7 @@ from sqlalchemy.orm import aliased
 
 from ecluse.catalog import work
 from ecluse.catalog.clock import moment
+from ecluse.catalog.fences import is_asked_for
 from ecluse.catalog.tables import JobRow, JobStep, Worker
 from ecluse.catalog.workers import LEASE
 from ecluse.sentences import _
@@ -103,6 +104,7 @@ def add(
         "losses": 0,
         "lost_at": 0.0,
         "put_off": 0,
+        "part": not is_asked_for(),
     }
     transaction.execute(dialect.insert(JobRow).values(row).on_conflict_do_nothing(index_elements=["id"]))
     ring(transaction)

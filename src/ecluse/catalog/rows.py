@@ -47,11 +47,22 @@ BATCH: Final = 500
 #: Rows that are named of each kind of finding.
 NAMED: Final = 10
 #: Tables that are no part of a home: what a place knows of moves to and from it, with their journal; the processes
-#: that run there, the secrets that their terminals showed and who is held back there; and documents, which are copied
-#: as such, from whichever database keeps them.
+#: that run there, the secrets that their terminals showed, who is held back there and what is being uploaded; sums that
+#: the database there keeps itself; and documents, which are copied as such, from whichever database keeps them.
 LEFT: Final = frozenset(
-    {"home_moves", "home_move_parts", "workers", "documents", "first_account_secrets", "attempts"}
+    {
+        "home_moves",
+        "home_move_parts",
+        "workers",
+        "documents",
+        "first_account_secrets",
+        "attempts",
+        "reservations",
+        "stored",
+    }
 )
+#: Tables with rows from the beginning: those that are brought take their place.
+SEEDED: Final = frozenset({"plans"})
 #: Brought when all else is there: until then nobody is let in.
 LAST: Final = ("sessions", "api_tokens")
 #: What a move did with objects is its journal, and no part of the home.

@@ -32,7 +32,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog import work
+from ecluse.catalog import quotas, work
 from ecluse.catalog.tables import Run, RunMetric, Work, now
 from ecluse.errors import InvalidInput, NotFound, RunClosed
 from ecluse.run_values import SORTED_BY, Direction, checked_name, checked_values
@@ -96,7 +96,10 @@ def add_run(transaction: Transaction, run: Run) -> Run:
 
     Raises:
         InvalidInput: a name or a value is not flat, or the application has no name that can be kept.
+        PlanEnded, LimitReached: the plan of its owner allows no model of this name.
     """
+    if run.nonce is None:
+        quotas.expect_model(transaction, run.user_id, run.name)
     if run.nonce is None and _APPLICATION.fullmatch(run.application) is None:
         raise InvalidInput(
             _(

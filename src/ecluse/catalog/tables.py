@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     null,
     select,
     text,
@@ -39,6 +40,10 @@ from ecluse.catalog.of_organisations import Membership as Membership
 from ecluse.catalog.of_organisations import Share as Share
 from ecluse.catalog.of_work import OfWork as OfWork
 from ecluse.catalog.of_work import Work as Work
+from ecluse.catalog.plan_tables import Plan as Plan
+from ecluse.catalog.plan_tables import Reservation as Reservation
+from ecluse.catalog.plan_tables import Stored as Stored
+from ecluse.catalog.plan_tables import UserPlan as UserPlan
 
 #: A run points at the version it made: that is the file of another row, or was, until the version was deleted.
 RUN_VERSIONS: Final = FileKind(
@@ -436,6 +441,8 @@ class JobRow(Base):
     lost_at: Mapped[float] = mapped_column(default=0.0)
     lost_by: Mapped[str | None] = mapped_column(String(64))
     put_off: Mapped[int] = mapped_column(default=0)
+    #: It is a part of what a person asked for, or due by itself, and is not counted against a plan.
+    part: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class JobStep(Base):

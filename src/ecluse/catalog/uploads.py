@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog import aliases, audit, files, models, runs
+from ecluse.catalog import aliases, audit, files, models, quotas, runs
 from ecluse.catalog.tables import File, ModelUpload, ModelVersion, now
 from ecluse.errors import NotFound
 from ecluse.sentences import _
@@ -83,6 +83,7 @@ def finish(transaction: Transaction, version: ModelVersion, artifacts: Sequence[
     if upload is None:
         return
     upload.committed_at = now()
+    quotas.give_back(transaction, upload.id)
     if upload.alias is not None:
         models.hold_versions(transaction, version.user_id, version.name)
         aliases.point_alias(transaction, version.user_id, version.name, upload.alias, version.version)
@@ -104,6 +105,8 @@ def remove(transaction: Transaction, upload_id: str) -> bool:
     mine = (ModelUpload.id == upload_id, ModelUpload.committed_at.is_(None))
     removed = transaction.scalars(delete(ModelUpload).where(*mine).returning(ModelUpload.id)).all()
     files.remove(transaction, ModelUpload.FILE.table, removed)
+    for ended in removed:
+        quotas.give_back(transaction, ended)
     return bool(removed)
 
 

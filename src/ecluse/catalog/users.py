@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
@@ -77,9 +77,18 @@ def is_administrator(transaction: Transaction, user_id: str) -> bool:
     return user.role == "admin" and user.disabled_at is None
 
 
-def list_users(transaction: Transaction) -> list[User]:
-    """List the people, the oldest account first; organisations are left out."""
-    return list(transaction.scalars(select(User).where(User.kind == PERSON).order_by(User.created_at)))
+def list_users(
+    transaction: Transaction, search: str = "", *, limit: int | None = None, offset: int = 0
+) -> list[User]:
+    """List the people, the oldest account first, no organisations; `search`: what an address or a name holds."""
+    query = (
+        select(User).where(User.kind == PERSON).order_by(User.created_at, User.id).limit(limit).offset(offset)
+    )
+    if search:
+        query = query.where(
+            or_(User.email.icontains(search, autoescape=True), User.name.icontains(search, autoescape=True))
+        )
+    return list(transaction.scalars(query))
 
 
 def first_administrator(transaction: Transaction) -> User | None:
@@ -90,6 +99,17 @@ def first_administrator(transaction: Transaction) -> User | None:
         .order_by(User.created_at)
         .limit(1)
     )
+
+
+def has_claimed_administrator(transaction: Transaction, unclaimed: str) -> bool:
+    """Return whether someone administers: an account that was made for a person, or has a password or a session.
+
+    `unclaimed`: the address of the one that a first start makes.
+    """
+    entered = select(Session.id).where(Session.user_id == User.id).exists()
+    claimed = or_(User.email != unclaimed, User.password_hash.is_not(None), entered)
+    administers = (User.role == "admin", User.disabled_at.is_(None), claimed)
+    return transaction.scalar(select(User.id).where(*administers).limit(1)) is not None
 
 
 def expect_another_administrator(transaction: Transaction, user: User) -> None:

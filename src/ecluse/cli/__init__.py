@@ -47,6 +47,7 @@ SHELL: Final[Table] = {
     "logout": ("ecluse.cli.login", "logout", "Forget the token of a server."),
     "token": ("ecluse.cli.token", "token", "Make a token for programs of yours, and print it, this once."),
     "jobs": ("ecluse.cli.jobs", "jobs", "List, show and cancel jobs."),
+    "plans": ("ecluse.cli.plans", "plans", "List plans, and change what they allow."),
     "users": ("ecluse.cli.users", "users", "List, add, change and remove accounts; read who signed in."),
     "orgs": ("ecluse.cli.orgs", "orgs", "Make organisations, invite people, leave, hand over and end them."),
 }

@@ -21,6 +21,7 @@ import click
 
 from ecluse.application import guarded, parts
 from ecluse.catalog import homes
+from ecluse.cli.exposure import accept_option, expect_safe
 from ecluse.cli.output import say
 from ecluse.cli.servers import local_servers, port_options
 from ecluse.cli.session import JobProcess, home_option, note_address, opened
@@ -57,6 +58,7 @@ _port = click.option("--port", default=8000, show_default=True, type=click.IntRa
     "--servers", is_flag=True, help="Start SeaweedFS and PostgreSQL too, and keep everything there."
 )
 @port_options
+@accept_option
 def up(
     home: Path | None,
     host: str,
@@ -65,6 +67,7 @@ def up(
     servers: bool,
     port_s3: int,
     port_database: int,
+    accepted: tuple[str, ...],
 ) -> None:
     """Start the pages, the API and a worker; Ctrl-C stops them.
 
@@ -81,6 +84,7 @@ def up(
         _begin(home, app_files)
         runtime = stack.enter_context(opened(home, limits=ASKED))
         listener = stack.enter_context(listen(host, port))
+        expect_safe(runtime, str(listener.getsockname()[0]), accepted)
         address = _address(runtime, listener)
         with _WorkerProcess(runtime.settings.home):
             _serve(runtime, listener, lambda: _welcome(runtime, address))
@@ -92,10 +96,14 @@ def up(
 @_host
 @_port
 @_app
-def web(home: Path | None, host: str, port: int, app_files: tuple[Path, ...]) -> None:
+@accept_option
+def web(
+    home: Path | None, host: str, port: int, app_files: tuple[Path, ...], accepted: tuple[str, ...]
+) -> None:
     """Start the pages and the API; jobs wait until a worker runs."""
     _begin(home, app_files)
     with opened(home, limits=ASKED) as runtime, listen(host, port) as listener:
+        expect_safe(runtime, str(listener.getsockname()[0]), accepted)
         address = _address(runtime, listener)
 
         def announce() -> None:

@@ -11,6 +11,7 @@ import click
 from ecluse.catalog.tables import User
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, counted, reports, say
+from ecluse.cli.plans import user_plan
 from ecluse.cli.session import home_option, last_address, opened
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -26,13 +27,14 @@ def users() -> None:
 
 
 @users.command("list")
+@click.option("--search", default="", help="What an address or a name holds.")
 @home_option
 @reports
-def list_users(home: Path | None) -> Rows:
+def list_users(search: str, home: Path | None) -> Rows:
     """List the accounts."""
     with opened(home) as runtime:
         columns = ("email", "role", "disabled_at", "created_at", "id")
-        return Rows([_row(user) for user in runtime.accounts.everyone()], columns)
+        return Rows([_row(user) for user in runtime.accounts.everyone(search)], columns)
 
 
 @users.command("add")
@@ -182,13 +184,14 @@ def end_sessions(email: str, tokens: bool, home: Path | None) -> Record:
 @users.command("log")
 @click.argument("email", required=False)
 @click.option("--everything", is_flag=True, help="Whatever else was written down, too.")
+@click.option("--search", default="", help="What an action, its subject or the address of who did it holds.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
 @home_option
 @reports
-def show_log(email: str | None, everything: bool, limit: int, home: Path | None) -> Rows:
+def show_log(email: str | None, everything: bool, search: str, limit: int, home: Path | None) -> Rows:
     """Who signed in or tried to, and what was changed about accounts; of one account, or of all. The newest first."""
     with opened(home) as runtime:
-        entries = runtime.accounts.log(email, everything=everything, limit=limit)
+        entries = runtime.accounts.log(email, everything=everything, search=search, limit=limit)
     rows = [
         {
             "created_at": entry.created_at,
@@ -200,6 +203,9 @@ def show_log(email: str | None, everything: bool, limit: int, home: Path | None)
         for entry, by in entries
     ]
     return Rows(rows, ("created_at", "action", "subject", "by", "detail"), "Nothing was written down yet.")
+
+
+users.add_command(user_plan)
 
 
 def _read_password() -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
 
-from ecluse.catalog import Catalog, Transaction, jobs
+from ecluse.catalog import Catalog, Transaction, jobs, quotas
 from ecluse.catalog.tables import JobRow
 from ecluse.errors import (
     JobNotFound,
@@ -41,9 +41,14 @@ class Jobs:
         """Queue a job; its id. Its function gets `subject` as keyword arguments. The same id is queued once.
 
         `transaction`: the one that writes the rows which the job is for, so that neither is there without the other.
+
+        Raises:
+            PlanEnded, LimitReached: the plan of who asks for it allows no more jobs.
         """
         chosen = job_id or uuid.uuid4().hex
         with self._within(transaction) as writing:
+            if job_id is None or jobs.status_of(writing, job_id) is None:
+                quotas.expect_job(writing, user_id)
             jobs.add(writing, chosen, kind, queue, user_id, title, subject)
         return chosen
 

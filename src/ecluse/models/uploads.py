@@ -16,10 +16,11 @@ from functools import cache
 from typing import Any, Final
 
 from ecluse.catalog import models as rows
-from ecluse.catalog import runs, uploads
+from ecluse.catalog import quotas, runs, uploads
 from ecluse.catalog.tables import ModelUpload, ModelVersion, Publication, new_id
 from ecluse.errors import (
     InvalidInput,
+    LimitReached,
     NonceTaken,
     NotFound,
     ObjectNotFound,
@@ -120,6 +121,7 @@ def begin(runtime: Runtime, user_id: str, name: str, request: UploadRequest) -> 
     Raises:
         InvalidInput, InvalidKey: the name, a path, the metadata or the alias cannot be used, or too much is announced.
         UploadTooLarge: the files have more bytes than an upload may have.
+        PlanEnded, LimitReached: the plan of the user allows no more; UploadTooLarge: none of this size.
         NonceTaken: the nonce has begun an upload of something else.
         NotFound, RunClosed: the run is not there, is not one of a program, or cannot have this version.
     """
@@ -172,10 +174,16 @@ def _begin(runtime: Runtime, user_id: str, name: str, request: UploadRequest) ->
         run_id=request.run_id,
         url=registry.url_of(name, version),
     )
-    with runtime.catalog.write() as transaction:
-        is_first = uploads.add(transaction, upload)
-    if is_first:
-        return upload
+    try:
+        with runtime.catalog.write() as transaction:
+            size = sum(file.size for file in request.files)
+            quotas.reserve(transaction, user_id, size, upload_id=upload_id, model=name)
+            if uploads.add(transaction, upload):
+                return upload
+            quotas.give_back(transaction, upload_id)
+    except (LimitReached, UploadTooLarge):
+        registry.abandon(name, version, upload_id)
+        raise
     registry.abandon(name, version, upload_id)
     with runtime.catalog.read() as transaction:
         first = uploads.find(transaction, user_id, name, request.nonce)

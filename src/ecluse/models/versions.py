@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from ecluse.catalog import Transaction, audit, runs, uploads, work
+from ecluse.catalog import Transaction, audit, quotas, runs, uploads, work
 from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelAlias, ModelVersion, Publication, new_id, now
@@ -130,6 +131,7 @@ def publish(
 
     Raises:
         InvalidInput: there is no file, two have one name, or the metadata are not plain JSON.
+        PlanEnded, LimitReached, UploadTooLarge: the plan of the user allows no more.
         StoreUnavailable: the store does not answer. A version that was being committed then appears
             once it does, if the store has its manifest.
     """
@@ -137,19 +139,33 @@ def publish(
     registry = runtime.registry(user_id)
     first = registry.published(checked_name(name), origin.nonce) if origin.nonce else None
     nonce = origin.nonce or new_id()
-    version = first.version if first else registry.claim(name, nonce)
-    publication = Publication(
-        user_id=user_id,
-        name=name,
-        version=version,
-        url=registry.url_of(name, version),
-        nonce=nonce,
-        application=origin.application,
-        dataset_id=origin.dataset_id,
-        report=dict(origin.report),
-    )
-    uploaded = first.files if first else registry.upload(name, version, files, progress)
-    return commit(runtime, publication, uploaded, metadata)
+    with _room(runtime, user_id, name, 0 if first else sum(path.stat().st_size for path in files.values())):
+        version = first.version if first else registry.claim(name, nonce)
+        publication = Publication(
+            user_id=user_id,
+            name=name,
+            version=version,
+            url=registry.url_of(name, version),
+            nonce=nonce,
+            application=origin.application,
+            dataset_id=origin.dataset_id,
+            report=dict(origin.report),
+        )
+        uploaded = first.files if first else registry.upload(name, version, files, progress)
+        return commit(runtime, publication, uploaded, metadata)
+
+
+@contextmanager
+def _room(runtime: Runtime, user_id: str, name: str, size: int) -> Iterator[None]:
+    """Keep room for a version of so many bytes within the plan of its owner, while the block publishes it."""
+    with runtime.catalog.write() as transaction:
+        room = quotas.reserve(transaction, user_id, size, model=name)
+    try:
+        yield
+    finally:
+        if room.id is not None:
+            with runtime.catalog.write(closed=True) as transaction:
+                quotas.give_back(transaction, room.id)
 
 
 def upload_claimed(registry: Registry, name: str, folder: Path, attempt: str) -> dict[str, Any]:

@@ -138,6 +138,8 @@ def _bring_rows(both: Homes, move_id: str, table: Any) -> None:
         with there.write() as transaction:
             homes.advance(transaction, move_id, table.name, last, after, len(batch))
             transaction.flush()
+            if last is None and table.name in rows.SEEDED:
+                rows.remove_all(transaction.connection(), [table])
             rows.write(transaction.connection(), table, batch)
         last = after
     with there.write() as transaction:

@@ -157,7 +157,11 @@ def counts_there(both: Homes, move_id: str) -> dict[str, Any]:
 def find_obstacles(both: Homes) -> list[str]:
     """Say what the destination has that is of no move from here; nothing where it is empty."""
     there = both.destination
-    occupied = [table.name for table in rows.tables() if not rows.is_empty(there.catalog.engine, table)]
+    occupied = [
+        table.name
+        for table in rows.tables()
+        if table.name not in rows.SEEDED and not rows.is_empty(there.catalog.engine, table)
+    ]
     if not both.documents_stay and next(iter(there.documents.kinds()), None) is not None:
         occupied.append("documents")
     if not occupied:

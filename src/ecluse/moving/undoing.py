@@ -97,7 +97,7 @@ def _remove(both: Homes, move: HomeMove, report: Report) -> Undone:
     report(0.6, "removing documents")
     documents = 0 if both.documents_stay else _remove_documents(both)
     report(0.8, "removing rows")
-    tables = rows.tables()
+    tables = [table for table in rows.tables() if table.name not in rows.SEEDED]
     with there.catalog.write() as transaction:
         homes.hold(transaction, move.id, ("removing",))
         brought = homes.parts(transaction, move.id)

@@ -16,8 +16,9 @@ from ecluse.settings.environment import (
     shows_traces,
     surrounding,
 )
+from ecluse.settings.in_force import in_force
 from ecluse.settings.schemes import SCHEMES, Access, Scheme, local_folder, scheme_of, schemes, split_root
-from ecluse.settings.settings import Settings
+from ecluse.settings.settings import RISKS, Settings
 from ecluse.settings.stores import AREAS, Area, store_or_folder
 from ecluse.settings.values import (
     GIB,
@@ -35,6 +36,7 @@ __all__ = [
     "AREAS",
     "DATABASE_TYPES",
     "GIB",
+    "RISKS",
     "SCHEMES",
     "VARIABLES",
     "Access",
@@ -53,6 +55,7 @@ __all__ = [
     "config_folder",
     "fits_a_header",
     "flag",
+    "in_force",
     "inherited",
     "local_folder",
     "names_home",

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ecluse.addresses import NO_PROXIES, Proxies
 from ecluse.errors import SettingsError
@@ -29,6 +29,8 @@ from ecluse.settings.values import (
 from ecluse.settings.variables import read_sections
 
 S = TypeVar("S")
+#: What is not started where other machines reach it, unless it is accepted by name.
+RISKS: Final = ("no-https", "open-sign-up", "no-administrator")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Settings:
     user: str | None = None
     #: None: what the pages are reached by decides.
     open_sign_up: bool | None = None
+    #: What is accepted where other machines reach this; of `RISKS`.
+    accepted_risks: frozenset[str] = frozenset()
     fetch_private: bool = False
     #: Addresses below which every member may import.
     import_from: tuple[str, ...] = ()
@@ -108,6 +112,7 @@ class Settings:
             proxies=proxies,
             user=env.get("ECLUSE_USER"),
             open_sign_up=flag(env, "ECLUSE_OPEN_SIGN_UP", default=None),
+            accepted_risks=_read_risks(env),
             fetch_private=flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
             import_from=import_from,
             sections=read_sections(env),
@@ -164,6 +169,16 @@ def _read_home(env: Mapping[str, str], home: Path | None) -> tuple[Path, str]:
 def _read_public_url(env: Mapping[str, str]) -> str | None:
     url = env.get("ECLUSE_PUBLIC_URL")
     return None if url is None else web_address("ECLUSE_PUBLIC_URL", url).rstrip("/")
+
+
+def _read_risks(env: Mapping[str, str]) -> frozenset[str]:
+    names = frozenset(name for name in map(str.strip, env.get("ECLUSE_ACCEPT_RISKS", "").split(",")) if name)
+    if unknown := sorted(names - set(RISKS)):
+        raise SettingsError(
+            f"ECLUSE_ACCEPT_RISKS={unknown[0]} is no risk. Write one or more of these, with commas between them: "
+            f"{', '.join(RISKS)}."
+        )
+    return names
 
 
 def _read_proxies(env: Mapping[str, str]) -> tuple[Proxies, str]:

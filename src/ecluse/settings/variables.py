@@ -68,6 +68,9 @@ VARIABLES: Final[dict[str, str]] = {
     "XDG_CONFIG_HOME": "Folder in which `ecluse login` keeps tokens. Default: ~/.config",
     "XDG_STATE_HOME": "Folder in which runs wait for a server that is away. Default: ~/.local/state",
     "ECLUSE_TRACE": "1, true, yes or on: a command stopped by a fault of ours shows where. Default: off",
+    "ECLUSE_ACCEPT_RISKS": "What is started all the same where other machines reach it, with commas between: no-https "
+    "(ECLUSE_PUBLIC_URL is no https address), open-sign-up, no-administrator (nobody administers yet). Default: none, "
+    "and the start is refused",
     "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account; false: nobody by the page. Default: "
     "true for pages that this machine alone reaches; for others the first account alone, with a secret that the "
     "terminal printed",

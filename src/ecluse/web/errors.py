@@ -61,6 +61,7 @@ class ErrorBody(BaseModel):
 _MEANINGS: Final = {
     400: "The request cannot be understood",
     401: "Not signed in, or the token is not known",
+    402: "The plan of the account allows no more, or has ended",
     403: "Not allowed, or sent by another site",
     404: "Not there, or someone else's",
     409: "Contradicts what is stored",

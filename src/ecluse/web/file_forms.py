@@ -10,7 +10,7 @@ from typing import Final
 
 from fastapi import Request
 
-from ecluse.errors import InvalidInput
+from ecluse.errors import EcluseError, InvalidInput
 from ecluse.sentences import _
 from ecluse.web.multipart import BESIDE, End, Event, Head, is_form, read_parts
 from ecluse.web.uploads import Upload, gathered, too_large
@@ -22,8 +22,10 @@ MOST_FIELDS: Final = 40
 HEAD_BYTES: Final = 4_000
 
 
-async def open_file_form(request: Request, max_bytes: int, most_files: int) -> FileForm:
-    """Open a form, read up to where its first file begins.
+async def open_file_form(
+    request: Request, max_bytes: int, most_files: int, refusal: EcluseError | None = None
+) -> FileForm:
+    """Open a form, read up to where its first file begins; `refusal` as of `open_upload`.
 
     Raises:
         InvalidInput: the request is no form, or its fields are too many or too long.
@@ -32,7 +34,8 @@ async def open_file_form(request: Request, max_bytes: int, most_files: int) -> F
     if not is_form(request):
         raise InvalidInput("Send the file as multipart/form-data, such as: curl -F file=@images.zip …")
     most = max_bytes + BESIDE + most_files * HEAD_BYTES
-    form = FileForm(read_parts(request, most, too_large(max_bytes)), max_bytes, most_files)
+    refusal = refusal or too_large(max_bytes)
+    form = FileForm(read_parts(request, most, refusal), max_bytes, most_files, refusal)
     await form.begin()
     return form
 
@@ -41,9 +44,12 @@ class FileForm:
     """A form on its way. `fields` are those that were read, all of them after the last file; `files` gives each
     file in turn, once."""
 
-    def __init__(self, parts: AsyncIterator[Event], max_bytes: int, most_files: int) -> None:
+    def __init__(
+        self, parts: AsyncIterator[Event], max_bytes: int, most_files: int, refusal: EcluseError
+    ) -> None:
         self.fields: dict[str, str] = {}
         self._parts, self._max_bytes, self._most_files = parts, max_bytes, most_files
+        self._refusal = refusal
         self._waiting: str | None = None
         self._field_bytes = self._file_bytes = 0
 
@@ -75,7 +81,7 @@ class FileForm:
         async for piece in gathered(self._parts):
             self._file_bytes += len(piece)
             if self._file_bytes > self._max_bytes:
-                raise too_large(self._max_bytes)
+                raise self._refusal
             yield piece
 
     async def _next_file(self) -> str | None:

@@ -15,7 +15,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from ecluse.errors import InvalidInput, UploadTooLarge
+from ecluse.errors import EcluseError, InvalidInput
 from ecluse.sentences import _
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def is_form(request: Request) -> bool:
     return kind == b"multipart/form-data" and 1 <= len(options.get(b"boundary", b"")) <= LONGEST_BOUNDARY
 
 
-async def read_parts(request: Request, most: int, too_large: UploadTooLarge) -> AsyncIterator[Event]:
+async def read_parts(request: Request, most: int, too_large: EcluseError) -> AsyncIterator[Event]:
     """For each part of a form its head, its bytes in pieces as they arrive, and its end. `is_form` has to hold.
 
     Raises:
@@ -78,7 +78,7 @@ async def read_parts(request: Request, most: int, too_large: UploadTooLarge) -> 
         raise InvalidInput(_("The upload ended before the file did. Nothing was kept; send it again."))
 
 
-async def read_body(request: Request, most: int, too_large: UploadTooLarge) -> AsyncIterator[bytes]:
+async def read_body(request: Request, most: int, too_large: EcluseError) -> AsyncIterator[bytes]:
     """Yield the body of a request in pieces, up to `most` bytes; raises as `read_parts` does."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:

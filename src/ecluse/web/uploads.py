@@ -13,7 +13,7 @@ from typing import Final
 
 from fastapi import Request
 
-from ecluse.errors import InvalidInput, UploadTooLarge
+from ecluse.errors import EcluseError, InvalidInput, UploadTooLarge
 from ecluse.sentences import _, num
 from ecluse.web.multipart import BESIDE, End, Event, Head, is_form, read_parts
 
@@ -29,19 +29,22 @@ class Upload:
     chunks: AsyncIterator[bytes]
 
 
-async def open_upload(request: Request, max_bytes: int) -> Upload:
+async def open_upload(request: Request, max_bytes: int, refusal: EcluseError | None = None) -> Upload:
     """Open the file of a form, read up to where its bytes begin.
+
+    `refusal`: what is raised beyond `max_bytes`; None: that the server takes no more.
 
     Raises:
         InvalidInput: the request is no form, or has no part `file` with a file name.
         UploadTooLarge: the request says or turns out to be larger than `max_bytes` and what may be beside.
     """
+    refusal = refusal or too_large(max_bytes)
     if not is_form(request):
         raise InvalidInput("Send the file as multipart/form-data, such as: curl -F file=@transactions.csv …")
-    parts = read_parts(request, max_bytes + BESIDE, too_large(max_bytes))
+    parts = read_parts(request, max_bytes + BESIDE, refusal)
     async for event in parts:
         if isinstance(event, Head) and event.is_file:
-            return Upload(event.filename or "", _chunks(parts, max_bytes, event.filename or ""))
+            return Upload(event.filename or "", _chunks(parts, max_bytes, event.filename or "", refusal))
     raise InvalidInput("The request carries no file. Send it as: curl -F file=@transactions.csv …")
 
 
@@ -70,12 +73,14 @@ def too_large(max_bytes: int) -> UploadTooLarge:
     )
 
 
-async def _chunks(parts: AsyncIterator[Event], max_bytes: int, name: str) -> AsyncIterator[bytes]:
+async def _chunks(
+    parts: AsyncIterator[Event], max_bytes: int, name: str, refusal: EcluseError
+) -> AsyncIterator[bytes]:
     total = 0
     async for piece in gathered(parts):
         total += len(piece)
         if total > max_bytes:
-            raise too_large(max_bytes)
+            raise refusal
         yield piece
     async for _turn in parts:
         pass  # what follows the file counts as well

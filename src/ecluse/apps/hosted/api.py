@@ -24,9 +24,9 @@ from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
-from ecluse.web.admission import admission_of
 from ecluse.web.errors import answers
 from ecluse.web.multipart import is_form
+from ecluse.web.receiving import receiving
 from ecluse.web.security import MayManage, MayPredict, MayPublish, MayRead, RuntimeDep
 from ecluse.web.uploads import open_upload
 
@@ -282,8 +282,8 @@ def _add_files(router: APIRouter, snapshot: Snapshot) -> None:
 
     async def upload(request: Request, runtime: RuntimeDep, user: MayPredict) -> FileBody:
         """Upload a table or another file, to be named by its id. A table is read before this answers."""
-        async with admission_of(request).arriving(request, user.user.id) as admitted:
-            incoming = await open_upload(admitted, runtime.settings.upload_max_bytes)
+        async with receiving(request, runtime, user.user.id) as arrival:
+            incoming = await open_upload(arrival.request, arrival.most, arrival.refusal)
             is_table = snapshot.checks_tables and incoming.filename.lower().endswith(TABLES)
             store = files.receive_table if is_table else files.receive
             row = await store(runtime, user.user.id, app, incoming.filename, incoming.chunks)

@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 from ecluse import tables
 from ecluse.apps.hosted.snapshot import TABLES
 from ecluse.apps.hosted.tables import AppFile
-from ecluse.catalog import user_tables
+from ecluse.catalog import quotas, user_tables
 from ecluse.catalog.tables import UserTable, new_id
 from ecluse.catalog.user_tables import ESCAPE, like
-from ecluse.errors import InvalidInput, NotFound
+from ecluse.errors import InvalidInput, LimitReached, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import Stored, join_key
@@ -115,8 +115,13 @@ def _row(user_id: str, application: str, name: str, **values: Any) -> AppFile:
 
 def _record(runtime: Runtime, row: AppFile, stored: Stored) -> AppFile:
     row.url, row.size_bytes, row.sha256 = runtime.data.url_of(row.key), stored.size, stored.sha256
-    with runtime.catalog.write() as transaction:
-        transaction.add(row)
+    try:
+        with runtime.catalog.write() as transaction:
+            quotas.expect_to_keep(transaction, row.user_id, stored.size)
+            transaction.add(row)
+    except LimitReached:
+        runtime.data.delete(row.key)
+        raise
     return row
 
 

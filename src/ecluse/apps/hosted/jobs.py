@@ -9,7 +9,7 @@ from typing import Any, Final
 from ecluse.app.signature import checked_all
 from ecluse.apps.hosted import files, working
 from ecluse.apps.hosted.snapshot import Snapshot, Verb
-from ecluse.catalog import Transaction
+from ecluse.catalog import Transaction, quotas
 from ecluse.catalog import runs as run_rows
 from ecluse.errors import InvalidInput
 from ecluse.jobs import Job, JobKind, JobKinds, Link
@@ -105,6 +105,7 @@ def queue_verb(
     Raises:
         InvalidInput: a value is missing or of another kind.
         NotFound: a file is not this person's.
+        PlanEnded, LimitReached: this person's plan allows no more.
     """
     checked = checked_all(list(verb.parameters), values)
     given = [each.name for each in verb.files if checked.get(each.name)]
@@ -112,7 +113,13 @@ def queue_verb(
     kind = kind_named(snapshot.name, verb.name)
     title = snapshot.title if verb.role == "train" else f"{snapshot.title}: {verb.title}"
     subject = {"verb": verb.name, "values": checked}
-    return runtime.jobs.enqueue(kind, f"app_{snapshot.name}", user_id, title, subject, job_id=job_id)
+    queue = f"app_{snapshot.name}"
+    with runtime.catalog.write() as transaction:
+        if verb.role == "train":
+            quotas.expect_model(transaction, user_id, snapshot.name)
+        return runtime.jobs.enqueue(
+            kind, queue, user_id, title, subject, job_id=job_id, transaction=transaction
+        )
 
 
 def queue_score(

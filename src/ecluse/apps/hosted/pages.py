@@ -183,7 +183,7 @@ def _queue(snapshot: Snapshot, verb: Verb) -> Any:
         sent: dict[str, Any] = {}
         try:
             keep = into_store(runtime, user.user.id, snapshot.name, verb.files)
-            sent = await read_sent(request, runtime, user.user.id, keep)
+            sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
             job = await run_in_threadpool(
                 queue_verb, runtime, user.user.id, snapshot, verb, _given(verb, sent)
             )
@@ -303,7 +303,7 @@ def _score(snapshot: Snapshot, verb: Verb) -> Any:
 
         try:
             keep = into_store(runtime, user.user.id, snapshot.name, [SCORED, *verb.files])
-            sent = await read_sent(request, runtime, user.user.id, keep)
+            sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
             job = await run_in_threadpool(queue)
         except (InvalidInput, UnreadableTable, NotFound, ModelNotFound) as error:
             return await run_in_threadpool(_overview, request, runtime, user.user, snapshot, str(error))
@@ -360,7 +360,7 @@ def _bring(snapshot: Snapshot, verb: Verb) -> Any:
     async def bring(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
         """Store the files that the form of a page brings, and show the page with them: it has an address."""
         keep = into_store(runtime, user.user.id, snapshot.name, verb.files)
-        sent = await read_sent(request, runtime, user.user.id, keep)
+        sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
         return RedirectResponse(f"/{snapshot.name}/{verb.name}?{urlencode(sent)}", 303)
 
     return bring

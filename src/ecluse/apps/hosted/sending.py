@@ -16,11 +16,12 @@ from ecluse.app.signature import Parameter, checked_all
 from ecluse.apps.hosted import files
 from ecluse.apps.hosted.snapshot import Snapshot, Verb
 from ecluse.catalog.tables import new_id
-from ecluse.errors import InvalidInput, UploadTooLarge
+from ecluse.errors import EcluseError, InvalidInput, UploadTooLarge
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web.admission import admission_of
 from ecluse.web.multipart import BESIDE, Head, is_form, read_parts
+from ecluse.web.receiving import receiving
 from ecluse.web.security import MAX_BODY
 from ecluse.web.uploads import gathered, too_large
 
@@ -39,8 +40,12 @@ class Brought:
     name: str
 
 
-async def read_sent(request: Request, runtime: Runtime, user_id: str, keep: Keep) -> dict[str, Any]:
+async def read_sent(
+    request: Request, runtime: Runtime, user_id: str, keep: Keep, *, is_stored: bool = False
+) -> dict[str, Any]:
     """Return the fields of a form by their names; in place of a file stands what `keep` made of it.
+
+    `is_stored`: `keep` stores it as the person's, for which the person's plan has to have room.
 
     Raises:
         InvalidInput: the form is cut short, not well-formed, or has too many fields.
@@ -52,22 +57,29 @@ async def read_sent(request: Request, runtime: Runtime, user_id: str, keep: Keep
             return dict(parse_qsl(content, keep_blank_values=True, max_num_fields=MOST_FIELDS))
         except ValueError as error:
             raise InvalidInput(_("The form has more than %(count)s fields.", count=MOST_FIELDS)) from error
-    most = runtime.settings.upload_max_bytes
+    if not is_stored:
+        most = runtime.settings.upload_max_bytes
+        async with admission_of(request).arriving(request, user_id) as admitted:
+            return await _read_parts(admitted, most, too_large(most), keep)
+    async with receiving(request, runtime, user_id) as arrival:
+        return await _read_parts(arrival.request, arrival.most, arrival.refusal, keep)
+
+
+async def _read_parts(request: Request, most: int, refusal: EcluseError, keep: Keep) -> dict[str, Any]:
     texts: dict[str, str] = {}
     kept: dict[str, Any] = {}
-    async with admission_of(request).arriving(request, user_id) as admitted:
-        parts = read_parts(admitted, most + BESIDE + FIELDS_BYTES, too_large(most))
-        async for event in parts:
-            if not isinstance(event, Head):
-                continue
-            if event.filename:
-                kept[event.name] = await keep(event.name, event.filename, gathered(parts))
-                continue
-            text = b"".join([piece async for piece in gathered(parts)])
-            if event.filename is None:
-                texts[event.name] = text.decode("utf-8", "replace")
-            if len(texts) > MOST_FIELDS or sum(map(len, texts.values())) > FIELDS_BYTES:
-                raise InvalidInput(_("The form has more than %(count)s fields.", count=MOST_FIELDS))
+    parts = read_parts(request, most + BESIDE + FIELDS_BYTES, refusal)
+    async for event in parts:
+        if not isinstance(event, Head):
+            continue
+        if event.filename:
+            kept[event.name] = await keep(event.name, event.filename, gathered(parts))
+            continue
+        text = b"".join([piece async for piece in gathered(parts)])
+        if event.filename is None:
+            texts[event.name] = text.decode("utf-8", "replace")
+        if len(texts) > MOST_FIELDS or sum(map(len, texts.values())) > FIELDS_BYTES:
+            raise InvalidInput(_("The form has more than %(count)s fields.", count=MOST_FIELDS))
     return texts | kept
 
 

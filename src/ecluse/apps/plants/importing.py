@@ -28,6 +28,8 @@ from ecluse.apps.plants.pictures import Picture, read_picture, says_many_pixels
 from ecluse.apps.plants.sources import File
 from ecluse.apps.plants.sources.archives import is_archive
 from ecluse.apps.plants.tables import Image
+from ecluse.catalog import quotas
+from ecluse.catalog.fences import job_of_thread
 from ecluse.catalog.tables import new_id
 from ecluse.checkpoints import Checkpoints, from_bytes, to_bytes
 from ecluse.errors import InvalidInput, NotFound
@@ -352,6 +354,10 @@ def _write_down(place: _Place, examined: Sequence[_Examined]) -> Imported:
             elif row is not None:
                 done += _met_again(place, row, file)
         images.remove_rejected(transaction, place.set_id, _read_since(examined))
+        sizes = [image.size_bytes for image in new if image.state != "rejected"]
+        if sizes:
+            job_id, _fence = job_of_thread() or ("", 0)
+            quotas.expect_to_import(transaction, place.user_id, job_id, sum(sizes), len(sizes))
         images.add_images(transaction, new)
     return done
 

@@ -8,6 +8,7 @@ from ecluse.web.api import (
     migrations,
     models,
     organisations,
+    plans,
     publishing,
     runs,
     sharing,
@@ -21,7 +22,7 @@ from ecluse.web.routes import include_parts
 def make_router() -> APIRouter:
     """Join all operations: those of our applications, of the shell, then of other applications."""
     # What any operation may answer; each adds its own.
-    router = APIRouter(prefix="/api", responses=answers(401, 403, 422, 503))
+    router = APIRouter(prefix="/api", responses=answers(401, 402, 403, 422, 503))
     include_parts(router, "api", ours=True)
     for part in (
         sharing,
@@ -32,6 +33,7 @@ def make_router() -> APIRouter:
         runs,
         jobs,
         storage,
+        plans,
         migrations,
         organisations,
     ):

@@ -20,11 +20,11 @@ from ecluse.inference import scoring
 from ecluse.runtime import Runtime
 from ecluse.storage import read_chunks
 from ecluse.tabular.layout import LOOK, Layout
-from ecluse.web.admission import admission_of
 from ecluse.web.api.inference import Reference
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.downloads import saved_as, send_object
 from ecluse.web.errors import answers
+from ecluse.web.receiving import receiving
 from ecluse.web.security import MayManage, MayPredict, MayRead, RuntimeDep
 from ecluse.web.uploads import Upload, open_upload
 
@@ -111,8 +111,8 @@ async def upload_table(
     It is read before this answers, and kept as Parquet: `GET /api/tables/{table}/file`. Columns of a delimited text
     become numbers and truth values where every value is one and nothing of it is lost; others stay text.
     """
-    async with admission_of(request).arriving(request, user.user.id) as admitted:
-        incoming = await open_upload(admitted, runtime.settings.upload_max_bytes)
+    async with receiving(request, runtime, user.user.id) as arrival:
+        incoming = await open_upload(arrival.request, arrival.most, arrival.refusal)
         return table_body(
             await receive(
                 runtime, user.user.id, incoming, tables.Origin(nonce=nonce), Layout(sheet, header_row)

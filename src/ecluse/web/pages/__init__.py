@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from ecluse.web.pages import (
     account,
+    administration,
     home,
     inference,
     jobs,
@@ -43,6 +44,7 @@ def make_router() -> APIRouter:
         storage,
         migrations,
         users,
+        administration,
     ):
         router.include_router(page.router)
     include_parts(router, "pages", ours=True)

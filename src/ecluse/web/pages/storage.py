@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ecluse.accounts import SignedIn
 from ecluse.application import StoredKind, leave_out, ours_first
-from ecluse.catalog import usage, users
+from ecluse.catalog import quotas, usage, users
 from ecluse.catalog.usage import DayUsage, KindUsage, LargeItem
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -99,6 +99,7 @@ def show_storage(
     recent = [point for point in points if point.day <= today - RECENT]
     context |= {
         "everyone": everyone,
+        "allowance": _allowance(runtime, user),
         "administers": user.user.role == "admin",
         "size": size,
         "count": count,
@@ -124,6 +125,11 @@ def show_storage(
         "cache_max": runtime.cache.max_bytes,
     }
     return render(request, "storage.html", context, status=422 if error else 200)
+
+
+def _allowance(runtime: Runtime, user: SignedIn) -> quotas.Allowance | None:
+    with runtime.catalog.read() as transaction:
+        return quotas.allowance_of(transaction, user.user.id)
 
 
 def assumptions(size: int, count: int, stored: str = "", egress: str = "", reads: str = "") -> Assumed:

@@ -14,11 +14,11 @@ from ecluse.errors import EcluseError
 from ecluse.inference import scoring
 from ecluse.runtime import Runtime
 from ecluse.tabular.formats import ACCEPTED, format_names
-from ecluse.web.admission import admission_of
 from ecluse.web.api.tables import Format, receive, send_table
 from ecluse.web.file_forms import open_file_form
 from ecluse.web.pages.models import readable_version
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.receiving import receiving
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -53,8 +53,8 @@ async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
 
 async def _received(request: Request, runtime: Runtime, user_id: str) -> str:
     """Keep the table of a form; return the address of the table, or of the job that scores it."""
-    async with admission_of(request).arriving(request, user_id) as admitted:
-        form = await open_file_form(admitted, runtime.settings.upload_max_bytes, 1)
+    async with receiving(request, runtime, user_id) as arrival:
+        form = await open_file_form(arrival.request, arrival.most, 1, arrival.refusal)
         rows = [await receive(runtime, user_id, incoming) async for incoming in form.files()]
     if not rows:
         return "/tables"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
 from ecluse import people
 from ecluse.accounts import SignedIn, ways
+from ecluse.catalog import plans, users
 from ecluse.catalog.tables import User
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager
 from ecluse.web.security import Administrator, RuntimeDep, address_of, is_from_here
 from ecluse.web.templating import render, words_of
 
@@ -21,12 +23,21 @@ Field = Annotated[str, Form()]
 #: Entries of the log on the page; a terminal shows more.
 LOGGED: Final = 50
 #: What is done to an account here. Its removal is left to the terminal, which asks what is to go with it.
-ACTIONS: Final = ("administrator", "member", "disable", "enable", "link")
+ACTIONS: Final = ("administrator", "member", "disable", "enable", "link", "end_sessions")
+#: How the giving of a plan begins; its name follows, or none.
+PLAN: Final = "plan:"
 
 
 @router.get("/users")
-def show_users(request: Request, runtime: RuntimeDep, user: Administrator) -> Response:
-    return _page(request, runtime)
+def show_users(
+    request: Request,
+    runtime: RuntimeDep,
+    user: Administrator,
+    search: Annotated[str, Query(max_length=200)] = "",
+    page: PageNumber = 1,
+) -> Response:
+    """Show accounts, those whose address or name holds what is searched."""
+    return _page(request, runtime, search=search.strip(), page=page)
 
 
 @router.post("/users")
@@ -59,7 +70,7 @@ def change(
     """Change the role of an account, disable or enable it, or make a link that signs its owner in."""
     by = user.user.id
     try:
-        if action not in ACTIONS:
+        if action not in ACTIONS and not action.startswith(PLAN):
             raise InvalidInput(_("Choose what is to be done with the account."))
         runtime.accounts.prove(user, current, here=is_from_here(request))
         if action == "link":
@@ -70,6 +81,10 @@ def change(
             runtime.accounts.set_role(email, "admin", by)
         elif action == "member":
             people.demote(runtime, email, by)
+        elif action.startswith(PLAN):
+            _give_plan(runtime, email, action.removeprefix(PLAN), by)
+        elif action == "end_sessions":
+            runtime.accounts.end_all_sessions(email, tokens=False, by=by)
         elif action == "disable":
             people.disable(runtime, email, by)
         else:
@@ -77,6 +92,12 @@ def change(
     except EcluseError as error:
         return _page(request, runtime, error=_to_correct(error))
     return _page(request, runtime, changed=words_of(request)._("%(email)s: done.", email=email))
+
+
+def _give_plan(runtime: Runtime, email: str, plan: str, by: str) -> None:
+    person = runtime.accounts.by_email(email)
+    with runtime.catalog.write() as transaction:
+        plans.give(transaction, person, plan or None, by=by)
 
 
 def _to_correct(error: EcluseError) -> EcluseError:
@@ -97,9 +118,21 @@ def _page(
     error: EcluseError | None = None,
     link: str | None = None,
     changed: str | None = None,
+    search: str = "",
+    page: int = 1,
 ) -> Response:
+    shown = runtime.accounts.everyone(search, limit=PAGE_ROWS + 1, offset=(page - 1) * PAGE_ROWS)
+    with runtime.catalog.read() as transaction:
+        given = plans.plans_of(transaction, [user.id for user in shown])
+        known = plans.list_plans(transaction)
+        total = users.count_users(transaction)
     context = {
-        "users": runtime.accounts.everyone(),
+        "users": shown[:PAGE_ROWS],
+        "total": total,
+        "search": search,
+        "pager": Pager(page, min(len(shown), PAGE_ROWS), None, len(shown) > PAGE_ROWS),
+        "given": given,
+        "plans": known,
         "log": runtime.accounts.log(limit=LOGGED),
         "entered": {way.action: words_of(request)._(way.logged) for way in ways.WAYS if way.action},
         "link": link,

@@ -21,7 +21,8 @@ from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.apps.fraud.tables.meaning import candidates, meaning_in_profile, require_meaning
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.request import TrainingRequest
-from ecluse.catalog import audit, models, work
+from ecluse.catalog import audit, models, quotas, work
+from ecluse.catalog.fences import not_counted
 from ecluse.catalog.tables import new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
 from ecluse.jobs import title_of
@@ -75,12 +76,14 @@ def record_dataset(
     dataset.job_id = f"profile-{dataset.id}"
     try:
         with runtime.catalog.write() as transaction:
+            quotas.expect_to_keep(transaction, user_id, stored.size)
             datasets.add_dataset(transaction, dataset)
             audit.record(transaction, user_id, "dataset.upload", dataset.filename, bytes=stored.size)
-            runtime.jobs.enqueue(
-                "profile", "profile", user_id, dataset.filename, {"dataset_id": dataset.id},
-                job_id=dataset.job_id, transaction=transaction,
-            )  # fmt: skip
+            with not_counted():  # the upload was
+                runtime.jobs.enqueue(
+                    "profile", "profile", user_id, dataset.filename, {"dataset_id": dataset.id},
+                    job_id=dataset.job_id, transaction=transaction,
+                )  # fmt: skip
     except Exception:
         runtime.data.delete(stored.key)
         raise
@@ -149,9 +152,16 @@ def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) 
                 )
             )
         subject = {"dataset_id": dataset.id, "layout": layout.to_dict() | {"asked": layout.asked}}
-        runtime.jobs.enqueue(
-            "profile", "profile", user_id, dataset.filename, subject, job_id=job_id, transaction=transaction
-        )
+        with not_counted():
+            runtime.jobs.enqueue(
+                "profile",
+                "profile",
+                user_id,
+                dataset.filename,
+                subject,
+                job_id=job_id,
+                transaction=transaction,
+            )
     return dataset
 
 

@@ -20,6 +20,7 @@ from ecluse.tabular.layout import Layout
 from ecluse.web.admission import LONGEST_ID, admission_of
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
+from ecluse.web.receiving import receiving
 from ecluse.web.security import MayManage, MayPredict, MayRead, RuntimeDep
 from ecluse.web.uploads import open_upload
 
@@ -62,13 +63,13 @@ async def upload(
     A few are stored at a time; the others wait and are not refused, so give your program's writes the time. With a
     header `Upload-Id` of your own making, `GET /api/uploads/{id}` says how many are ahead.
     """
-    async with admission_of(request).arriving(request, user.user.id) as admitted:
-        incoming = await open_upload(admitted, runtime.settings.upload_max_bytes)
+    async with receiving(request, runtime, user.user.id) as arrival:
+        incoming = await open_upload(arrival.request, arrival.most, arrival.refusal)
         stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
-    layout = Layout(sheet, header_row)
-    row = await run_in_threadpool(
-        workflows.record_dataset, runtime, user.user.id, incoming.filename, stored, layout
-    )
+        layout = Layout(sheet, header_row)
+        row = await run_in_threadpool(
+            workflows.record_dataset, runtime, user.user.id, incoming.filename, stored, layout
+        )
     return dataset_body(row)
 
 

@@ -12,8 +12,8 @@ from ecluse.apps.fraud.rows import datasets, predictions, references
 from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime
 from ecluse.tabular.formats import ACCEPTED, format_names
-from ecluse.web.admission import admission_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.receiving import receiving
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 from ecluse.web.uploads import open_upload
@@ -33,9 +33,12 @@ async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
     """Stream a table into the store, then show it; a script that asks for JSON is told where."""
     scripted = request.headers.get("accept") == "application/json"
     try:
-        async with admission_of(request).arriving(request, user.user.id) as admitted:
-            incoming = await open_upload(admitted, runtime.settings.upload_max_bytes)
+        async with receiving(request, runtime, user.user.id) as arrival:
+            incoming = await open_upload(arrival.request, arrival.most, arrival.refusal)
             stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
+            row = await run_in_threadpool(
+                workflows.record_dataset, runtime, user.user.id, incoming.filename, stored
+            )
     except EcluseError as error:
         if error.status >= 500:
             raise
@@ -43,7 +46,6 @@ async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
             message = words_of(request).phrase(str(error))
             return JSONResponse({"error": {"code": error.code, "message": message}}, error.status)
         return await run_in_threadpool(_fraud_page, request, runtime, user.user.id, error=error)
-    row = await run_in_threadpool(workflows.record_dataset, runtime, user.user.id, incoming.filename, stored)
     address = f"/fraud/d/{row.id}"
     return JSONResponse({"location": address}, 201) if scripted else RedirectResponse(address, 303)
 

@@ -29,9 +29,9 @@ from ecluse.apps.plants.tables import Image, ImageSplit
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
-from ecluse.web.admission import admission_of
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
+from ecluse.web.receiving import receiving
 from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep, is_json
 
 router = APIRouter(prefix="/plants", tags=["plants"])
@@ -245,9 +245,11 @@ async def import_images(request: Request, runtime: RuntimeDep, user: MayManage) 
     if is_json(request.headers.get("content-type", "")):
         import_request = _import_request(await request.body())
         return await run_in_threadpool(_import_from, runtime, user.user, import_request)
-    async with admission_of(request).arriving(request, user.user.id) as admitted:
-        form = await open_import(admitted, runtime)
-        return _accepted(await import_form(runtime, user.user.id, form, "name"))
+    async with receiving(request, runtime, user.user.id, images=True) as arrival:
+        form = await open_import(arrival)
+        queued = await import_form(runtime, user.user.id, form, "name")
+        await arrival.give_to_job(queued.job)
+        return _accepted(queued)
 
 
 @router.get("/sets/{set_id}", responses=answers(404))

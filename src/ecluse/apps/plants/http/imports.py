@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
-from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from ecluse.apps.plants import actions as workflows
@@ -16,6 +15,7 @@ from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web.file_forms import FileForm, open_file_form
+from ecluse.web.receiving import Receiving
 
 #: Files of one upload: images, or an archive of them; more images come in an archive.
 MOST_FILES: Final = 2_000
@@ -32,9 +32,9 @@ class Queued:
     job: str
 
 
-async def open_import(request: Request, runtime: Runtime) -> FileForm:
+async def open_import(arrival: Receiving) -> FileForm:
     """Return the form of an import, read up to its first file; raises as `open_file_form` does."""
-    return await open_file_form(request, runtime.settings.upload_max_bytes, MOST_FILES)
+    return await open_file_form(arrival.request, arrival.most, MOST_FILES, arrival.refusal)
 
 
 async def import_form(runtime: Runtime, user_id: str, form: FileForm, set_field: str) -> Queued:

@@ -20,11 +20,11 @@ from ecluse.errors import EcluseError, InvalidInput
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
-from ecluse.web.admission import admission_of
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, running_jobs
 from ecluse.web.pages.models import figure_names, listed
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.receiving import receiving
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -72,9 +72,10 @@ async def import_files(request: Request, runtime: RuntimeDep, user: CurrentUser)
     scripted = request.headers.get("accept") == "application/json"
     form = None
     try:
-        async with admission_of(request).arriving(request, user.user.id) as admitted:
-            form = await open_import(admitted, runtime)
+        async with receiving(request, runtime, user.user.id, images=True) as arrival:
+            form = await open_import(arrival)
             queued = await import_form(runtime, user.user.id, form, "set")
+            await arrival.give_to_job(queued.job)
     except EcluseError as error:
         if error.status >= 500:
             raise
