@@ -64,22 +64,43 @@ def seaweedfs(
     `identities` says who may do what; without it there is one administrator.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
-    weed = Path(sys.executable).with_name("weed")
-    command = [str(weed), "-logtostderr=false", f"-logdir={folder}", "server", f"-dir={folder}"]
+    command = [str(Path(sys.executable).with_name("weed")), "-logtostderr=false", f"-logdir={folder}"]
+    command += ["server", f"-dir={folder}"]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer", "-master.telemetry=false"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-volume.max={volumes}"]
     command += [f"-master.volumeSizeLimitMB={volume_megabytes}"]
     command += ["-master.electionTimeout=1s"]  # soon there again after a kill
     command += [f"-s3.config={identities}"] if identities else []
-    for name, port in ports.items():
-        command += [f"-{name}.port={port}", f"-{name}.port.grpc={free_port()}"]
-    server = ObjectServer(f"http://127.0.0.1:{ports['s3']}", command)
+    server = _started(command)
     try:
-        server.start()
         yield server
     finally:
         server.kill()
+
+
+def _started(command: list[str]) -> ObjectServer:
+    """SeaweedFS at ports of its own; at others, where another process took one of them meanwhile."""
+    for _ in range(2):
+        server = _at_free_ports(command)
+        try:
+            server.start()
+        except RuntimeError:
+            server.kill()
+        else:
+            return server
+    server = _at_free_ports(command)
+    server.start()
+    return server
+
+
+def _at_free_ports(command: list[str]) -> ObjectServer:
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    options = [
+        option
+        for name, port in ports.items()
+        for option in (f"-{name}.port={port}", f"-{name}.port.grpc={free_port()}")
+    ]
+    return ObjectServer(f"http://127.0.0.1:{ports['s3']}", [*command, *options])
 
 
 @contextmanager
