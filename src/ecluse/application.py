@@ -45,6 +45,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,15}")
 RESERVED: Final = frozenset(
     {
         "account",
+        "administration",
         "alembic",
         "api",
         "apps",
@@ -71,12 +72,16 @@ RESERVED: Final = frozenset(
         "models",
         "move",
         "openapi",
+        "organisations",
+        "orgs",
+        "plans",
         "ready",
         "readyz",
     }
     | {
         "runs",
         "servers",
+        "shared",
         "static",
         "storage",
         "tables",

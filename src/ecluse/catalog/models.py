@@ -208,6 +208,8 @@ def remove_version(transaction: Transaction, row: ModelVersion) -> ModelVersion 
     if transaction.scalar(select(ModelVersion.id).where(*_of_model(row.user_id, row.name)).limit(1)) is None:
         # another model of this name, made later, is not the one that was shared
         shares = (Share.owner_id == row.user_id, Share.kind == "models", Share.name == row.name)
+        # Whoever opens a link at this moment is seen by the deletion, or finds the link gone.
+        transaction.execute(select(Share.id).where(*shares).with_for_update())
         transaction.execute(delete(Share).where(*shares))
     return None
 

@@ -48,7 +48,8 @@ class Share(Base):
     """A thing of an owner that a reader may see: `kind` and `name` say which, such as models and fraud.
 
     `reader_id` is a person or an organisation. None: a link, which has the hash of its secret; or an address that no
-    account had, which opens nothing. `by_link_id`: the link by which the reader came.
+    account had, which opens nothing. `by_link_id`: the link by which the reader came; what takes a link back
+    takes these, and no foreign key does, as the rows of a home are moved in any order.
     """
 
     __tablename__ = "shares"
@@ -63,6 +64,6 @@ class Share(Base):
     reader_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     email: Mapped[str | None] = mapped_column(String(320))
     secret_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
-    by_link_id: Mapped[str | None] = mapped_column(ForeignKey("shares.id", ondelete="CASCADE"), index=True)
+    by_link_id: Mapped[str | None] = mapped_column(String(32), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]

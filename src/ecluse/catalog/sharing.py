@@ -165,9 +165,9 @@ def link_by(transaction: Transaction, secret_hash: str, *, held: bool = False) -
 def remove(transaction: Transaction, owner_id: str, kind: str, name: str, share_id: str) -> Share | None:
     """Take a share of a thing back, with what came by its link; None where there is none."""
     share = transaction.scalar(
-        select(Share).where(
-            Share.id == share_id, Share.owner_id == owner_id, Share.kind == kind, Share.name == name
-        )
+        select(Share)
+        .where(Share.id == share_id, Share.owner_id == owner_id, Share.kind == kind, Share.name == name)
+        .with_for_update()  # so that whoever opens a link at this moment is seen below, or finds it gone
     )
     if share is not None:
         transaction.execute(delete(Share).where(or_(Share.id == share.id, Share.by_link_id == share.id)))

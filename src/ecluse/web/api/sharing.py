@@ -71,7 +71,7 @@ class OpenRequest(BaseModel):
 class OpenedBody(BaseModel):
     """The model that a link leads to."""
 
-    name: str = Field(description="By which you ask for it", examples=["@anna/fraud"])
+    name: str = Field(description="By which you ask for it", examples=["@anna/churn"])
 
 
 @router.get("/shared/models")

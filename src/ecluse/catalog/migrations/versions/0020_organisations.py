@@ -59,7 +59,6 @@ def _make_shares() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["owner_id"], ["users.id"], ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["reader_id"], ["users.id"], ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["by_link_id"], ["shares.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("secret_hash"),
     )
