@@ -239,13 +239,13 @@ def test_what_many_ask_at_once_is_looked_up_once_in_each_state(
     web: Within, twice_asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
-    resolve = models.resolve
+    resolve = models.resolve_readable
 
     def counted(*arguments: Any) -> Any:
         looked.append("")
         return resolve(*arguments)
 
-    monkeypatch.setattr(models, "resolve", counted)
+    monkeypatch.setattr(models, "resolve_readable", counted)
     monkeypatch.setattr(lately, "KEPT_SECONDS", -1.0)  # what was kept is over
     web.app.state.lately._entries.clear()
 
