@@ -74,6 +74,7 @@ def test_samples_may_be_for_one_function_alone() -> None:
 
 
 def test_a_token_is_made_at_a_terminal_and_reaches_the_api(app: Application) -> None:
+    app.token()  # so that there is such a person
     command = [
         sys.executable,
         "-m",
