@@ -20,8 +20,9 @@ from ecluse.app import Task
 from ecluse.app.images import packed
 from ecluse.apps.hosted import files
 from ecluse.apps.hosted.check import Trial, Untried
-from ecluse.apps.hosted.child import Work, example_for, load_app
+from ecluse.apps.hosted.child import Work, load_app
 from ecluse.apps.hosted.due import queue_due
+from ecluse.apps.hosted.frames import example_for
 from ecluse.apps.hosted.snapshot import Snapshot
 from ecluse.errors import InvalidInput, ModelRefused
 from ecluse.runtime import Runtime

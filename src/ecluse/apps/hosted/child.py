@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib
 import importlib.util
@@ -23,8 +22,19 @@ from ecluse.app import App, File, Image, Images, Model, Table, Task
 from ecluse.app.application import Verb
 from ecluse.app.images import packed
 from ecluse.app.paths import with_names, without_paths
-from ecluse.app.signature import FILES, FILLED, Parameter, checked_all
+from ecluse.app.signature import FILES, FILLED, checked_all
 from ecluse.apps.hosted.channel import Channel, ChannelClosed
+from ecluse.apps.hosted.frames import (
+    as_cell,
+    as_polars,
+    beside,
+    cell_of,
+    example_for,
+    ipc_of,
+    plain_answer,
+    takes_pandas,
+    takes_rows,
+)
 from ecluse.confined.limits import apply_limits, limit_processes, set_limit, set_oom_score
 from ecluse.errors import ApplicationBroken, EcluseError, InvalidInput, ModelRefused
 from ecluse.sentences import _, to_json
@@ -43,12 +53,8 @@ MOST_PROCESSES: Final = 2_048
 MOST_MODELS: Final = 4
 #: Characters of the words of an error, of someone else's code, that are passed on: a sentence or two.
 LONGEST_REASON: Final = 300
-#: Rows of an example that a version must answer before it is published.
-EXAMPLE_ROWS: Final = 100
 #: Rows by which it is found out whether requests may be joined.
 FEW_ROWS: Final = 10
-#: And where single values are asked for, so many of them.
-SINGLE_EXAMPLES: Final = 5
 #: Rows of a table between two words on how far it is, where each is a call of its own.
 SINGLE_AT_ONCE: Final = 100
 
@@ -202,7 +208,7 @@ class Work:
                 file.write_bytes(value.read_bytes())
                 values[name] = {"file": str(file), "name": Path(value.name).name}
                 continue
-            frame = value.read() if isinstance(value, Table) else _as_polars(value)
+            frame = value.read() if isinstance(value, Table) else as_polars(value)
             file = self._folder / f"{prefix}{name}.parquet"
             frame.write_parquet(file)
             values[name] = {"file": str(file), "name": file.name}
@@ -222,7 +228,7 @@ class Work:
         verb = self.app.verbs.get("predict")
         is_files = isinstance(model.model, str | Path) and Path(model.model).is_dir()
         # Where a function answers, single values are no rows of the model, and what the model says itself is not asked.
-        is_asked = not is_files and (verb is None or _takes_rows(verb))
+        is_asked = not is_files and (verb is None or takes_rows(verb))
         inputs = model.example if is_asked and model.inputs is None else model.inputs
         try:
             made = pack(model.model, folder, None if is_files else inputs, keeps_example=verb is None)
@@ -256,9 +262,9 @@ class Work:
         if verb is None and "load" in self.app.verbs:  # it is loaded, and nothing asks it
             return {"columns": []}, b""
         defaults = {} if verb is None else _defaults(verb)
-        if verb is not None and not _takes_rows(verb):
+        if verb is not None and not takes_rows(verb):
             for row in version.example.to_dicts():
-                _plain(verb.function(**self._arguments(verb, {**message, "values": defaults | row})))
+                plain_answer(verb.function(**self._arguments(verb, {**message, "values": defaults | row})))
             return {"columns": []}, b""
         self._answers(version, version.example, defaults)
         return {"columns": list(schema_of(Rows(version.example, "polars"))["columns"])}, b""
@@ -279,12 +285,12 @@ class Work:
 
         version = self._version(message.get("folder"))
         verb = self.app.verbs.get("predict")
-        if verb is not None and not _takes_rows(verb):
-            return {"answer": _plain(verb.function(**self._arguments(verb, message)))}, b""
+        if verb is not None and not takes_rows(verb):
+            return {"answer": plain_answer(verb.function(**self._arguments(verb, message)))}, b""
         rows = pl.read_ipc(io.BytesIO(data)) if data else _rows(message["rows"])
         answers = self._answers(version, rows, message["values"])
         if not message.get("as_rows"):
-            return {}, _ipc(answers)
+            return {}, ipc_of(answers)
         return {"rows": json.loads(answers.write_json())}, b""
 
     def _do_score(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -294,7 +300,7 @@ class Work:
         version = self._version(message.get("folder"))
         table = Table(Path(message["table"]["file"]), message["table"]["name"]).read()
         verb = self.app.verbs.get("predict")
-        by_columns = None if verb is None or _takes_rows(verb) else verb
+        by_columns = None if verb is None or takes_rows(verb) else verb
         fitted = table if version is None or by_columns else version.fitted(table)
         at_once = SINGLE_AT_ONCE if by_columns else message["at_once"]
         answered = []
@@ -305,7 +311,7 @@ class Work:
                 if by_columns
                 else self._answers(version, asked, message["values"])
             )
-            answered.append(_beside(rows, made))
+            answered.append(beside(rows, made))
             self._channel.send({"report": [min(start + rows.height, table.height) / table.height, ""]})
         if not answered:
             raise InvalidInput(_("The table has no rows."))
@@ -334,14 +340,14 @@ class Work:
         answers = []
         for number, row in enumerate(rows.to_dicts(), start + 1):
             try:
-                values = checked_all(given, {each.name: _cell_of(each, row.get(each.name)) for each in given})
+                values = checked_all(given, {each.name: cell_of(each, row.get(each.name)) for each in given})
             except InvalidInput as error:
                 raise InvalidInput(
                     _("Row %(number)s: %(reason)s", number=number, reason=str(error))
                 ) from error
-            answer = _plain(verb.function(**self._arguments(verb, {**message, "values": values})))
+            answer = plain_answer(verb.function(**self._arguments(verb, {**message, "values": values})))
             named = answer if isinstance(answer, dict) else {"answer": answer}
-            answers.append({name: _as_cell(value) for name, value in named.items()})
+            answers.append({name: as_cell(value) for name, value in named.items()})
         return pl.DataFrame(answers, infer_schema_length=None)
 
     def _do_page(self, message: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -414,8 +420,8 @@ class Work:
             if each.kind == "model":
                 given[each.name] = None if version is None else version.model
             elif each.kind == "rows":
-                given[each.name] = rows.to_pandas() if _takes_pandas(verb, each.name) else rows
-        answers = _as_polars(verb.function(**given))
+                given[each.name] = rows.to_pandas() if takes_pandas(verb, each.name) else rows
+        answers = as_polars(verb.function(**given))
         if answers.height != rows.height:
             raise InvalidInput(
                 _("@app.predict answered %(count)s rows with %(number)s. It has to give one row for each.",
@@ -517,119 +523,3 @@ def _filled(verb: Verb, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _defaults(verb: Verb) -> dict[str, Any]:
     return {each.name: each.default for each in verb.parameters if each.kind in FILLED}
-
-
-def _takes_rows(verb: Verb) -> bool:
-    return any(each.kind == "rows" for each in verb.parameters)
-
-
-def example_for(verb: Verb, example: Any) -> pl.DataFrame:
-    """Return the example of a version as a table: rows, or the values of `@app.predict` by their names.
-
-    Raises:
-        InvalidInput: it holds no value for a parameter that has to be given one.
-    """
-    import polars as pl
-
-    if _takes_rows(verb):
-        rows = _as_polars(example).head(EXAMPLE_ROWS)
-        return _days_of(rows) if any(_takes_pandas(verb, each.name) for each in verb.parameters) else rows
-    table = pl.DataFrame([dict(example)]) if isinstance(example, Mapping) else _as_polars(example)
-    plain = [each for each in verb.parameters if each.kind in FILLED and each.kind not in FILES]
-    files = [each.name for each in verb.parameters if each.kind in FILES and each.required]
-    if files:
-        raise InvalidInput(
-            _(
-                "@app.predict takes %(values)s, and an example of a Model holds no files. Return the Model without an "
-                "example.",
-                values=", ".join(files),
-            )
-        )
-    missing = [each.name for each in plain if each.required and each.name not in table.columns]
-    if missing:
-        raise InvalidInput(
-            _(
-                "The example of the Model has no %(values)s, which @app.predict takes. Give the values by their names, "
-                'such as example={"%(name)s": …}, or no example.',
-                values=", ".join(missing),
-                name=missing[0],
-            )
-        )
-    return table.select([each.name for each in plain if each.name in table.columns]).head(SINGLE_EXAMPLES)
-
-
-def _days_of(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows with moments that are all a day's first as dates: pandas knows no dates, and a form asks for them."""
-    import polars as pl
-
-    moments = [column for column in rows.iter_columns() if column.dtype == pl.Datetime]
-    days = [column.cast(pl.Date) for column in moments if column.null_count() < len(column)]
-    return rows.with_columns(day for day in days if (day.cast(rows[day.name].dtype) == rows[day.name]).all())
-
-
-def _takes_pandas(verb: Verb, name: str) -> bool:
-    import typing
-
-    hint = typing.get_type_hints(verb.function).get(name)
-    return str(getattr(hint, "__module__", "")).startswith("pandas")
-
-
-def _as_polars(value: Any) -> pl.DataFrame:
-    """Return as a table what a function answers rows with: a data frame, a series, a list, an array."""
-    import polars as pl
-
-    if isinstance(value, pl.DataFrame):
-        return value
-    if isinstance(value, pl.Series):
-        return pl.DataFrame({value.name or "prediction": value})
-    package = type(value).__module__.partition(".")[0]
-    if package == "pandas":
-        frame = value.to_frame() if hasattr(value, "to_frame") else value
-        return pl.DataFrame({str(name): frame[name].tolist() for name in frame.columns})
-    if isinstance(value, Mapping):
-        return pl.DataFrame({str(name): list(values) for name, values in value.items()})
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return pl.DataFrame(value)
-    if isinstance(value, list):
-        return pl.DataFrame({"prediction": value})
-    raise InvalidInput(
-        _(
-            "A %(what)s is no answer to rows. Return a data frame with one row for each.",
-            what=type(value).__name__,
-        )
-    )
-
-
-def _cell_of(parameter: Parameter, value: Any) -> Any:
-    """Return the value of a cell for a parameter; a number in a column of words is given as text."""
-    is_text = parameter.kind in ("text", "choice")
-    return str(value) if is_text and value is not None and not isinstance(value, str) else value
-
-
-def _as_cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
-
-
-def _beside(rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    return rows.drop([name for name in answers.columns if name in rows.columns]).hstack(answers)
-
-
-def _ipc(frame: pl.DataFrame) -> bytes:
-    file = io.BytesIO()
-    frame.write_ipc(file)
-    return file.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    """Return a single answer as JSON."""
-    with contextlib.suppress(AttributeError):
-        value = value.tolist()
-    try:
-        return json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            _("The answer cannot be written as JSON: %(reason)s. Return texts, numbers, lists and dicts.",
-              reason=str(error))
-        ) from error  # fmt: skip
