@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,15 @@ def test_a_plan_is_given_and_sessions_are_ended(runtime: Runtime, admins: Browse
     assert admins.post("/users/change", data=form | {"action": "plan:"}).status_code == 200
     with runtime.catalog.read() as transaction:
         assert quotas.allowance_of(transaction, member.id) is None
+
+
+def test_limits_stand_in_their_fields_as_they_are_typed(admins: Browser) -> None:
+    page = admins.get("/administration/plans").text
+    field = re.compile(r'id="(enterprise-(?:upload|storage)_bytes)".*?value="([^"]*)"', re.DOTALL)
+    assert dict(field.findall(page)) == {
+        "enterprise-upload_bytes": "10000",
+        "enterprise-storage_bytes": "2000000",
+    }
 
 
 def test_a_plan_is_changed_by_its_form(runtime: Runtime, admins: Browser) -> None:
