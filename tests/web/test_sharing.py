@@ -246,6 +246,11 @@ def test_what_names_no_reader_is_refused(house: SharedHouse, body: dict[str, Any
     assert answer.status_code in (404, 422), answer.text
 
 
+def test_what_a_body_had_to_name_is_said_in_these_words(house: SharedHouse) -> None:
+    answer = house.ask("owner", "POST", "/api/models/fraud/shares", json={})
+    assert answer.json()["error"]["message"] == "body: Name one of email, organisation and link."
+
+
 def test_every_route_of_shares_has_its_cells(house: SharedHouse) -> None:
     described = {
         (method.upper(), path)

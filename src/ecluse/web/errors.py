@@ -174,7 +174,8 @@ def _said_of(problem: Mapping[str, Any], names: list[str]) -> str:
         if names and len(problem["loc"]) == 2:
             return _("There is no %(name)s. Known: %(values)s.", name=place, values=", ".join(names))
         return _("There is no %(name)s.", name=place)
-    return _("%(name)s: %(reason)s.", name=place or str(problem["loc"][0]), reason=str(problem["msg"]))
+    reason = str(problem["msg"]).removeprefix("Value error, ").removesuffix(".")
+    return _("%(name)s: %(reason)s.", name=place or str(problem["loc"][0]), reason=reason)
 
 
 def _on_http_error(request: Request, error: Exception) -> Response:
