@@ -20,7 +20,6 @@ All answers must agree. The peers are installed at the first run, in an environm
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import os
@@ -41,6 +40,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from benchmarks.city_files import FIRST, LAST, known_arcs, write_roads
+from benchmarks.environments import make_environment
 from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.raw import Raw
 from ecluse.apps.city.sources import Curating, curated_tables, roads
@@ -64,7 +64,7 @@ CONTENDERS = {
 
 @dataclass(frozen=True)
 class Taken:
-    """What one contender took: seconds without imports, and what its whole process used of processors and memory."""
+    """What one contender took: seconds, also of the processors, without imports; the memory of its whole process."""
 
     seconds: float
     cpu_seconds: float
@@ -183,12 +183,11 @@ def compare(answers: list[Path]) -> None:
 
 def step(name: str, path: Path, work: Path) -> None:
     steps = {"lines": count_lines, "curate": curate, "answer": answer, "day": read_day}
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     steps[name](path, work)
-    seconds = time.perf_counter() - began
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = used.ru_utime + used.ru_stime
-    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mb": used.ru_maxrss / 1024}))
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu_began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak}))
 
 
 def count_lines(path: Path, work: Path) -> None:
@@ -253,32 +252,32 @@ def layer_in(work: Path) -> Curated:
 
 def peers() -> Path:
     """The interpreter of an environment with the pinned peers, made at the first run and kept in the user's cache."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecluse-benchmarks"
-    folder = root / f"city-{hashlib.sha256(' '.join(PINS).encode()).hexdigest()[:12]}"
-    interpreter, complete = folder / "bin" / "python", folder / "complete"
-    if not complete.exists():
-        say(f"installing {', '.join(PINS)} into {folder}")
-        uv = str(Path(sys.executable).with_name("uv"))
-        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "--python", str(interpreter), *PINS], check=True)
-        complete.touch()
-    return interpreter
+    return make_environment("city", PINS)
 
 
 def print_table(path: Path, found: dict[str, Taken]) -> None:
-    """Seconds, peak memory, and each as so many line counts and so many of DuckDB's queries."""
+    """Seconds, those of the processors, peak memory; and how many line counts and DuckDB's queries each of both is."""
     print(
         f"{path.parent.name}: {path.stat().st_size:,} bytes; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
     )
-    print(f"{'':42}{'seconds':>9}{'CPU s':>9}{'peak MB':>9}{'× count':>9}{'× DuckDB':>10}")
+    ratios = f"{'× count':>9}{'× DuckDB':>10}"
+    print(f"{'':42}{'seconds':>9}{ratios}{'CPU s':>9}{ratios}{'peak MB':>9}")
     for name, taken in found.items():
-        ratios = [
-            f"{taken.seconds / found[other].seconds:.2f}" if other in found else "-"
-            for other in ("lines", "duckdb")
-        ]
-        print(
-            f"{CONTENDERS[name]:42}{taken.seconds:9.2f}{taken.cpu_seconds:9.2f}{taken.peak_mb:9.0f}{ratios[0]:>9}{ratios[1]:>10}"
+        seconds, cpu = (
+            f"{getattr(taken, field):9.2f}"
+            f"{ratio(found, name, 'lines', field):>9}{ratio(found, name, 'duckdb', field):>10}"
+            for field in ("seconds", "cpu_seconds")
         )
+        print(f"{CONTENDERS[name]:42}{seconds}{cpu}{taken.peak_mb:9.0f}")
+
+
+def ratio(taken_by: dict[str, Taken], name: str, other: str, field: str) -> str:
+    """How many of another contender one is."""
+    return (
+        f"{getattr(taken_by[name], field) / getattr(taken_by[other], field):.2f}"
+        if other in taken_by
+        else "-"
+    )
 
 
 def ignore(*_: object) -> None:

@@ -30,7 +30,9 @@ PARIS = ZoneInfo("Europe/Paris")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weeks", type=int, default=8)
     parser.add_argument("--skip", type=int, default=0)

@@ -7,9 +7,11 @@
 
 Thirty percent of each table are held out before anything is looked at, drawn for each class (`stratified`) or the
 latest (`time`), and no contender is given them with their labels. The target comes from the table of `INDEX.md` in the
-folder (columns `name` and `target`), else from our profile; the time column and the identifiers come from our profile
-of the training part. Identifiers are withheld from all. Ours is told the time column only where later rows will be
-scored (`time`): somebody who knows that says so. A split with fewer than 20 positives on a side is left out.
+folder (columns `name`, `target` and, where a value has to be named, `positive`), else from our profile; which value
+means fraud is decided as a training decides it, and said. The time column comes from our profile of the table, the
+identifiers, which are withheld from all, from that of the training part. Where later rows will be scored (`time`) all
+are told: training rows stand in the order of time, and peers choose by the latest fifth of them, as ours does by folds
+that look forward. A split with fewer than 20 positives on a side is left out.
 
 Contenders: `ecluse` (`train`, then `score_table`), `ecluse-third` (the same in a third of the time), `flaml`,
 `catboost` (random search with early stopping), and AutoGluon by preset: `autogluon-medium`, `-good`, `-high`, `-best`;
@@ -23,37 +25,36 @@ Every row is written as soon as it is known, and what the output already holds i
 measures those contenders anew. With six contenders, a table and split take about six times the budget and two minutes.
 Rows per second: the held-out rows repeated to 50,000, from a CSV file and from a frame in memory; the fastest of three.
 Peak memory: of the process and its children. The summary counts a difference within 0.02 as a tie.
+
+Beside each average precision stand the seconds of processor that its training got. Peers count their budget on the wall
+clock: where one got less than three quarters of the processor time it asked for, that is marked, and figures do not
+compare. One that reaches an average precision of 1 on its validation rows stops there, with a tree or two: its
+probabilities are not worth comparing, and the table is left out of the mean Brier score.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
-import math
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from ecluse.apps.fraud.features.history import times_of
-from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
-from ecluse.apps.fraud.tables.columns import parse_columns
-from ecluse.tabular.dataset import open_table
+from benchmarks.environments import cache, make_environment
+from benchmarks.fraud_results import Results, Row, print_summary, read_results
+from benchmarks.fraud_rows import ENDINGS, NoSplit, Parts, hold_out, table_name
 
 Kind = Literal["stratified", "time"]
 
@@ -74,15 +75,9 @@ CONTENDERS: Final = {
     "catboost": ("catboost", "boosters"),
 }
 DEFAULT: Final = "ecluse,ecluse-third,autogluon,flaml,catboost"
-OURS: Final = "ecluse"
-HELD_OUT: Final = 0.3
-FEWEST_POSITIVES: Final = 20
-SCORED_ROWS: Final = 50_000
 LATEST: Final = 3.0
 STARTING_S: Final = 300.0
 APPLYING_S: Final = 600.0
-TIE: Final = 0.02
-ENDINGS: Final = (".csv", ".csv.gz", ".parquet", ".xlsx")
 
 
 def main() -> None:
@@ -104,7 +99,7 @@ def main() -> None:
     parser.add_argument("--summary", type=Path, help="print the summary of a file, and measure nothing")
     arguments = parser.parse_args()
     if arguments.summary is not None:
-        print_summary(read_results(arguments.summary))
+        print_summary(read_results(arguments.summary), CONTENDERS)
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways to stop it end the contenders
     groups = {"autogluon": [f"autogluon-{preset}" for preset in ("medium", *arguments.preset.split(","))]}
@@ -123,7 +118,7 @@ def main() -> None:
         say("\ninterrupted; the same command goes on from here")
         sys.exit(130)
     finally:
-        print_summary(results.rows)
+        print_summary(results.rows, CONTENDERS)
         print(f"load of this machine after: {load()}")
 
 
@@ -155,69 +150,6 @@ class Case:
         return table_name(self.path)
 
 
-@dataclass
-class Row:
-    """One line of the results: a contender on a table, split, budget and seed. MB are of 10⁶ bytes."""
-
-    table: str
-    split: str
-    budget: float
-    seed: int
-    contender: str
-    status: str = ""
-    average_precision: float = math.nan
-    roc_auc: float = math.nan
-    brier: float = math.nan
-    train_s: float = math.nan
-    cpu_s: float = math.nan
-    peak_mb: float = math.nan
-    model_mb: float = math.nan
-    whole_mb: float = math.nan
-    load_s: float = math.nan
-    rows_per_s: float = math.nan
-    frame_rows_per_s: float = math.nan
-    score_peak_mb: float = math.nan
-    rows_train: int = 0
-    rows_test: int = 0
-    positives_test: int = 0
-    note: str = ""
-
-    @property
-    def case(self) -> tuple[str, str, float, int]:
-        return self.table, self.split, self.budget, self.seed
-
-    @property
-    def key(self) -> tuple[str, str, float, int, str]:
-        return (*self.case, self.contender)
-
-
-class Results:
-    """The rows of a CSV file, which is written anew, whole, at each row; the rows of `again` are forgotten."""
-
-    def __init__(self, path: Path, again: Sequence[str] = ()) -> None:
-        self.path = path
-        self.rows = [row for row in read_results(path) if row.contender not in again] if path.exists() else []
-
-    def has(self, key: tuple[str, str, float, int, str]) -> bool:
-        return any(row.key == key for row in self.rows)
-
-    def add(self, row: Row) -> None:
-        self.rows.append(row)
-        partial = self.path.with_name(f"{self.path.name}.part")
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [one.name for one in fields(Row)])
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in self.rows)
-        partial.replace(self.path)
-
-
-def read_results(path: Path) -> list[Row]:
-    kinds = {"int": int, "float": float, "str": str}
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    return [Row(**{one.name: kinds[str(one.type)](line[one.name]) for one in fields(Row)}) for line in lines]
-
-
 def measure(case: Case, contenders: list[str], results: Results) -> None:
     """Measure the contenders of which `results` knows nothing yet, another one first on each table."""
     key = (case.table, case.kind, case.budget, case.seed)
@@ -226,10 +158,11 @@ def measure(case: Case, contenders: list[str], results: Results) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="ecluse-benchmark-") as name:
         try:
-            parts = hold_out(case, Path(name))
+            parts = hold_out(case.path, case.kind, case.seed, Path(name))
         except NoSplit as reason:
             say(f"{case.table}, {case.kind}: left out, {reason}")
             return
+        say(f"{case.table}, {case.kind}: {parts.meaning}")
         turn = int(hashlib.sha256(case.table.encode()).hexdigest(), 16) % len(wanted)
         for contender in wanted[turn:] + wanted[:turn]:
             row = Row(*key, contender)
@@ -258,6 +191,8 @@ def compete(row: Row, case: Case, parts: Parts, home: Path) -> None:
             Path(task[name]).unlink(missing_ok=True)
         ended = run_one(row.contender, verb, task, home, limit, case.memory * 1e9)
         setattr(row, "peak_mb" if verb == "train" else "score_peak_mb", ended.peak / 1e6)
+        if verb == "train":
+            row.processor_share = ended.share
         row.status = ended.status if ended.status == "ok" else f"{verb}: {ended.status}"
         if ended.status != "ok":
             return
@@ -272,114 +207,6 @@ def compete(row: Row, case: Case, parts: Parts, home: Path) -> None:
     row.brier = float(brier_score_loss(parts.labels, scores))
 
 
-# The rows
-
-
-class NoSplit(Exception):
-    """Why a table cannot be divided as asked."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The files that all contenders share, in the words of `fraud_peers`; `labels` (rows,) stay with the judge."""
-
-    task: dict[str, Any]
-    labels: NDArray[np.int8]
-    rows_train: int
-
-
-def hold_out(case: Case, folder: Path) -> Parts:
-    """Write the training rows with 0 and 1 as target, and the held-out rows without it, as they stood in the table."""
-    with open_table(case.path) as table:
-        frame = table.scan().collect().cast(pl.String)
-        whole = profile_table(table)
-    target = targets(case.path.parent).get(case.table) or (
-        whole.guesses.target and whole.guesses.target.column
-    )
-    if target is None or target not in frame.columns:
-        raise NoSplit("no target is known")
-    # A row of the target alone is a blank line once that is withheld, and no reader counts blank lines.
-    frame = frame.filter(pl.col(target).is_not_null(), ~pl.all_horizontal(pl.exclude(target).is_null()))
-    labels = labels_of(frame[target])
-    frame = frame.with_columns(pl.Series(target, labels))
-    guess = whole.guesses.timestamp
-    if case.kind == "stratified":
-        test = stratified(labels, case.seed)
-    elif guess is None:
-        raise NoSplit("no time column is known")
-    else:
-        test = latest(times(frame, whole, guess.column))
-    for part in (labels[test], labels[~test]):
-        if min(part.sum(), len(part) - part.sum()) < FEWEST_POSITIVES:
-            raise NoSplit(f"{part.sum()} of {len(part)} rows of a side are positive")
-    paths = {name: folder / f"{name}.csv" for name in ("train", "test", "big")}
-    frame.filter(~test).write_csv(paths["train"])
-    held = frame.filter(test).drop(target)
-    held.write_csv(paths["test"])
-    pl.concat([held] * math.ceil(SCORED_ROWS / held.height)).head(SCORED_ROWS).write_csv(paths["big"])
-    with open_table(paths["train"]) as table:
-        roles = profile_table(table).guesses
-    task = {
-        **{name: str(path) for name, path in paths.items()},
-        "target": target,
-        "time": guess.column if guess is not None and case.kind == "time" else None,
-        "identifiers": [one.column for one in roles.identifiers if one.column != target],
-    }
-    return Parts(task, labels[test], int((~test).sum()))
-
-
-def targets(folder: Path) -> dict[str, str]:
-    """Target by table, from the Markdown table of `INDEX.md`; nothing where there is none."""
-    index = folder / "INDEX.md"
-    if not index.exists():
-        return {}
-    lines = [line.strip() for line in index.read_text(encoding="utf-8").splitlines()]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    if not cells or not {"name", "target"} <= {*cells[0]}:
-        return {}
-    name, target = cells[0].index("name"), cells[0].index("target")
-    return {row[name]: row[target] for row in cells[2:] if len(row) == len(cells[0]) and row[target]}
-
-
-def labels_of(column: pl.Series) -> NDArray[np.int8]:
-    """1 for the rarer of two values, else 0."""
-    counts = column.value_counts(sort=True)
-    if counts.height != 2:
-        raise NoSplit(f"the target has {counts.height} values")
-    labels: NDArray[np.int8] = (column == counts[column.name][1]).cast(pl.Int8).to_numpy()
-    return labels
-
-
-def stratified(labels: NDArray[np.int8], seed: int) -> NDArray[np.bool_]:
-    """Which rows are held out: the same share of each class, drawn with `seed`."""
-    rng = np.random.default_rng(seed)
-    test = np.zeros(len(labels), dtype=np.bool_)
-    for label in (0, 1):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        test[rows[: round(HELD_OUT * len(rows))]] = True
-    return test
-
-
-def times(frame: pl.DataFrame, profile: TableProfile, column: str) -> NDArray[np.float64]:
-    specs = [spec for spec in profile.specs if spec.name == column]
-    return times_of(parse_columns(frame.select(column), specs)[column])
-
-
-def latest(moments: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which rows are held out: those from the moment that leaves nearest to the share; no moment is divided.
-
-    Rows without a moment are trained on.
-    """
-    known_moments = np.where(np.isnan(moments), -np.inf, moments)
-    values, counts = np.unique(known_moments, return_counts=True)
-    if len(values) < 2:
-        raise NoSplit("the time column has one value only")
-    after = counts[::-1].cumsum()[::-1][1:]
-    cut = values[1:][np.argmin(np.abs(after - HELD_OUT * len(moments)))]
-    chosen: NDArray[np.bool_] = known_moments >= cut
-    return chosen
-
-
 def tables_in(folder: Path, wanted: str | None) -> list[Path]:
     found = {
         table_name(path): path for path in sorted(folder.iterdir()) if path.name.lower().endswith(ENDINGS)
@@ -390,20 +217,17 @@ def tables_in(folder: Path, wanted: str | None) -> list[Path]:
     return [found[name] for name in names]
 
 
-def table_name(path: Path) -> str:
-    ending = next(ending for ending in ENDINGS if path.name.lower().endswith(ending))
-    return path.name[: -len(ending)]
-
-
 # A contender's process
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: "ok", or why not; and the most memory it and its children held, in bytes."""
+    """How a process ended: "ok", or why not; the most memory it and its children held, in bytes; and the share of the
+    processor time it asked for that it was given."""
 
     status: str
     peak: float
+    share: float
 
 
 def run_one(
@@ -414,7 +238,12 @@ def run_one(
     program, environment = CONTENDERS[contender]
     here = Path(__file__).parent
     if program:
-        command = [str(interpreter(environment)), str(here / "fraud_peers.py"), program]
+        # uv does not read what pip is told about further places to look.
+        links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
+        python = make_environment(
+            environment, ENVIRONMENTS[environment], folder=cache() / "peers", settings=links
+        )
+        command = [str(python), str(here / "fraud_peers.py"), program]
         # AutoGluon writes where it stands, and fastai and matplotlib in the home folder.
         settings = {"PATH": os.environ["PATH"], "HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
         place = home
@@ -432,25 +261,27 @@ def run_one(
             start_new_session=True,
         )
         with ended_for_sure(process):
-            status, peak = watch(process, Path(task["begun"]), limit, memory)
-    if status == "ok" and process.returncode:
+            ended = watch(process, Path(task["begun"]), limit, memory)
+    if ended.status == "ok" and process.returncode:
         lines = (home / "said.txt").read_text(errors="replace").strip().splitlines()
         status = f"failed ({process.returncode}): {lines[-1][:200] if lines else ''}"
-    return Ended(status, peak)
+        return Ended(status, ended.peak, ended.share)
+    return ended
 
 
-def watch(process: subprocess.Popen[bytes], begun: Path, limit: float, memory: float) -> tuple[str, float]:
+def watch(process: subprocess.Popen[bytes], begun: Path, limit: float, memory: float) -> Ended:
     peak, started, clock, most = 0.0, False, WorkOf(process.pid), STARTING_S
     while process.poll() is None:
         if not started and begun.exists():
             started, clock, most = True, WorkOf(process.pid), limit
         peak = max(peak, held_memory(process.pid))
         if peak > memory:
-            return f"killed above {memory / 1e9:g} GB", peak
+            return Ended(f"killed above {memory / 1e9:g} GB", peak, clock.share)
         if clock.seconds() > most:
-            return (f"killed after {limit:g} s of work" if started else "killed before it began"), peak
+            why = f"killed after {limit:g} s of work" if started else "killed before it began"
+            return Ended(why, peak, clock.share)
         time.sleep(0.1)
-    return "ok", peak
+    return Ended("ok", peak, clock.share)
 
 
 class WorkOf:
@@ -463,6 +294,7 @@ class WorkOf:
     def __init__(self, root: int) -> None:
         self._root = root
         self._work, self._at, self._threads = 0.0, time.monotonic(), scheduled(root)
+        self._ran = self._waited = 0
 
     def seconds(self) -> float:
         now, threads = time.monotonic(), scheduled(self._root)
@@ -474,8 +306,15 @@ class WorkOf:
         ran, waited = sum(one for one, _ in since), sum(one for _, one in since)
         passed, asked = now - self._at, (ran + waited) / 1e9
         self._work += passed - (min(passed, asked) * waited / (ran + waited) if waited else 0.0)
+        self._ran, self._waited = self._ran + ran, self._waited + waited
         self._at, self._threads = now, threads
         return self._work
+
+    @property
+    def share(self) -> float:
+        """Of the processor time that it asked for so far the share that it was given; 1 where nobody counts."""
+        asked = self._ran + self._waited
+        return self._ran / asked if asked else 1.0
 
 
 def scheduled(root: int) -> dict[str, tuple[int, int]]:
@@ -525,145 +364,6 @@ def family(root: int) -> dict[int, dict[str, str]]:
         if above == root:
             found[pid] = values
     return found
-
-
-def interpreter(name: str) -> Path:
-    """The interpreter of an environment with pinned peers, made at the first run and kept in the user's cache."""
-    pins = ENVIRONMENTS[name]
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecluse-benchmarks" / "peers"
-    folder = root / f"{name}-{hashlib.sha256(' '.join(pins).encode()).hexdigest()[:12]}"
-    python, complete = folder / "bin" / "python", folder / "complete"
-    if not complete.exists():
-        say(f"installing {', '.join(pins)} into {folder}")
-        uv = str(Path(sys.executable).with_name("uv"))
-        # uv does not read what pip is told about further places to look.
-        settings = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")} | dict(os.environ)
-        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
-        install = [uv, "pip", "install", "-q", "--python", str(python), *pins]
-        subprocess.run(install, check=True, env=settings)
-        complete.touch()
-    return python
-
-
-# The summary
-
-
-def print_summary(rows: Sequence[Row]) -> None:
-    """A table of average precision for each budget, then what it cost, then ours beside each, then the goals."""
-    for line in summary(rows):
-        print(line)
-
-
-def summary(rows: Sequence[Row]) -> Iterator[str]:
-    names = [name for name in CONTENDERS if any(row.contender == name for row in rows)]
-    for budget in sorted({row.budget for row in rows}):
-        cases = by_case(row for row in rows if row.budget == budget)
-        yield f"\nAverage precision, {budget:g} s of training (* best)"
-        yield from drawn(
-            ["table, split", *names], [precision_line(case, cases[case], names) for case in cases]
-        )
-        shared = [found for found in cases.values() if all(has_figures(found.get(name)) for name in names)]
-        yield f"\nMeans over the {len(shared)} cases that every contender finished"
-        if shared:
-            yield from drawn(["", *names], [mean_line(what, title, shared, names) for what, title in MEANS])
-        failed = [row for found in cases.values() for row in found.values() if row.status != "ok"]
-        yield from (f"{row.table}, {row.split}: {row.contender} {row.status}" for row in failed)
-        for ours in (name for name in names if name.startswith(OURS)):
-            yield f"\n{ours} beside each: wins, ties (within {TIE}), losses; ratios: geometric mean of ours / theirs"
-            others = [name for name in names if not name.startswith(OURS)]
-            lines = [duel_line(ours, [name], name, cases) for name in others]
-            if others:
-                lines.append(duel_line(ours, others, "best of all", cases))
-            yield from drawn(["", "won", "tied", "lost", "mean difference", *RATIOS.values()], lines)
-
-
-MEANS: Final = (
-    ("average_precision", "average precision"),
-    ("roc_auc", "ROC AUC"),
-    ("brier", "Brier score"),
-    ("train_s", "training, s"),
-    ("cpu_s", "processor, s"),
-    ("peak_mb", "peak memory, MB"),
-    ("model_mb", "model, MB"),
-    ("whole_mb", "model whole, MB"),
-    ("load_s", "load, s"),
-    ("rows_per_s", "rows/s from a file"),
-    ("frame_rows_per_s", "rows/s from memory"),
-    ("score_peak_mb", "memory to score, MB"),
-)
-RATIOS: Final = {
-    "train_s": "time",
-    "peak_mb": "memory",
-    "model_mb": "MB",
-    "rows_per_s": "rows/s",
-    "frame_rows_per_s": "rows/s memory",
-}
-Found = Mapping[str, Row]
-
-
-def by_case(rows: Iterable[Row]) -> dict[tuple[str, str, float, int], dict[str, Row]]:
-    cases: dict[tuple[str, str, float, int], dict[str, Row]] = {}
-    for row in rows:
-        cases.setdefault(row.case, {})[row.contender] = row
-    return dict(sorted(cases.items()))
-
-
-def has_figures(row: Row | None) -> bool:
-    return row is not None and row.status == "ok"
-
-
-def precision_line(case: tuple[str, str, float, int], found: Found, names: Sequence[str]) -> list[str]:
-    figures = {name: row.average_precision for name, row in found.items() if has_figures(row)}
-    best = max(figures.values(), default=math.nan)
-    title = f"{case[0]}, {case[1]}" + (f", seed {case[3]}" if case[3] else "")
-    shown = [
-        "–" if name not in figures else f"{figures[name]:.3f}{'*' if figures[name] == best else ' '}"
-        for name in names
-    ]
-    return [title, *shown]
-
-
-def mean_line(what: str, title: str, shared: Sequence[Found], names: Sequence[str]) -> list[str]:
-    means = [statistics.fmean(getattr(found[name], what) for found in shared) for name in names]
-    return [title, *("–" if math.isnan(mean) else figure(mean) for mean in means)]
-
-
-def duel_line(
-    ours: str, theirs: Sequence[str], title: str, cases: Mapping[tuple[str, str, float, int], Found]
-) -> list[str]:
-    """Ours beside the one of `theirs` that ranks best on each case."""
-    pairs: list[tuple[Row, Row]] = []
-    for found in cases.values():
-        rivals = [found[name] for name in theirs if has_figures(found.get(name))]
-        if has_figures(found.get(ours)) and rivals:
-            pairs.append((found[ours], max(rivals, key=lambda row: row.average_precision)))
-    if not pairs:
-        return [title, *["–"] * (4 + len(RATIOS))]
-    gains = [mine.average_precision - other.average_precision for mine, other in pairs]
-    won, lost = sum(gain > TIE for gain in gains), sum(gain < -TIE for gain in gains)
-    ratios = [geometric_mean(pairs, what) for what in RATIOS]
-    counts = [str(won), str(len(gains) - won - lost), str(lost)]
-    return [title, *counts, f"{statistics.fmean(gains):+.3f}", *ratios]
-
-
-def geometric_mean(pairs: Sequence[tuple[Row, Row]], what: str) -> str:
-    ratios = [getattr(mine, what) / getattr(other, what) for mine, other in pairs if getattr(other, what)]
-    positive = [ratio for ratio in ratios if ratio > 0]
-    return figure(statistics.geometric_mean(positive)) if positive else "–"
-
-
-def figure(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 1 else f"{value:.3f}"
-
-
-def drawn(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(line[place]) for line in [head, *lines]) for place in range(len(head))]
-    for line in [head, *lines]:
-        first, *others = (
-            text.ljust(width) if place == 0 else text.rjust(width)
-            for place, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        yield "  ".join([first, *others]).rstrip()
 
 
 def line_of(row: Row) -> str:

@@ -4,7 +4,8 @@
 
 Knows nothing of Écluse. `task.json` names the CSV files and says what is allowed; `train` writes the model into
 `folder` and its figures into `answer`, `apply` loads that model in a process of its own, writes the probabilities of
-the rows to be scored into `scores`, and times itself. Libraries are imported before any clock starts.
+the rows to be scored into `scores`, and times itself. Libraries are imported before any clock starts. Where later rows
+will be scored, the training rows stand in the order of time, and the last `latest` are what a peer chooses by.
 """
 
 import json
@@ -41,12 +42,17 @@ class AutoGluon:
 
     def train(self, task, folder):
         frame, target = read_training(task)
+        rows, latest = frame.assign(**{TARGET: target}), task["latest"]
+        chosen_by = {"tuning_data": rows.iloc[-latest:]} if latest else {}
+        if latest and task["preset"] != "medium_quality":
+            chosen_by["use_bag_holdout"] = True  # other presets bag, and then ask for this word
         whole = folder / "whole"
         predictor = self.predictor(TARGET, eval_metric="average_precision", path=str(whole), verbosity=1)
         # Dynamic stacking spends a quarter of the time on trial fits; without Ray, which other presets than medium
         # would need for it, one that finds no time for a model ends the whole training with an error.
         predictor.fit(
-            frame.assign(**{TARGET: target}),
+            rows.iloc[:-latest] if latest else rows,
+            **chosen_by,
             presets=task["preset"],
             time_limit=task["budget"],
             dynamic_stacking=False,
@@ -59,6 +65,7 @@ class AutoGluon:
         return {
             "whole_mb": megabytes(folder / "whole"),
             "note": f"{len(board)} models, best {predictor.model_best}",
+            "stopped_perfect": int(board["score_val"].max() >= 1),
         }
 
     def load(self, folder):
@@ -84,7 +91,14 @@ class Flaml:
     def train(self, task, folder):
         frame, target = read_training(task)
         dates = date_columns(frame)
-        automl = self.automl()
+        automl, latest = self.automl(), task["latest"]
+        chosen_by = {}
+        if latest:
+            chosen_by = {
+                "eval_method": "holdout",
+                "split_type": "time",
+                "split_ratio": latest / len(frame),
+            }
         automl.fit(
             with_dates(frame, dates),
             target,
@@ -94,13 +108,15 @@ class Flaml:
             seed=task["seed"],
             n_jobs=os.cpu_count(),
             verbose=0,
+            **chosen_by,
         )
         return automl, dates
 
     def save(self, model, folder):
         with (folder / "deployed" / "automl.pkl").open("wb") as file:
             pickle.dump(model, file)
-        return {"note": f"best {model[0].best_estimator}"}
+        automl = model[0]
+        return {"note": f"best {automl.best_estimator}", "stopped_perfect": int(automl.best_loss <= 0)}
 
     def load(self, folder):
         with (folder / "deployed" / "automl.pkl").open("rb") as file:
@@ -112,7 +128,10 @@ class Flaml:
 
 
 class CatBoost:
-    """Random search over depth, learning rate and l2 with early stopping on a fifth of the rows; then all rows."""
+    """Random search over depth, learning rate and l2 with early stopping on a fifth of the rows; then all rows.
+
+    Where a fit ranks that fifth without a fault, the log loss ends it: else one tree would be kept.
+    """
 
     ITERATIONS = 2000
     PATIENCE = 50
@@ -133,9 +152,7 @@ class CatBoost:
         reading = self.reading(frame)
         frame = self.read(frame, reading)
         names = list(reading["categories"])
-        kept, held = self.divide(
-            np.arange(len(frame)), test_size=0.2, stratify=target, random_state=task["seed"]
-        )
+        kept, held = self.parts(target, task)
         train = self.pool(frame.iloc[kept], target[kept], cat_features=names)
         valid = self.pool(frame.iloc[held], target[held], cat_features=names)
         deadline = begun + 0.97 * task["budget"]
@@ -146,8 +163,11 @@ class CatBoost:
             params = {} if best is None else sampled(rng)
             started = time.perf_counter()
             model = self.fit(train, valid, params, task["seed"], end)
-            seconds = time.perf_counter() - started
             ranked = self.score(target[held], model.predict_proba(valid)[:, 1])
+            if ranked >= 1:
+                model = self.fit(train, valid, params, task["seed"], end, metric="Logloss")
+                ranked = self.score(target[held], model.predict_proba(valid)[:, 1])
+            seconds = time.perf_counter() - started
             tried += 1
             if best is None or ranked > best[0]:
                 best = (ranked, params, model, seconds)
@@ -161,8 +181,15 @@ class CatBoost:
             model = self.classifier(**settings).fit(whole)
         return model, reading, tried
 
-    def fit(self, train, valid, params, seed, end):
-        settings = self.settings(params, seed) | {"iterations": self.ITERATIONS, "eval_metric": "PRAUC"}
+    def parts(self, target, task):
+        """The rows to fit and those to choose by: the latest where the rows stand in the order of time, else drawn."""
+        rows, latest = np.arange(len(target)), task["latest"]
+        if latest:
+            return rows[:-latest], rows[-latest:]
+        return self.divide(rows, test_size=0.2, stratify=target, random_state=task["seed"])
+
+    def fit(self, train, valid, params, seed, end, metric="PRAUC"):
+        settings = self.settings(params, seed) | {"iterations": self.ITERATIONS, "eval_metric": metric}
         model = self.classifier(**settings)
         return model.fit(
             train,

@@ -19,7 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).parent.parent
+from benchmarks.environments import ROOT, installer
+
 #: Distribution → how many numbers of its version the one before has to be below.
 LIBRARIES: Final = {
     "scikit-learn": 2, "skops": 2, "xgboost-cpu": 2, "lightgbm": 2, "catboost": 3, "onnxruntime": 2,
@@ -93,7 +94,7 @@ def below(version: str, numbers: int) -> str:
 
 def environment(folder: Path, bounds: dict[str, str], beside: Sequence[str] = ()) -> dict[str, str]:
     """Make an environment with the newest libraries within bounds; return their versions."""
-    uv = [sys.executable, "-m", "uv"]
+    uv = [installer()]
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([*uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)

@@ -60,7 +60,9 @@ class Case:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/fraud"))
     parser.add_argument("--tables", type=int, nargs="*", default=[40, 10_000, 100_000])
     arguments = parser.parse_args()

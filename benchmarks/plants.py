@@ -1,9 +1,13 @@
 """Measure the recipes of plants on photographs: accuracy, seconds, size and latency of what is served.
 
     python -m benchmarks.plants [--data ../shared/data/plants/dandelion_grass] [--recipes features,pixels] [--seeds 0,1]
+                                [--keep FOLDER]
 
-`--recipes`: features, finetune, resnet18 (finetune from nothing), pixels (a linear layer on 32 × 32 pixels). A seed is
-one split of .7 / .15 / .15 (near-duplicates together) and one training; the test part is looked at once, after it.
+`--recipes`: features, finetune, resnet18 (finetune from nothing), pixels (a linear layer on 32 × 32 pixels), and
+scikit-learn's logistic regression on what Lite0 sees in the middle square: logistic (its last features, C = 1),
+logistic-folds (C by five folds of the training part), logistic-same (on all that `features` is given, C by folds). A
+seed is one split of .7 / .15 / .15 (near-duplicates together) and one training; the test part is looked at once, after
+it. `--keep` keeps what Lite0 sees of images for the next recipe, seed and run: their seconds are then without it.
 Accuracies are those of model.onnx as it is served, with Wilson intervals of 95 %. Intervals over all seeds are too
 narrow: the same images are in the test part of several. Latency: from an image file's bytes to the answer, one at a
 time, warm. Skips what cannot be: without the images nothing is measured, without torch the recipes that need it.
@@ -28,10 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecluse.apps.plants.architectures import network
-from ecluse.apps.plants.array_cache import ArrayCache
+from ecluse.apps.plants.architectures import lite0, network_of
+from ecluse.apps.plants.array_cache import ArrayCache, LocalArrays
 from ecluse.apps.plants.errors import UnreadableImage
-from ecluse.apps.plants.features import features
+from ecluse.apps.plants.features import MEANING, SEEN, features, see_images
 from ecluse.apps.plants.graphs import build_graph
 from ecluse.apps.plants.likeness import near_groups, perceptual_hash, thumbnail
 from ecluse.apps.plants.pictures import read_picture
@@ -41,7 +45,7 @@ from ecluse.apps.plants.splits import Divided, assign_parts
 from ecluse.intervals import wilson
 
 DATA = Path("../shared/data/plants/dandelion_grass")
-RECIPES = ("features", "finetune", "resnet18", "pixels")
+RECIPES = ("features", "finetune", "resnet18", "logistic", "logistic-folds", "logistic-same", "pixels")
 #: Sides of the small image that a linear layer on pixels is given.
 PIXELS = 32
 
@@ -68,7 +72,10 @@ class Latency:
 
 
 class Quiet:
-    """A callbacks that nobody listens to."""
+    """A callbacks that nobody listens to; what is seen of images is kept below a folder, if there is one."""
+
+    def __init__(self, kept: Path | None) -> None:
+        self.kept = kept
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         pass
@@ -86,14 +93,17 @@ class Quiet:
         return None
 
     def cache(self, meaning: str) -> ArrayCache:
-        return ArrayCache(meaning)
+        return ArrayCache(meaning, None if self.kept is None else LocalArrays(self.kept, meaning))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--recipes", default=",".join(RECIPES))
     parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if not args.data.is_dir():
@@ -112,9 +122,8 @@ def main() -> None:
         if recipe in ("finetune", "resnet18") and find_spec("torch") is None:
             print(f"Skipped: {recipe} needs torch.")
             continue
-        told[recipe] = measure(
-            recipe, examples, labels, groups, [int(seed) for seed in args.seeds.split(",")]
-        )
+        seeds = [int(seed) for seed in args.seeds.split(",")]
+        told[recipe] = measure(recipe, examples, labels, groups, seeds, Quiet(args.keep))
         print(json.dumps({recipe: told[recipe]}) if args.json else in_words(recipe, told[recipe]), flush=True)
     print(
         json.dumps(told)
@@ -157,6 +166,7 @@ def measure(
     labels: tuple[str, ...],
     groups: dict[str, str],
     seeds: Sequence[int],
+    callbacks: Quiet,
 ) -> dict[str, Any]:
     """The figures of a recipe over the seeds; size and latency are those of the last training."""
     results: list[Result] = []
@@ -174,8 +184,11 @@ def measure(
         if recipe == "pixels":
             results.append(on_pixels(training_data, test))
             continue
+        if recipe.startswith("logistic"):
+            results.append(on_features(recipe, training_data, test, callbacks))
+            continue
         with tempfile.TemporaryDirectory() as name:
-            result, told = on_network(recipe, training_data, test, seed, Path(name))
+            result, told = on_network(recipe, training_data, test, seed, Path(name), callbacks)
         results.append(result)
     right, of = sum(one.right for one in results), sum(one.of for one in results)
     return told | {
@@ -193,11 +206,16 @@ def measure(
 
 
 def on_network(
-    recipe: str, training_data: TrainingData, test: Sequence[Example], seed: int, folder: Path
+    recipe: str,
+    training_data: TrainingData,
+    test: Sequence[Example],
+    seed: int,
+    folder: Path,
+    callbacks: Quiet,
 ) -> tuple[Result, dict[str, Any]]:
     """Train, write what is served, and ask it about each image of the test part."""
     began, used = time.perf_counter(), time.process_time()
-    trained = trained_model(recipe, training_data, seed)
+    trained = trained_model(recipe, training_data, seed, callbacks)
     seconds, processor = time.perf_counter() - began, time.process_time() - used
     write(trained, training_data, folder)
     predictor = Predictor.open(folder)
@@ -211,18 +229,20 @@ def on_network(
     return Result(right, len(test), seconds, processor, accepted), told
 
 
-def trained_model(recipe: str, training_data: TrainingData, seed: int) -> TrainedClassifier:
+def trained_model(recipe: str, training_data: TrainingData, seed: int, callbacks: Quiet) -> TrainedClassifier:
     if recipe == "features":
-        return features(training_data, Options(seed), Quiet())
+        return features(training_data, Options(seed), callbacks)
     from ecluse.apps.plants.finetune import finetune
 
     architecture = "resnet18" if recipe == "resnet18" else "lite0"
-    return finetune(training_data, Options(seed, architecture=architecture, device="cpu"), Quiet())
+    return finetune(training_data, Options(seed, architecture=architecture, device="cpu"), callbacks)
 
 
 def write(trained: TrainedClassifier, training_data: TrainingData, folder: Path) -> None:
     """The files that answering needs."""
-    graph = build_graph(network(trained.architecture), trained.state, trained.transform.crop)
+    graph = build_graph(
+        network_of(trained.architecture, trained.state), trained.state, trained.transform.crop
+    )
     (folder / "model.onnx").write_bytes(graph)
     (folder / "transform.json").write_text(json.dumps(trained.transform.to_dict()))
     served = Graph.open(folder)
@@ -256,6 +276,28 @@ def _milliseconds(work: Any) -> float:
     began = time.perf_counter()
     work()
     return (time.perf_counter() - began) * 1000
+
+
+def on_features(
+    recipe: str, training_data: TrainingData, test: Sequence[Example], callbacks: Quiet
+) -> Result:
+    """What anyone would fit on the frozen network: scikit-learn's logistic regression, on one view of each image."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+
+    began, used = time.perf_counter(), time.process_time()
+    width = SEEN if recipe == "logistic-same" else lite0().features
+    train, unseen = (
+        see_images([(one.sha256, one.read) for one in part], callbacks.cache(MEANING))[:, :width]
+        for part in (training_data.train, test)
+    )
+    model = LogisticRegression(max_iter=1000)
+    if recipe != "logistic":
+        strengths = {"C": np.geomspace(1e-3, 10, 5)}
+        model = GridSearchCV(model, strengths, cv=5, scoring="neg_log_loss")
+    model.fit(train, [one.label for one in training_data.train])
+    right = int((model.predict(unseen) == [one.label for one in test]).sum())
+    return Result(right, len(test), time.perf_counter() - began, time.process_time() - used)
 
 
 def on_pixels(training_data: TrainingData, test: Sequence[Example]) -> Result:

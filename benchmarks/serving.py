@@ -37,6 +37,7 @@ import numpy as np
 import xgboost
 
 import ecluse
+from benchmarks.environments import installer
 from tests.application import running
 
 COLUMNS: Final = 20
@@ -220,8 +221,9 @@ def environment(name: str, environments: Path) -> Path:
     python = place / "bin" / "python"
     if not (place / "ready").exists():
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
-        uv = Path(sys.executable).with_name("uv")
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *PEERS[name]], check=True)
+        subprocess.run(
+            [installer(), "pip", "install", "--quiet", "--python", python, *PEERS[name]], check=True
+        )
         (place / "ready").touch()
     return python
 

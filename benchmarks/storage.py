@@ -10,7 +10,8 @@ in environments of their own, never among our dependencies.
 
 Prints medians over the rounds, and how many times as fast as bare obstore each tool is (median of the ratios within
 each round, so that what slows a whole round cancels out). The server shares the processors of this machine with the
-tool: compare ratios, not absolute figures. Last come the goals, met or not.
+tool: compare ratios, not absolute figures. `processor` is what the tool alone took, without the server; on a busy
+machine it says more than the clock. Last come the goals, met or not.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 import obstore
 from obstore.store import LocalStore, S3Store
 
+from benchmarks.environments import make_environment
 from benchmarks.storage_peers import each
 from ecluse.catalog import models
 from ecluse.catalog.tables import ModelVersion
@@ -122,18 +124,22 @@ QUICK_CASES: Final = {
 
 @dataclass
 class Figures:
-    """Seconds of every measurement: by what was done, then by tool, in the order of the rounds."""
+    """Seconds of every measurement, by the clock and of a processor: by what was done, then by tool, in the order of
+    the rounds.
+    """
 
     seconds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    processor: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     calls: dict[str, list[float]] = field(default_factory=dict)
 
-    def measure(self, what: str, tool: str, work: Callable[[], float], size: int = 0) -> None:
-        """Do `work`, which gives its seconds, once the disk has nothing left to do. `size` in bytes."""
+    def measure(self, what: str, tool: str, work: Callable[[], Spent], size: int = 0) -> None:
+        """Do `work`, which gives what it took, once the disk has nothing left to do. `size` in bytes."""
         os.sync()
-        seconds = work()
-        say(f"  {what}: {tool} {seconds:.3f} s")
-        self.seconds.setdefault(what, {}).setdefault(tool, []).append(seconds)
+        spent = work()
+        say(f"  {what}: {tool} {spent.seconds:.3f} s, {spent.processor:.3f} s of a processor")
+        self.seconds.setdefault(what, {}).setdefault(tool, []).append(spent.seconds)
+        self.processor.setdefault(what, {}).setdefault(tool, []).append(spent.processor)
         self.sizes[what] = size
 
     def print(self) -> None:
@@ -147,9 +153,7 @@ class Figures:
 
     def times_as_fast(self, what: str, tool: str, peer: str) -> float | None:
         """Median over the rounds of how many times as fast a tool is as its peer; None when one was not run."""
-        tools = self.seconds.get(what, {})
-        pairs = list(zip(tools.get(peer, ()), tools.get(tool, ()), strict=False))
-        return statistics.median(theirs / ours for theirs, ours in pairs) if pairs else None
+        return median_ratio(self.seconds.get(what, {}), tool, peer)
 
     def median(self, what: str, tool: str) -> float | None:
         found = self.seconds.get(what, {}).get(tool)
@@ -157,13 +161,18 @@ class Figures:
 
     def _print_table(self, what: str, tools: dict[str, list[float]]) -> None:
         print(f"\n{what}")
-        print(f"  {'':24} {'median':>10} {'least':>10} {'most':>10} {'MB/s':>8} {'× bare':>7}")
+        clock = f"{'median':>10} {'least':>10} {'most':>10} {'MB/s':>8} {'× bare':>7}"
+        print(f"  {'':24} {clock} {'processor':>10} {'× bare':>7}")
         for tool, seconds in tools.items():
             middle = statistics.median(seconds)
             rate = f"{self.sizes[what] / MB / middle:.0f}" if self.sizes[what] else ""
-            ratio = self.times_as_fast(what, tool, BARE)
+            ratio, used = self.times_as_fast(what, tool, BARE), self.processor[what]
+            cheaper = median_ratio(used, tool, BARE)
             times = " ".join(f"{show_seconds(each_):>10}" for each_ in (middle, min(seconds), max(seconds)))
-            print(f"  {tool:24} {times} {rate:>8} {'' if ratio is None else f'{ratio:.2f}':>7}")
+            print(
+                f"  {tool:24} {times} {rate:>8} {show_ratio(ratio):>7}"
+                f" {show_seconds(statistics.median(used[tool])):>10} {show_ratio(cheaper):>7}"
+            )
 
     def _print_calls(self) -> None:
         print("\ncalls of the API, one after another")
@@ -171,6 +180,16 @@ class Figures:
         for path, seconds in self.calls.items():
             shown = (statistics.median(seconds), percentile(seconds, 99), max(seconds))
             print(f"  {path:40} {' '.join(f'{show_seconds(value):>10}' for value in shown)}")
+
+
+def median_ratio(tools: dict[str, list[float]], tool: str, peer: str) -> float | None:
+    """Median over the rounds of what a peer took for each second of a tool; None when one was not run."""
+    pairs = list(zip(tools.get(peer, ()), tools.get(tool, ()), strict=False))
+    return statistics.median(theirs / ours for theirs, ours in pairs) if pairs else None
+
+
+def show_ratio(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
 
 
 def at_least(what: str, tool: str, peer: str, limit: float) -> Callable[[Figures], str]:
@@ -200,12 +219,16 @@ def slowest_call(figures: Figures) -> float | None:
 
 
 ONE: Final = CASES["one"].title
+SMALL: Final = CASES["small"].title
 GOALS: Final = {
     "verified publish, 132 MB": at_least(f"{ONE}, up", REGISTRY, BARE, 0.9),
     "verified download to load, 132 MB": at_least(f"{ONE}, down", LOAD, BARE, 0.7),
     "the same, beside MLflow's server": at_least(f"{ONE}, down", LOAD, "mlflow-served", 1.5),
     "the same, beside MLflow on the store": at_least(f"{ONE}, down", LOAD, "mlflow-direct", 1.5),
     "verified download of one's own copy": at_least(f"{ONE}, down", REGISTRY, BARE, 0.7),
+    "verified publish, 2,000 files": at_least(f"{SMALL}, up", REGISTRY, BARE, 0.8),
+    "verified download to load, 2,000 files": at_least(f"{SMALL}, down", LOAD, BARE, 0.8),
+    "verified download of one's own copy, 2,000 files": at_least(f"{SMALL}, down", REGISTRY, BARE, 0.8),
     "second load, 132 MB": within(0.010, lambda figures: figures.median(f"{ONE}, again", LOAD)),
     "metadata calls to the API, 99 % of the slowest kind": within(0.050, slowest_call),
 }
@@ -272,11 +295,18 @@ def measure_listing(
                 figures.measure(what, tool.name, partial(list_keys, tool, keys))
 
 
-def list_keys(tool: Tool, expected: int) -> float:
+def list_keys(tool: Tool, expected: int) -> Spent:
     assert tool.count
-    seconds, found = tool.count("listing")
+    found = 0
+
+    def count() -> None:
+        nonlocal found
+        assert tool.count
+        _seconds, found = tool.count("listing")
+
+    spent = timed(count)
     assert found == expected, f"{tool.name} lists {found} keys"
-    return seconds
+    return spent
 
 
 def measure_local(figures: Figures, folder: Path, rounds: int, case: Case) -> None:
@@ -319,7 +349,7 @@ def measure_api(figures: Figures, folder: Path, *, calls: int) -> None:
             version = add_models(runtime, folder)
         for path in ("models", "models/model_00/versions", f"models/model_00/{version}", "datasets", "jobs"):
             shown = f"GET /api/{path}".replace(version, "{version}").replace("model_00", "{name}")
-            figures.calls[shown] = [timed(partial(call, client, path)) for _ in range(calls)]
+            figures.calls[shown] = [timed(partial(call, client, path)).seconds for _ in range(calls)]
             say(f"  {shown}: 99 % within {show_seconds(percentile(figures.calls[shown], 99))}")
 
 
@@ -361,7 +391,7 @@ def add_models(runtime: Runtime, folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool by its verbs, each of which gives its seconds.
+    """A tool by its verbs, each of which gives what it took.
 
     `up(folder, key)` stores a folder of models; `down(key, folder)` fetches it into an empty folder; `again(key,
     folder)` does so once more with what the tool keeps on the disk. `load(key, folder, cached=)` fetches it for reading
@@ -370,10 +400,10 @@ class Tool:
     """
 
     name: str
-    up: Callable[[Path, str], float]
-    down: Callable[[str, Path], float]
-    again: Callable[[str, Path], float] | None = None
-    load: Callable[..., float] | None = None
+    up: Callable[[Path, str], Spent]
+    down: Callable[[str, Path], Spent]
+    again: Callable[[str, Path], Spent] | None = None
+    load: Callable[..., Spent] | None = None
     count: Callable[[str], tuple[float, int]] | None = None
     listed_at: str = ""
 
@@ -435,13 +465,13 @@ def bare_store(server: ObjectServer) -> S3Store:
 def bare_tool(backend: Any) -> Tool:
     """obstore alone: nothing is hashed, nothing is atomic."""
 
-    def up(folder: Path, key: str) -> float:
+    def up(folder: Path, key: str) -> Spent:
         def send(path: Path) -> None:
             obstore.put(backend, f"bare/{key}/{path.relative_to(folder).as_posix()}", path)
 
         return timed(lambda: each(send, files_in(folder)))
 
-    def down(key: str, folder: Path) -> float:
+    def down(key: str, folder: Path) -> Spent:
         def fetch(found: str) -> None:
             path = folder / found.removeprefix(f"bare/{key}/")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -462,14 +492,14 @@ def store_tool(store: ObjectStore) -> Tool:
     """Our verbs for a folder of files: hashed on the way, complete or absent."""
     digests: dict[str, dict[str, str]] = {}
 
-    def up(folder: Path, key: str) -> float:
+    def up(folder: Path, key: str) -> Spent:
         def send() -> None:
             stored = store.upload_tree(folder, f"tree/{key}")
             digests[key] = {file.key.removeprefix(f"tree/{key}/"): file.sha256 for file in stored}
 
         return timed(send)
 
-    def down(key: str, folder: Path) -> float:
+    def down(key: str, folder: Path) -> Spent:
         return timed(lambda: store.download_tree(f"tree/{key}", folder, sha256=digests[key]))
 
     count = counted(lambda key: sum(1 for _ in store.list(f"tree/{key}")))
@@ -485,7 +515,7 @@ def registry_tool(store: ObjectStore, folder: Path) -> Tool:
     published: dict[str, list[tuple[str, str]]] = {}
     cache = folder / "cache"
 
-    def up(source: Path, key: str) -> float:
+    def up(source: Path, key: str) -> Spent:
         registry = Registry(place, Cache(cache, 10 * GIB))
 
         def publish() -> None:
@@ -498,7 +528,7 @@ def registry_tool(store: ObjectStore, folder: Path) -> Tool:
 
         return timed(publish)
 
-    def fetch(key: str, to: Path) -> float:
+    def fetch(key: str, to: Path) -> Spent:
         registry = Registry(place, Cache(cache, 10 * GIB))
 
         def download() -> None:
@@ -507,25 +537,22 @@ def registry_tool(store: ObjectStore, folder: Path) -> Tool:
 
         return timed(download)
 
-    def down(key: str, to: Path) -> float:
+    def down(key: str, to: Path) -> Spent:
         shutil.rmtree(cache, ignore_errors=True)
         return fetch(key, to)
 
-    def again(key: str, to: Path) -> float:
+    def again(key: str, to: Path) -> Spent:
         empty(to)
         return fetch(key, to)
 
-    def load(key: str, to: Path, *, cached: bool) -> float:
+    def load(key: str, to: Path, *, cached: bool) -> Spent:
         if not cached:
             shutil.rmtree(cache, ignore_errors=True)
-        entries = Cache(cache, 10 * GIB)
-        registry = Registry(place, entries)
+        registry = Registry(place, Cache(cache, 10 * GIB))
 
         def link() -> None:
             for name, version in published[key]:
-                for file in registry.manifest(name, version).files:
-                    where = f"{name}/{version}/{file.path}"
-                    entries.link(place, where, file.sha256, file.size, to / name / file.path)
+                registry.fetch(registry.manifest(name, version), to / name, link=True)
 
         return timed(link)
 
@@ -535,10 +562,10 @@ def registry_tool(store: ObjectStore, folder: Path) -> Tool:
 def copying_tool(place: Path, *, synced: bool) -> Tool:
     """What one would type in a shell: copy, hash, and perhaps wait until the disk has it."""
 
-    def up(folder: Path, key: str) -> float:
+    def up(folder: Path, key: str) -> Spent:
         return timed(lambda: copy(folder, place / "copied" / key))
 
-    def down(key: str, folder: Path) -> float:
+    def down(key: str, folder: Path) -> Spent:
         return timed(lambda: copy(place / "copied" / key, folder))
 
     def copy(source: Path, to: Path) -> None:
@@ -578,7 +605,7 @@ def dvc_tool(interpreter: Path, server: ObjectServer, folder: Path) -> Tool:
     def dvc(project: Path, *arguments: str) -> None:
         run([str(interpreter), "-m", "dvc", *arguments], server, cwd=project, home=home)
 
-    def up(source: Path, key: str) -> float:
+    def up(source: Path, key: str) -> Spent:
         project = home / key
         project.mkdir(parents=True)
         dvc(project, "init", "--no-scm", "-q")
@@ -592,13 +619,13 @@ def dvc_tool(interpreter: Path, server: ObjectServer, folder: Path) -> Tool:
 
         return timed(add_and_push)
 
-    def down(key: str, to: Path) -> float:
+    def down(key: str, to: Path) -> Spent:
         (to / ".dvc").mkdir()
         shutil.copy(home / key / ".dvc" / "config", to / ".dvc" / "config")
         shutil.copy(home / key / "data.dvc", to)
         return timed(lambda: dvc(to, "pull", "-q"))
 
-    def again(key: str, to: Path) -> float:
+    def again(key: str, to: Path) -> Spent:
         shutil.rmtree(to / "data")
         return timed(lambda: dvc(to, "checkout", "-q"))
 
@@ -612,11 +639,16 @@ def driver_tool(driver: Driver, name: str) -> Tool:
 
     return Tool(
         name,
-        lambda folder, key: float(driver.ask("up", folder=str(folder), key=f"{name}/{key}")["seconds"]),
-        lambda key, folder: float(driver.ask("down", key=f"{name}/{key}", folder=str(folder))["seconds"]),
+        lambda folder, key: spent_by(driver, "up", folder=str(folder), key=f"{name}/{key}"),
+        lambda key, folder: spent_by(driver, "down", key=f"{name}/{key}", folder=str(folder)),
         count=count,
         listed_at="" if name == "boto3" else artifacts_at(driver),
     )
+
+
+def spent_by(driver: Driver, verb: str, **arguments: str) -> Spent:
+    answer = driver.ask(verb, **arguments)
+    return Spent(answer["seconds"], answer["processor"])
 
 
 def artifacts_at(driver: Driver) -> str:
@@ -748,17 +780,7 @@ def needs(name: str, peers: list[str]) -> bool:
 
 def environment(name: str) -> Path:
     """The interpreter of an environment with the pinned peers, made at the first run and kept in the user's cache."""
-    pins = ENVIRONMENTS[name]
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecluse-benchmarks"
-    folder = root / f"{name}-{hashlib.sha256(' '.join(pins).encode()).hexdigest()[:12]}"
-    interpreter, complete = folder / "bin" / "python", folder / "complete"
-    if not complete.exists():
-        say(f"installing {', '.join(pins)} into {folder}")
-        uv = str(Path(sys.executable).with_name("uv"))
-        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "--python", str(interpreter), *pins], check=True)
-        complete.touch()
-    return interpreter
+    return make_environment(name, ENVIRONMENTS[name])
 
 
 # Small things
@@ -801,10 +823,17 @@ def turned(tools: list[Tool], turn: int) -> list[Tool]:
     return tools[start:] + tools[:start]
 
 
-def timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+class Spent(NamedTuple):
+    """What something took: seconds by the clock, and of a processor, with those of commands that it ran."""
+
+    seconds: float
+    processor: float
+
+
+def timed(work: Callable[[], object]) -> Spent:
+    began, used = time.perf_counter(), sum(os.times()[:4])
     work()
-    return time.perf_counter() - began
+    return Spent(time.perf_counter() - began, sum(os.times()[:4]) - used)
 
 
 def counted(work: Callable[[str], int]) -> Callable[[str], tuple[float, int]]:

@@ -3,7 +3,8 @@
     python storage_peers.py boto3|mlflow-served|mlflow-direct
 
 Stays open, so that neither Python's start nor an import is counted: one request in JSON for each line of stdin, such
-as `{"verb": "up", "folder": "/tmp/model", "key": "round1/model"}`; one answer for each on stdout, with its seconds.
+as `{"verb": "up", "folder": "/tmp/model", "key": "round1/model"}`; one answer for each on stdout, with its
+seconds, by the clock and of a processor.
 Knows nothing of Écluse. Endpoint, bucket and keys come from the environment.
 """
 
@@ -86,9 +87,10 @@ def main():
     for line in sys.stdin:
         request = json.loads(line)
         verb = getattr(tool, request.pop("verb"))
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         result = verb(**request)
-        answers.write(json.dumps({"seconds": time.perf_counter() - began, "result": result}) + "\n")
+        spent = {"seconds": time.perf_counter() - began, "processor": time.process_time() - used}
+        answers.write(json.dumps({**spent, "result": result}) + "\n")
         answers.flush()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import logging
 import shutil
 import tempfile
 import uuid
@@ -17,7 +19,7 @@ from hypothesis import settings
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from ecluse import hashing
+from ecluse import hashing, logs
 from ecluse.catalog import Catalog
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
@@ -51,14 +53,36 @@ hashing._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64
 
 SERVERS = pytest.StashKey[ExitStack]()
 ADDRESSES = pytest.StashKey[dict[str, str]]()
+#: A folder with what each process of the tests writes as it crashes, and what is said of those that did.
+LAST_WORDS = pytest.StashKey[Path]()
+CRASHES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="also the tests marked thorough")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("thorough" if config.option.thorough else "quick")
+    if getattr(config.option, "numprocesses", None):
+        config.pluginmanager.register(_FailuresAtOnce(config))
+    if path := getattr(config, "workerinput", {}).get("last_words"):
+        faulthandler.enable(Path(path).open("w"))  # noqa: SIM115  -- for as long as this process lives
+
+
+class _FailuresAtOnce:
+    """Names a test as soon as it fails: what many processes run takes long, and may never come to its summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            reason = getattr(report.longrepr, "reprcrash", None) or report.longrepr
+            terminal.ensure_newline()
+            terminal.write_line(f"FAILED {report.nodeid} ({report.when}): {str(reason)[:500]}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -76,8 +100,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_thorough(item: pytest.Item) -> bool:
-    mark = item.get_closest_marker("thorough")
-    return mark is not None and (not mark.args or _case_of(item) in mark.args)
+    return any(not mark.args or _case_of(item) in mark.args for mark in item.iter_markers("thorough"))
 
 
 def _case_of(item: pytest.Item) -> str:
@@ -89,8 +112,9 @@ def _refuse_unknown_cases(items: list[pytest.Item]) -> None:
     """Raise UsageError where a mark `thorough("s3")` names a case that its test does not have."""
     marked: dict[str, set[str]] = {}
     for item in items:
-        mark = item.get_closest_marker("thorough")
-        if mark is not None and mark.args:
+        for mark in item.iter_markers("thorough"):
+            if not mark.args:
+                continue
             test = item.nodeid.partition("[")[0]
             marked.setdefault(test, set(mark.args)).discard(_case_of(item))
     unknown = {test: cases for test, cases in marked.items() if cases}
@@ -107,11 +131,31 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             "postgresql": servers.enter_context(postgresql()),
             "seaweedfs": servers.enter_context(seaweedfs(folder, volumes=200)).endpoint,
         }
+        session.config.stash[LAST_WORDS] = Path(
+            servers.enter_context(tempfile.TemporaryDirectory(prefix="last_words"))
+        )
+        session.config.stash[CRASHES] = []
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["addresses"] = node.config.stash[ADDRESSES]
+    node.workerinput["last_words"] = str(node.config.stash[LAST_WORDS] / node.gateway.id)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Keep how a process of the tests crashed: its exit code (below 0: the signal) and the stacks of its threads."""
+    if error is not None:
+        code = node.gateway._io.popen.wait(60)
+        words = (node.config.stash[LAST_WORDS] / node.gateway.id).read_text(errors="replace")
+        node.config.stash[CRASHES].append(f"{node.gateway.id} ended with code {code}\n{words}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for crash in config.stash.get(CRASHES, []):
+        terminalreporter.section("a process of the tests crashed")
+        terminalreporter.write_line(crash)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -123,6 +167,20 @@ def _shared(config: pytest.Config, server: str) -> str | None:
     """Return the address of a server that other processes of the tests use too; None where this one is alone."""
     addresses: dict[str, str] = getattr(config, "workerinput", {}).get("addresses", {})
     return addresses.get(server)
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were() -> Iterator[None]:
+    """Put back the loggers of this process, which a command that a test calls sets up for itself."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in logs.TALKATIVE}
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
+    root.setLevel(level)
+    for name, kept in levels.items():
+        logging.getLogger(name).setLevel(kept)
+    logging.captureWarnings(False)
 
 
 T = TypeVar("T")
@@ -150,7 +208,7 @@ def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServ
 @pytest.fixture(scope="session")
 def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a running Azurite with its container."""
-    with _installed(azurite(tmp_path_factory.mktemp("azurite"))) as environment:
+    with installed(azurite(tmp_path_factory.mktemp("azurite"))) as environment:
         settings = Settings.from_environment(environment)
         assert ensure_bucket(settings.store_url, settings.access)
         yield environment
@@ -159,12 +217,12 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
 @pytest.fixture(scope="session")
 def s3rver_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a store without conditional writes."""
-    with _installed(s3rver(tmp_path_factory.mktemp("s3rver"))) as environment:
+    with installed(s3rver(tmp_path_factory.mktemp("s3rver"))) as environment:
         yield environment
 
 
 @contextmanager
-def _installed(server: AbstractContextManager[T]) -> Iterator[T]:
+def installed(server: AbstractContextManager[T]) -> Iterator[T]:
     """The server, or a skipped test where it cannot be installed."""
     with ExitStack() as stack:
         try:
@@ -244,7 +302,7 @@ def secantus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def dynalite_url() -> Iterator[str]:
-    with _installed(dynalite()) as url:
+    with installed(dynalite()) as url:
         yield url
 
 

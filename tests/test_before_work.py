@@ -114,6 +114,9 @@ def test_every_row_shows_the_same_as_before(settings: Settings) -> None:
                 row_id for row_id, row in before.items() if row["status"] == "done"
             }
             assert {row.pop("result") for row in before.values()} == {None}
+        # Whose a table, a run or a scoring is, is said since it may be seen by others.
+        if kind in ("datasets", "runs", "predictions"):
+            assert {row.pop("owner") for row in now[kind].values()} == {None}
         shared = (
             {row["id"] for row in (*BEFORE["trainings"], *BEFORE["inspections"])} if kind == "runs" else ()
         )

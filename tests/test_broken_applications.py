@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from fastapi.routing import iter_route_contexts
 from sqlalchemy import update
 
 from ecluse import application, cli, people, work
@@ -24,9 +23,8 @@ from ecluse.settings import Settings
 from ecluse.web import i18n, security, templating
 from ecluse.web.app import make_app
 from ecluse.web.i18n import Words
-from ecluse.web.pages import account, home, jobs, migrations, models, runs, storage
-from ecluse.web.pages import users as users_pages
 from ecluse.web.pages.storage import stored_kinds
+from tests.web.test_doors import routes
 from tests.web.within import Within
 
 #: What is remembered of the installation.
@@ -376,15 +374,15 @@ def test_what_is_left_out_is_named_by_the_checks_and_readiness_stays(used: Withi
     assert "x = 7" not in str(refused.value)
 
 
-def test_no_application_takes_a_word_of_the_shell() -> None:
-    """Neither a first word of our pages, nor a folder of ours that one of the same name would hide."""
-    shell = (account, home, jobs, migrations, models, runs, storage, users_pages)
-    paths = [route.path or "" for page in shell for route in iter_route_contexts(page.router.routes)]
-    words = {path.strip("/").partition("/")[0] for path in paths}
+def test_no_application_takes_a_word_of_the_shell(within_app: FastAPI) -> None:
+    """Neither a first word of our pages or of the API, nor a folder of ours that one of the same name would hide."""
+    ways = [path.strip("/").split("/") for path in (route.path for route in routes(within_app))]
+    words = {way[0] for way in ways} | {way[1] for way in ways if way[0] == "api" and len(way) > 1}
     here = Path(templating.__file__).parent
     for folder in (here / "static", here / "templates"):
         words |= {path.name for path in folder.iterdir() if path.is_dir()}
-    possible = {word for word in words if re.fullmatch("[a-z][a-z0-9_]*", word)}
+    own = {application.name for application in applications()}
+    possible = {word for word in words if re.fullmatch("[a-z][a-z0-9_]*", word)} - own
     assert possible <= RESERVED
-    assert {"vendor", "models", "jobs"} <= possible
+    assert {"vendor", "models", "jobs", "oauth", "usage"} <= possible
     assert set(cli.SHELL) <= RESERVED

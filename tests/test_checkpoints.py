@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ecluse import application, work
 from ecluse import checkpoints as module
+from ecluse.application import Application, ours_first
 from ecluse.checkpoints import Checkpoints, checkpoints_of, checkpoints_prefix, from_bytes, tidied, to_bytes
-from ecluse.errors import InvalidInput, StoreUnavailable
+from ecluse.errors import CatalogUnavailable, InvalidInput, StoreUnavailable
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
+from tests.accounts import account
 from tests.faults import fault_proxy
 from tests.servers import ObjectServer
 
@@ -179,7 +184,9 @@ class Jobs:
 @pytest.mark.parametrize("end", ["done", "failed", "cancelled", "stopped"])
 def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, runtime: Runtime) -> None:
     jobs = Jobs(runtime)
-    job_id = runtime.jobs.enqueue("work", "profile", "user1", "A table", {"end": end})
+    job_id = runtime.jobs.enqueue(
+        "work", "profile", account(runtime.catalog, "user1"), "A table", {"end": end}
+    )
     worker = jobs.worker()
     worker.start()
     while not jobs.saved:
@@ -201,7 +208,10 @@ def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, ru
 
 
 def test_the_upkeep_removes_what_jobs_left_that_ended_elsewhere(runtime: Runtime) -> None:
-    jobs = [runtime.jobs.enqueue("work", "profile", "user1", "A table", {"end": "done"}) for _ in range(2)]
+    jobs = [
+        runtime.jobs.enqueue("work", "profile", account(runtime.catalog, "user1"), "A table", {"end": "done"})
+        for _ in range(2)
+    ]
     for job_id in (*jobs, "long_forgotten"):
         assert Checkpoints(runtime, "user1", job_id).save("part", b"half of it", force=True)
     assert module.reconcile(runtime) == 1
@@ -226,3 +236,43 @@ def test_a_store_that_is_away_at_the_end_is_asked_again_by_the_upkeep(
             proxy.clear()
             assert module.reconcile(runtime) == 1
             assert not [*runtime.data.list("user_data")]
+
+
+def test_what_stands_in_the_way_of_one_step_of_the_upkeep_holds_up_no_other_and_is_said_once(
+    object_server: ObjectServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "ecluse.work")
+    looks: list[str] = []
+    parts = application.parts
+
+    def due(name: str) -> Iterator[tuple[Application, Any]]:
+        yield from [(ours_first()[0], lambda _: looks.append("due") or 1)] if name == "due" else parts(name)
+
+    monkeypatch.setattr(application, "parts", due)
+    with fault_proxy(object_server.endpoint, seed=1) as proxy:
+        settings = Settings.from_environment(proxy.environment(uuid.uuid4().hex), home=tmp_path / "home")
+        with Runtime.open(settings, patience=timedelta(seconds=0.2)) as runtime:
+            assert Checkpoints(runtime, "user1", "job1").save("part", b"1", force=True)
+            proxy.rate(1.0)
+            assert [work.reconcile(runtime) for _ in range(2)] == [1, 1]
+            proxy.clear()
+            assert work.reconcile(runtime) == 2
+    assert looks == ["due"] * 3
+    said = [record.getMessage() for record in caplog.records if record.name == "ecluse.work"]
+    assert len(said) == 2
+    assert said[0].startswith("A step of the upkeep (checkpoints) is left for later: ")
+    assert said[1] == "The upkeep goes on: checkpoints"
+
+
+def test_a_catalog_that_is_away_ends_the_upkeep_at_once(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise CatalogUnavailable("it is stopped")
+
+    monkeypatch.setattr(work, "STEPS", {"the first": refuse, "the second": lambda _: 1})
+    with pytest.raises(CatalogUnavailable):
+        work.reconcile(runtime)

@@ -49,6 +49,8 @@ from ecluse.errors import InvalidInput, ModelRefused, ModelUnreadable
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 
+pytestmark = pytest.mark.thorough
+
 RANDOM = np.random.default_rng(0)
 MATRIX = RANDOM.normal(size=(60, 3))
 NUMBERS = MATRIX @ [1.0, -2.0, 0.5]
@@ -372,7 +374,19 @@ def test_the_examples_of_the_docstrings_hold(
     """In the order of a session: one after the other, with one client. That of `login` needs a server:
     test_client_http.py.
     """
-    methods = ("__init__", "run", "publish", "load", "predict", "upload", "table", "models", "runs", "job")
+    methods = (
+        "__init__",
+        "run",
+        "publish",
+        "load",
+        "predict",
+        "upload",
+        "table",
+        "tables",
+        "models",
+        "runs",
+        "job",
+    )
     parts = [
         session.Client,
         *(getattr(session.Client, name) for name in methods),

@@ -15,6 +15,8 @@ import ecluse
 from ecluse.client import credentials, outbox, server
 from ecluse.client.places import uploads_folder, waiting_folder
 from ecluse.errors import InvalidInput, NotSignedIn, ServerAway, ServerRefused, SettingsError
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
 from tests.application import KEPT, Application, run_ecluse, running
 from tests.faults import Fault, FaultProxy, fault_proxy
 from tests.forking import run_forked
@@ -307,6 +309,9 @@ def test_commands_work_at_the_server_that_was_signed_in_to_and_say_so(
     (row,) = json.loads(said)
     assert (row["value"], row["status"], at in noted) == (0.5, "done", True)
 
+    assert "ecluse up" in run("models", "list", *home)[2], "it makes no home to read"
+    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")):
+        pass
     local = run("models", "list", *home)
     assert (local[0], "No models yet" in local[2], application.address in local[2]) == (0, True, False)
     for arguments in (

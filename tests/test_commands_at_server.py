@@ -23,6 +23,8 @@ from ecluse.apps.fraud.sample import write_sample
 from tests.application import KEPT, Application, running
 from tests.forking import run_forked
 
+pytestmark = pytest.mark.thorough
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -157,7 +159,9 @@ def _until(holds: object, seconds: float = 120) -> None:
 def count_of(machine: Machine) -> int:
     """How many tables the person has at the server."""
     token = machine.variables["ECLUSE_TOKEN"]
-    answer = httpx.get(f"{machine.server.address}/api/tables", headers={"authorization": f"Bearer {token}"})
+    answer = httpx.get(
+        f"{machine.server.address}/api/tables", headers={"authorization": f"Bearer {token}"}, timeout=60
+    )
     return int(answer.json()["total"])
 
 

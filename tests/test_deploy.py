@@ -21,6 +21,7 @@ import click
 import httpx
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 
 from ecluse.accounts import Accounts
 from ecluse.apps.fraud.sample import write_sample
@@ -181,12 +182,37 @@ def test_settings_of_the_compose_file_are_read_as_meant() -> None:
         for name, value in services(COMPOSE)["web"]["environment"].items()
     }
     left_empty = {"ECLUSE_PUBLIC_URL": "", "ECLUSE_TRUSTED_PROXIES": "", "ECLUSE_ACCEPT_RISKS": ""}
-    settings = Settings.from_environment(environment | left_empty, home=Path("/h"))
+    key = {"ECLUSE_SECRET_KEYS": Fernet.generate_key().decode()}
+    settings = Settings.from_environment(environment | left_empty | key, home=Path("/h"))
     assert [settings.area_url(area) for area in ("models", "images", "data")] == [
         f"s3://{bucket}" for bucket in BUCKETS.values()
     ]
     assert settings.jobs_url == settings.database_url
+    assert settings.log_form == "json"
     assert settings.database_url.startswith("postgresql")
+
+
+def test_what_the_example_makes_is_a_key_of_secrets() -> None:
+    hint = re.search(r"second factors.*?Make it with: (.+)", (DEPLOY / ".env.example").read_text())
+    assert hint is not None
+    made = subprocess.run(hint[1], shell=True, capture_output=True, text=True, check=True)  # noqa: S602 (ours)
+    Fernet(made.stdout.strip())
+    for name in ("web", "worker"):
+        assert "ECLUSE_SECRET_KEYS" in services(COMPOSE)[name]["environment"]
+
+
+def test_backups_have_a_place_that_outlives_the_containers(compose: Path) -> None:
+    mounted = {
+        name: dict(volume.split(":")[1::-1] for volume in services(compose)[name]["volumes"])
+        for name in ("web", "worker")
+    }
+    volumes = {places["/backups"] for places in mounted.values()}
+    assert len(volumes) == 1
+    assert volumes <= set(yaml.safe_load(compose.read_text())["volumes"])
+    # A new volume takes its owner from the folder of the image.
+    assert re.search(r"install -d -o ecluse .*\s/backups\b", (DEPLOY / "Dockerfile").read_text())
+    guide = (DEPLOY.parent / "docs" / "guides" / "backups.md").read_text()
+    assert "backup create --to /backups" in guide
 
 
 def test_unfinished_uploads_are_dropped_after_a_day() -> None:
@@ -431,7 +457,7 @@ def weed(folder: Path, *arguments: str) -> Iterator[dict[str, str]]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        until_it_works(lambda: httpx.get(f"http://127.0.0.1:{port}/healthz").raise_for_status())
+        until_it_works(lambda: httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60).raise_for_status())
         yield environ | {"S3_ENDPOINT": f"http://127.0.0.1:{port}"}
     finally:
         started.kill()

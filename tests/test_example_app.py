@@ -18,6 +18,8 @@ import pytest
 from ecluse.catalog import Catalog
 from tests.application import Application, running
 
+pytestmark = pytest.mark.thorough
+
 PACKAGE = Path(__file__).parent / "example_app"
 EXAMPLES = [
     {"label": "weather", "text": "rain and wind tomorrow"},

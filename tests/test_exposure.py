@@ -12,6 +12,8 @@ import pytest
 from tests.application import KEPT, run_ecluse
 from tests.forking import run_forked
 
+pytestmark = pytest.mark.thorough
+
 ANY = "0.0.0.0"  # noqa: S104 (others are to reach it)
 HTTPS = {"ECLUSE_PUBLIC_URL": "https://ecluse.example.org"}
 

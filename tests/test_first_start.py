@@ -6,6 +6,7 @@ import os
 import pty
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,42 @@ def test_on_a_terminal_one_line_moves_and_is_gone_at_the_end(checkout: Path) -> 
     assert "Installing what requirements.lock lists … 1 s" in " ".join(lines)
     assert lines[-1] == "ecluse doctor\r\n", "the moving line is cleared before the command writes"
     assert written.count(b"\n") == 1
+
+
+#: What stands for ours, where the installer stands for uv.
+SOURCES = {
+    "ecluse/__init__.py": "",
+    "ecluse/later.py": "",
+    "ecluse/web/__init__.py": "",
+    "ecluse/web/api.py": "def make_router(): pass",
+    "ecluse/web/pages.py": "def make_router(): pass",
+    "ecluse/work.py": "def kinds(): pass",
+}
+
+
+def compiled(file: Path) -> Path:
+    return file.parent / "__pycache__" / f"{file.stem}.{sys.implementation.cache_tag}.pyc"
+
+
+def test_sources_are_compiled_where_python_may_not_write_that_and_again_once_they_change(
+    checkout: Path,
+) -> None:
+    for name, text in SOURCES.items():
+        file = checkout / "src" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    variables = {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(checkout / "src"),
+        "PYTHONPYCACHEPREFIX": "",
+    }
+    first = start(checkout, "doctor", **variables)
+    assert (first.returncode, first.stdout) == (0, "ecluse doctor\n"), first.stderr
+    assert first.stderr.endswith("Compiling what is imported …\n")
+    work = checkout / "src/ecluse/work.py"
+    before = compiled(work).read_bytes()
+    work.write_text("def kinds(): return {}")
+    changed = (checkout / ".venv/.compiled").stat().st_mtime + 1
+    os.utime(work, (changed, changed))
+    assert start(checkout, "doctor", **variables).stderr == "", "what is installed is compiled already"
+    assert compiled(work).read_bytes() != before

@@ -9,15 +9,20 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text as sql
 
-from ecluse.errors import CatalogUnwritable, JobsUnavailable
-from ecluse.runtime import Runtime
+from ecluse.catalog import Catalog
+from ecluse.disks import why_damaged
+from ecluse.errors import CatalogDamaged, CatalogUnwritable, JobsUnavailable
+from ecluse.runtime import Runtime, expect_sound
 from ecluse.settings import Settings
+from ecluse.web.i18n import Words
 from tests.forking import run_forked
 from tests.web.test_pages import browser
 
@@ -134,14 +139,33 @@ def overwritten(file: Path) -> None:
     file.write_bytes(content)
 
 
+def overwritten_at_the_end(file: Path) -> None:
+    """Spoil pages that no start reads: the last ones, of tables and indexes."""
+    content = bytearray(file.read_bytes())
+    content[-20 * 4_096 :] = os.urandom(20 * 4_096)
+    file.write_bytes(content)
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
 def folder(file: Path) -> None:
     file.unlink()
     file.mkdir()
 
 
+def without_jobs(file: Path) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("DROP TABLE jobs")
+        connection.execute("ALTER TABLE workers DROP COLUMN revision")
+    connection.close()
+
+
 def newer(file: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE compatibility SET oldest = '9999'")
     connection.close()
 
 
@@ -154,6 +178,7 @@ def newer(file: Path) -> None:
         ),
         (cut_short, "catalog.db is damaged ("),
         (overwritten, "catalog.db is damaged ("),
+        (without_jobs, "catalog.db lacks what its version has: jobs, workers.revision."),
         (folder, "catalog.db is a folder, and the database is to be a file"),
         (newer, "The catalog is at version 9999, newer than this Écluse"),
     ],
@@ -166,6 +191,110 @@ def test_a_catalog_that_cannot_be_used_is_named_with_the_way_out(
     assert said in error
     assert "fault of ours" not in error
     assert "sqlalche.me" not in error
+
+
+@pytest.mark.parametrize("start", ["up", "web", "worker"])
+@pytest.mark.parametrize(
+    "damage", [text, cut_short, overwritten, overwritten_at_the_end, emptied, without_jobs]
+)
+def test_a_start_with_a_damaged_catalog_says_so_with_the_way_out_and_writes_nothing(
+    home: Path, damage: Callable[[Path], None], start: str
+) -> None:
+    damage(home / "catalog.db")
+    content = (home / "catalog.db").read_bytes()
+    beside = sorted(home.glob("catalog.db*"))
+    port = () if start == "worker" else ("--port", "0")
+    done = run_forked([start, *port, "--home", str(home)], os.environ, 60)
+    assert done.returncode == 1
+    assert "ecluse backup restore latest --from URL" in done.stderr
+    assert str(home / "catalog.db") in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (home / "catalog.db").read_bytes() == content
+    assert sorted(home.glob("catalog.db*")) == beside
+
+
+@pytest.mark.parametrize("damage", [text, overwritten_at_the_end, emptied])
+def test_what_a_start_says_of_a_damaged_catalog_has_a_french_sentence(
+    home: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(home / "catalog.db")
+    with pytest.raises(CatalogDamaged) as caught:
+        expect_sound(Settings.from_environment({}, home=home))
+    french = Words("fr").phrase(str(caught.value))
+    assert "Arrêtez Écluse" in french
+    assert "ecluse backup restore latest --from URL" in french
+
+
+def test_a_start_that_was_killed_before_its_first_table_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "catalog.db").touch(mode=0o600)
+    expect_sound(Settings.from_environment({}, home=tmp_path))
+
+
+def test_a_catalog_that_lacks_a_table_or_a_column_is_damaged(catalog: Catalog) -> None:
+    catalog.migrate()
+    with catalog.write() as transaction:
+        transaction.execute(sql("ALTER TABLE jobs DROP COLUMN version"))
+        transaction.execute(sql("DROP TABLE recovery_codes"))
+    with pytest.raises(
+        CatalogDamaged, match=r"lacks .* has: jobs\.version, recovery_codes\..*ecluse backup"
+    ) as caught:
+        catalog.migrate()
+    assert "Arrêtez Écluse" in Words("fr").phrase(str(caught.value))
+
+
+def test_a_catalog_that_is_gone_while_objects_are_there_is_said_at_the_start_and_nothing_is_removed(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings.from_environment({}, home=home)
+    (home / "catalog.db").unlink()
+    kept = home / "store" / "user_data" / "anna" / "uploads" / "a.csv"
+    kept.parent.mkdir(parents=True)
+    (kept.parent / ".ecluse-1.part").write_bytes(b"a write that goes on")
+    expect_sound(settings)
+    assert not caplog.records
+    kept.write_bytes(b"a table")
+    expect_sound(settings)
+    (record,) = caplog.records
+    assert f"There is no catalog at {home}/catalog.db, though objects" in record.getMessage()
+    assert f"such as {kept}." in record.getMessage()
+    assert "ecluse backup restore latest --from URL" in record.getMessage()
+    with Runtime.open(settings):
+        assert kept.read_bytes() == b"a table"
+    caplog.clear()
+    expect_sound(settings)
+    assert not caplog.records
+
+
+class AtOnce:
+    """A timer whose time is over at the first step of the next statement: the machine decides nothing."""
+
+    def __init__(self, _seconds: float, interrupt: Any) -> None:
+        self._connection: sqlite3.Connection = interrupt.__self__
+
+    def start(self) -> None:
+        self._connection.set_progress_handler(lambda: 1, 1)
+
+    def cancel(self) -> None: ...
+
+    def join(self) -> None: ...
+
+
+def test_a_catalog_in_use_is_looked_through_and_a_large_one_no_longer_than_it_may(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.from_environment({}, home=home)
+    with Runtime.open(settings) as runtime:
+        runtime.accounts.sign_up("anna@example.org", "a long password")  # in the log beside the file
+        expect_sound(settings)
+    large = home / "large.db"
+    with sqlite3.connect(large) as connection:
+        connection.execute("CREATE TABLE large (content BLOB)")
+        connection.executemany("INSERT INTO large VALUES (?)", [(bytes(10**6),)] * 60)
+    connection.close()
+    overwritten_at_the_end(large)
+    assert "is damaged" in (why_damaged(large, 60.0) or "")
+    monkeypatch.setattr(threading, "Timer", AtOnce)
+    assert why_damaged(large, 0.0) is None
 
 
 def test_a_damaged_database_of_the_jobs_of_before_is_named_with_the_way_out(home: Path) -> None:

@@ -22,6 +22,8 @@ from tests import hostile_files
 from tests.application import running
 from tests.hostile_files import FAR, ROWS, Hostile, book, shared, sheet, uses
 
+pytestmark = pytest.mark.thorough
+
 FRENCH = Words("fr")
 MEMORY = 600 << 20
 #: What a reader has of its nursery when it begins, beside its own.
@@ -154,6 +156,11 @@ def test_a_reader_that_takes_too_much_or_falls_is_stopped_alone(function: str, w
         reading(function)
     assert stopped.value.why == why
     assert reading("fine") == "fine"
+
+
+def test_a_reader_begins_with_what_its_module_would_import_later() -> None:
+    nursery_of("tests.readers").close()
+    assert reading("is_there") is True
 
 
 def test_a_reader_that_waits_for_ever_is_ended() -> None:

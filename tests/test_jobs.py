@@ -16,6 +16,7 @@ from ecluse.errors import JobNotFound
 from ecluse.jobs import Job, queue
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import inherited
+from tests.accounts import account
 
 pytestmark = pytest.mark.long
 
@@ -96,7 +97,7 @@ def workers(environ: dict[str, str], tmp_path: Path) -> Iterator[Workers]:
 
 def enqueue(runtime: Runtime, folder: Path, seconds: float, **more: str) -> str:
     subject = {"folder": str(folder), "seconds": seconds, **more}
-    return runtime.jobs.enqueue("work", "train", "user-1", "Some work", subject)
+    return runtime.jobs.enqueue("work", "train", account(runtime.catalog, "user-1"), "Some work", subject)
 
 
 def wait_until_ended(runtime: Runtime, job_id: str, seconds: float = 40) -> Job:
@@ -215,7 +216,7 @@ def test_waiting_jobs_know_their_place_and_can_be_cancelled(opened: Runtime, tmp
 
 def test_the_same_id_is_queued_once(opened: Runtime) -> None:
     for _ in range(2):
-        opened.jobs.enqueue("work", "train", "user-1", "t", {}, job_id="job-1")
+        opened.jobs.enqueue("work", "train", account(opened.catalog, "user-1"), "t", {}, job_id="job-1")
     assert len(opened.jobs.list("user-1")) == 1
 
 
@@ -233,7 +234,7 @@ def test_a_dead_worker_is_not_counted_as_living(opened: Runtime, workers: Worker
 def test_the_record_of_an_old_job_is_removed_and_that_of_a_new_one_kept(
     opened: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = opened.jobs.enqueue("work", "train", "user-1", "t", {})
+    job_id = opened.jobs.enqueue("work", "train", account(opened.catalog, "user-1"), "t", {})
     opened.jobs.cancel("user-1", job_id)
     assert opened.jobs.forget_old() == 0
     monkeypatch.setattr(queue, "KEPT_FOR", timedelta(seconds=-5))

@@ -20,10 +20,19 @@ from ecluse.catalog.jobs import MAX_LOSSES, Claim
 from ecluse.catalog.tables import JobRow
 from ecluse.catalog.tables import Worker as WorkerRow
 from ecluse.cli import session
-from ecluse.errors import CatalogTooSlow, InvalidInput, JobTaken
+from ecluse.errors import (
+    BucketNotFound,
+    CatalogTooSlow,
+    DocumentsUnavailable,
+    InvalidInput,
+    JobTaken,
+    StoreSilent,
+    StoreUnavailable,
+)
 from ecluse.jobs import JobKind, JobRunner, Task
 from ecluse.processes import Process, is_gone
 from ecluse.runtime import Runtime, Worker, living_workers
+from tests.accounts import account
 
 USER = "user-1"
 #: A machine that cannot be seen from here, of the same name and with a process of the same number.
@@ -36,17 +45,17 @@ def runtime(opened: Runtime) -> Runtime:
 
 
 def enqueue(runtime: Runtime, kind: str = "work", queue: str = "train", **subject: Any) -> str:
-    return runtime.jobs.enqueue(kind, queue, USER, "Some work", subject)
+    return runtime.jobs.enqueue(kind, queue, account(runtime.catalog, USER), "Some work", subject)
 
 
 def claim(runtime: Runtime, worker: str, queue: str = "train", most: int = 1) -> list[Claim]:
     with runtime.catalog.write() as transaction:
-        return jobs.claim(transaction, worker, ["work"], queue, most)
+        return jobs.claim(transaction, worker, {"work": 1}, queue, most)
 
 
 def claim_one(runtime: Runtime, worker: str, job_id: str) -> list[Claim]:
     with runtime.catalog.write() as transaction:
-        return jobs.claim_one(transaction, worker, ["work"], job_id)
+        return jobs.claim_one(transaction, worker, {"work": 1}, job_id)
 
 
 def beat(runtime: Runtime, worker: str, process: Process, *, ago: int = 0) -> None:
@@ -200,6 +209,7 @@ def test_a_job_of_a_kind_that_a_worker_does_not_know_waits(runtime: Runtime) -> 
 
 
 def test_a_job_is_queued_with_the_row_it_is_for_or_not_at_all(runtime: Runtime) -> None:
+    account(runtime.catalog, USER)
     with pytest.raises(InvalidInput), runtime.catalog.write() as transaction:
         runtime.jobs.enqueue("work", "train", USER, "t", {}, job_id="late", transaction=transaction)
         raise InvalidInput("The row cannot be written.")
@@ -252,7 +262,7 @@ def test_a_job_that_runs_beside_others_is_not_blamed_for_a_death_and_runs_alone_
     assert [(row_of(runtime, one).losses, row_of(runtime, one).alone) for one in ids] == [(0, True)] * 2
     assert claim(runtime, "next", most=2) == []
     with runtime.catalog.read() as transaction:
-        assert jobs.waits_alone(transaction, ["work"], ["train"]) == jobs.Waiting(ids[0], "train")
+        assert jobs.waits_alone(transaction, {"work": 1}, ["train"]) == jobs.Waiting(ids[0], "train")
 
 
 def test_a_job_that_someone_has_locked_counts_among_those_that_its_worker_ran(runtime: Runtime) -> None:
@@ -454,6 +464,32 @@ def test_a_full_disk_puts_a_job_off_until_there_is_room(
     assert row_of(runtime, job_id).put_off == 2
 
 
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (StoreSilent("The store does not answer."), "done"),
+        (DocumentsUnavailable("The documents do not answer."), "done"),
+        (StoreUnavailable("The store does not accept the keys."), "failed"),
+        (BucketNotFound("The store has no such bucket."), "failed"),
+    ],
+)
+def test_a_job_waits_for_what_is_away_and_fails_for_what_refuses_it(
+    runtime: Runtime, runners: Runners, monkeypatch: pytest.MonkeyPatch, error: Exception, ends: str
+) -> None:
+    monkeypatch.setattr("ecluse.jobs.runner.SHORTEST_WAIT", 0)
+    answers = iter([False, False, True])
+
+    def run(*_: object) -> None:
+        if not next(answers):
+            raise error
+
+    runners.start(run)
+    job_id = enqueue(runtime)
+    until(lambda: not runtime.jobs.get(USER, job_id).active)
+    row = row_of(runtime, job_id)
+    assert (row.status, row.put_off) == (ends, 2 if ends == "done" else 0)
+
+
 def test_how_a_job_ended_is_recorded_once_the_catalog_takes_it(
     runtime: Runtime, runners: Runners, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,7 +539,7 @@ def test_a_command_starts_one_worker_however_late_its_heartbeat_is(
 
 def test_a_command_does_not_wait_for_a_worker_that_does_not_know_its_job(runtime: Runtime) -> None:
     with runtime.catalog.write() as transaction:
-        workers.beat(transaction, "older", Process.current(), ["profile"])
+        workers.beat(transaction, "older", Process.current(), {"profile": 1})
     assert [one.executor_id for one in living_workers(runtime, "profile")] == ["older"]
     assert living_workers(runtime, "of a newer release") == []
 
@@ -563,7 +599,7 @@ def test_a_job_that_waits_for_another_does_not_stand_in_its_way(runtime: Runtime
         "work": JobKind(run=lambda _, task: ended.append("work"), queue="train"),
     }
     following = enqueue(runtime, "follow", first="first")
-    runtime.jobs.enqueue("work", "train", USER, "Some work", {}, job_id="first")
+    runtime.jobs.enqueue("work", "train", account(runtime.catalog, USER), "Some work", {}, job_id="first")
     with runtime.catalog.write() as transaction:
         transaction.execute(update(JobRow).values(alone=alone))
     runner = JobRunner(runtime.catalog, "worker", kinds, runtime)

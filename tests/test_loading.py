@@ -41,9 +41,9 @@ PLACES: Final = {
         "importlib.import_module",
     ): "a name that an installed application declares in its code",
     (
-        "confined/__init__.py",
+        "confined/child.py",
         "importlib.import_module",
-    ): "the reader that the parent process names over its pipe, never a file",
+    ): "what the parent process names over its pipe and when it begins this one, never a file",
     (
         "apps/hosted/child.py",
         "importlib.import_module",
@@ -71,6 +71,7 @@ PLACES: Final = {
     ("apps/fraud/ensembles/anomaly.py", "np.load"): "arrays alone",
     ("apps/plants/array_cache.py", "np.load"): "arrays alone",
     ("checkpoints.py", "np.load"): "arrays alone",
+    ("later.py", "importlib.import_module"): "a library that a module of ours names",
     ("apps/fraud/families/xgboost.py", "booster.load_model"): "XGBoost's own format, which holds no code",
     ("apps/fraud/families/catboost.py", "model.load_model"): "CatBoost's own format, which holds no code",
     ("apps/fraud/families/lightgbm.py", "lightgbm.Booster"): "LightGBM's own text, or a training",

@@ -816,11 +816,11 @@ def test_a_version_that_moves_while_it_is_deleted_is_deleted_in_both_places(
 
         moved = False
 
-        def registry_of(self, version: ModelVersion) -> Registry:
+        def registry_to_clear(self, url: str) -> Registry | None:
             if not self.moved:
                 Moving.moved = True
                 assert run(runtime, migration_id).rows_switched == len(all_pointers(runtime))
-            return super().registry_of(version)
+            return super().registry_to_clear(url)
 
     with Moving.open(runtime.settings) as other:
         models.remove(other, user_id, left.name, left.version)

@@ -25,7 +25,7 @@ from tests.faults import Fault, FaultProxy, fault_proxy, kind
 from tests.migrating import Sizes, all_pointers, check_rows, contents, fill
 from tests.servers import ObjectServer, store_environment
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 
 @contextmanager

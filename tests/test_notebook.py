@@ -17,6 +17,8 @@ import pytest
 
 from tests.application import Application, running
 
+pytestmark = pytest.mark.thorough
+
 GUIDE = Path(__file__).parent.parent / "docs" / "guides" / "own-models.md"
 SERVER = "https://ml.example.org"
 #: What a person types where `login` asks for the token.

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select, text
 
 from ecluse import people
 from ecluse.accounts import Accounts
 from ecluse.catalog import Catalog, organisations, users
 from ecluse.catalog.handles import free_handle, stem_of
-from ecluse.catalog.tables import Invitation, Membership, User, now
+from ecluse.catalog.tables import Invitation, Membership, Share, User, now
 from ecluse.errors import EcluseError, Forbidden, HandleTaken, InvalidInput, LastOwner, NotFound
 from ecluse.runtime import Runtime
 
@@ -102,6 +103,100 @@ def test_an_invitation_ends_when_it_is_old_or_taken_back(accounts: Accounts, cat
         accounts.withdraw_invitation(anna, "acme", row.id)
 
 
+@pytest.mark.parametrize("end", ["removed", "demoted", "handed over", "disabled", "nobody"])
+def test_an_invitation_ends_with_the_ownership_of_its_maker(
+    accounts: Accounts, catalog: Catalog, end: str
+) -> None:
+    make(accounts)
+    anna, ben, dora = (id_of(accounts, name) for name in ("anna", "ben", "dora"))
+    accounts.set_member_role(anna, "acme", ben, "owner")
+    secret, row = accounts.invite(ben, "acme", "owner")
+    assert [each.id for each in accounts.invitations(anna, "acme")] == [row.id]
+    if end == "removed":
+        accounts.remove_member(anna, "acme", ben)
+    elif end == "demoted":
+        accounts.set_member_role(anna, "acme", ben, "member")
+    elif end == "handed over":
+        accounts.hand_over(ben, "acme", anna)
+    elif end == "disabled":
+        accounts.add("admin@example.org", admin=True)
+        accounts.disable("ben@example.org")
+    else:
+        with catalog.write() as transaction:  # as it was before its maker was noted
+            invitation = transaction.get(Invitation, row.id)
+            assert invitation
+            invitation.created_by = None
+    assert accounts.invitations(anna, "acme") == []
+    for user_id in (ben, dora):
+        with pytest.raises(NotFound, match="Ask whoever sent it"):
+            accounts.accept_invitation(user_id, secret)
+    if end == "disabled":
+        accounts.enable("ben@example.org")
+    elif end in ("demoted", "handed over"):
+        accounts.set_member_role(anna, "acme", ben, "owner")
+    with pytest.raises(NotFound, match="Ask whoever sent it"):
+        accounts.accept_invitation(dora, secret)
+    others, _ = accounts.invite(anna, "acme")
+    assert accounts.accept_invitation(dora, others) == "acme"
+
+
+def test_who_owns_nothing_leaves_also_where_the_only_owner_is_disabled(accounts: Accounts) -> None:
+    make(accounts)
+    anna, ben, carl = (id_of(accounts, name) for name in ("anna", "ben", "carl"))
+    accounts.add("admin@example.org", admin=True)
+    assert accounts.without_owner("anna@example.org") == []
+    accounts.disable("anna@example.org")
+    assert accounts.without_owner("anna@example.org") == ["acme"]
+    assert accounts.without_owner("ben@example.org") == []
+    accounts.remove_member(ben, "acme", ben)
+    accounts.enable("anna@example.org")
+    accounts.disable("carl@example.org")
+    with pytest.raises(InvalidInput, match="disabled"):
+        accounts.hand_over(anna, "acme", carl)
+    with pytest.raises(LastOwner):
+        accounts.remove_member(anna, "acme", anna)
+
+
+@pytest.mark.parametrize("end", ["leaves", "is removed", "closes the account"])
+def test_what_a_member_shared_of_an_organisation_ends_when_the_member_leaves(
+    accounts: Accounts, catalog: Catalog, end: str
+) -> None:
+    make(accounts)
+    anna, ben, dora = (id_of(accounts, name) for name in ("anna", "ben", "dora"))
+    accounts.add_organisation(ben, "bens")
+    acme, bens = accounts.owned_organisation(anna, "acme").id, accounts.owned_organisation(ben, "bens").id
+    with catalog.write() as transaction:
+        for name, maker, reader, link in (
+            ("ends", ben, bens, None),
+            ("ends", None, bens, None),
+            ("ends", ben, dora, None),
+            ("ends", anna, ben, None),
+            ("ends", ben, None, "link"),
+            ("stays", anna, dora, None),
+            ("stays", None, dora, None),
+            ("stays", anna, None, "other"),
+        ):
+            row = Share(
+                owner_id=acme, kind="models", name=name, made_by=maker, reader_id=reader, secret_hash=link
+            )
+            transaction.add(row)
+            transaction.flush()
+            if link:  # someone came by it
+                opened = Share(owner_id=acme, kind="models", name=name, reader_id=dora, by_link_id=row.id)
+                transaction.add(opened)
+    if end == "leaves":
+        accounts.remove_member(ben, "acme", ben)
+    elif end == "is removed":
+        accounts.remove_member(anna, "acme", ben)
+    else:
+        accounts.add("admin@example.org", admin=True)
+        accounts.end_organisation(ben, "bens")
+        accounts.remove("ben@example.org")
+    with catalog.read() as transaction:
+        kept = [row.name for row in transaction.scalars(select(Share).where(Share.owner_id == acme))]
+    assert kept == ["stays"] * 4
+
+
 def test_of_two_who_use_one_invitation_at_once_one_joins(accounts: Accounts) -> None:
     anna = id_of(accounts, "anna")
     accounts.add_organisation(anna, "acme")
@@ -142,6 +237,39 @@ def test_the_last_owner_stays(accounts: Accounts) -> None:
     assert roles(accounts, "ben") == {"ben": "owner", "carl": "viewer"}
 
 
+def test_an_owner_who_is_disabled_is_not_the_other_owner(accounts: Accounts) -> None:
+    make(accounts)
+    anna, ben = id_of(accounts, "anna"), id_of(accounts, "ben")
+    accounts.set_member_role(anna, "acme", ben, "owner")
+    accounts.add("admin@example.org", admin=True)
+    accounts.disable("ben@example.org")
+    with pytest.raises(LastOwner):
+        accounts.remove_member(anna, "acme", anna)
+    accounts.enable("ben@example.org")
+    accounts.remove_member(anna, "acme", anna)
+    assert roles(accounts, "ben") == {"ben": "owner", "carl": "viewer"}
+
+
+def test_nobody_changes_their_own_role_and_the_same_role_stays_as_it_was_given(
+    accounts: Accounts, catalog: Catalog
+) -> None:
+    make(accounts)
+    anna, ben = id_of(accounts, "anna"), id_of(accounts, "ben")
+    accounts.set_member_role(anna, "acme", ben, "owner")
+    with catalog.write() as transaction:  # as groups of a provider give it
+        organisation = organisations.called(transaction, "acme")
+        assert organisation
+        organisations.set_role(transaction, organisation.id, ben, "owner", "an identity")
+    for by in (ben, anna):
+        accounts.set_member_role(by, "acme", ben, "owner")
+    with pytest.raises(InvalidInput, match="own role"):
+        accounts.set_member_role(ben, "acme", ben, "member")
+    with catalog.read() as transaction:
+        membership = organisations.membership_of(transaction, organisation.id, ben)
+        assert membership
+        assert (membership.role, membership.identity_id) == ("owner", "an identity")
+
+
 def test_of_two_owners_who_leave_at_once_one_stays(accounts: Accounts) -> None:
     make(accounts)
     anna, ben = id_of(accounts, "anna"), id_of(accounts, "ben")
@@ -177,6 +305,20 @@ def test_an_account_goes_with_its_memberships_and_an_organisation_with_all_of_th
     with catalog.read() as transaction:
         assert transaction.query(Membership).count() == transaction.query(Invitation).count() == 0
     assert accounts.organisations(anna) == []
+
+
+def test_a_handle_of_who_has_ended_is_given_to_nobody_again(accounts: Accounts, catalog: Catalog) -> None:
+    make(accounts)
+    accounts.add("admin@example.org", admin=True)
+    accounts.end_organisation(id_of(accounts, "anna"), "acme")
+    with pytest.raises(HandleTaken, match="another's before"):
+        accounts.add_organisation(id_of(accounts, "dora"), "acme")
+    assert accounts.add("acme@example.org").handle == "acme-2"
+    before = accounts.by_email("dora@example.org").handle
+    accounts.remove("dora@example.org")
+    assert (before, accounts.add("dora@example.org").handle) == ("dora", "dora-2")
+    with catalog.read() as transaction:
+        assert "acme" not in str(transaction.execute(text("SELECT * FROM former_handles")).all())
 
 
 def test_what_was_done_is_written_down_without_secrets(accounts: Accounts) -> None:

@@ -174,6 +174,11 @@ def test_with_everything_no_object_and_no_row_is_left_and_nothing_of_others_goes
 WITH_ANOTHER = {
     "sessions",
     "api_tokens",
+    "second_factors",
+    "recovery_codes",
+    "identities",
+    "letters",
+    "email_proofs",
     "model_aliases",
     "model_uploads",
     "publications",
@@ -181,6 +186,7 @@ WITH_ANOTHER = {
     "reservations",
     "stored",
     "user_plans",
+    "daily_use",
     "images",
     "image_splits",
     "schedules",
@@ -188,6 +194,8 @@ WITH_ANOTHER = {
     "memberships",
     "invitations",
     "shares",
+    "sign_up_invitations",
+    "service_accounts",
 }
 #: Belongings that are a user's by way of another row: a training by its run.
 BY_ANOTHER = {"fraud_trainings"}

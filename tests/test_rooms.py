@@ -16,14 +16,16 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text as sql
 
+from ecluse import backups
 from ecluse.accounts import SESSION_COOKIE
 from ecluse.apps.fraud.actions.main import add_sample
 from ecluse.catalog.tables import now
 from ecluse.disks import LEAST_FREE, look_at, usable
-from ecluse.errors import CatalogDamaged, DiskUnusable
+from ecluse.errors import CatalogDamaged, DiskUnusable, StoreUnwritable
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
+from tests.apps.plants.tiny import photo, publish_tiny
 
 #: Room for the home and what a test stores, and little to fill.
 SIZE = 96 * 1024**2
@@ -160,7 +162,8 @@ def test_readiness_says_which_disk_is_full_and_pages_are_read_meanwhile(
         assert answer.status_code == 200, (page, answer.text)
     table = {"file": ("a.csv", b"a,b\n1,2\n")}
     sent = ask(app, "POST", "/api/upload", files=table, headers=headers)
-    assert (sent.status_code, sent.json()["error"]["code"]) == (503, "store_unwritable")
+    assert sent.status_code == 503
+    assert sent.json()["error"]["code"] in ("catalog_unwritable", "store_unwritable")  # both are on it
     assert "A disk of this Écluse is full" in sent.json()["error"]["message"]
     empty(small_disk)
     assert ask(app, "GET", "/readyz").json()["parts"]["disks"] == "ok"
@@ -239,6 +242,27 @@ def test_a_full_disk_is_said_to_be_one_by_what_writes(runtime: Runtime, small_di
     assert runtime.cache.read(runtime.data, "there", stored.sha256) == bytes(100_000)
 
 
+def test_a_full_disk_answers_503_to_what_comes_and_507_where_a_model_finds_no_room(
+    runtime: Runtime, small_disk: Path, tmp_path: Path
+) -> None:
+    publish_tiny(runtime, runtime.accounts.local_administrator().id, tmp_path / "tiny")
+    headers, app = {"authorization": f"Bearer {token_of(runtime)}"}, make_app(runtime)
+    fill(small_disk)
+    sent = {
+        "/api/plants/predict": ("a.jpg", photo()),
+        "/api/upload": ("a.csv", b"a,b\n1,2\n" * 100_000),
+    }
+    answers = {to: ask(app, "POST", to, headers=headers, files={"file": sent[to]}) for to in sent}
+    codes = {to: (answer.status_code, answer.json()["error"]["code"]) for to, answer in answers.items()}
+    assert codes == {
+        "/api/plants/predict": (507, "disk_full"),
+        "/api/upload": (503, "catalog_unwritable"),
+    }
+    described = {to: app.openapi()["paths"][to]["post"]["responses"] for to in sent}
+    assert "no room for a model" in described["/api/plants/predict"]["507"]["description"]
+    assert "their disk is full" in described["/api/upload"]["503"]["description"]
+
+
 def test_disks_are_looked_at_once_each_and_by_what_is_free(small_disk: Path, tmp_path: Path) -> None:
     places = {
         "home": small_disk / "home",
@@ -271,3 +295,21 @@ def test_a_disk_that_takes_no_more_files_is_not_said_to_have_no_bytes(tmp_path: 
         assert "inodes are used up" in str(found.trouble)
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_place_for_backups_that_is_full_is_to_be_given_room_and_no_cache_cleared(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    place = (small_disk / "backups").as_uri()
+    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as home:
+        with backups.open_place(home, place, make=True) as here:
+            backups.create(home, here)
+        fill(small_disk)
+        with (
+            pytest.raises(
+                StoreUnwritable, match=f"has no room for the backup.*prune --from {place}"
+            ) as caught,
+            backups.open_place(home, place, make=True) as here,
+        ):
+            backups.create(home, here)
+    assert "cache" not in str(caught.value)

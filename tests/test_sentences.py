@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,11 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
+from ecluse.apps.fraud.tables.meaning import meaning_of, require_meaning
 from ecluse.catalog.columns import SentenceText
 from ecluse.confined import Limits, run
 from ecluse.errors import InvalidInput, StoreUnavailable
 from ecluse.sentences import (
     SENTENCES,
+    Cell,
     Listing,
     Number,
     Sentence,
@@ -33,6 +36,7 @@ from ecluse.sentences import (
     pack,
     to_json,
     unpack,
+    without_cells,
 )
 from ecluse.web import i18n
 from ecluse.web.i18n import Words, choose_language
@@ -262,3 +266,21 @@ def test_a_persons_key_is_never_taken_for_ours(document: dict[str, Any]) -> None
 @pytest.mark.parametrize("text", ["", "plain words", "null", "[]", '{"message": "%(x)s", "values": {}}'])
 def test_what_is_no_sentence_is_read_as_it_was_written(text: str) -> None:
     assert SentenceText().process_result_value(text, sqlite.dialect()) == text
+
+
+def test_a_cell_is_kept_as_one_and_left_out_for_others() -> None:
+    cell = Cell("Anna's IBAN")
+    sentence = _("It holds %(values)s.", values=listing([_("a %(value)s", value=cell), "b"]))
+    kept = from_json(json.loads(json.dumps(to_json(sentence))))
+    assert (kept, without_cells(kept)) == ("It holds a Anna's IBAN, b.", "It holds a …, b.")
+    assert without_cells(pickle.loads(pickle.dumps(sentence))) == "It holds a …, b."  # noqa: S301 (made here)
+    assert [without_cells(text) for text in (cell, "plain", num(3))] == ["…", "plain", "3"]
+
+
+def test_what_a_column_holds_is_a_cell() -> None:
+    with pytest.raises(InvalidInput, match="Rouen") as refused:
+        require_meaning(meaning_of({"Rouen": 0.5, "Lille": 0.3, "Brest": 0.2}, "city"))
+    assert "Rouen" not in without_cells(str(refused.value))
+    with pytest.raises(InvalidInput, match="Rouen") as refused:
+        meaning_of({"Rouen": 0.5, "Lille": 0.5}, "city", "Metz")
+    assert not {"Rouen", "Metz"} & set(re.findall(r"\w+", without_cells(str(refused.value))))

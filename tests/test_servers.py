@@ -29,7 +29,7 @@ from ecluse.settings import Settings
 from ecluse.storage import ObjectStore, ensure_bucket, open_store
 from tests.application import KEPT, run_ecluse
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 ANY_PORT = ("--port-s3", "0", "--port-database", "0")
 

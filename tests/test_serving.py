@@ -20,6 +20,8 @@ from ecluse.cli.serve import listen
 from ecluse.serving import make_server
 from ecluse.serving.connections import Bounds
 
+pytestmark = pytest.mark.thorough
+
 #: Times so short that a test need not wait, and far apart where one is to come before another.
 QUICK = Bounds(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, rest_seconds=0.5, window_bytes=10)
 PATIENT = Bounds(head_seconds=600, body_seconds=600, answer_seconds=600, rest_seconds=600)

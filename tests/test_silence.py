@@ -6,9 +6,10 @@ import asyncio
 import os
 import signal
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -18,12 +19,12 @@ from sqlalchemy import text as sql
 from ecluse import connections
 from ecluse.catalog import Catalog
 from ecluse.documents import open_documents
-from ecluse.errors import CatalogUnavailable, CatalogUnwritable, DocumentsUnavailable
+from ecluse.errors import CatalogUnavailable, CatalogUnwritable, DiskUnusable, DocumentsUnavailable
 from ecluse.limits import ASKED, Limits
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
+from ecluse.vitals import Readiness
 from ecluse.web.app import make_app
-from ecluse.web.health import Readiness
 from tests.servers import postgresql
 from tests.test_rooms import ask
 
@@ -111,6 +112,22 @@ def test_a_statement_and_a_lock_have_limits_and_migrations_have_none(own_postgre
     with moving.read() as transaction:
         assert transaction.execute(sql("SHOW statement_timeout")).scalar() == "0"
     moving.close()
+    catalog.close()
+
+
+def test_a_locked_file_is_said_to_be_locked_and_no_disk_to_be_full(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "SQLITE_PATIENCE", 0.2)
+    catalog = Catalog(f"sqlite:///{home / 'catalog.db'}")
+    with closing(sqlite3.connect(home / "catalog.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with (
+            pytest.raises(CatalogUnavailable, match=r"kept .* locked") as refused,
+            catalog.write() as writing,
+        ):
+            writing.execute(sql("DELETE FROM jobs"))
+    assert not isinstance(refused.value, DiskUnusable)
     catalog.close()
 
 

@@ -19,6 +19,7 @@ import pytest
 from ecluse.jobs import Job
 from ecluse.runtime import HEARTBEAT_SECONDS, Runtime
 from ecluse.settings import inherited
+from tests.accounts import account
 from tests.clocks import CannotShift, shifted
 from tests.patience import until
 
@@ -105,7 +106,7 @@ def workers(environ: dict[str, str], opened: Runtime, tmp_path: Path) -> Iterato
 def enqueue(runtime: Runtime, folder: Path, *, parts: int = 1, seconds: float = 3600.0) -> str:
     """A job of so many parts; each ends after `seconds`, or at the latest when there is a file `enough`."""
     subject = {"folder": str(folder), "parts": parts, "seconds": seconds}
-    return runtime.jobs.enqueue("work", "train", USER, "Some work", subject)
+    return runtime.jobs.enqueue("work", "train", account(runtime.catalog, USER), "Some work", subject)
 
 
 def ended(runtime: Runtime, job_id: str, seconds: float = 120) -> Job:

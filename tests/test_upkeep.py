@@ -23,7 +23,7 @@ from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.migrating import Sizes, all_pointers, check_rows, fill
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 
 @pytest.fixture

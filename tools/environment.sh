@@ -105,6 +105,24 @@ install_packages() {
   VIRTUAL_ENV=$PWD/.venv .tools/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 }
 
+# ensure_bytecode, after ensure_environment: what a start imports is compiled, also where the environment forbids Python
+# to write that. What was installed since, or has changed in src, is compiled again.
+ensure_bytecode() {
+  compiled=.venv/.compiled
+  [ -w .venv ] && [ -w src ] || return 0 # installed by another, who compiles it
+  if [ ! -e "$compiled" ] || [ "$compiled" -ot .venv/.installed ]; then # written in one moment: compiled since
+    echo >"$compiled.new" # before anything is read, so that what changes meanwhile is newer
+    step "Compiling what is imported" .venv/bin/python tools/bytecode.py || return
+  elif [ -n "$(find src -name '*.py' -newer "$compiled" 2>/dev/null)" ]; then
+    echo >"$compiled.new"
+    # What cannot be compiled is said by who imports it.
+    .venv/bin/python -m compileall -q src >>"$install_log" 2>&1 || true
+  else
+    return 0
+  fi
+  mv "$compiled.new" "$compiled"
+}
+
 # ensure_torch, after ensure_environment: .venv holds torch, which no lock does, as its build depends on the machine.
 # A new lock writes .installed anew.
 TORCH=2.13.0

@@ -13,7 +13,7 @@ import io
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +24,10 @@ from babel.messages.pofile import read_po, write_po
 
 CODE = Path(__file__).parents[1] / "src" / "ecluse"
 LOCALE = CODE / "locale"
-SOURCES = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
+TEMPLATES = "**/templates/**.html"
+SOURCES = [("**.py", "python"), (TEMPLATES, "jinja2")]
+#: Templates are read as pages read them. One that cannot be read is an error: it would lose its translations.
+OPTIONS = {TEMPLATES: {"extensions": "jinja2.ext.do", "silent": "false"}}
 #: The file of what belongs to no application, or to several.
 SHARED = "ecluse"
 Message = str | tuple[str, ...]
@@ -34,11 +37,21 @@ Message = str | tuple[str, ...]
 def messages() -> dict[Message, str]:
     """Return each message of the code with the name of the file that its translations stand in."""
     used: dict[Message, set[str]] = defaultdict(set)
-    for file, _line, message, _comments, _context in extract_from_dir(CODE, SOURCES):
+    for file, message in extracted(CODE):
         parts = Path(file).parts
         used[message].add(parts[1] if parts[0] == "apps" else SHARED)
     names = {message: next(iter(of)) if len(of) == 1 else SHARED for message, of in used.items()}
     return names | dict.fromkeys(_prices(), SHARED)
+
+
+def extracted(folder: Path) -> Iterator[tuple[str, Message]]:
+    """Yield each message of the code and templates of a folder with the file, from there, that says it.
+
+    Raises:
+        TemplateSyntaxError: a template cannot be read.
+    """
+    for file, _line, message, _comments, _context in extract_from_dir(folder, SOURCES, OPTIONS):
+        yield file, message
 
 
 def languages() -> list[str]:

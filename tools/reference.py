@@ -108,7 +108,14 @@ def _leaves(command: click.Command, title: str) -> Iterator[tuple[str, click.Com
 
 
 def _help(command: click.Command, title: str) -> str:
-    context = click.Context(command, info_name=title, terminal_width=100, max_content_width=100)
+    command._help_option = None  # kept by click from when it was asked last, perhaps by itself, without -h
+    context = click.Context(
+        command,
+        info_name=title,
+        terminal_width=100,
+        max_content_width=100,
+        help_option_names=["-h", "--help"],
+    )
     return command.get_help(context)
 
 

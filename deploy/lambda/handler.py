@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ecluse import logs
 from ecluse.apps.city import actions as workflows
 from ecluse.apps.city.days import find_day, latest_day
 from ecluse.apps.city.settings import CitySettings
@@ -74,7 +75,7 @@ def day_of(event: dict[str, Any], zone: ZoneInfo) -> date:
 
 @cache
 def computing() -> Runtime:
-    """What an instance keeps open between events. The catalog and the job engine are not used, and not made."""
+    """What an instance keeps open between events. The catalog, which holds the jobs, is not used, and not made."""
     settings = _settings()
     return Runtime.open(settings, migrate=settings.documents.database == "sql")
 
@@ -101,7 +102,9 @@ def _adapter() -> Any:
 
 
 def _settings() -> Settings:
-    return Settings.from_environment(home=Path(os.environ.get("ECLUSE_HOME", HOME)))
+    settings = Settings.from_environment(home=Path(os.environ.get("ECLUSE_HOME", HOME)))
+    logs.set_up("function", settings.log_form, settings.log_level)
+    return settings
 
 
 def _print(fraction: float, message: str) -> None:

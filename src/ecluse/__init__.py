@@ -11,9 +11,9 @@ from typing import Any, Final
 
 __version__ = "0.1.0"
 
-#: What a client offers. `models` is the package of that name as well, which can be called; see `ListingPackage`.
+#: What a client offers. `models` and `tables` are what is so called here as well; see `ListingPackage`.
 OFFERED: Final = (
-    "Client", "job", "load", "log", "login", "models", "predict", "publish", "run", "runs", "table", "upload",
+    "Client", "job", "load", "log", "login", "models", "predict", "publish", "run", "runs", "table", "tables", "upload",
 )  # fmt: skip
 
 
@@ -21,14 +21,18 @@ class ListingPackage(ModuleType):
     """A package that can be called: `ecluse.models()` lists models, and `ecluse.models.publish` is a function in it."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """List models as `Client.models` does."""
-        return importlib.import_module("ecluse.client").models(*args, **kwargs)
+        """List what it is called after, as `Client.models` and `Client.tables` do."""
+        listing = getattr(importlib.import_module("ecluse.client"), self.__name__.rpartition(".")[2])
+        return listing(*args, **kwargs)
 
 
 def __getattr__(name: str) -> Any:
-    """Return what the client offers under a name; `ecluse.models` is a package that is imported."""
-    if name == "models":
-        return importlib.import_module("ecluse.models")
+    """Return what the client offers under a name; `ecluse.models` and `ecluse.tables` are imported where they are."""
+    if name in ("models", "tables"):
+        try:
+            return importlib.import_module(f"ecluse.{name}")
+        except ModuleNotFoundError:  # the client alone is installed
+            return getattr(importlib.import_module("ecluse.client"), name)
     if name in OFFERED:
         return getattr(importlib.import_module("ecluse.client"), name)
     raise AttributeError(f"module 'ecluse' has no attribute {name!r}")

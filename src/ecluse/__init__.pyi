@@ -1,5 +1,5 @@
-# What `__getattr__` of the package offers, for readers of types. `ecluse.models()` alone is not here, as it is a
-# package that can be called; `Client.models` is typed.
+# What `__getattr__` of the package offers, for readers of types. `ecluse.models()` and `ecluse.tables()` are not here:
+# these are modules that can be called; `Client.models` and `Client.tables` are typed.
 from types import ModuleType
 from typing import Any, Final
 

@@ -98,3 +98,13 @@ def block_of(host: str) -> str:
     if isinstance(address, IPv4Address):
         return str(address)
     return str(ip_network((address, IPV6_BLOCK), strict=False))
+
+
+def is_loopback_name(host: str) -> bool:
+    """Return whether a host, by its name or address, is this very machine."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -28,7 +28,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Annotated, Any, Final, TypeVar
 
 from ecluse.errors import ApplicationBroken
@@ -40,24 +40,33 @@ GROUP: Final = "ecluse.apps"
 OURS: Final = "ecluse"
 #: Names of applications are words of addresses, of folders and of rows of the catalog.
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,15}")
-#: First words of addresses of the shell, its commands, its folders of templates and static files, and the table of its
-#: migrations: no application takes one.
+#: First words of addresses of pages and, behind /api, of the API; commands of the shell, its folders of templates and
+#: static files, and the table of its migrations: no application takes one.
 RESERVED: Final = frozenset(
     {
         "account",
         "administration",
         "alembic",
+        "analyze",
         "api",
+        "apply_unlabeled",
         "apps",
+        "backup",
         "cache",
         "core",
+        "datasets",
         "docs",
         "doctor",
         "documents",
+        "download_s3_predictions",
+        "ensembles",
         "health",
+        "history",
         "import",
+        "inspections",
         "jobs",
         "join",
+        "labels",
         "layout",
     }
     | {
@@ -71,22 +80,37 @@ RESERVED: Final = frozenset(
         "migrations",
         "models",
         "move",
+        "oauth",
         "openapi",
         "organisations",
         "orgs",
+        "password",
+        "plan",
         "plans",
+        "predict",
+        "predictions",
         "ready",
         "readyz",
+        "references",
+        "runs",
+        "secret-key",
     }
     | {
-        "runs",
         "servers",
         "shared",
+        "shares",
+        "sharing",
         "static",
+        "status",
         "storage",
         "tables",
         "token",
+        "train",
         "up",
+        "upload",
+        "uploads",
+        "usage",
+        "upgrade",
         "users",
         "v2",
         "vendor",
@@ -201,6 +225,10 @@ class Application:
     rows: tuple[str, ...] = ()
     #: What it keeps for a person, as it is named to them, and the class of its rows, which have a `user_id`.
     owned: Mapping[str, str] = field(default_factory=dict)
+    #: Kinds of its things that people share (`shares.Kind`), by a word: `nests` of birds is `birds_nests`.
+    sharable: Mapping[str, str] = field(default_factory=dict)
+    #: What it writes down of who did what, by the action: `{"birds.ring": N_("bird ringed")}`.
+    logged: Mapping[str, Message] = field(default_factory=dict)
     #: Kinds of its files that are counted (`kind` of `catalog.filed.FileKind`); another one is called by its kind.
     stored: Mapping[str, StoredKind] = field(default_factory=dict)
     #: What it reads of the environment: `settings.Section`.
@@ -344,13 +372,14 @@ def load(reference: str) -> Any:
     return value
 
 
-def known_metrics() -> dict[str, Metric]:
+@remembered
+def known_metrics() -> Mapping[str, Metric]:
     """List what models of any application are judged by, by name; the first application to name one describes it."""
     metrics: dict[str, Metric] = {}
     for _application, brought in parts("metrics"):
         for metric in brought:
             metrics.setdefault(metric.name, metric)
-    return metrics
+    return MappingProxyType(metrics)
 
 
 def _is_row(value: Any) -> str:
@@ -377,6 +406,7 @@ TYPES: Final[Mapping[str, Any]] = {
     "errors": Callable[..., Any],
     "rows": ModuleType,
     "owned": Annotated[Any, _is_row],
+    "sharable": "ecluse.shares:Kind",
     "settings": "ecluse.settings:Section",
     "commands": "click:Command",
     "jobs": "ecluse.jobs:JobKinds",

@@ -7,22 +7,28 @@ asks it now and then for another connection: one that works gives it, one that d
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from select import POLLIN, poll
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
 
+from ecluse import __version__, tracing
 from ecluse.limits import WORKING, Limits
 from ecluse.sentences import _, pack, unpack
 
 if TYPE_CHECKING:
     import psycopg
 
+#: How our connections to PostgreSQL call themselves, before the release.
+NAME: Final = "ecluse"
 #: Seconds of silence after which a second connection checks whether the server still answers, and the time limit of
 #: that check.
 SILENCE: Final = 3.0
@@ -47,7 +53,15 @@ def _write_json(document: Any) -> str:
     return json.dumps(pack(document))
 
 
-def _read_json(text: str) -> Any:
+#: What most columns of JSON hold.
+_EMPTY: Final[dict[bytes | str, Callable[[], Any]]] = {
+    b"{}": dict, "{}": dict, b"[]": list, "[]": list, b"null": lambda: None, "null": lambda: None,
+}  # fmt: skip
+
+
+def _read_json(text: bytes | str) -> Any:
+    if (make := _EMPTY.get(text)) is not None:
+        return make()
     document = json.loads(text)
     try:
         return unpack(document)
@@ -55,25 +69,65 @@ def _read_json(text: str) -> Any:
         return document  # not of `pack`: a row of before with a key of that name; it is shown as it is
 
 
+#: The verb of a statement, and the first table that it names.
+_STATEMENT: Final = re.compile(
+    r"\s*(\w+)(?:.{0,20000}?\b(?:FROM|INTO|UPDATE)\s+\"?(\w+))?", re.DOTALL | re.IGNORECASE
+)
+_SPAN: Final = "ecluse_span"
+#: When a connection was given back, by the clock of the process.
+_USED: Final = "ecluse_used"
+#: Seconds for which a connection is taken to lead to the server as it did, if nothing is heard.
+_ANSWERED_LATELY: Final = 1.0
 #: JSON columns keep what the sentences in them are made of.
 _JSON: Final[dict[str, Any]] = {"json_serializer": _write_json, "json_deserializer": _read_json}
 
 
-def open_engine(url: str, limits: Limits = WORKING) -> Engine:
+def open_engine(url: str, limits: Limits = WORKING, revision: str = "") -> Engine:
     """Return the database at `url`. On SQLite writers wait for one another and readers for no one.
 
     A transaction with the execution option `ecluse_write` writes; with `ecluse_patient=False` as well it gives up at
-    once where another one is in its way.
+    once where another one is in its way. Connections to PostgreSQL call themselves by the release, and by the
+    `revision` of the tables that they are for.
     """
     if not url.startswith("sqlite"):
-        engine = create_engine(url, **_JSON, pool_pre_ping=True, pool_timeout=limits.turn)
-        event.listen(engine, "do_connect", _connecting(limits))
+        engine = create_engine(url, **_JSON, pool_timeout=limits.turn)
+        event.listen(engine, "do_connect", _connecting(limits, f"{NAME} {__version__} {revision}".strip()))
         event.listen(engine, "begin", _begin_postgresql)
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", _expecting_answer(engine))
+        _follow(engine)
         return engine
     engine = create_engine(url, **_JSON, connect_args={"timeout": SQLITE_PATIENCE})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    _follow(engine)
     return engine
+
+
+def _follow(engine: Engine) -> None:
+    """Let each statement be a part of the trace that it belongs to: its verb and table, never its text or values."""
+
+    def before(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        if not tracing.is_followed():
+            return
+        words = _STATEMENT.match(statement)
+        verb, table = (words[1].upper(), words[2] or "") if words else ("SQL", "")
+        values = {"db.system.name": engine.dialect.name, "db.collection.name": table}
+        connection.info[_SPAN] = tracing.begin_part(f"sql {verb} {table}".rstrip(), values)
+
+    def after(connection: Connection, *_: Any) -> None:
+        span: tracing.Span | None = connection.info.pop(_SPAN, None)
+        if span is not None:
+            span.end()
+
+    def failed(context: Any) -> None:
+        span = context.connection and context.connection.info.pop(_SPAN, None)
+        if span is not None:
+            span.end(type(context.sqlalchemy_exception or context.original_exception).__name__)
+
+    event.listen(engine, "before_cursor_execute", before)
+    event.listen(engine, "after_cursor_execute", after)
+    event.listen(engine, "handle_error", failed)
 
 
 def lift_limits(connection: Connection) -> None:
@@ -177,12 +231,47 @@ def _begin_postgresql(connection: Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(IMPATIENCE * 1000)}")
 
 
-def _connecting(limits: Limits) -> Callable[..., Any]:
+def _note_use(connection: Any, record: Any) -> None:
+    if connection is not None:
+        record.info[_USED] = time.monotonic()
+
+
+def _expecting_answer(engine: Engine) -> Callable[..., None]:
+    """Return what makes sure that a connection which others have used still leads to the server, before it is used.
+
+    It is asked, unless it has answered within the second and nothing has come since: a server that ends a connection
+    says so, or its system does.
+    """
+
+    def expect_answer(connection: Any, record: Any, _: Any) -> None:
+        used = record.info.get(_USED)
+        if used is None:  # it is new
+            return
+        if time.monotonic() - used < _ANSWERED_LATELY and _is_quiet(connection):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    return expect_answer
+
+
+def _is_quiet(connection: psycopg.Connection[Any]) -> bool:
+    """Say whether a connection is open, and nothing has come over it that nobody asked for, such as its end."""
+    if connection.closed:
+        return False
+    looking = poll()
+    looking.register(connection.pgconn.socket, POLLIN)
+    return not looking.poll(0)
+
+
+def _connecting(limits: Limits, name: str) -> Callable[..., Any]:
     """Return what SQLAlchemy connects with: a connection that notices when its server falls silent."""
     server = _Server()
 
     def connect(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
-        chosen = {**_LINE, **options}
+        chosen = {**_LINE, "application_name": name, **options}
         connection = server.connect(chosen)
         if "options" not in options:  # who names some of the server's in the address knows best
             _set_limits(connection, limits)

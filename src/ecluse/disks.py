@@ -7,8 +7,9 @@ import logging
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -180,29 +181,82 @@ def why_sqlite_fails(error: BaseException | None, file: Path) -> str | None:
     if name.startswith("SQLITE_NOTADB"):
         return _(
             "%(file)s is not a SQLite database: it holds something else. Stop Écluse, move the file away and "
-            "put a copy from a backup in its place; without one, what is still readable comes out with: "
-            "sqlite3 %(value)s .recover | sqlite3 mended.db.",
+            "restore the last backup: ecluse backup restore latest --from URL; without one, what is still readable "
+            "comes out with: sqlite3 %(value)s .recover | sqlite3 mended.db.",
             file=file,
             value=file,
         )
     if name.startswith("SQLITE_CORRUPT"):
-        return _(
-            "%(file)s is damaged (%(error)s). Stop Écluse, move the file away and put a copy from a backup in "
-            "its place; without one, what is still readable comes out with: sqlite3 %(value)s .recover | "
-            "sqlite3 mended.db.",
-            file=file,
-            error=error,
-            value=file,
-        )
+        return _damaged(file, str(error))
     if name.startswith("SQLITE_FULL"):
         return _full(file)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")):
         return _why_unwritable(file) or (_ways_out(file)[errno.EIO] if "IOERR" in name else None)
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if is_locked(error):
         return _(
             "Another process has kept %(file)s locked for half a minute. Try again, or end that process.",
             file=file,
         )
+    return None
+
+
+def why_damaged(file: Path, seconds: float) -> str | None:
+    """Return what is wrong with a SQLite database and what to do; None where that took longer, or nothing is.
+
+    It is looked through without a byte being written, not of what SQLite keeps beside it either.
+    """
+    if not file.is_file() or not file.stat().st_size:
+        return None
+    # Where nobody has it open, nothing lies beside it; who opened it meanwhile may write while it is read.
+    has_log = Path(f"{file}-wal").exists()
+    reason = _looked_through(file, seconds, "mode=ro" if has_log else "mode=ro&immutable=1")
+    if reason is not None and not has_log and Path(f"{file}-wal").exists():
+        return _looked_through(file, seconds, "mode=ro")
+    return reason
+
+
+def _looked_through(file: Path, seconds: float, how: str) -> str | None:
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True)) as connection:
+            end = threading.Timer(seconds, connection.interrupt)
+            end.start()
+            try:
+                ((problem,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+            finally:
+                end.cancel()
+                end.join()  # it holds the connection, which is closed next
+    except sqlite3.Error as error:  # what else is in the way is said by who opens it to use it
+        return why_sqlite_fails(error, file) if is_damage(error) else None
+    return None if problem == "ok" else _damaged(file, " ".join(problem.split()))
+
+
+def _damaged(file: Path, problem: str) -> str:
+    return _(
+        "%(file)s is damaged (%(error)s). Stop Écluse, move the file away and restore the last backup: ecluse backup "
+        "restore latest --from URL; without one, what is still readable comes out with: sqlite3 %(value)s .recover | "
+        "sqlite3 mended.db.",
+        file=file,
+        error=problem,
+        value=file,
+    )
+
+
+def why_empty(file: Path) -> str | None:
+    """Return what to do about a database that is a file without a byte; None where it is another, or not there."""
+    if not file.is_file() or file.stat().st_size or Path(f"{file}-wal").exists():
+        return None
+    return _(
+        "%(file)s is empty: what it held is gone. Stop Écluse, move the file away and restore the last backup: ecluse "
+        "backup restore latest --from URL. If nothing was ever kept here, remove the file.",
+        file=file,
+    )
+
+
+def first_file(folder: Path) -> Path | None:
+    """Return any file below a folder, but for hidden ones, as of a write that goes on; None where there is none."""
+    for path, _folders, names in os.walk(folder):
+        if (name := next((name for name in names if not name.startswith(".")), None)) is not None:
+            return Path(path, name)
     return None
 
 
@@ -223,6 +277,12 @@ def is_damage(error: BaseException | None) -> bool:
     """Return whether SQLite says that a file is not, or no longer, a database."""
     name = getattr(error, "sqlite_errorname", "") or ""
     return isinstance(error, sqlite3.Error) and name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
+
+
+def is_locked(error: BaseException | None) -> bool:
+    """Return whether another process has kept a SQLite file for longer than anyone waits for it."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return isinstance(error, sqlite3.Error) and name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def _why_unwritable(file: Path) -> str | None:

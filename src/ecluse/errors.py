@@ -32,30 +32,40 @@
     │   │   ├── CatalogDamaged                  its file is not, or no longer, a database
     │   │   └── CatalogUnwritable (DiskUnusable) its disk is full, can only be read, or is not to be written by us
     │   └── NotFound (LookupError)              no such row, or it is someone else's
+    │       └── LinkOver                        a link that was used or taken back, or whose time is over
     ├── AccountError
     │   ├── NotSignedIn (PermissionError)
+    │   │   └── SecondFactorNeeded              the password was right, and the code is asked for
+    │   ├── KeyMissing (LookupError)            what is encrypted cannot be read: its key is not here
     │   ├── Forbidden (PermissionError)
+    │   │   ├── SecondFactorMissing             this account has to set up a second factor before anything else
     │   │   ├── NotProven                       it needs the password of the account, or the terminal
     │   │   └── OutOfScope                      the token is for something else, or for another model
     │   ├── LastAdministrator (ValueError)      without this account none would administer
     │   ├── InvalidCredentials (ValueError)
     │   ├── TooManyAttempts (PermissionError)   it says when to try again
     │   │   └── PasswordsBusy                   more passwords are to be hashed at once than there is room for
+    │   ├── ProviderUnavailable (ConnectionError)  by whom people sign in does not answer as it should
     │   ├── LimitReached (PermissionError)      more than the plan of an account allows; it says how to go on
     │   │   └── PlanEnded                       its time is over: what is there stays, nothing new is made
     │   ├── EmailTaken (ValueError)
     │   ├── HandleTaken (ValueError)            another person or organisation has the handle
-    │   └── LastOwner (ValueError)              without this person nobody would own the organisation
+    │   ├── LastOwner (ValueError)              without this person nobody would own the organisation
+    │   └── NotAllRemoved                       of an account that is removed something is still there
     ├── JobError
     │   ├── JobNotFound (LookupError)
     │   ├── JobCancelled
     │   │   └── JobTaken
+    │   ├── JobPartFailed                       a part of it failed; it says what that part said
     │   ├── JobFailed                           a job ended by a fault of ours; the log has the reference
     │   └── JobsUnavailable (ConnectionError)
     ├── ApplicationBroken                       an application, or a part of one, cannot be imported; it is left out
+    ├── MailNotSent (ConnectionError)           a server of mail does not answer, or not now
+    ├── MailRefused (ValueError)                no server takes a mail, whenever it is sent again
     ├── ServersUnavailable (ConnectionError)    the servers of this machine cannot be started
     ├── ReaderStopped                           what read a file in a process of its own was ended, or ended itself
     ├── Overloaded                              more is asked at once than this process takes; try again soon
+    ├── ModelStopped                            the process in which a model answers was ended; try again soon
     ├── MigrationError
     │   ├── MigrationConflict (FileExistsError) another content is at the destination; it was left as it is
     │   ├── MigrationHeld                       another process is at work on it
@@ -144,6 +154,10 @@ class ObjectExists(StorageError, FileExistsError):
 class StoreUnavailable(StorageError, ConnectionError):
     code = "store_unavailable"
     status = 503
+
+
+class StoreSilent(StoreUnavailable):
+    """A store gives no answer, or none of its own making, which passes; it has refused nothing."""
 
 
 class StoreUnwritable(StoreUnavailable, DiskUnusable):
@@ -257,6 +271,10 @@ class NotFound(CatalogError, LookupError):
     status = 404
 
 
+class LinkOver(NotFound):
+    """A link that was used or taken back, or whose time is over: the page says so."""
+
+
 class AccountError(EcluseError):
     code = "account_error"
     status = 400
@@ -267,13 +285,35 @@ class NotSignedIn(AccountError, PermissionError):
     status = 401
 
 
+class SecondFactorNeeded(NotSignedIn):
+    code = "second_factor_needed"
+
+    def __init__(self, message: str, step: str) -> None:
+        """`step`: the secret with which this browser goes on; it is good for that alone."""
+        super().__init__(message)
+        self.step = step
+
+
+class KeyMissing(AccountError, LookupError):
+    code = "key_missing"
+    status = 409
+
+
 class Forbidden(AccountError, PermissionError):
     code = "forbidden"
     status = 403
 
 
+class OrganisationClosed(Forbidden):
+    code = "organisation_closed"
+
+
 class NotProven(Forbidden):
     code = "not_proven"
+
+
+class SecondFactorMissing(Forbidden):
+    code = "second_factor_missing"
 
 
 class OutOfScope(Forbidden):
@@ -304,6 +344,11 @@ class PasswordsBusy(TooManyAttempts):
     code = "passwords_busy"
 
 
+class ProviderUnavailable(AccountError, ConnectionError):
+    code = "provider_unavailable"
+    status = 503
+
+
 class LimitReached(AccountError, PermissionError):
     code = "limit_reached"
     status = 402
@@ -325,6 +370,11 @@ class HandleTaken(AccountError, ValueError):
 
 class LastOwner(AccountError, ValueError):
     code = "last_owner"
+    status = 409
+
+
+class NotAllRemoved(AccountError):
+    code = "not_all_removed"
     status = 409
 
 
@@ -353,9 +403,15 @@ class JobWaits(JobError):
 
     code = "job_waits"
 
-    def __init__(self, message: str, seconds: int) -> None:
+    def __init__(self, message: str, seconds: int, parts: int = 0) -> None:
+        """`parts`: how many parts of its own it waits for."""
         super().__init__(message)
         self.seconds = seconds
+        self.parts = parts
+
+
+class JobPartFailed(JobError):
+    code = "job_part_failed"
 
 
 class JobFailed(JobError):
@@ -369,6 +425,16 @@ class JobsUnavailable(JobError, ConnectionError):
 
 class ApplicationBroken(EcluseError):
     code = "application_broken"
+
+
+class MailNotSent(EcluseError, ConnectionError):
+    code = "mail_not_sent"
+    status = 503
+
+
+class MailRefused(EcluseError, ValueError):
+    code = "mail_refused"
+    status = 422
 
 
 class ServersUnavailable(EcluseError, ConnectionError):
@@ -391,6 +457,17 @@ class ReaderStopped(EcluseError):
 
 class Overloaded(EcluseError):
     code, status = "overloaded", 503
+
+    def __init__(self, message: str, seconds: int = 2) -> None:
+        """`seconds`: when to try again."""
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class ModelStopped(EcluseError):
+    """The process in which a model answers was ended: by its files, by its limits, or from outside."""
+
+    code, status = "model_stopped", 503
 
     def __init__(self, message: str, seconds: int = 2) -> None:
         """`seconds`: when to try again."""
@@ -431,6 +508,18 @@ class MoveRefused(MoveError, ValueError):
 
 class MoveStopped(MoveError):
     code = "move_stopped"
+
+
+class BackupError(EcluseError):
+    """A backup cannot be made, read or restored; the message says why and what to do."""
+
+    code = "backup_error"
+    status = 409
+
+
+class BackupNotFound(BackupError, LookupError):
+    code = "backup_not_found"
+    status = 404
 
 
 class InvalidInput(EcluseError, ValueError):

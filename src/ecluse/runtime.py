@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,26 +26,33 @@ from typing import Final, Self
 from ecluse.accounts import Accounts
 from ecluse.application import look_in
 from ecluse.catalog import Catalog, files, jobs, old_jobs, workers
+from ecluse.catalog.database import HEAD
 from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
-from ecluse.disks import make_private
+from ecluse.disks import first_file, make_private, why_damaged, why_empty
 from ecluse.documents import Documents, open_documents
-from ecluse.errors import EcluseError
+from ecluse.errors import CatalogDamaged, CatalogUnavailable, DocumentsUnavailable
 from ecluse.jobs import Apart, JobKind, JobRunner, Jobs
 from ecluse.limits import WORKING, Limits
 from ecluse.processes import Process, is_gone
 from ecluse.registry import Registry
+from ecluse.sentences import _
 from ecluse.settings import AREAS, Settings
-from ecluse.storage import PATIENCE, Cache, ObjectStore, Stores, join_key
+from ecluse.storage import OWNED, PATIENCE, Cache, ObjectStore, Stores, join_key
+from ecluse.troubles import Troubles
 
 HEARTBEAT_SECONDS: Final = 5.0
 #: The same for a process that runs a single job.
 ONLY_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 300.0
 GUARD_SECONDS = 5.0
+#: Seconds between two looks for mail to send.
+MAIL_SECONDS: Final = 2.0
 #: How long no Python code may run before the process counts as stuck. Long, as code that holds the interpreter for
 #: minutes may still be working on a machine under load.
 STANDSTILL_SECONDS = 600.0
+#: How long a database file may be looked through at a start: some 500 MB on a laptop.
+SOUND_SECONDS: Final = 2.0
 #: After this long an unfinished upload counts as abandoned.
 UPLOAD_PATIENCE: Final = timedelta(hours=24)
 #: How long the scratch folder of a process that cannot be seen from here may stay untouched before it is removed.
@@ -107,7 +114,7 @@ class Runtime:
             catalog=catalog,
             jobs=Jobs(catalog),
             cache=Cache(settings.home / "cache", settings.cache_max_bytes),
-            accounts=Accounts(catalog),
+            accounts=Accounts(catalog, settings.accounts),
             documents=documents,
         )
 
@@ -144,6 +151,13 @@ class Runtime:
         """Return the registry that holds the version whose folder is at `url`."""
         return Registry(self.stores.folder(url.rsplit("/", 2)[0]), self.cache)
 
+    def registry_to_clear(self, url: str) -> Registry | None:
+        """Return the registry that holds the version at an address from a row, to remove it there.
+
+        None, and that is said, where the address is none of ours: the version is left.
+        """
+        return self.registry_at(url) if self.stores.is_removable(url) else None
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Yield a folder for one piece of work, removed when it ends."""
@@ -170,6 +184,43 @@ def make_home(home: Path, *, shared: bool = False) -> None:
         DiskUnusable: it cannot be made, is a file, or is another's and open to all.
     """
     make_private(home, shared=shared)
+
+
+def expect_sound(settings: Settings) -> None:
+    """Look the databases of this home through before a process begins to serve, as long as `SOUND_SECONDS` each.
+
+    Nothing is written. A file without a byte is what a first start leaves that was killed, too: it is refused only
+    where the folders of stores are there, which are made after it. A file that is gone while objects of people are
+    there is said, and an empty catalog begun: it may be meant.
+
+    Raises:
+        CatalogDamaged, DocumentsUnavailable: one is damaged, or empty though the home was in use.
+    """
+    places = settings.local_places()
+    was_used = any(places[area].is_dir() for area in AREAS if area in places)
+    if (file := places.get("catalog")) is not None:
+        reason = why_damaged(file, SOUND_SECONDS) or (why_empty(file) if was_used else None)
+        if reason is not None:
+            raise CatalogDamaged(_("The catalog cannot be used. %(reason)s", reason=reason))
+        _say_if_gone(file, [places[area] for area in AREAS if area in places])
+    if (file := places.get("documents")) is not None and (reason := why_damaged(file, SOUND_SECONDS)):
+        raise DocumentsUnavailable(_("The documents cannot be used. %(reason)s", reason=reason))
+
+
+def _say_if_gone(catalog: Path, folders: Sequence[Path]) -> None:
+    """Warn where there is no file of the catalog, though folders of stores hold objects that rows pointed at."""
+    if catalog.exists():
+        return
+    left = (first_file(folder / segment) for folder in folders for segment in OWNED)
+    if (example := next(filter(None, left), None)) is not None:
+        logger.warning(
+            "There is no catalog at %s, though objects of people are there, such as %s. An empty one is begun, which "
+            "knows none of them; they stay where they are. If the catalog was lost, stop Écluse, move the new file "
+            "away and restore the last backup: ecluse backup restore latest --from URL. If this is meant, nothing is "
+            "to be done.",
+            catalog,
+            example,
+        )
 
 
 def _fill_addresses(catalog: Catalog, stores: Stores) -> None:
@@ -216,11 +267,14 @@ class Worker:
         self.executor_id = uuid.uuid4().hex
         self._runtime = runtime
         self._reconcile = reconcile
-        self._kinds = sorted(kinds)
+        self._kinds = {name: kind.version for name, kind in kinds.items()}
         self._process = Process.current()
         self._only = only
         self._stop = threading.Event()
-        self._said: set[str] = set()
+        self._beat_at = time.monotonic()
+        self._troubles = Troubles(
+            logger, "A part of the upkeep (%s) is left for later: %s", "The upkeep goes on: %s"
+        )
         self._runner = JobRunner(runtime.catalog, self.executor_id, kinds, runtime, only=only, apart=apart)
 
     def start(self) -> None:
@@ -234,6 +288,8 @@ class Worker:
             threading.Thread(target=self._guard, name="guard", daemon=True),
             threading.Thread(target=self._keep_beating, name="beat", daemon=True),
         ]
+        if self._runtime.accounts.sends_mail and self._only is None:
+            beside.append(threading.Thread(target=self._keep_sending, name="mail", daemon=True))
         for thread in beside:
             thread.start()
         try:
@@ -247,9 +303,9 @@ class Worker:
         """Settle, take over and sweep now and then; return when stopped, or when the only job is over."""
         swept_at = float("-inf")
         while True:
-            self._attempt(self._runner.settle)
+            self._attempt("jobs that ended", self._runner.settle)
             if self._only is None:
-                self._attempt(self.take_over)
+                self._attempt("jobs of workers that died", self.take_over)
                 if time.monotonic() - swept_at > SWEEP_SECONDS:
                     swept_at = time.monotonic()
                     self._sweep()
@@ -261,8 +317,23 @@ class Worker:
     def _keep_beating(self) -> None:
         """Beat in a thread of its own, as upkeep may wait for a store; and hand the jobs back once it is to stop."""
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            self._attempt(self._beat)
-        self._attempt(self._runner.close)
+            self._beat_at = time.monotonic()
+            self._attempt("heartbeat", self._beat)
+        self._attempt("jobs to hand back", self._runner.close)
+
+    def silent_for(self) -> dict[str, float]:
+        """Return for how many seconds each thread that this worker lives by has not come round, by its own clock.
+
+        A database that is away stops neither: each tries again. One that is to stop has nothing to come round for.
+        """
+        if self._stop.is_set():
+            return {}
+        return {"jobs": self._runner.silent_for(), "beat": time.monotonic() - self._beat_at}
+
+    def _keep_sending(self) -> None:
+        """Send mail in a thread of its own, as a server of mail may take long to answer."""
+        while not self._stop.wait(MAIL_SECONDS):
+            self._attempt("mail", self._runtime.accounts.send_due)
 
     def _guard(self) -> None:
         """End the process if no Python code runs any more, as after a deadlock between two libraries.
@@ -277,21 +348,26 @@ class Worker:
         faulthandler.cancel_dump_traceback_later()
 
     def _sweep(self) -> None:
-        self._attempt(lambda: self._reconcile(self._runtime))
-        self._attempt(self._runtime.jobs.forget_old)
+        self._attempt("rows", partial(self._reconcile, self._runtime), often=False)
+        self._attempt("old jobs", self._runtime.jobs.forget_old, often=False)
         for store in self._runtime.stores.distinct():
-            self._attempt(partial(store.remove_stale_uploads, UPLOAD_PATIENCE))
+            clean = partial(store.remove_stale_uploads, UPLOAD_PATIENCE)
+            self._attempt(f"uploads that were left in {store.url}", clean, often=False)
 
-    def _attempt(self, part: Callable[[], object]) -> None:
-        """Run one part of the upkeep; its failure is logged and stops neither the other parts nor the worker."""
+    def _attempt(self, name: str, part: Callable[[], object], *, often: bool = True) -> None:
+        """Run one part of the upkeep; its failure stops neither the other parts nor the worker.
+
+        `often`: it comes round every few seconds, so that it tells when an outage of the catalog is over.
+        """
+        outage = self._runner.outage
         try:
-            part()
-        except Exception as error:
-            if not isinstance(error, EcluseError):  # a fault of ours stops no worker
-                logger.exception("A part of the upkeep failed")
-            elif str(error) not in self._said:
-                self._said.add(str(error))
-                logger.warning("A part of the upkeep is left for later: %s", error)
+            with self._troubles.guarded(name, passing=(CatalogUnavailable,)):
+                part()
+        except CatalogUnavailable as error:
+            if not (outage.met(name, error) if often else outage.covers(error)):
+                self._troubles.met(name, error)
+        else:
+            outage.over(name)
 
     def stop(self) -> None:
         self._stop.set()
@@ -312,7 +388,10 @@ class Worker:
             lost_jobs.append(jobs.take_expired(transaction))
         for lost_of_worker in lost_jobs:
             self._runner.give_up(lost_of_worker.given_up)
-        return sum(lost_of_worker.queued for lost_of_worker in lost_jobs)
+        queued = sum(lost_of_worker.queued for lost_of_worker in lost_jobs)
+        if queued:
+            logger.warning("%d jobs of workers that died wait again", queued)
+        return queued
 
     def _take_from(self, executor_id: str) -> jobs.Lost:
         with self._runtime.catalog.write(closed=True) as transaction:
@@ -327,13 +406,13 @@ class Worker:
         running = self._runner.running()
         catalog = self._runtime.catalog
         with catalog.write(closed=True) as transaction:
-            workers.beat(transaction, self.executor_id, self._process, self._kinds)
+            workers.beat(transaction, self.executor_id, self._process, self._kinds, HEAD)
         with catalog.write(closed=True) as transaction:
             jobs.renew(transaction, self.executor_id, running)
 
 
-def living_workers(runtime: Runtime, kind: str | None = None) -> list[WorkerRow]:
-    """Return the workers that take jobs now; with `kind`, those that know this kind of job."""
+def living_workers(runtime: Runtime, kind: str | None = None, version: int = 1) -> list[WorkerRow]:
+    """Return the workers that take jobs now; with `kind`, those that can run this version of that kind of job."""
     with runtime.catalog.read() as transaction:
         alive = workers.living(transaction)
-    return [worker for worker in alive if kind is None or kind in worker.kinds]
+    return [worker for worker in alive if kind is None or workers.can_run(worker, kind, version)]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, Final, Self
 
@@ -26,6 +26,8 @@ from typing import Any, Final, Self
 SENTENCES: Final = "__sentences__"
 #: Where the message has the place of a value, and the sign that a literal percent sign is doubled for.
 _PLACE: Final = re.compile(r"%(?:\((\w+)\)s|%)")
+#: What holds no sentence, whatever its value.
+_WITHOUT: Final = frozenset({str, int, float, bool, type(None)})
 
 Value = str | int | float
 
@@ -106,6 +108,38 @@ class Listing(str):
         return Listing, (self.parts, self.between)
 
 
+class Cell(str):
+    """A text out of somebody's table, for its owner alone: `without_cells` leaves it out for logs and for others."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Cell, (str.__str__(self),)
+
+
+#: What stands in the place of a cell.
+LEFT_OUT: Final = "…"
+
+
+def without_cells(text: str) -> str:
+    """Return a sentence with `…` in the place of each text out of a table; any other text as it is."""
+    if isinstance(text, Cell):
+        return LEFT_OUT
+    if isinstance(text, Sentence):
+        values = {name: _without_cells(value) for name, value in text.values.items()}
+        return Sentence(text.message, values, text.plural, text.number)
+    if isinstance(text, Listing):
+        return Listing((_without_cells(part) for part in text.parts), text.between)
+    return text
+
+
+def _without_cells(value: Value) -> Value:
+    return without_cells(value) if isinstance(value, str) else value
+
+
 def _(message: str, /, **values: object) -> str:
     """Make a sentence of an English message; each place `%(name)s` takes the value of its name, `%%` is a percent sign.
 
@@ -151,6 +185,8 @@ def to_json(text: str) -> Any:
         return {"number": text.value, "form": text.form}
     if isinstance(text, Listing):
         return {"parts": [_value_to_json(part) for part in text.parts], "between": text.between}
+    if isinstance(text, Cell):
+        return {"cell": str.__str__(text)}
     return text
 
 
@@ -229,6 +265,8 @@ def _text_from_json(value: Any) -> str:
         return Sentence(_checked(value["message"]), values, plural, count)
     if "number" in value:
         return _number_from_json(value["number"], _checked(value["form"]))
+    if "cell" in value:
+        return Cell(_checked(value["cell"]))
     return Listing([_value_from_json(part) for part in value["parts"]], _checked(value["between"]))
 
 
@@ -256,11 +294,16 @@ def _gather(part: Any, table: dict[str, Any]) -> None:
     if isinstance(part, Sentence | Number | Listing):
         table[part] = to_json(part)
     elif isinstance(part, Mapping):
-        for inner in part.values():
-            _gather(inner, table)
+        _gather_all(part.values(), table)
     elif isinstance(part, list | tuple):
-        for inner in part:
-            _gather(inner, table)
+        _gather_all(part, table)
+
+
+def _gather_all(parts: Collection[Any], table: dict[str, Any]) -> None:
+    if not set(map(type, parts)) <= _WITHOUT:
+        for part in parts:
+            if type(part) not in _WITHOUT:
+                _gather(part, table)
 
 
 def _revived(part: Any, table: Mapping[str, str]) -> Any:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from ecluse import ListingPackage, unclaimed
 from ecluse.application import guarded, parts
-from ecluse.catalog import quotas, user_tables
+from ecluse.catalog import audit, quotas, sharing, user_tables
 from ecluse.catalog.tables import UserTable, new_id
-from ecluse.errors import EcluseError, InvalidInput, LimitReached, NotFound
+from ecluse.errors import EcluseError, InvalidInput, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import join_key, safe_filename
@@ -92,6 +94,24 @@ def add(
         return keep(runtime, user_id, made, shown, notes=notes, origin=origin)
 
 
+def upload(
+    runtime: Runtime, person_id: str, file: Path, name: str, owner: str = "", origin: Origin = UPLOADED
+) -> UserTable:
+    """Keep a file of this machine as a table of a person, or (`owner`: a handle) of an organisation in which one makes
+    things, within the plan of whose it is to be. Raises as `maker_called`, `quotas.reserve` and `add`.
+    """
+    maker = maker_called(runtime, person_id, owner)
+    with audit.done_by(person_id), runtime.catalog.write() as transaction:
+        room = quotas.reserve(transaction, maker, file.stat().st_size)
+    try:
+        with audit.done_by(person_id), quotas.held_room(room.id):
+            return add(runtime, maker, file, name, origin)
+    finally:
+        if room.id is not None:
+            with runtime.catalog.write(closed=True) as transaction:
+                quotas.give_back(transaction, room.id)
+
+
 def keep(
     runtime: Runtime,
     user_id: str,
@@ -121,23 +141,49 @@ def keep(
         model=origin.model,
         version=origin.version,
     )
-    runtime.catalog.expect_open()
-    row.key = join_key("user_data", user_id, "tables", f"{table_id}.parquet")
+    # The same upload, sent twice at once, has an object each: to delete one takes nothing from the other.
+    stem = new_id() if origin.nonce else table_id
+    row.key = join_key("user_data", user_id, "tables", f"{stem}.parquet")
+    unclaimed.expect(runtime, row.key)
     stored = runtime.data.upload(file, row.key)
     row.url, row.size_bytes, row.sha256 = runtime.data.url_of(row.key), stored.size, stored.sha256
     try:
         with runtime.catalog.write() as transaction:
             quotas.expect_to_keep(transaction, user_id, stored.size)
-            return user_tables.add(transaction, row)
-    except LimitReached:
-        if not origin.nonce:  # else it may be that of the same upload, which was sent twice at once
-            runtime.data.delete(row.key)
+            kept = user_tables.add(transaction, row)
+    except BaseException:  # no row leads to the object
+        runtime.data.delete(row.key)
         raise
+    if kept.key != row.key:
+        runtime.data.delete(row.key)
+    return kept
 
 
 def _made_by(runtime: Runtime, user_id: str, origin: Origin) -> UserTable | None:
     with runtime.catalog.read() as transaction:
         return user_tables.find(transaction, user_id, origin.table_id(user_id))
+
+
+def maker_called(runtime: Runtime, person_id: str, handle: str) -> str:
+    """Return the id of the owner whose new tables are to be: an organisation by its handle, or (empty) the person.
+
+    Raises:
+        NotFound: the person does not belong to it.
+        Forbidden: the person reads what it has, and makes nothing.
+    """
+    handle = handle.removeprefix("@")
+    if not handle:
+        return person_id
+    with runtime.catalog.read() as transaction:
+        maker = sharing.maker_of(transaction, person_id, handle)
+        if maker is None:
+            raise NotFound(
+                _('You belong to no organisation "@%(handle)s". See: ecluse orgs list', handle=handle)
+            )
+        owner_id, may_make = maker
+        if not may_make:
+            raise sharing.refusal(transaction, owner_id, f"@{handle}")
+    return owner_id
 
 
 def notes_of(row: UserTable) -> tuple[str, ...]:
@@ -158,14 +204,14 @@ def checked_name(name: str) -> str:
 
 
 def find(runtime: Runtime, user_id: str, table_id: str) -> Readable:
-    """Return a table of this person: of the core, or one that was uploaded to an application.
+    """Return a table that this person may see: of the core, or one of theirs that was uploaded to an application.
 
     Raises:
-        NotFound: there is none, or it is someone else's.
+        NotFound: there is none, or it is not for them.
         InvalidInput: an application has not read it yet, or could not.
     """
     with runtime.catalog.read() as transaction:
-        row = user_tables.find(transaction, user_id, table_id)
+        row = user_tables.readable(transaction, user_id, table_id)
     if row is not None:
         return Readable(row.id, row.name, row.created_at, lambda path: _download(runtime, row, path), row)
     for owner, finder in parts("tables"):
@@ -185,15 +231,15 @@ def list_tables(
     runtime: Runtime, user_id: str, *, limit: int, offset: int = 0
 ) -> tuple[Sequence[UserTable], int]:
     """List the tables of a person, the newest first, and count them."""
-    with runtime.catalog.read() as transaction:
+    with runtime.catalog.look() as transaction:
         return user_tables.list_tables(transaction, user_id, limit=limit, offset=offset)
 
 
 def table_of(runtime: Runtime, user_id: str, table_id: str) -> UserTable:
-    """Return a table of the core of this person.
+    """Return a table of the core that this person may see.
 
     Raises:
-        NotFound: there is none, or it is someone else's.
+        NotFound: there is none, or it is not for them.
     """
     row = find(runtime, user_id, table_id).row
     if row is None:
@@ -207,13 +253,16 @@ def table_of(runtime: Runtime, user_id: str, table_id: str) -> UserTable:
 
 
 def remove(runtime: Runtime, user_id: str, table_id: str) -> None:
-    """Remove a table. A job that reads it goes on with its own copy, or fails and says so. Raises as `table_of`."""
+    """Remove a table. A job that reads it goes on with its own copy, or fails and says so.
+
+    Raises:
+        NotFound, Forbidden: there is none that the person may see, or they may not change it.
+    """
     row = table_of(runtime, user_id, table_id)
     with runtime.catalog.write() as transaction:
         url = user_tables.remove(transaction, user_id, row.id)
     if url:
-        located = runtime.stores.locate(url)
-        located.store.delete(located.key)
+        runtime.stores.remove(url)
 
 
 def write_csv(parquet: Path, path: Path) -> None:
@@ -235,8 +284,15 @@ def file_name(name: str, ending: str) -> str:
     return safe_filename(f"{stem or name}{ending}")
 
 
-def described(row: UserTable) -> dict[str, Any]:
-    """Return what programs are told of a table."""
+def model_of(row: UserTable, owner: str | None) -> str | None:
+    """Return the name by which a reader asks for the model that made a table; `owner`: whose it is, if another's."""
+    if row.model is None or owner is None or row.model.startswith("@"):
+        return row.model
+    return f"@{owner}/{row.model}"
+
+
+def described(row: UserTable, *, may_change: bool = True) -> dict[str, Any]:
+    """Return what programs are told of a table; who may not change it is not told what it was made from."""
     return {
         "id": row.id,
         "name": row.name,
@@ -245,8 +301,11 @@ def described(row: UserTable) -> dict[str, Any]:
         "notes": [str(note) for note in notes_of(row)],
         "size_bytes": row.size_bytes,
         "sha256": row.sha256,
-        "model": row.model,
-        "version": row.version,
-        "job": row.job_id,
+        "model": row.model if may_change else None,
+        "version": row.version if may_change else None,
+        "job": row.job_id if may_change else None,
         "created_at": row.created_at,
     }
+
+
+sys.modules[__name__].__class__ = ListingPackage

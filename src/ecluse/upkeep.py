@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ecluse import migration, models
-from ecluse.catalog import Transaction, attempts, audit, journal, quotas, users
+from ecluse.catalog import Transaction, attempts, audit, daily, journal, quotas, users
 from ecluse.catalog.fences import not_counted
 from ecluse.catalog.tables import new_id
 from ecluse.catalog.workers import LEASE
@@ -67,7 +67,10 @@ def start_plan(
 
 
 def start_model_verification(runtime: Runtime, user_id: str, name: str, version: str) -> str:
-    """Queue reading every file of a version again; the id of the job, or of the one that does so already."""
+    """Queue reading every file of a version again; the id of the job, or of the one that does so already.
+
+    `name`: as the person calls the model, @ORGANISATION/NAME where it is an organisation's.
+    """
     running = verification_of(runtime, user_id, name, version)
     if running is not None:
         return running.id
@@ -83,11 +86,23 @@ def verification_of(runtime: Runtime, user_id: str, name: str, version: str) -> 
     return next((job for job in active if job.kind == "verify_model" and job.subject == subject), None)
 
 
-def reconcile(runtime: Runtime) -> int:
-    """Say of migrations whose process ended without a word, and whose job does not go on, that they stopped."""
+def prune_counts(runtime: Runtime) -> int:
+    """Remove counts of attempts, and of what quotas allow, whose time is over. They end no work: 0."""
     with runtime.catalog.write(closed=True) as transaction:
         attempts.prune(transaction)
         quotas.prune(transaction)
+    return 0
+
+
+def count_day(runtime: Runtime) -> int:
+    """Count what everyone keeps and did, by day. It ends no work: 0."""
+    with runtime.catalog.write() as transaction:
+        daily.count(transaction)
+    return 0
+
+
+def end_migrations(runtime: Runtime) -> int:
+    """Say of migrations whose process ended without a word, and whose job does not go on, that they stopped."""
     with runtime.catalog.read() as transaction:
         unfinished = journal.unfinished_migrations(transaction)
     ended = 0
@@ -173,7 +188,7 @@ def _plan(
 
 
 def _verify_model(runtime: Runtime, task: Task, name: str, version: str) -> None:
-    row = models.resolve(runtime, task.user_id, f"{name}@{version}")
+    row = models.resolve_changeable(runtime, task.user_id, f"{name}@{version}")
     lock, done = threading.Lock(), 0
 
     def tell(size: int) -> None:
@@ -272,8 +287,7 @@ def _open_plan(transaction: Transaction, job: Job) -> Link | None:
 
 
 def _open_model(transaction: Transaction, job: Job) -> Link:
-    href = f"/models/{job.subject['name']}/{job.subject['version']}"
-    return Link(href, N_("Open the model"))
+    return Link(models.page_of(job.subject["name"], job.subject["version"]), N_("Open the model"))
 
 
 def _model_again(transaction: Transaction, job: Job) -> tuple[Link, ...]:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from ecluse import application, checkpoints, models, tables, upkeep
+from ecluse import application, checkpoints, handovers, models, tables, unclaimed, upkeep
 from ecluse.application import Application, remembered
+from ecluse.backups import schedule
 from ecluse.catalog import Transaction, audit, jobs, user_tables, work
 from ecluse.catalog.fences import not_counted
-from ecluse.errors import InvalidInput, JobCancelled, ModelNotFound, NotFound, VersionNotFound
-from ecluse.jobs import Job, JobKind, Link, Task
+from ecluse.errors import (
+    CatalogUnavailable,
+    HomeClosed,
+    InvalidInput,
+    JobCancelled,
+    ModelNotFound,
+    NotFound,
+    VersionNotFound,
+)
+from ecluse.jobs import Job, JobKind, Link, Task, with_parts
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _
 from ecluse.shapes import fault
+from ecluse.troubles import Troubles
 
+logger = logging.getLogger(__name__)
 R = TypeVar("R")
+_left: Final = Troubles(logger, "A step of the upkeep (%s) is left for later: %s", "The upkeep goes on: %s")
 #: The kind of job that scores a table by a version of any model, and its queue.
 SCORING: Final = "score_table"
 #: A kind of which no application that is here knows: the job of one that was removed.
@@ -34,8 +47,8 @@ def _open_scored(transaction: Transaction, job: Job) -> Link | None:
 
 
 def _use_again(transaction: Transaction, job: Job) -> tuple[Link, ...]:
-    name, version = job.subject["name"], job.subject["version"]
-    return (Link(f"/models/{name}/{version}/use", N_("Use this model")),)
+    page = models.page_of(job.subject["name"], job.subject["version"])
+    return (Link(f"{page}/use", N_("Use this model")),)
 
 
 def scored(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, Any] | None:
@@ -63,10 +76,30 @@ _SCORING: Final = JobKind(
 )
 
 
+#: The removal of an account; its code stands above this module, as it ends jobs.
+_REMOVAL: Final = JobKind(
+    run=lambda runtime, task, **subject: application.load("ecluse.people.closing:run_removal")(
+        runtime, task, **subject
+    ),
+    queue=upkeep.QUEUE,
+    verb=N_("Remove"),
+    stages={"remove": N_("Remove")},
+    keeps_what_is_done=True,
+    answer="ecluse.people.closing:answer",
+    is_of_installation=True,
+)
+
+
 @remembered
 def kinds() -> Mapping[str, JobKind]:
     """Join every kind of job there is, by its name: the core's, then those of each application, ours first."""
-    every = {**upkeep.KINDS, SCORING: _SCORING}
+    every = {
+        **upkeep.KINDS,
+        **schedule.KINDS,
+        **handovers.KINDS,
+        SCORING: _SCORING,
+        "remove_account": _REMOVAL,
+    }
     for owner, more in application.parts("jobs"):
         for name, kind in more.items():
             if name in every:
@@ -75,7 +108,7 @@ def kinds() -> Mapping[str, JobKind]:
                 )
             else:
                 every[name] = linked(followed(kind, by=owner.name), name, owner)
-    return {name: checkpoints.tidied(settled(kind)) for name, kind in every.items()}
+    return {name: checkpoints.tidied(settled(kind)) for name, kind in with_parts(every).items()}
 
 
 def followed(kind: JobKind, by: str = "") -> JobKind:
@@ -129,15 +162,15 @@ def kind_of(name: str) -> JobKind:
     return kinds().get(name, UNKNOWN)
 
 
-def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
-    """Stop one of the user's jobs and its work.
+def cancel_job(runtime: Runtime, user_id: str, job_id: str, *, is_of_anyone: bool = False) -> None:
+    """Stop one of the user's jobs and its work. `is_of_anyone`: the user administers, and it may be someone else's.
 
     A job that has ended, or is publishing what it made, stays as it is.
 
     Raises:
         JobNotFound: there is none of this id, or it is someone else's.
     """
-    job = runtime.jobs.get(user_id, job_id)
+    job = runtime.jobs.get(None if is_of_anyone else user_id, job_id)
     with runtime.catalog.write() as transaction:
         if job.active and jobs.cancel(transaction, job_id):
             audit.record(transaction, user_id, "job.cancel", job_id)
@@ -164,24 +197,47 @@ def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 
 
 def reconcile(runtime: Runtime) -> int:
-    """End work whose job or process is gone, and queue what is due; return how many rows and jobs that were."""
+    """End work whose job or process is gone, and queue what is due; return how many rows and jobs that were.
+
+    Each step of `STEPS` is tried, then each application's, whatever became of those before.
+
+    Raises:
+        CatalogUnavailable, HomeClosed: no step could do anything.
+    """
+    ended = 0
     with not_counted():
-        return _reconcile(runtime)
-
-
-def _reconcile(runtime: Runtime) -> int:
-    ended = models.reconcile(runtime) + models.settle_ended(runtime) + models.clean_uploads(runtime)
-    with runtime.catalog.read() as transaction:
-        has_lost = work.any_lost(transaction)
-    if has_lost:
-        with runtime.catalog.write() as transaction:
-            ended += work.end_lost(transaction)
-    ended += upkeep.reconcile(runtime)
-    checkpoints.reconcile(runtime)
-    for owner, due in application.parts("due"):
-        with application.guarded(owner, "due"):  # the others have work that is due, too
-            ended += int(due(runtime))
+        for name, step in STEPS.items():
+            with _left.guarded(name, passing=(CatalogUnavailable, HomeClosed)):
+                ended += step(runtime)
+        for owner, due in application.parts("due"):
+            with application.guarded(owner, "due"):
+                ended += int(due(runtime))
     return ended
+
+
+def _end_lost(runtime: Runtime) -> int:
+    """End the work of jobs that are gone; how many rows."""
+    with runtime.catalog.read() as transaction:
+        if not work.any_lost(transaction):
+            return 0
+    with runtime.catalog.write() as transaction:
+        return work.end_lost(transaction)
+
+
+#: What is brought up to date now and then, in this order.
+STEPS: Final[Mapping[str, Callable[[Runtime], int]]] = {
+    "versions that were committed": models.reconcile,
+    "versions of ended jobs": models.settle_ended,
+    "uploads of models": models.clean_uploads,
+    "lost work": _end_lost,
+    "counts that are over": upkeep.prune_counts,
+    "counts of the day": upkeep.count_day,
+    "objects without a row": unclaimed.clear,
+    "migrations": upkeep.end_migrations,
+    "backups that are due": schedule.enqueue_due,
+    "checkpoints": checkpoints.reconcile,
+    "hand-overs": handovers.reconcile,
+}
 
 
 def result_of(runtime: Runtime, job: Job) -> dict[str, Any] | None:

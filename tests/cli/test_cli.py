@@ -77,6 +77,7 @@ def test_the_doctor_proves_every_part(tmp_path: Path) -> None:
         "jobs": "ok",
         "documents": "ok",
         "workers": "none",
+        "backups": "none",
         "applications": "ok",
     }
     assert {found["name"] for found in told["detected"]} >= {
@@ -108,7 +109,7 @@ def test_wrong_usage_ends_with_2_and_an_expected_failure_with_1(tmp_path: Path) 
     assert run(tmp_path, "fraud", "train").returncode == 2
     failed = run(tmp_path, "models", "show", "nothing", "--json")
     assert failed.returncode == 1
-    assert json.loads(failed.stdout)["error"]["code"] == "model_not_found"
+    assert json.loads(failed.stdout)["error"]["code"] == "not_found"
     assert "Traceback" not in failed.stderr
 
 
@@ -151,6 +152,9 @@ def test_the_doctor_names_the_variables_that_were_used_and_shows_no_password(tmp
         AWS_DEFAULT_REGION="eu-west-3",
     )
     assert done.returncode == 1
+    assert "See: ecluse doctor" not in done.stdout  # which is what was typed
+    assert done.stdout.count("The catalog") == 1
+    assert re.search(r"jobs +FAILED as catalog", done.stdout), done.stdout
     assert "hush-hush" not in done.stdout + done.stderr
     assert "(AWS_ENDPOINT_URL_S3)" in done.stdout
     assert "(AWS_DEFAULT_REGION)" in done.stdout

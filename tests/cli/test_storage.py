@@ -27,6 +27,8 @@ from ecluse.storage.prices import load_prices
 from tests.application import KEPT, run_ecluse
 from tests.servers import ObjectServer
 
+pytestmark = pytest.mark.thorough
+
 
 class Here:
     """A home folder with a store in it, and the command."""
@@ -287,9 +289,9 @@ def test_a_signed_address_reads_and_writes_without_keys(cloud: Here) -> None:
     with cloud.opened() as runtime:
         runtime.data.put("shared/a.txt", b"hello")
     url = cloud.ok("sign", "data:shared/a.txt", "--expires", "1m").strip()
-    assert httpx.get(url).content == b"hello"
+    assert httpx.get(url, timeout=60).content == b"hello"
     put = cloud.ok("sign", "data:shared/b.txt", "--method", "PUT").strip()
-    assert httpx.put(put, content=b"there").status_code == 200
+    assert httpx.put(put, content=b"there", timeout=60).status_code == 200
     assert cloud.json("ls", "data:shared/b.txt")["objects"][0]["size"] == 5
     assert cloud.run("sign", "data:shared/none.txt").returncode == 1
     assert cloud.run("sign", "data:shared/a.txt", "--expires", "8d").returncode == 1

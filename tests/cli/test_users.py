@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -43,12 +44,29 @@ def test_an_administrator_is_made_with_a_password_from_stdin(tmp_path: Path) -> 
         assert run(tmp_path, "users", "password", "nobody@example.org").returncode == 1
 
 
+def test_an_invitation_is_made_listed_and_taken_back(tmp_path: Path) -> None:
+    def users(*arguments: str, **environ: str) -> Any:
+        done = run_ecluse(tmp_path, environ, "users", *arguments, "--json")
+        return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+    users("add", "a@example.org")
+    assert "ECLUSE_SIGN_UP=invitation" in users("invite")
+    made = users(
+        "invite", "--days", "3", ECLUSE_SIGN_UP="invitation", ECLUSE_PUBLIC_URL="https://e.example.org"
+    )
+    assert made["link"].startswith("https://e.example.org/sign-up/")
+    assert [(row["id"], row["by"]) for row in users("invitations")] == [(made["id"], "a@example.org")]
+    assert users("invitations", "--end", made["id"]) == []
+
+
 def test_accounts_are_changed_and_removed_and_the_log_is_read(tmp_path: Path) -> None:
     def users(*arguments: str) -> object:
         done = run(tmp_path, "users", *arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    first = run(tmp_path, "users", "add", "a@example.org", "--role", "member")
+    assert (first.returncode, "The first account administers" in first.stderr) == (1, True)
     users("add", "a@example.org")
     users("add", "b@example.org", "--role", "member")
     assert users("role", "b@example.org", "administrator")["role"] == "admin"  # type: ignore[index]
@@ -91,7 +109,7 @@ def test_the_terminal_alone_says_the_secret_of_the_first_account(tmp_path: Path)
                 form |= {"email": "owner@example.org", "secret": secret}
                 assert client.post("/sign-up", data=form).status_code == 303
                 assert "administrator" in client.get("/").text
-                assert httpx.get(f"{address}/sign-up").status_code == 403
+                assert httpx.get(f"{address}/sign-up", timeout=60).status_code == 403
         finally:
             process.terminate()
     (row,) = json.loads(run(tmp_path, "users", "list", "--json").stdout)

@@ -30,7 +30,10 @@ from ecluse import processes
 from ecluse.errors import DigestMismatch, DiskFull, InvalidInput, ObjectNotFound
 from ecluse.settings import Settings
 from ecluse.storage import Cache, Fetched, ObjectStore, Stored, open_store
+from ecluse.storage.cache.files import SMALL
 from tests.servers import ObjectServer, free_port
+
+pytestmark = pytest.mark.thorough
 
 HIT, MISS, REPLACED = Fetched(True), Fetched(False), Fetched(False, replaced=True)
 
@@ -54,6 +57,15 @@ def memory() -> ObjectStore:
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache", max_bytes=2500)
+
+
+#: An object of which the cache notes how it was verified; smaller ones are hashed at each use.
+LARGE = b"right" * (SMALL // 5 + 1)
+
+
+@pytest.fixture
+def roomy(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache", max_bytes=10 * len(LARGE))
 
 
 def fetch(cache: Cache, store: ObjectStore, stored: Stored, out: Path, verb: str = "copy") -> Fetched:
@@ -92,29 +104,29 @@ def make_link(path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["", ".seen"])
 def test_what_is_no_file_is_taken_out_of_the_way(
     memory: ObjectStore,
-    cache: Cache,
+    roomy: Cache,
     tmp_path: Path,
     make: Callable[[Path], None],
     verb: str,
     suffix: str,
 ) -> None:
-    stored = memory.put("m", b"water")
-    fetch(cache, memory, stored, tmp_path / "out")
-    odd = entry_of(cache, stored).with_name(stored.sha256 + suffix)
+    stored = memory.put("m", LARGE)
+    fetch(roomy, memory, stored, tmp_path / "out")
+    odd = entry_of(roomy, stored).with_name(stored.sha256 + suffix)
     odd.unlink()
     make(odd)
     if verb == "verify":
-        assert cache.verify().corrupt == (() if suffix else (stored.sha256,))
+        assert roomy.verify().corrupt == (() if suffix else (stored.sha256,))
     elif verb == "clear":
-        assert cache.clear().removed == 1
+        assert roomy.clear().removed == 1
         assert not os.path.lexists(odd)
     elif verb == "read":
-        assert cache.read(memory, stored.key, stored.sha256) == b"water"
+        assert roomy.read(memory, stored.key, stored.sha256) == LARGE
     else:
-        assert fetch(cache, memory, stored, tmp_path / "out", verb) == (HIT if suffix else REPLACED)
-        assert (tmp_path / "out").read_bytes() == b"water"
-    assert fetch(cache, memory, stored, tmp_path / "out").replaced is False
-    assert (tmp_path / "out").read_bytes() == b"water"
+        assert fetch(roomy, memory, stored, tmp_path / "out", verb) == (HIT if suffix else REPLACED)
+        assert (tmp_path / "out").read_bytes() == LARGE
+    assert fetch(roomy, memory, stored, tmp_path / "out").replaced is False
+    assert (tmp_path / "out").read_bytes() == LARGE
 
 
 def test_a_link_is_the_entry_itself_and_a_copy_is_a_file_of_ones_own(
@@ -210,7 +222,7 @@ def test_across_file_systems_a_link_becomes_a_read_only_copy(
 
 def _write_over(entry: Path) -> None:
     entry.chmod(0o644)
-    entry.write_bytes(b"wrong")
+    entry.write_bytes(b"wrong" * (entry.stat().st_size // 5))
 
 
 def _truncate(entry: Path) -> None:
@@ -269,32 +281,44 @@ def test_a_damaged_entry_is_not_served_for_want_of_a_better(
 
 
 def test_a_change_that_keeps_size_and_time_escapes_a_link_and_not_a_copy_or_verify(
-    memory: ObjectStore, cache: Cache, tmp_path: Path
+    memory: ObjectStore, roomy: Cache, tmp_path: Path
 ) -> None:
     """The price of hashing nothing; it also shows that a link does hash nothing."""
-    stored = memory.put("m", b"right")
+    stored = memory.put("m", LARGE)
     for find in (
-        lambda: cache.verify().corrupt == (stored.sha256,),
-        lambda: fetch(cache, memory, stored, tmp_path / "2") == REPLACED,
+        lambda: roomy.verify().corrupt == (stored.sha256,),
+        lambda: fetch(roomy, memory, stored, tmp_path / "2") == REPLACED,
     ):
-        fetch(cache, memory, stored, tmp_path / "1", "link")
+        fetch(roomy, memory, stored, tmp_path / "1", "link")
         (tmp_path / "1").unlink()
-        _write_over_and_set_the_time_back(entry_of(cache, stored))
-        assert fetch(cache, memory, stored, tmp_path / "1", "link") == HIT
-        assert (tmp_path / "1").read_bytes() == b"wrong"
+        _write_over_and_set_the_time_back(entry_of(roomy, stored))
+        assert fetch(roomy, memory, stored, tmp_path / "1", "link") == HIT
+        assert (tmp_path / "1").read_bytes() == LARGE.replace(b"right", b"wrong")
         assert find()
 
 
-def test_what_a_power_failure_took_is_found(memory: ObjectStore, cache: Cache, tmp_path: Path) -> None:
-    """Nothing waited for the disk, so an entry from before the machine was started is hashed again."""
+@pytest.mark.parametrize("verb", ["link", "copy"])
+def test_a_change_of_a_small_object_that_keeps_size_and_time_is_found_by_every_use(
+    memory: ObjectStore, cache: Cache, tmp_path: Path, verb: str
+) -> None:
     stored = memory.put("m", b"right")
-    fetch(cache, memory, stored, tmp_path / "1", "link")
-    (tmp_path / "1").unlink()
+    fetch(cache, memory, stored, tmp_path / "1", verb)
     _write_over_and_set_the_time_back(entry_of(cache, stored))
-    seen = entry_of(cache, stored).with_name(f"{stored.sha256}.seen")
+    assert fetch(cache, memory, stored, tmp_path / "1", verb) == REPLACED
+    assert (tmp_path / "1").read_bytes() == b"right"
+    assert not list(tmp_path.rglob("*.seen"))
+
+
+def test_what_a_power_failure_took_is_found(memory: ObjectStore, roomy: Cache, tmp_path: Path) -> None:
+    """Nothing waited for the disk, so an entry from before the machine was started is hashed again."""
+    stored = memory.put("m", LARGE)
+    fetch(roomy, memory, stored, tmp_path / "1", "link")
+    (tmp_path / "1").unlink()
+    _write_over_and_set_the_time_back(entry_of(roomy, stored))
+    seen = entry_of(roomy, stored).with_name(f"{stored.sha256}.seen")
     seen.write_text(json.dumps(json.loads(seen.read_text()) | {"boot": "an earlier one"}))
-    assert fetch(cache, memory, stored, tmp_path / "2", "link") == REPLACED
-    assert (tmp_path / "2").read_bytes() == b"right"
+    assert fetch(roomy, memory, stored, tmp_path / "2", "link") == REPLACED
+    assert (tmp_path / "2").read_bytes() == LARGE
 
 
 def test_what_is_written_through_a_link_is_found(memory: ObjectStore, cache: Cache, tmp_path: Path) -> None:
@@ -307,24 +331,24 @@ def test_what_is_written_through_a_link_is_found(memory: ObjectStore, cache: Cac
 
 @pytest.mark.parametrize("record", [None, b"", b"{", b"[1]", b"\xff", b'{"size": 5}'])
 def test_an_entry_without_a_true_record_is_hashed_and_kept(
-    memory: ObjectStore, cache: Cache, tmp_path: Path, record: bytes | None
+    memory: ObjectStore, roomy: Cache, tmp_path: Path, record: bytes | None
 ) -> None:
-    stored = memory.put("m", b"right")
-    fetch(cache, memory, stored, tmp_path / "1", "link")
-    seen = entry_of(cache, stored).with_name(f"{stored.sha256}.seen")
+    stored = memory.put("m", LARGE)
+    fetch(roomy, memory, stored, tmp_path / "1", "link")
+    seen = entry_of(roomy, stored).with_name(f"{stored.sha256}.seen")
     before = seen.read_bytes()
     seen.unlink()
     if record is not None:
         seen.write_bytes(record)
-    assert fetch(cache, memory, stored, tmp_path / "2", "link") == HIT
+    assert fetch(roomy, memory, stored, tmp_path / "2", "link") == HIT
     assert seen.read_bytes() == before
 
 
-def test_an_entry_that_was_only_touched_is_kept(memory: ObjectStore, cache: Cache, tmp_path: Path) -> None:
-    stored = memory.put("m", b"right")
-    fetch(cache, memory, stored, tmp_path / "1", "link")
+def test_an_entry_that_was_only_touched_is_kept(memory: ObjectStore, roomy: Cache, tmp_path: Path) -> None:
+    stored = memory.put("m", LARGE)
+    fetch(roomy, memory, stored, tmp_path / "1", "link")
     os.utime(tmp_path / "1", (1, 1))
-    assert fetch(cache, memory, stored, tmp_path / "2", "link") == HIT
+    assert fetch(roomy, memory, stored, tmp_path / "2", "link") == HIT
 
 
 @pytest.mark.parametrize("verb", ["link", "copy"])
@@ -339,6 +363,19 @@ def test_a_damaged_object_is_refused_and_nothing_is_kept(
             getattr(small, verb)(store, "m", hashlib.sha256(b"right").hexdigest(), 5, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert cache.used_bytes == 0
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("verb", ["link", "copy"])
+@pytest.mark.parametrize("there", [LARGE[:-1] + b"T", LARGE[:-1]])
+def test_of_a_damaged_large_object_nothing_is_kept_nor_handed_out(
+    memory: ObjectStore, roomy: Cache, tmp_path: Path, verb: str, there: bytes
+) -> None:
+    memory.put("m", there)
+    with pytest.raises(DigestMismatch, match=r"m in .* is damaged"):
+        getattr(roomy, verb)(memory, "m", hashlib.sha256(LARGE).hexdigest(), len(LARGE), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert roomy.used_bytes == 0
     assert left_behind(tmp_path) == ["room"]
 
 
@@ -544,7 +581,7 @@ def test_verify_hashes_everything_and_removes_what_is_damaged(memory: ObjectStor
     sizes: list[int] = []
     verified = cache.verify(sizes.append)
     assert (verified.intact, verified.size, verified.corrupt) == (2, 2000, (written[1].sha256,))
-    assert sum(sizes) == 2005
+    assert sum(sizes) == 3000
     assert kept(cache) == {written[0].sha256, written[2].sha256}
     assert cache.verify().corrupt == ()
 

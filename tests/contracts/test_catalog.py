@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from ecluse import catalog as catalog_package
@@ -161,9 +163,10 @@ def test_many_processes_may_migrate_at_once(catalog: Catalog) -> None:
     assert catalog.version() == HEAD
 
 
-def test_a_catalog_of_a_newer_release_is_not_touched(catalog: Catalog) -> None:
+def test_a_catalog_of_a_newer_release_that_took_things_away_is_not_touched(catalog: Catalog) -> None:
     with catalog.engine.execution_options(ecluse_write=True).begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE compatibility SET oldest = '9999'"))
     with pytest.raises(CatalogError, match="newer"):
         catalog.migrate()
 
@@ -369,3 +372,56 @@ def test_of_many_migrations_of_the_same_objects_one_begins(catalog: Catalog) -> 
         hold.release("stopped", None)
     assert (len(begun), len(refused)) == (1, 5)
     assert all(f"Migration {begun[0].migration_id} is at work" in message for message in refused)
+
+
+def test_a_look_sees_what_is_committed_and_changes_and_holds_nothing(catalog: Catalog) -> None:
+    user = add_user(catalog, "looks@example.org")
+    with catalog.look() as transaction:
+        assert transaction.scalars(select(User.email).where(User.id == user.id)).one() == user.email
+        with pytest.raises(TypeError, match="changes and holds nothing"):
+            transaction.execute(update(User).where(User.id == user.id).values(name="changed"))
+        with pytest.raises(TypeError, match="changes and holds nothing"):
+            transaction.scalars(select(User).where(User.id == user.id).with_for_update()).all()
+        row = transaction.scalars(select(User).where(User.id == user.id)).one()
+        row.name = "changed"
+        assert (
+            transaction.scalars(select(User.name).where(User.id == user.id)).one() == ""
+        )  # nothing is flushed
+        with pytest.raises(TypeError, match="keeps no row"):
+            transaction.flush()
+    with catalog.read() as transaction:
+        assert users.user_by_id(transaction, user.id).name == ""
+
+
+def test_a_connection_that_its_server_ended_is_replaced_before_it_is_used(postgresql_url: str) -> None:
+    catalog = Catalog(postgresql_url)
+    question = select(func.pg_backend_pid())
+    try:
+        for look in (catalog.look, catalog.read):
+            with look() as transaction:
+                ended = transaction.scalar(question)
+            with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", [ended])
+            with look() as transaction:  # within the second, in which it is not asked whether it is there
+                assert transaction.scalar(question) != ended
+    finally:
+        catalog.close()
+
+
+def test_a_connection_that_answered_lately_is_used_without_being_asked_again(postgresql_url: str) -> None:
+    catalog = Catalog(postgresql_url)
+    asked: list[object] = []
+    do_ping = catalog.engine.dialect.do_ping
+    try:
+        with mock.patch.object(
+            catalog.engine.dialect, "do_ping", lambda each: asked.append(each) or do_ping(each)
+        ):
+            for _ in range(2):
+                with catalog.look() as transaction:
+                    transaction.execute(select(literal(1)))
+            assert asked == []
+            with mock.patch("ecluse.connections._ANSWERED_LATELY", 0.0), catalog.look() as transaction:
+                transaction.execute(select(literal(1)))
+            assert len(asked) == 1
+    finally:
+        catalog.close()

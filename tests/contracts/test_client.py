@@ -38,7 +38,10 @@ from ecluse.errors import (
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.work import cancel_job
+from tests.accounts import account
 from tests.application import Application, running
+
+pytestmark = pytest.mark.thorough
 
 ROWS = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
 
@@ -234,7 +237,7 @@ def test_a_job_is_followed_to_its_end_by_its_owner_alone(
             else accounts.local_administrator()
         )
         job = runtime.jobs.enqueue("doctor", "train", user.id, "A check", {"subject": 1})
-        others = runtime.jobs.enqueue("doctor", "train", "another", "A check", {})
+        others = runtime.jobs.enqueue("doctor", "train", account(runtime.catalog, "another"), "A check", {})
         state = client.job(job)
         assert (state.id, state.status, state.title, state.has_ended) == (job, "queued", "A check", False)
         with pytest.raises(JobNotFound):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from ecluse.catalog import Catalog, runs, uploads
-from ecluse.catalog.tables import ModelUpload, Run, User
+import threading
+
+from sqlalchemy import func, select
+
+from ecluse.catalog import Catalog, quotas, runs, uploads, user_tables
+from ecluse.catalog.tables import ModelUpload, Run, User, UserTable
 
 
 def add_user(catalog: Catalog, email: str) -> User:
@@ -36,3 +40,30 @@ def test_an_upload_or_a_run_that_its_nonce_has_begun_is_not_begun_again(catalog:
         run = runs.run_by_nonce(transaction, user.id, "n")
         assert run is not None
         assert run.status == "running"
+
+
+def test_of_two_tables_of_one_nonce_at_once_one_is_kept(catalog: Catalog) -> None:
+    """The second is told of the first, with no fault, and the room that both had is used once."""
+    user, start = add_user(catalog, "a@b.c"), threading.Barrier(6)
+    for attempt in range(4):
+        outcomes: list[tuple[str, str]] = []
+
+        def keep(number: int, table_id: str, outcomes: list[tuple[str, str]] = outcomes) -> None:
+            made = UserTable(id=table_id, user_id=user.id, name="a", rows=1, columns=[], notes=[])
+            made.key = f"user_data/{user.id}/tables/{number}.parquet"
+            made.url, made.size_bytes, made.sha256 = f"file:///x/{made.key}", 7, "0" * 64
+            start.wait()
+            with catalog.write() as transaction:
+                kept = user_tables.add(transaction, made)
+                outcomes.append((kept.id, kept.key))
+
+        threads = [threading.Thread(target=keep, args=(number, f"{attempt:032}")) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(outcomes) == 6
+        assert len(set(outcomes)) == 1
+    with catalog.read() as transaction:
+        assert transaction.scalar(select(func.count()).select_from(UserTable)) == 4
+        assert quotas.used_by(transaction, user.id).stored_bytes == 4 * 7

@@ -19,6 +19,7 @@ from ecluse.catalog.plan_tables import Reservation, Stored, UserPlan
 from ecluse.catalog.tables import File, JobRow, ModelUpload, ModelVersion, User, UserTable, now
 from ecluse.errors import EcluseError, InvalidInput, LimitReached, NotFound, PlanEnded, UploadTooLarge
 from ecluse.jobs import Jobs
+from ecluse.tracking import programs
 
 NUMBER = itertools.count()
 MB = 1_000_000
@@ -189,11 +190,11 @@ def test_who_has_no_plan_has_no_limits(catalog: Catalog) -> None:
 def test_an_upload_beyond_the_plan_is_refused_before_it_begins(catalog: Catalog) -> None:
     user = person(catalog, upload_bytes=100, storage_bytes=150)
     with catalog.write() as transaction:
-        with pytest.raises(UploadTooLarge, match=r"trial allows uploads of up to 0\.1 kB"):
+        with pytest.raises(UploadTooLarge, match=r"trial of @\w+ allows uploads of up to 0\.1 kB"):
             quotas.reserve(transaction, user.id, 101)
         room = quotas.reserve(transaction, user.id, 100)
         assert room.most == 100
-        with pytest.raises(LimitReached, match="Delete what you no longer need, or ask an administrator"):
+        with pytest.raises(LimitReached, match="Delete what is no longer needed, or ask an administrator"):
             quotas.reserve(transaction, user.id, 51)
     keep(catalog, user, 100, room.id)
     with catalog.write() as transaction:
@@ -243,7 +244,9 @@ def test_a_new_model_is_refused_and_a_version_of_an_old_one_is_not(catalog: Cata
         transaction.add_all([version(user, "a"), version(user, "a"), version(user, "b")])
     with catalog.write() as transaction:
         quotas.expect_model(transaction, user.id, "a")
-        with pytest.raises(LimitReached, match=r"allows 2\. c would be one more"):
+        with pytest.raises(
+            LimitReached, match=r"of the 2 models that the plan .* allows; c would be one more"
+        ):
             quotas.expect_model(transaction, user.id, "c")
         with pytest.raises(LimitReached):
             quotas.reserve(transaction, user.id, 1, model="c")
@@ -284,7 +287,7 @@ def test_jobs_at_a_time(catalog: Catalog) -> None:
 def test_no_job_is_begun_where_nothing_more_can_be_kept(catalog: Catalog) -> None:
     user = person(catalog, storage_bytes=10)
     keep(catalog, user, 10)
-    with pytest.raises(LimitReached, match="You store"):
+    with pytest.raises(LimitReached, match=" stores "):
         Jobs(catalog).enqueue("train", "q", user.id, "t", {})
 
 
@@ -341,9 +344,9 @@ def test_two_uploads_at_once_cannot_pass_a_limit_together(
     assert sums(catalog)[0] == {(user.id, "tables"): (80, 2)}
 
 
-@pytest.mark.parametrize("what", ["models", "jobs"])
+@pytest.mark.parametrize("what", ["models", "jobs", "trainings"])
 def test_two_at_once_cannot_pass_a_number_together(catalog: Catalog, other: Catalog, what: str) -> None:
-    user, start = person(catalog, models=3, jobs=3), threading.Barrier(8)
+    user, start = person(catalog, models=3, jobs=9 if what == "trainings" else 3), threading.Barrier(8)
     outcomes: list[bool] = []
 
     def ask(opened: Catalog, number: int) -> None:
@@ -351,6 +354,12 @@ def test_two_at_once_cannot_pass_a_number_together(catalog: Catalog, other: Cata
         try:
             if what == "jobs":
                 Jobs(opened).enqueue("train", "q", user.id, "t", {})
+            elif what == "trainings":
+                with opened.write() as transaction:
+                    quotas.hold_model(transaction, user.id, f"m{number}", f"job{number}")
+                    Jobs(opened).enqueue(
+                        "train", "q", user.id, "t", {}, job_id=f"job{number}", transaction=transaction
+                    )
             else:
                 with opened.write() as transaction:
                     quotas.reserve(transaction, user.id, 1, model=f"m{number}")
@@ -360,6 +369,35 @@ def test_two_at_once_cannot_pass_a_number_together(catalog: Catalog, other: Cata
 
     _together([lambda opened=opened, n=n: ask(opened, n) for n, opened in enumerate((catalog, other) * 4)])
     assert sorted(outcomes) == [False] * 5 + [True] * 3
+
+
+def test_a_name_is_free_again_once_the_training_has_ended(catalog: Catalog) -> None:
+    user, queue = person(catalog, models=1, jobs=9), Jobs(catalog)
+
+    def train(name: str, job: str) -> None:
+        with catalog.write() as transaction:
+            quotas.hold_model(transaction, user.id, name, job)
+            queue.enqueue("train", "q", user.id, "t", {}, job_id=job, transaction=transaction)
+
+    train("texts", "one")
+    train("texts", "two")  # the same name is one
+    with pytest.raises(LimitReached, match="1 models"):
+        train("other", "three")
+    for job in ("one", "two"):
+        queue.cancel(user.id, job)
+    train("other", "three")
+
+
+def test_no_run_of_a_program_begins_after_the_end_and_one_that_had_begun_goes_on(catalog: Catalog) -> None:
+    user = person(catalog)
+    begun = programs.begin(catalog, user.id, programs.NewRun("churn", "train", "n1"))
+    with catalog.write() as transaction:
+        plans.give(transaction, user, "trial", by=None)
+        transaction.execute(update(UserPlan).values(ends_at=now() - timedelta(days=1)))
+    with pytest.raises(PlanEnded):
+        programs.begin(catalog, user.id, programs.NewRun("churn", "train", "n2"))
+    assert programs.begin(catalog, user.id, programs.NewRun("churn", "train", "n1")).id == begun.id
+    programs.end(catalog, user.id, begun.id, programs.RunEnd("done"))
 
 
 def _together(asks: list[Callable[[], None]]) -> None:

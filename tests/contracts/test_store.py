@@ -420,16 +420,17 @@ def test_a_store_signs_addresses_or_says_why_not(store: ObjectStore) -> None:
         with pytest.raises(CannotSign, match="signed addresses"):
             store.sign("a b/é.txt", "GET", timedelta(minutes=1))
         return
-    assert httpx.get(store.sign("a b/é.txt", "GET", timedelta(minutes=1))).content == b"water"
+    assert httpx.get(store.sign("a b/é.txt", "GET", timedelta(minutes=1)), timeout=60).content == b"water"
     put = httpx.put(
         store.sign("new", "PUT", timedelta(minutes=1)),
         content=b"fresh",
         headers={"x-ms-blob-type": "BlockBlob"},
+        timeout=60,
     )
     assert put.is_success
     assert store.get("new") == b"fresh"
     other = store.sign("a b/é.txt", "GET", timedelta(minutes=1)).replace("%C3%A9.txt", "x.txt")
-    assert httpx.get(other).status_code == 403
+    assert httpx.get(other, timeout=60).status_code == 403
     for expires in (timedelta(0), timedelta(days=7, seconds=1)):
         with pytest.raises(CannotSign, match="7 days"):
             store.sign("a", "GET", expires)
@@ -441,7 +442,7 @@ def test_a_signed_address_ends_when_it_expires(store: ObjectStore) -> None:
     store.put("a", b"water")
     address = store.sign("a", "GET", timedelta(seconds=1))
     deadline = time.monotonic() + 30
-    while httpx.get(address).status_code != 403:
+    while httpx.get(address, timeout=60).status_code != 403:
         assert time.monotonic() < deadline
         time.sleep(0.5)
 

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.documents.canonical import (
+    _ENCODER,
     DEPTH_LIMIT,
     KEY_LIMIT,
     TEXT_LIMIT,
     WEIGHT_LIMIT,
+    _common_text,
+    _object,
     _weight,
     checked_key,
     checked_kind,
@@ -129,3 +132,25 @@ def test_a_value_weighs_twice_its_text_at_most(value: Any) -> None:
 
 def test_kind_key_and_attributes_fit_beside_the_heaviest_body() -> None:
     assert WEIGHT_LIMIT + len("kindkeybody") + 255 + KEY_LIMIT < 400 * 1024
+
+
+_ODD = st.sampled_from(
+    [math.nan, math.inf, 1e-131, -1e126, 5e-324, -0.0, 2.0**53, 2.0**60, 2**53 + 1, "\x00", "\ud800"]
+)
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | _ODD,
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), _ANY, max_size=4))
+def test_what_is_looked_at_all_at_once_becomes_what_it_becomes_value_by_value(body: dict[str, Any]) -> None:
+    try:
+        expected = _ENCODER.encode(_object("name", "", body, 1))
+    except InvalidDocument as error:
+        with pytest.raises(InvalidDocument) as caught:
+            _common_text("name", body)
+        assert str(caught.value) == str(error)
+    else:
+        assert _common_text("name", body) == expected

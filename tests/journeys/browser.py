@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 #: A browser for tests: no sandbox inside a container, and no calls of its own to the outside.
@@ -27,6 +27,9 @@ FLAGS = [
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 SMALL: ViewportSize = {"width": 1024, "height": 800}
 PHONE: ViewportSize = {"width": 390, "height": 844}
+#: A page that is asked for, and what stands on it, may be late where four processes of tests share two cores.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS / 2)
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -52,6 +55,7 @@ def opened(*, webgl: bool = False) -> Iterator[Browser]:
 def new_page(context: BrowserContext, complaints: list[str]) -> Page:
     """A page whose errors are noted: refused styles and scripts, faults of scripts, failed loads."""
     page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return page

@@ -15,6 +15,7 @@ from tests.apps.hosted.test_examples import EXAMPLES, archive_of_leaves, png
 from tests.journeys.browser import DESKTOP, PHONE, Journey, executable, new_page, picture
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
@@ -96,6 +97,8 @@ def name_a_leaf(page: Page, done: Journey, folder: Path) -> None:
     page.wait_for_url("**/jobs/**")
     done.addresses["job"] = page.url
     expect(page.get_by_role("button", name="Open the model").first).to_be_visible(timeout=JOB_MS)
+    page.locator("summary", has_text="Log").click()
+    expect(page.get_by_role("listitem").filter(has_text="It is done.")).to_be_visible(timeout=JOB_MS)
     page.goto(done.addresses["leaves"])
     page.get_by_label("Image", exact=True).or_(
         page.get_by_label("Or a file of this computer")

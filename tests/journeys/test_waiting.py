@@ -18,6 +18,7 @@ from tests.servers import ObjectServer, store_environment
 from tests.slow import slow_line
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),

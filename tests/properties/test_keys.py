@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ecluse.errors import InvalidKey
-from ecluse.storage import checked_key, is_within, join_key, open_store, safe_filename
+from ecluse.storage import checked_key, is_within, join_key, keys, open_store, safe_filename
 
 _PIECES = st.sampled_from(
     [
@@ -89,3 +89,8 @@ def test_a_file_name_becomes_one_plain_segment(name: str) -> None:
 )
 def test_prefixes_are_compared_by_segment(key: str, prefix: str, within: bool) -> None:
     assert is_within(key, prefix) is within
+
+
+@given(st.from_regex(keys._PLAIN, fullmatch=True).filter(lambda key: len(key) <= keys.MAX_KEY_BYTES))
+def test_a_key_that_is_plain_at_a_glance_is_one_at_a_closer_look(key: str) -> None:
+    assert keys._closely_checked(key) == checked_key(key) == key

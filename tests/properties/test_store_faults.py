@@ -27,6 +27,8 @@ from ecluse.storage import ObjectStore, Stored, open_store
 from tests.faults import NATURAL, Fault, When, fault_proxy, kind
 from tests.servers import ObjectServer
 
+pytestmark = pytest.mark.thorough
+
 #: The waits between attempts are most of the time: many cases wait at once.
 ABREAST: Final = 24
 #: No case takes longer, whatever fails (s); far above what patience allows, so that load is no failure.
@@ -389,8 +391,8 @@ def test_a_signed_address_reads_and_writes_through_the_proxy(restartable: Object
     with fault_proxy(restartable.endpoint) as proxy:
         store = opened(proxy.environment(uuid.uuid4().hex))
         minute = timedelta(minutes=1)
-        assert httpx.put(store.sign(KEY, "PUT", minute), content=SMALL).status_code == 200
-        assert httpx.get(store.sign(KEY, "GET", minute)).content == store.get(KEY) == SMALL
+        assert httpx.put(store.sign(KEY, "PUT", minute), content=SMALL, timeout=60).status_code == 200
+        assert httpx.get(store.sign(KEY, "GET", minute), timeout=60).content == store.get(KEY) == SMALL
 
 
 def killed(

@@ -71,7 +71,18 @@ LEFT_OUT = (
     "inference/metrics.py",  # for who watches the server, in English
     "storage/schemes",  # settings, as in settings.py: for the operator, in English
 )
-LOGGED = {"leave_out", "debug", "info", "warning", "error", "exception", "text", "exec_driver_sql", "compile"}
+LOGGED = {
+    "Troubles",
+    "leave_out",
+    "debug",
+    "info",
+    "warning",
+    "error",
+    "exception",
+    "text",
+    "exec_driver_sql",
+    "compile",
+}
 #: What is declared of raw files is for the guide, and what a city lacks without a source for a terminal; the tidy table
 #: of the city's report has English names and units. All are English.
 DECLARED = {"Column", "Figure", "Form", "ReportTable", "Source", "Stamp", "figure"}

@@ -25,6 +25,7 @@ PAGES = (
     "/administration/log.csv",
     "/administration/settings",
     "/administration/plans",
+    "/administration/organisations",
 )
 PASSWORD = "a long password"
 
@@ -58,7 +59,7 @@ def test_strangers_and_people_do_not_reach_it(runtime: Runtime, member: User, pa
     assert browser(runtime, member).get(page).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/administration/plans", "/users/change"])
+@pytest.mark.parametrize("path", ["/administration/plans", "/administration/organisations", "/users/change"])
 def test_nobody_else_changes_anything(runtime: Runtime, member: User, path: str) -> None:
     form = {
         "name": "trial",
@@ -110,6 +111,46 @@ def test_a_plan_is_given_and_sessions_are_ended(runtime: Runtime, admins: Browse
     assert admins.post("/users/change", data=form | {"action": "plan:"}).status_code == 200
     with runtime.catalog.read() as transaction:
         assert quotas.allowance_of(transaction, member.id) is None
+
+
+def test_what_was_chosen_stays_after_a_wrong_password(admins: Browser, member: User) -> None:
+    form = {"email": member.email, "action": "plan:premium", "current": "wrong", "search": "ines@"}
+    answer = admins.post("/users/change", data=form)
+    assert answer.status_code == 422
+    text = re.sub(r"\s+", " ", answer.text)
+    assert f"<option selected>{member.email}</option>" in text
+    assert '<option value="plan:premium" selected>' in text
+    assert 'name="search" type="search" maxlength="200" value="ines@"' in text
+    invited = {"email": "new@example.org", "role": "administrator", "current": "wrong"}
+    text = re.sub(r"\s+", " ", admins.post("/users", data=invited).text)
+    assert 'value="new@example.org"' in text
+    assert '<option value="administrator" selected>' in text
+
+
+def test_organisations_are_listed_with_their_plans_and_given_one(
+    runtime: Runtime, admins: Browser, member: User
+) -> None:
+    assert "There is no organisation yet" in admins.get("/administration/organisations").text
+    runtime.accounts.add_organisation(member.id, "acme", "Water works")
+    form = {"handle": "acme", "plan": "premium"}
+    wrong = admins.post("/administration/organisations", data=form | {"current": "wrong"})
+    assert wrong.status_code == 422
+    assert "<option selected>premium</option>" in re.sub(r"\s+", " ", wrong.text)
+    address = "/administration/organisations"
+    missing = admins.post(address, data=form | {"handle": "nobody", "current": PASSWORD})
+    assert missing.status_code == 404
+    given = admins.post(address, data=form | {"current": PASSWORD})
+    assert given.status_code == 200
+    assert "@acme" in given.text
+    assert member.email in given.text
+    assert "premium, to" in given.text
+    assert "Water works" in admins.get(f"{address}?search=WATER").text
+    assert "Water works" not in admins.get(f"{address}?search=fire").text
+    plans_page = re.sub(r"\s+", " ", admins.get("/administration/plans").text)
+    premium = plans_page.partition("<h2>premium</h2>")[2].partition("</p>")[0]
+    assert "0 people, 1 organisation" in premium
+    assert admins.post(address, data={"handle": "acme", "plan": "", "current": PASSWORD}).status_code == 200
+    assert "premium, to" not in admins.get(address).text
 
 
 def test_limits_stand_in_their_fields_as_they_are_typed(admins: Browser) -> None:
@@ -189,4 +230,38 @@ def test_settings_in_force_show_no_secret(tmp_path: Path) -> None:
     by_name = {each.name: (each.value, each.reason) for each in shown}
     assert by_name["ECLUSE_UPLOAD_MAX_BYTES"] == ("123", "ECLUSE_UPLOAD_MAX_BYTES")
     assert by_name["ECLUSE_CACHE_MAX_BYTES"][1] == "default"
-    assert by_name["AWS_SECRET_ACCESS_KEY"] == ("…", "environment")
+    assert by_name["AWS_SECRET_ACCESS_KEY"] == ("set, not shown", "environment")
+    assert "DATABASE_URL" not in by_name, "it is shown as the database"
+
+
+def test_settings_of_mail_and_providers_are_shown_but_for_their_secrets(tmp_path: Path) -> None:
+    environ = {
+        "ECLUSE_HOME": str(tmp_path),
+        "ECLUSE_PUBLIC_URL": "https://e.example.org",
+        "ECLUSE_SMTP_URL": "smtps://mail.example.org",
+        "ECLUSE_SMTP_USER": "ecluse",
+        "ECLUSE_SMTP_PASSWORD": "hidden-word",
+        "ECLUSE_MAIL_FROM": "ecluse@example.org",
+        "ECLUSE_OIDC_PROVIDERS": "acme",
+        "ECLUSE_OIDC_ACME_ISSUER": "https://sso.example.org",
+        "ECLUSE_OIDC_ACME_CLIENT_ID": "e",
+        "ECLUSE_OIDC_ACME_CLIENT_SECRET": "hidden-word",
+        "ECLUSE_OIDC_ACME_GROUPS_CLAIM": "roles",
+    }
+    shown = in_force(Settings.from_environment(environ), environ)
+    by_name = {each.name: each.value for each in shown}
+    assert "hidden-word" not in str(shown)
+    secrets = {"ECLUSE_SMTP_PASSWORD", "ECLUSE_OIDC_ACME_CLIENT_SECRET"}
+    assert {name for name, value in by_name.items() if value == "set, not shown"} == secrets
+    assert by_name["ECLUSE_SMTP_URL"] == "smtps://mail.example.org"
+    assert by_name["ECLUSE_OIDC_ACME_GROUPS_CLAIM"] == "roles"
+    assert by_name["sign-in by acme"] == "https://sso.example.org as e, with a secret"
+    assert "ECLUSE_HOME" not in by_name, "it is shown as the folder"
+
+
+def test_sizes_and_reasons_of_settings_are_said_in_the_language_of_the_reader(admins: Browser) -> None:
+    text = admins.get("/administration/settings?lang=fr").text.replace("\u202f", "\xa0")
+    assert "5,4\xa0Go" in text
+    assert re.search(r"5\s368\s709\s120\soctets", text)
+    assert "par défaut\xa0: aucune base n’est configurée" in text
+    assert ">default<" not in re.sub(r"\s*([<>])\s*", r"\1", text)

@@ -13,8 +13,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from ecluse.accounts import LINK_PROVES
+from ecluse.accounts import LINK_PROVES, cookie_named
 from ecluse.catalog.tables import User, now
+from ecluse.errors import InvalidCredentials
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web import security
@@ -23,7 +24,7 @@ from ecluse.web.security import COOKIE
 
 PASSWORD = "a long password"
 #: What is no page and no part of the API, and is the same for everyone.
-OF_NOBODY = {"/static", "/metrics", "/livez", "/readyz", "/openapi.json", "/api/city/health"}
+OF_NOBODY = {"/oauth/token", "/static", "/metrics", "/livez", "/readyz", "/openapi.json", "/api/city/health"}
 #: What administers, of the API: a token does it only if it was made for that, by an administrator.
 ADMINISTERS = {
     ("GET", "/api/city/runs/{run}"),
@@ -39,6 +40,19 @@ ADMINISTERS = {
     ("PATCH", "/api/plans/{name}"),
     ("GET", "/api/users/{email}/plan"),
     ("PUT", "/api/users/{email}/plan"),
+    ("GET", "/api/users"),
+    ("GET", "/api/users/{email}"),
+    ("PATCH", "/api/users/{email}"),
+    ("DELETE", "/api/users/{email}"),
+    ("POST", "/api/users/{email}/end-sessions"),
+    ("GET", "/api/administration/organisations"),
+    ("GET", "/api/administration/jobs"),
+    ("GET", "/api/administration/failures"),
+    ("GET", "/api/administration/log"),
+    ("GET", "/api/administration/log.csv"),
+    ("GET", "/api/administration/settings"),
+    ("GET", "/api/administration/usage"),
+    ("GET", "/api/users/{email}/usage"),
 }
 #: What an administrator does there with the library that is everyone's; by the role that the token has.
 ADMINISTERS_BY_ROLE = {
@@ -106,7 +120,8 @@ class Door:
         return asyncio.run(send())
 
     def page(self, session: str, method: str, path: str, **sent: Any) -> httpx.Response:
-        return self.ask(method, path, cookies={COOKIE: session}, headers={"accept": "text/html"}, **sent)
+        name = cookie_named(COOKIE, secure=self.runtime.settings.is_https)
+        return self.ask(method, path, cookies={name: session}, headers={"accept": "text/html"}, **sent)
 
     def signed_in(self, email: str, **detail: Any) -> str:
         _, session = self.runtime.accounts.sign_in(email, PASSWORD, **detail)
@@ -151,8 +166,8 @@ def test_no_page_takes_a_token(door: Door, owner: User) -> None:
 def test_each_route_of_the_api_knows_who_asks_and_what_administers_is_listed(door: Door) -> None:
     api = [r for r in routes(door.app) if r.path.startswith("/api/") and r.path not in OF_NOBODY]
     assert len(api) > 80
-    assert [r.path for r in api if security.signed_in not in r.calls] == []
-    administers = {(m, r.path) for r in api for m in r.methods if security.administrator in r.calls}
+    assert [r.path for r in api if security._signed_in not in r.calls] == []
+    administers = {(m, r.path) for r in api for m in r.methods if security._administrator in r.calls}
     assert administers == ADMINISTERS
 
 
@@ -273,7 +288,7 @@ def test_all_tokens_and_all_other_browsers_can_be_ended(door: Door, owner: User)
     for name in ("a", "b"):
         door.runtime.accounts.create_token(owner.id, name)
     assert door.page(session, "POST", "/account/tokens/revoke").status_code == 303
-    assert door.page(session, "POST", "/account/sessions/end").status_code == 303
+    assert door.page(session, "POST", "/account/sessions/end", data={"current": PASSWORD}).status_code == 303
     assert tokens(door, owner) == []
     assert door.page(elsewhere, "GET", "/account").status_code == 303
     assert door.page(session, "GET", "/account").status_code == 200
@@ -398,3 +413,30 @@ def test_beyond_this_machine_sign_up_is_closed_unless_it_is_set(
         door = Door(make_app(runtime), runtime, client="192.0.2.7")
         assert sign_up(door, "stranger@example.org").status_code == status
         assert ("/sign-up" in door.ask("GET", "/sign-in").text) is (status == 303)
+
+
+@pytest.mark.parametrize(("charset", "half"), [("utf-7", b"+2AA-"), ("unicode_escape", b"\\ud800")])
+@pytest.mark.parametrize("path", ["/sign-in", "/sign-up"])
+def test_a_form_with_half_a_character_is_refused(
+    door: Door, owner: User, path: str, charset: str, half: bytes
+) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    body = part % (b"email", b"a" + half + b"@example.org") + part % (b"password", half) + b"--b--\r\n"
+    kind = f"multipart/form-data; boundary=b; charset={charset}"
+    answer = door.ask("POST", path, content=body, headers={"content-type": kind})
+    assert answer.status_code in (403, 422)
+    assert path == "/sign-up" or answer.status_code == 422
+
+
+def test_an_address_with_a_stroke_too_many_leads_to_no_other_host(door: Door, owner: User) -> None:
+    answer = door.ask("GET", "/tables/?page=2", host="evil.example.org")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/tables?page=2")
+    twice = door.ask("GET", "//evil.example.org/tables/")
+    assert not twice.headers.get("location", "/").startswith(("//", "http"))
+
+
+def test_nothing_is_kept_of_an_address_without_an_account(door: Door, owner: User) -> None:
+    with pytest.raises(InvalidCredentials):
+        door.runtime.accounts.sign_in("my secret password", "x")
+    (entry, _by), *_rest = door.runtime.accounts.log()
+    assert (entry.action, entry.subject, entry.detail) == ("user.sign_in_failed", "unknown", {"client": ""})

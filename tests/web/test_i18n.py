@@ -2,6 +2,7 @@ import math
 import re
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,6 +10,7 @@ from babel.messages.catalog import Message
 from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import TemplateSyntaxError
 
 from ecluse.web import i18n
 from ecluse.web.i18n import Words, choose_language, languages, zone_named
@@ -48,6 +50,17 @@ def test_a_name_that_turns_the_direction_of_writing_turns_no_sentence_around_it(
 def test_every_message_of_the_pages_is_translated(language: str) -> None:
     assert len(messages()) > 200
     assert messages() - translations(language).keys() == set()
+
+
+def test_a_template_is_read_as_pages_read_it_or_not_at_all(tmp_path: Path) -> None:
+    """One that was passed over would lose its translations with the next `just messages`."""
+    template = tmp_path / "templates" / "page.html"
+    template.parent.mkdir()
+    template.write_text('{% do rows.append(_("Said within do")) %}{{ _("Said after it") }}')
+    assert {message for _file, message in tool.extracted(tmp_path)} == {"Said within do", "Said after it"}
+    template.write_text('{{ _("Said before") }}{% unknown %}')
+    with pytest.raises(TemplateSyntaxError, match="unknown"):
+        list(tool.extracted(tmp_path))
 
 
 @pytest.mark.parametrize("language", tool.languages())
@@ -151,6 +164,14 @@ def test_moments_are_told_in_the_zone_of_the_reader_or_say_utc() -> None:
         "1er mai 2025, 4\u00a0h\u00a010\u00a0UTC",
         "1er mai",
     )
+
+
+@pytest.mark.parametrize("zone", [None, "Pacific/Kiritimati", "America/Adak"])
+@pytest.mark.parametrize("moment", [datetime.min, datetime.max], ids=["first", "last"])
+def test_a_moment_that_a_zone_cannot_tell_is_told_all_the_same(moment: datetime, zone: str | None) -> None:
+    words = Words("fr", ZoneInfo(zone) if zone else None)
+    for say in (words.when, words.day, words.brief_day):
+        assert say(moment.replace(tzinfo=UTC))
 
 
 def test_french_takes_the_singular_for_zero_and_english_the_plural() -> None:

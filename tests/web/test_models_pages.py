@@ -525,10 +525,10 @@ def test_a_link_downloads_one_file_without_an_account_until_it_expires(
         shown = re.search(r'class="link-text mono" href="([^"]+)"', page.text)
         assert shown is not None
         url = shown[1].replace("&amp;", "&")
-        assert httpx.get(url).content == b"weights"
-        assert httpx.get(url.replace("weights.bin", "manifest.json")).status_code == 403
+        assert httpx.get(url, timeout=60).content == b"weights"
+        assert httpx.get(url.replace("weights.bin", "manifest.json"), timeout=60).status_code == 403
         told = browser(opened, user).get(f"/api{where}/signed?path=weights.bin&expires_s=60", JSON).json()
-        assert httpx.get(told["url"]).content == b"weights"
+        assert httpx.get(told["url"], timeout=60).content == b"weights"
         link = published.signed_link(opened, row, "weights.bin", timedelta(seconds=60))
         assert link.file.sha256 == told["sha256"]
 

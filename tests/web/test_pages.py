@@ -225,7 +225,7 @@ def test_signing_up_in_and_out(runtime: Runtime, owner: User) -> None:
     assert "new@example.org" in client.get("/account").text
     assert client.post("/sign-out").headers["location"] == "/sign-in"
     assert client.get("/account").status_code == 303
-    assert client.post("/sign-in", data=form).headers["location"] == "/"
+    assert client.post("/sign-in", data=form).headers["location"] == "/account"  # where one was going
     assert client.get("/account").status_code == 200
 
 

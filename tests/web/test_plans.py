@@ -89,7 +89,7 @@ def test_a_person_sees_plan_and_use_and_only_administrators_change_them(
         ("PUT", "/api/users/seen@example.org/plan", {"plan": None}),
     ):
         assert client.request(method, path, json=body).status_code == 403, path
-        assert httpx.request(method, f"{app.address}{path}", json=body).status_code == 401, path
+        assert httpx.request(method, f"{app.address}{path}", json=body, timeout=60).status_code == 401, path
     page = client.get("/storage", headers={"accept": "text/html", "accept-language": "fr"}).text
     assert "Votre formule\u00a0: trial" in page
     assert client.get("/api/plan").json()["limits"]["models"] == 3
@@ -120,11 +120,31 @@ def test_every_door_refuses_what_is_too_large_or_has_no_room(
     assert (used["stored_bytes"], used["reserved_bytes"]) == (0, 0)
 
 
+def test_a_table_that_takes_more_room_than_was_sent_is_refused_and_its_object_goes(
+    app: Application, admin: httpx.Client, opened: Opened
+) -> None:
+    """Parquet of one row is larger than its text. A name of the upload changes nothing, and it may be sent again."""
+    client = limited(admin, opened, "left@example.org", storage_bytes=300)
+    before = {*app.home.rglob("*.parquet")}
+    for nonce in ("", "once", "once"):
+        refused = client.post("/api/tables", params={"nonce": nonce}, files={"file": ("t.csv", b"a\n1\n")})
+        assert code_of(refused) == (402, "limit_reached")
+        assert {*app.home.rglob("*.parquet")} == before
+    limited(admin, opened, "left@example.org")
+    kept = [
+        client.post("/api/tables", params={"nonce": "once"}, files={"file": ("t.csv", CSV)}) for _ in "12"
+    ]
+    assert [answer.status_code for answer in kept] == [201, 201]
+    assert kept[0].json()["id"] == kept[1].json()["id"]
+    assert len({*app.home.rglob("*.parquet")} - before) == 1
+    assert client.get(f"/api/tables/{kept[0].json()['id']}/file").status_code == 200
+
+
 def test_a_page_says_it_in_words(app: Application, admin: httpx.Client, opened: Opened) -> None:
     client = limited(admin, opened, "words@example.org", upload_bytes=500)
     client.headers.update({"accept": "text/html", "accept-language": "fr"})
     answer = upload(client, "/fraud/upload")
-    assert "Votre formule trial permet des envois jusqu’à" in answer.text
+    assert "permet des envois jusqu’à" in answer.text
 
 
 def test_models_are_counted_before_they_are_sent(
@@ -147,14 +167,32 @@ def test_after_the_end_what_is_there_is_read_and_nothing_new_is_made(
     email = "ended@example.org"
     client = limited(admin, opened, email)
     table = upload(client, "/api/tables").json()["id"]
-    past = {"plan": "trial", "until": "2020-01-01T00:00:00Z"}
-    assert admin.put(f"/api/users/{email}/plan", json=past).json()["has_ended"]
+    assert admin.patch("/api/plans/trial", json={"days": 0}).status_code == 200
+    assert admin.put(f"/api/users/{email}/plan", json={"plan": "trial"}).json()["has_ended"]
     assert code_of(upload(client)) == (402, "plan_ended")
     assert code_of(announce(client, "m")) == (402, "plan_ended")
     assert client.get(f"/api/tables/{table}/file").status_code == 200
     assert client.delete(f"/api/tables/{table}").status_code == 204
     assert admin.put(f"/api/users/{email}/plan", json={"plan": None}).json()["plan"] is None
     assert upload(client).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "until",
+    ["2020-01-01T00:00:00Z", "2999-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"],
+    ids=["past", "without a zone", "first year", "last year"],
+)
+def test_a_plan_lasts_up_to_a_moment_to_come(
+    app: Application, admin: httpx.Client, opened: Opened, until: str
+) -> None:
+    email = "until@example.org"
+    client = limited(admin, opened, email)
+    before = client.get("/api/plan").json()
+    refused = admin.put(f"/api/users/{email}/plan", json={"plan": "basic", "until": until})
+    assert code_of(refused) == (422, "invalid_input")
+    assert client.get("/api/plan").json() == before
+    far = {"plan": "trial", "until": "2999-01-01T01:00:00+01:00"}
+    assert admin.put(f"/api/users/{email}/plan", json=far).json()["ends_at"] == "2999-01-01T00:00:00Z"
 
 
 def test_two_uploads_at_once_cannot_pass_the_storage_together(

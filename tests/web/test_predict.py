@@ -7,6 +7,7 @@ import base64
 import json
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +31,9 @@ from ecluse.catalog.tables import ModelVersion
 from ecluse.client.package import pack
 from ecluse.errors import InvalidInput, ModelRefused, ModelUnreadable, Overloaded
 from ecluse.inference import Batcher, InferenceMetrics, KindMetrics, ServedModels, from_json
-from ecluse.inference.batching import Room
-from ecluse.inference.opening import Packaged, package_in
-from ecluse.inference.steady import steady_answer
+from ecluse.inference.batching import Room, asked_by_threads
+from ecluse.model_process.opened import Packaged, package_in
+from ecluse.model_process.steady import steady_answer
 from tests.application import Credentials
 from tests.apps.plants.tiny import YELLOW, photo
 from tests.web.within import Within
@@ -102,19 +103,50 @@ class Doubling:
         return rows.select(y=pl.col("x") * 2)
 
 
-def batcher(model: Doubling, *, joins: bool = True, most_waiting: int = 256) -> Batcher:
-    metrics = KindMetrics(InferenceMetrics(CollectorRegistry()), "own")
-    threads = ThreadPoolExecutor(2)
-    room = Room(most_of_one=most_waiting)
-    return Batcher(model.answer, threads, metrics, joins=joins, room=room)
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop in a thread of its own."""
+    made = asyncio.new_event_loop()
+    thread = threading.Thread(target=made.run_forever)
+    thread.start()
+    yield made
+    made.call_soon_threadsafe(made.stop)
+    thread.join()
+    made.close()
 
 
-def waiting_requests(queue: Batcher, model: Doubling, values: list[int]) -> list[Future[pl.DataFrame]]:
-    """Put a request for each value into the queue, the first of which is being asked when the others come."""
-    first = queue.submit(pl.DataFrame({"x": values[:1]}))
-    while not model.asked:
-        time.sleep(0.001)
-    return [first, *(queue.submit(pl.DataFrame({"x": [value]})) for value in values[1:])]
+@dataclass
+class Queue:
+    """A queue whose requests come from an event loop while the test looks on."""
+
+    batcher: Batcher
+    loop: asyncio.AbstractEventLoop
+
+    @classmethod
+    def of(
+        cls, model: Doubling, loop: asyncio.AbstractEventLoop, *, joins: bool = True, most_waiting: int = 256
+    ) -> Queue:
+        metrics = KindMetrics(InferenceMetrics(CollectorRegistry()), "own")
+        ask = asked_by_threads(model.answer, ThreadPoolExecutor(2), lambda: None)
+        return cls(Batcher(ask, metrics, joins=joins, room=Room(most_of_one=most_waiting)), loop)
+
+    def ask(self, values: list[int]) -> Future[pl.DataFrame]:
+        """Put a request into the queue; it is there when this returns."""
+        answer = asyncio.run_coroutine_threadsafe(self.batcher.ask(pl.DataFrame({"x": values})), self.loop)
+        self.settle()
+        return answer
+
+    def settle(self) -> None:
+        """Wait until the loop has done what it has to do now."""
+        for _ in range(3):
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result(20)
+
+    def ask_while_asking(self, model: Doubling, values: list[int]) -> list[Future[pl.DataFrame]]:
+        """Put a request for each value into the queue, the first of which is being asked when the others come."""
+        first = self.ask(values[:1])
+        while not model.asked:
+            time.sleep(0.001)
+        return [first, *(self.ask([value]) for value in values[1:])]
 
 
 # What is answered
@@ -317,58 +349,91 @@ def test_who_asks_for_a_version_that_is_being_loaded_gets_the_same_one(web: With
 # Batches
 
 
-def test_requests_that_come_while_one_is_answered_are_the_next_batch() -> None:
+def test_requests_that_come_while_one_is_answered_are_the_next_batch(loop: asyncio.AbstractEventLoop) -> None:
     model = Doubling()
-    answers = waiting_requests(queue := batcher(model), model, list(range(10)))
+    queue = Queue.of(model, loop)
+    answers = queue.ask_while_asking(model, list(range(10)))
     model.may_go.set()
     assert [answer.result(20)["y"].to_list() for answer in answers] == [[2 * value] for value in range(10)]
     assert model.asked == [1, 9]
-    assert queue.submit(pl.DataFrame({"x": [50]})).result(20)["y"].to_list() == [100]
+    assert queue.ask([50]).result(20)["y"].to_list() == [100]
 
 
-def test_one_request_that_fails_is_not_the_fault_of_those_it_was_joined_with() -> None:
+def test_what_comes_in_one_turn_of_the_loop_is_one_batch(loop: asyncio.AbstractEventLoop) -> None:
     model = Doubling()
-    answers = waiting_requests(batcher(model), model, [1, 2, -3, 4])
     model.may_go.set()
-    assert [answer.result(20)["y"].to_list() for answer in (answers[0], answers[1], answers[3])] == [
-        [2],
-        [4],
-        [8],
-    ]
+    queue = Queue.of(model, loop)
+
+    async def at_once() -> list[list[int]]:
+        answers = await asyncio.gather(*(queue.batcher.ask(pl.DataFrame({"x": [n]})) for n in range(8)))
+        return [answer["y"].to_list() for answer in answers]
+
+    assert asyncio.run_coroutine_threadsafe(at_once(), loop).result(20) == [[2 * n] for n in range(8)]
+    assert model.asked == [8]
+
+
+def test_one_request_that_fails_is_not_the_fault_of_those_it_was_joined_with(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    model = Doubling()
+    answers = Queue.of(model, loop).ask_while_asking(model, [1, 2, -3, 4])
+    model.may_go.set()
+    assert [answers[at].result(20)["y"].item() for at in (0, 1, 3)] == [2, 4, 8]
     with pytest.raises(ModelRefused):
         answers[2].result(20)
 
 
-def test_requests_are_asked_one_by_one_where_joining_would_change_an_answer() -> None:
+def test_requests_are_asked_one_by_one_where_joining_would_change_an_answer(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
     model = Doubling()
-    answers = waiting_requests(batcher(model, joins=False), model, [1, 2, 3])
+    answers = Queue.of(model, loop, joins=False).ask_while_asking(model, [1, 2, 3])
     model.may_go.set()
     assert [answer.result(20)["y"].item() for answer in answers] == [2, 4, 6]
     assert model.asked == [1, 1, 1]
 
 
-def test_a_full_queue_says_when_to_try_again_and_a_request_that_was_given_up_is_not_asked() -> None:
+def test_a_full_queue_says_when_to_try_again_and_a_request_that_was_given_up_is_not_asked(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
     model = Doubling()
-    queue = batcher(model, most_waiting=3)
-    answers = waiting_requests(queue, model, [1, 2, 3, 4])
+    queue = Queue.of(model, loop, most_waiting=3)
+    answers = queue.ask_while_asking(model, [1, 2, 3, 4])
     with pytest.raises(Overloaded) as refused:
-        queue.submit(pl.DataFrame({"x": [5]}))
+        queue.ask([5]).result(20)
     assert refused.value.seconds >= 1
     assert answers[2].cancel()
+    queue.settle()
     model.may_go.set()
     assert answers[3].result(20)["y"].item() == 8
     assert model.asked == [1, 2]
 
 
-def test_what_a_model_is_made_of_is_given_back_after_its_last_answer() -> None:
+def test_what_a_model_is_made_of_is_given_back_after_its_last_answer(loop: asyncio.AbstractEventLoop) -> None:
     model, ended = Doubling(), threading.Event()
-    queue = batcher(model)
-    answers = waiting_requests(queue, model, [1, 2])
-    queue.end(ended.set)
+    queue = Queue.of(model, loop)
+    answers = queue.ask_while_asking(model, [1, 2])
+    queue.batcher.end(ended.set)
     assert not ended.is_set()
     model.may_go.set()
     assert [answer.result(20)["y"].item() for answer in answers] == [2, 4]
     assert ended.wait(20)
+
+
+def test_requests_of_a_loop_that_is_closed_are_called_off_and_the_next_loop_goes_on() -> None:
+    model = Doubling()
+    queue = Queue.of(model, asyncio.new_event_loop())
+
+    async def leave() -> None:
+        waiting = [asyncio.create_task(queue.batcher.ask(pl.DataFrame({"x": [n]}))) for n in range(3)]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in waiting)
+
+    threading.Timer(0.3, model.may_go.set).start()
+    asyncio.run(leave())
+    answer = asyncio.run(queue.batcher.ask(pl.DataFrame({"x": [7]})))
+    assert answer["y"].to_list() == [14]
+    queue.loop.close()
 
 
 @pytest.mark.parametrize("kind", ["sklearn", "xgboost", "lightgbm", "catboost", "onnx"])

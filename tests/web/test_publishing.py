@@ -224,6 +224,7 @@ def test_a_part_is_not_read_from_a_stranger(publisher: Publisher) -> None:
         f"{str(publisher.client.base_url).rstrip('/')}{publisher.address}/{upload['id']}/files/1/parts/1",
         content=part,
         headers=digest_header(part),
+        timeout=60,
     )
     assert answer.status_code == 401
     assert publisher.begin() == upload

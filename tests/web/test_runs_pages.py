@@ -17,11 +17,11 @@ from click.testing import CliRunner
 
 from ecluse import tracking
 from ecluse.apps.fraud.rows import training
-from ecluse.catalog import exports, runs
+from ecluse.catalog import exports, jobs, runs
 from ecluse.catalog.runs import Point
 from ecluse.catalog.tables import Run, User
 from ecluse.cli import cli
-from ecluse.errors import InvalidInput
+from ecluse.errors import InvalidInput, StoreSilent
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.settings import Settings
@@ -214,6 +214,11 @@ def test_a_curve_of_many_steps_is_drawn_with_the_points_that_can_be_seen() -> No
     assert list(thinned(points[:50])) == points[:50]
 
 
+def test_a_page_beyond_the_last_one_is_the_last(client: Browser, made: dict[str, str]) -> None:
+    first, beyond = (client.get(f"/runs{page}").text for page in ("", "?page=99"))
+    assert all(f"/runs/{made[name]}" in page for page in (first, beyond) for name in ("first", "second"))
+
+
 def test_large_figures_are_compared_in_full(client: Browser, made: dict[str, str], runtime: Runtime) -> None:
     with runtime.catalog.write() as transaction:
         for name in ("first", "second"):
@@ -308,12 +313,36 @@ def test_a_job_that_runs_again_after_a_crash_goes_on_with_its_run(runtime: Runti
         runtime.catalog, owner.id, "city", "f", kind="forecast", context=tracking.RunContext(job_id="crashed")
     ) as run:
         assert run.id == first
-    with tracking.start(
+    with tracking.start(  # the worker died between the end of its run and that of its step
         runtime.catalog, owner.id, "city", "f", kind="forecast", context=tracking.RunContext(job_id="crashed")
+    ) as run:
+        assert run.id == first
+    other_day = tracking.RunContext(job_id="crashed", subject={"day": "2025-10-14"})
+    with tracking.start(
+        runtime.catalog, owner.id, "city", "f", kind="forecast", context=other_day
     ) as another:
-        assert another.id != first  # the first has ended
+        assert another.id != first
     with runtime.catalog.read() as transaction:
         assert runs.curves_of(transaction, first) == {}
+        assert runs.run_of(transaction, owner.id, first).status == "done"
+
+
+def test_what_stands_in_the_way_of_a_job_does_not_fail_its_run(runtime: Runtime, owner: User) -> None:
+    """The job waits, and goes on with the same run: the run ends as its job does."""
+    job_id = runtime.jobs.enqueue("train", "train", owner.id, "f", {})
+    context = tracking.RunContext(job_id=job_id)
+    with (
+        pytest.raises(StoreSilent),
+        tracking.start(runtime.catalog, owner.id, "city", "g", kind="x", context=context) as run,
+    ):
+        raise StoreSilent("The store does not answer.")
+    with runtime.catalog.write() as transaction:
+        assert runs.run_of(transaction, owner.id, run.id).status == "running"
+        (claim,) = jobs.claim_one(transaction, "w", {"train": 1}, job_id)
+        jobs.finish(transaction, job_id, claim.fence, "failed", "It had no rows.")
+    with runtime.catalog.read() as transaction:
+        ended = runs.run_of(transaction, owner.id, run.id)
+    assert (ended.status, ended.error) == ("failed", "It had no rows.")
 
 
 def test_a_run_says_how_its_export_to_mlflow_stands(

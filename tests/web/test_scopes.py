@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecluse import models
-from ecluse.accounts import Scope
+from ecluse.accounts import Scope, SignedIn, expect_scope, model_named
 from ecluse.apps.hosted.api import operations_of
 from ecluse.apps.hosted.snapshot import Snapshot
-from ecluse.catalog.tables import User, now
-from ecluse.errors import InvalidInput
+from ecluse.catalog.tables import ApiToken, User, now
+from ecluse.errors import InvalidInput, OutOfScope
+from ecluse.registry import checked_address
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web import security
@@ -31,6 +32,8 @@ from tests.web.within import Within
 
 #: What any token may ask: whose it is.
 OF_ANY_TOKEN = {("GET", "/api/me")}
+#: What reads more than models and tables: who signed in where, and what was done.
+OF_THE_ACCOUNT = {("GET", "/api/account/export")}
 #: What of the protocol of others asks nobody.
 OPEN = OF_NOBODY | {"/v2", "/v2/health/live", "/v2/health/ready"}
 #: Written out, so that a scope that is declared by mistake is noticed; what reads is not among them.
@@ -106,7 +109,7 @@ def test_every_operation_declares_the_scope_that_is_written_here(door: Door) -> 
     for (method, path), scope in scopes.items():
         if f"{method} {path}" in EXPECTED[Scope.PREDICT] | EXPECTED[Scope.PUBLISH]:
             continue
-        reads = method == "GET" and (method, path) not in ADMINISTERS
+        reads = method == "GET" and (method, path) not in ADMINISTERS | OF_THE_ACCOUNT
         assert scope == (Scope.READ if reads else Scope.MANAGE), (method, path)
 
 
@@ -183,6 +186,30 @@ def test_a_token_for_one_model_opens_addresses_of_that_model_alone(door: Door, o
     assert is_refused(of_a_run), "a run is not the model's"
 
 
+def test_a_token_is_for_one_model_of_others() -> None:
+    token = ApiToken(scopes="manage", model="@acme/churn")
+    signed_in = SignedIn(User(), None, token)
+    for segment, is_its_own in {
+        "@acme~churn": True,
+        "@acme~churn@production": True,
+        "churn": False,
+        "churn@acme": False,
+        "@acme~churn2": False,
+        "@other~churn": False,
+        "@acme~@acme~churn": False,
+        "x@acme~churn": False,
+    }.items():
+        if is_its_own:
+            expect_scope(signed_in, Scope.READ, model_named(segment))
+            continue
+        with pytest.raises(OutOfScope, match="/api/models/@acme~churn"):
+            expect_scope(signed_in, Scope.READ, model_named(segment))
+    assert checked_address("@acme~churn") == checked_address("@acme/churn") == "@acme/churn"
+    for wrong in ("@acme/", "@/churn", "@acme/a/b", "@acme/@b", "a/b"):
+        with pytest.raises(InvalidInput):
+            checked_address(wrong)
+
+
 # The short way to predictions
 
 
@@ -212,7 +239,7 @@ def test_what_is_known_again_holds_scopes_models_and_ends(
         for token, status in ((asks, 200), (reads, 403), (own, 200), (other, 403)):
             assert [predict(web, token, reference) for _ in range(3)] == [status] * 3
     assert predict(web, asks) == 200  # what the others did was written down meanwhile
-    assert web.app.state.lately.find(web.app.state.lately.state(), f"Bearer {asks}", "churn") is not None
+    assert web.app.state.lately.find(web.app.state.lately.state(), asks, "churn") is not None
     later = now() + timedelta(days=31)
     monkeypatch.setattr("ecluse.web.lately.now", lambda: later)
     monkeypatch.setattr("ecluse.catalog.users.now", lambda: later)

@@ -230,6 +230,31 @@ def test_cookies_go_by_https_alone_where_it_is(app: FastAPI) -> None:
         assert ("secure" in cookie.lower()) is secure
 
 
+@pytest.mark.parametrize(("public", "prefix"), [("https://ecluse.example.org", "__Host-"), ("", "")])
+def test_cookies_are_of_this_host_alone_where_it_is_https(public: str, prefix: str, tmp_path: Path) -> None:
+    """Another host of the domain can set a cookie for all of it, and by http anyone on the way; none with the prefix."""
+    environ = {"ECLUSE_STORE_URL": "memory://", "ECLUSE_PUBLIC_URL": public}
+    with Runtime.open(Settings.from_environment(environ, home=tmp_path / "home")) as runtime:
+        app = make_app(runtime, listens_here=True)
+        user = runtime.accounts.sign_up("a@example.org", "a long password")
+        form = {"email": "a@example.org", "password": "a long password"}
+        led = ask(app, "GET", "/account", accept="text/html").headers.get_list("set-cookie")
+        entered = ask(app, "POST", "/sign-in", data=form).headers.get_list("set-cookie")
+        assert {each.partition("=")[0] for each in [*led, *entered]} == {
+            f"{prefix}ecluse_browser", f"{prefix}ecluse_session", f"{prefix}ecluse_target",
+        }  # fmt: skip
+        for each in [*led, *entered]:
+            words = {word.strip().lower() for word in each.split(";")[1:]}
+            assert {"httponly", "samesite=lax"} <= words
+            assert ("secure" in words, "domain" in each.lower()) == (bool(prefix), False)
+            assert not prefix or "path=/" in words
+        session = runtime.accounts.open_session(user.id)
+        for name, status in ((f"{prefix}{COOKIE}", 200), (f"{'' if prefix else '__Host-'}{COOKIE}", 401)):
+            assert ask(app, "GET", "/api/me", cookie=f"{name}={session}").status_code == status
+        both = f"{COOKIE}=planted; {prefix}{COOKIE}={session}"
+        assert ask(app, "GET", "/api/me", cookie=both if prefix else f"{COOKIE}={session}").status_code == 200
+
+
 def test_every_route_answers_with_the_protecting_headers(app: FastAPI) -> None:
     """To a visitor, by every method: what is refused and what is not there as well."""
     paths = {(method, path) for path, methods in app.openapi()["paths"].items() for method in methods}

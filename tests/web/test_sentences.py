@@ -7,6 +7,7 @@ from pathlib import Path
 from ecluse.apps.fraud.profiling.profile import profile_table
 from ecluse.apps.fraud.sample import write_sample
 from ecluse.apps.fraud.scoring.explaining import _date_words, _history_words
+from ecluse.catalog import owned
 from ecluse.sentences import Listing, Sentence
 from ecluse.tabular.dataset import open_table
 from ecluse.web.i18n import Words
@@ -16,7 +17,8 @@ FRENCH = Words("fr")
 
 #: Strings that no page shows: notes on how columns are read, names within files, what a terminal is told.
 NOT_SHOWN = {
-    "C7.C7 is that of its work; use catalog.work", "typical day", "recent level", "digit share", "C7 alone ",
+    *owned.LEFT_OUT.values(), *owned.KEPT.values(),
+    "job C7", "store C7", "C7.C7 is that of its work; use catalog.work", "typical day", "recent level", "digit share", "C7 alone ",
     "leading zeros: a code", "too long for a number", "whole, all distinct, and named like an identifier",
     "whole, and named like an identifier", "counts the rows", "day before month", "month before day",
     "every comma stands before three digits: thousands or decimals, read as the rest of the table",
@@ -24,7 +26,7 @@ NOT_SHOWN = {
     "day and month read both ways in every value; read as day before month",
     "C7: the other order cannot read every value", "as in the table's other dates",
     "in which the rows are in order",
-    "mean C7", "deviation C7", "Logistic regression", "lightgbm native=C7", "ecluse linear 1", "ecluse blend 1",
+    "mean C7", "deviation C7", "Logistic regression", "lightgbm native=C7 half_life=C7", "catboost half_life=C7", "ecluse linear 1", "ecluse blend 1",
     "Invented data: there is no such city.",  # each in its own language
     "sign-in link", "Round trip", "ecluse place", "Sheet C7 of C7 is read: C7. ",
     "C7The names of the columns stand in row C7.",
@@ -35,6 +37,9 @@ NOT_SHOWN = {
     "ecluse models alias C7 C7 --remove",
     'C7, as served: 7 wrong, 7 answered "none of these"',
     "A step returned C7, which cannot be remembered as JSON.",
+    "C7 is longer than C7 characters", "C7: C7 items, and other C7 when it was called before",
+    "C7: C7 parts; give each more than one item, at most C7 parts",
+    "C7: no function of `parts` of C7, or within a step or a part", "map C7", "typical C7",
     "The folder C7 cannot be made: C7.", "Wanted range starting at",
     "the last turn returns or raises", "pauses never end", "closed before its end",
     "bytes C7 to C7: a range counts from the start of the object",
@@ -44,7 +49,9 @@ NOT_SHOWN = {
     "Identifiant du compteur", "Nom du compteur", "Comptage horaire", "Date et heure de comptage",
     "Coordonnées géographiques", "Date de début", "Date de fin", "Impact sur la circulation",
     "Niveau de perturbation", "Code postal de l'arrondissement",
-    "values 7", "residuals 7", "residuals 28", "vehicles per hour", "as usual",
+    "values 7", "residuals 3", "residuals 7", "residuals 14", "residuals 28", "residuals C7", "\nend of trees",
+    "A look at the catalog changes and holds nothing; use Catalog.write().",
+    "A look at the catalog keeps no row; use Catalog.write().", "vehicles per hour", "as usual",
     "Mainly clear", "Partially cloudy", "Rime fog", "Freezing drizzle", "Freezing rain", "Rain showers",
     "Snow showers",
     "ecluse/C7 (open data, one request at a time)", "bytes C7-", "C7 >= date'C7' AND C7 < date'C7'",
@@ -64,8 +71,15 @@ NOT_SHOWN = {
     "Another process is at work on this move. Wait for it, or stop it first.", "C7 holds C7", "C7 characters, C7 fit",
     "a number that is none", "a null character", "JSON with a number that is none",
     "C7 is no name of an origin", "a record of Parquet has no rest", "unexpected end of data",
-    "C7 jobs at once: they would never run",
-    "C7 whole", "C7 number", "C7 truth", "C7 filled", "result of C7", "ways of C7",
+    "C7 jobs at once: they would never run", "C7 is no version: they count from 1",
+    # Of the log.
+    "is done", "was cancelled", "is put off", "is another worker's by now, or was cancelled", "is handed back",
+    "result of C7", "ways of C7",
+    "versions that were committed", "versions of ended jobs", "uploads of models", "lost work", "counts that are over",
+    "counts of the day", "objects without a row", "backups that are due", "jobs that ended",
+    "jobs of workers that died", "jobs to hand back", "old jobs", "uploads that were left in C7",
+    # Of `ecluse upgrade check`, which is English.
+    "a worker on C7", "C7 connections from C7", "its own machine",
 }  # fmt: skip
 
 

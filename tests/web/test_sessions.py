@@ -61,12 +61,18 @@ def test_a_session_is_listed_in_plain_words_and_ended_by_its_owner_alone(door: D
     assert "Firefox sur Windows" in re.sub(r"\s+", " ", door.page(mine, "GET", "/account?lang=fr").text)
     (session,) = [each for each in accounts.sessions(owner.id) if each.user_agent == ON_WINDOWS]
     assert session.id not in door.page(theirs, "GET", "/account").text
-    door.page(theirs, "POST", f"/account/sessions/{session.id}/end")
+    right = {"current": PASSWORD}
+    door.page(theirs, "POST", f"/account/sessions/{session.id}/end", data=right)
     assert door.page(elsewhere, "GET", "/account").status_code == 200, "it is not theirs to end"
-    assert door.page(mine, "POST", f"/account/sessions/{session.id}/end").status_code == 303
+    for wrong in ({}, {"current": "wrong"}):
+        for path in (f"/account/sessions/{session.id}/end", "/account/sessions/end"):
+            refused = door.page(mine, "POST", path, data=wrong)
+            assert (refused.status_code, "not your current password" in refused.text) == (422, True)
+    assert door.page(elsewhere, "GET", "/account").status_code == 200, "it takes the password"
+    assert door.page(mine, "POST", f"/account/sessions/{session.id}/end", data=right).status_code == 303
     assert door.page(elsewhere, "GET", "/account").status_code == 303
     assert door.page(by_link, "GET", "/account").status_code == 200
-    assert door.page(mine, "POST", "/account/sessions/end").status_code == 303
+    assert door.page(mine, "POST", "/account/sessions/end", data=right).status_code == 303
     assert door.page(by_link, "GET", "/account").status_code == 303
     assert door.page(mine, "GET", "/account").status_code == 200
     assert door.page(theirs, "GET", "/account").status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from typing import Any, Final
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sqlalchemy import event, update
+from sqlalchemy import event, select, update
 
 from ecluse import models
 from ecluse.catalog import Catalog, sharing, users
-from ecluse.catalog.tables import ModelVersion, Share, now
+from ecluse.catalog.shared_models import list_shared_models
+from ecluse.catalog.tables import Membership, ModelVersion, Share, User, now
 from ecluse.client.package import pack
 from ecluse.errors import ModelNotFound
 from ecluse.models import Reader
@@ -24,6 +26,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
 from tests.web.test_who_sees import MUTATIONS, NOWHERE, PERSONAE, House, Row, cells
+from tests.web.within import Within
 
 MATRIX: Final = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
 ROWS: Final = {"rows": [[1.0, 0.5]]}
@@ -102,6 +105,8 @@ ROUTES: Final = (
     Row("GET", "/api/models/@owner~fraud2/versions", (401, 404, 404, 404, 200, 404)),
     Row("POST", "/api/models/@owner~fraud2/predict", (401, 404, 404, 404, 200, 404), lambda names: ROWS),
     Row("GET", "/api/shared/models", (401, 200, 200, 200, 200, 200)),
+    Row("GET", "/api/shared/tables", (401, 200, 200, 200, 200, 200)),
+    Row("GET", "/api/shared/runs", (401, 200, 200, 200, 200, 200)),
     Row("POST", "/api/shared/open", (401, 404, 404, 404, 404, 404), lambda names: {"link": "x" * 43}),
 )
 
@@ -200,7 +205,7 @@ def test_a_link_opens_it_until_it_is_taken_back_from_all_who_came_by_it(house: S
     assert made["expires_at"] is not None
     for who in ("stranger", "administrator"):
         opened = house.ask(who, "POST", "/api/shared/open", json={"link": made["url"]})
-        assert opened.json() == {"name": "@owner/fraud"}
+        assert opened.json() == {"kind": "models", "name": "@owner/fraud"}
         house.ask(who, "POST", "/api/shared/open", json={"link": made["url"]})
         assert sees(house, who)
     kinds = [each["kind"] for each in house.ask("owner", "GET", "/api/models/fraud/shares").json()]
@@ -209,6 +214,22 @@ def test_a_link_opens_it_until_it_is_taken_back_from_all_who_came_by_it(house: S
     for who in ("stranger", "administrator"):
         assert not sees(house, who)
         assert house.ask(who, "POST", "/api/shared/open", json={"link": made["url"]}).status_code == 404
+
+
+def test_a_link_is_closed_while_who_made_it_is_locked(house: SharedHouse) -> None:
+    made = house.ask("owner", "POST", "/api/models/fraud2/shares", json={"link": True, "days": 2}).json()
+
+    def opens() -> bool:
+        opened = house.ask("stranger", "POST", "/api/shared/open", json={"link": made["url"]})
+        assert opened.status_code in (200, 404)
+        return opened.status_code == 200
+
+    assert opens()
+    for is_locked in (True, False):
+        with house.runtime.catalog.write() as transaction:
+            transaction.get_one(User, house.users["owner"].id).disabled_at = now() if is_locked else None
+        assert opens() is not is_locked
+    house.ask("owner", "DELETE", f"/api/models/fraud2/shares/{made['id']}")
 
 
 def test_whether_an_address_has_an_account_does_not_show(house: SharedHouse) -> None:
@@ -225,7 +246,7 @@ def test_whether_an_address_has_an_account_does_not_show(house: SharedHouse) -> 
 def test_who_takes_an_address_later_sees_nothing_that_was_shared_with_it(house: SharedHouse) -> None:
     house.ask("owner", "POST", "/api/models/fraud2/shares", json={"email": "later@example.org"})
     later = house.runtime.accounts.add("later@example.org")
-    assert models.count_shared(house.runtime, later.id) == 0
+    assert models.list_shared(house.runtime, later.id, limit=50) == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -251,24 +272,9 @@ def test_what_a_body_had_to_name_is_said_in_these_words(house: SharedHouse) -> N
     assert answer.json()["error"]["message"] == "body: Name one of email, organisation and link."
 
 
-def test_every_route_of_shares_has_its_cells(house: SharedHouse) -> None:
-    described = {
-        (method.upper(), path)
-        for path, methods in house.app.openapi()["paths"].items()
-        if path.startswith(("/api/shared", "/api/models/{name}/shares"))
-        for method in methods
-    }
-    tried = {
-        (
-            row.method,
-            row.path.replace(SHARED, "/api/models/{name}").replace("/shares/none", "/shares/{share}"),
-        )
-        for row in ROUTES
-    }
-    assert described <= tried
-
-
-def test_a_page_of_ten_thousand_shared_models_is_read_by_one_query(catalog: Catalog) -> None:
+def test_a_page_of_ten_thousand_shared_models_is_counted_by_an_index_and_read_by_one_query(
+    catalog: Catalog,
+) -> None:
     with catalog.write() as transaction:
         anna, ben = (
             users.add_user(
@@ -289,13 +295,60 @@ def test_a_page_of_ten_thousand_shared_models_is_read_by_one_query(catalog: Cata
         catalog.engine, "before_cursor_execute", lambda c, k, statement, *rest: asked.append(statement)
     )
     with catalog.read() as transaction:
-        page = sharing.shared_models(transaction, ben.id, limit=50, offset=5_000)
+        page, total = list_shared_models(transaction, ben.id, limit=50, offset=5_000)
     assert [row.name for row, _ in page] == [f"m{number:05d}" for number in range(5_000, 5_050)]
     reading = [statement for statement in asked if "shares" in statement]
-    assert len(reading) == 1
+    assert len(reading) == 2, "how many there are of each owner, and the page"
+    assert total == 10_000
     with catalog.read() as transaction:
-        assert sharing.count_shared_models(transaction, ben.id) == 10_000
-        assert sharing.count_shared_models(transaction, anna.id) == 0
+        assert list_shared_models(transaction, ben.id, limit=50, offset=20_000) == ([], 10_000)
+        assert list_shared_models(transaction, anna.id, limit=50) == ([], 0)
+
+
+def test_pages_of_shared_models_are_what_the_condition_holds_of(catalog: Catalog) -> None:
+    """Of many owners and ways to share, in pages of every size: each model once, by owner and name."""
+    chance = random.Random(7)
+    with catalog.write() as transaction:
+        people = [
+            users.add_user(
+                transaction, email=f"p{at}@example.org", name="", password_hash=None, role="member"
+            )
+            for at in range(9)
+        ]
+        reader, firm, other = people[0], people[7], people[8]
+        for organisation, member in ((firm, reader), (other, people[1])):
+            transaction.add(Membership(organisation_id=organisation.id, user_id=member.id, role="viewer"))
+        readers = [reader.id, firm.id, other.id, people[2].id]
+        for owner, number in ((owner, number) for owner in people for number in range(12)):
+            name = f"m{chance.randrange(90):02d}-{number}"
+            for version in range(chance.randint(1, 3)):
+                transaction.add(
+                    ModelVersion(
+                        user_id=owner.id, name=name, version=f"v{version}", prefix="p", manifest_digest="0"
+                    )
+                )
+            for way in chance.sample(readers, chance.randint(0, 3)):
+                ends = chance.choice((None, now() + timedelta(days=1), now() - timedelta(days=1)))
+                transaction.add(
+                    Share(owner_id=owner.id, kind="models", name=name, reader_id=way, expires_at=ends)
+                )
+    with catalog.read() as transaction:
+        expected = transaction.execute(
+            select(User.handle, User.id, ModelVersion.name)
+            .join(User, User.id == ModelVersion.user_id)
+            .where(sharing.visible_models(reader.id), ModelVersion.user_id != reader.id)
+            .distinct()
+            .order_by(User.handle, User.id, ModelVersion.name)
+        ).all()
+        for size in (1, 7, 50):
+            listed: list[tuple[ModelVersion, User]] = []
+            for offset in range(0, len(expected) + size, size):
+                page, total = list_shared_models(transaction, reader.id, limit=size, offset=offset)
+                assert total == len(expected)
+                listed += page
+            assert [(user.handle, user.id, row.name) for row, user in listed] == [
+                tuple(row) for row in expected
+            ]
 
 
 def test_with_the_last_version_what_it_was_shared_by_goes(opened: Runtime, tmp_path: Path) -> None:
@@ -330,3 +383,11 @@ def test_an_account_goes_with_what_it_shared_and_what_was_shared_with_it(catalog
         users.remove_user(transaction, anna.id)
     with catalog.read() as transaction:
         assert transaction.query(Share).count() == 0
+
+
+@pytest.mark.parametrize("address", ["/shared/none", "/organisations/join/none"])
+def test_a_page_says_that_a_link_is_over_and_whom_to_ask(web: Within, address: str) -> None:
+    answer = web.ask("GET", address)
+    assert answer.status_code == 404
+    assert "Ask " in answer.text
+    assert "belongs to someone else" not in answer.text

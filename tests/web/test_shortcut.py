@@ -1,24 +1,22 @@
-"""Check that what makes answers fast changes none: rows read at once, the event loop, and what is known again."""
+"""Check that what makes answers fast changes none: rows read at once, and what is known again."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+import uuid
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from ecluse import models
-from ecluse.errors import InvalidInput, ModelRefused
-from ecluse.inference import Batcher, InferenceMetrics, KindMetrics, Values, batching, from_json
-from ecluse.inference.batching import FEW_ROWS, LONG, Room
+from ecluse.accounts import SESSION_COOKIE
+from ecluse.errors import InvalidInput
+from ecluse.inference import Values, from_json
 from ecluse.inference.ordinary import Reader, framed
 from ecluse.web import lately
 from tests.web.test_predict import DTYPES, MATRIX, SCHEMA, predict, publish, trained
@@ -75,109 +73,13 @@ def test_ordinary_rows_are_read_at_once() -> None:
         assert reader.read(sent) is None
 
 
-# The event loop
-
-
-@pytest.fixture(autouse=True)
-def any_time_is_short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine the smallest model takes milliseconds of processor now and then."""
-    if "takes_long" not in request.node.name:
-        monkeypatch.setattr(batching, "SHORT", LONG)
-
-
-@dataclass
-class Halving:
-    """Halves the column x, on the processor for `seconds`; a negative x is refused."""
-
-    seconds: float = 0.0
-    asked: list[int] = field(default_factory=list)
-
-    def answer(self, rows: pl.DataFrame) -> pl.DataFrame:
-        self.asked.append(rows.height)
-        until = time.thread_time() + self.seconds
-        while time.thread_time() < until:
-            pass
-        if (rows["x"] < 0).any():
-            raise ModelRefused("x is negative")
-        return rows.select(y=pl.col("x") / 2)
-
-
-def asked(queue: Batcher, values: list[list[float]]) -> list[Any]:
-    """Ask about each list of values at once, and return the answers or errors."""
-
-    async def ask() -> list[Any]:
-        requests = (queue.ask(pl.DataFrame({"x": each})) for each in values)
-        answers = await asyncio.gather(*requests, return_exceptions=True)
-        return [each["y"].to_list() if isinstance(each, pl.DataFrame) else type(each) for each in answers]
-
-    return asyncio.run(ask())
-
-
-def quick(model: Halving, *, joins: bool = True, waits: bool = False) -> Batcher:
-    metrics = KindMetrics(InferenceMetrics(CollectorRegistry()), "own")
-    threads = ThreadPoolExecutor(1)
-    queue = Batcher(model.answer, threads, metrics, joins=joins, room=Room(), waits=waits)
-    assert asked(queue, [[8.0]]) == [[4.0]]  # by a thread: how long it takes is not known before
-    model.asked.clear()
-    return queue
-
-
-def test_what_comes_in_one_turn_of_the_loop_is_one_batch() -> None:
-    model = Halving()
-    queue = quick(model)
-    assert asked(queue, [[1.0], [2.0, 4.0], [6.0]]) == [[0.5], [1.0, 2.0], [3.0]]
-    assert model.asked == [4]
-    many = [[float(value)] for value in range(2 * FEW_ROWS + 1)]
-    assert asked(queue, many) == [[value / 2] for [value] in many]
-    assert model.asked[1:] == [FEW_ROWS, FEW_ROWS, 1]
-
-
-def test_of_what_comes_in_one_turn_each_has_its_own_error() -> None:
-    model = Halving()
-    assert asked(quick(model), [[1.0], [-2.0], [6.0]]) == [[0.5], ModelRefused, [3.0]]
-    assert model.asked == [3, 1, 1, 1]
-
-
-def test_requests_that_must_not_be_joined_are_not() -> None:
-    model = Halving()
-    assert asked(quick(model, joins=False), [[1.0], [2.0]]) == [[0.5], [1.0]]
-    assert model.asked == [1, 1]
-
-
-@pytest.mark.parametrize(("seconds", "waits"), [(0.0, True), (0.01, False), (2 * LONG, False)])
-def test_a_model_that_takes_long_is_asked_by_a_thread(seconds: float, waits: bool) -> None:
-    model = Halving()
-    queue = quick(model, waits=waits)
-    model.seconds = seconds
-    asked(queue, [[1.0]])  # from now on it is known to take long
-    asked(queue, [[1.0]] * 4)
-    model.seconds = 0.0
-    threads: list[Any] = []
-    queue._prepare = lambda: threads.append(asyncio._get_running_loop())
-    assert asked(queue, [[3.0]]) == [[1.5]]
-    assert threads == [None]
-
-
-def test_what_a_thread_is_asking_is_not_asked_on_the_loop() -> None:
-    model = Halving()
-    queue = quick(model)
-
-    async def both() -> list[float]:
-        model.seconds = 0.05
-        first = queue.submit(pl.DataFrame({"x": [2.0]}))
-        answer = await queue.ask(pl.DataFrame({"x": [4.0]}))
-        return [first.result(20)["y"].item(), answer["y"].item()]
-
-    assert asyncio.run(both()) == [1.0, 2.0]
-
-
 # What is known again
 
 
 def is_known_again(web: Within, reference: str) -> bool:
     """Say whether the next request would be answered without a look into the tables."""
     lately = web.app.state.lately
-    return lately.find(lately.state(), f"Bearer {web.token}", reference) is not None
+    return lately.find(lately.state(), web.token, reference) is not None
 
 
 @pytest.fixture
@@ -224,6 +126,28 @@ def test_what_is_known_of_one_person_says_nothing_to_another(web: Within, twice_
 
     assert asyncio.run(ask()) == 404
     assert status(web) == 200
+
+
+def test_people_behind_one_header_of_a_proxy_are_told_apart_by_their_sessions(web: Within) -> None:
+    accounts = web.runtime.accounts
+    other = accounts.open_session(accounts.add(f"{uuid.uuid4().hex}@example.org").id)
+    publish(web, trained("xgboost"), MATRIX)
+
+    async def ask(cookies: dict[str, str]) -> int:
+        transport = httpx.ASGITransport(web.app, raise_app_exceptions=False)
+        headers = {"authorization": "Basic cHJveHk6cHJveHk=", "sec-fetch-site": "same-origin"}
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://a", headers=headers, cookies=cookies
+        ) as client:
+            body = {"rows": MATRIX[:1].tolist()}
+            return (await client.post("/api/models/churn/predict", json=body)).status_code
+
+    async def at_once() -> list[int]:
+        mine, another = {SESSION_COOKIE: web.session}, {SESSION_COOKIE: other}
+        return await asyncio.gather(ask(mine), ask(another), ask({}), ask(mine), ask(another), ask({}))
+
+    for _ in range(3):
+        assert asyncio.run(at_once()) == [200, 404, 401, 200, 404, 401]
 
 
 def test_requests_led_past_the_routes_are_counted_and_described_as_ever(

@@ -1,7 +1,8 @@
 """Who may do what at the routes of organisations and of what is shared: each cell of the table is tried.
 
 A persona is a stranger, a viewer, a member, an owner, or an administrator of the installation, who belongs to nothing
-here; a visitor is not signed in. On SQLite and on PostgreSQL.
+here; a visitor is not signed in. On SQLite and on PostgreSQL. That no route is without cells is looked at in
+`isolation`, which holds them all; here are those whose answers differ by role, with what they may not tell.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from ecluse.web.app import make_app
 
 PERSONAE: Final = ("visitor", "stranger", "viewer", "member", "owner", "administrator")
 NUMBER = itertools.count(1)
+EMPTY: Final[Mapping[str, str]] = {}
 
 
 @dataclass
@@ -35,8 +37,11 @@ class House:
     users: dict[str, User] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
 
-    def ask(self, who: str, method: str, path: str, **sent: Any) -> httpx.Response:
+    def ask(
+        self, who: str, method: str, path: str, more: Mapping[str, str] = EMPTY, **sent: Any
+    ) -> httpx.Response:
         headers = {"authorization": f"Bearer {self.tokens[who]}"} if who in self.tokens else {}
+        headers |= more
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
@@ -118,6 +123,12 @@ ORGANISATIONS: Final = (
         "PUT",
         "/api/organisations/{handle}/members/{viewer}",
         (401, 404, 403, 403, 200, 404),
+        lambda names: {"role": "member"},
+    ),
+    Row(
+        "PUT",
+        "/api/organisations/{handle}/members/{viewer}",
+        (401, 404, 403, 403, 403, 404),
         lambda names: {"role": "owner"},
     ),
     Row(
@@ -130,7 +141,7 @@ ORGANISATIONS: Final = (
         "PUT",
         "/api/organisations/{handle}/members/{stranger}",
         (401, 404, 403, 403, 404, 404),
-        lambda names: {"role": "owner"},
+        lambda names: {"role": "member"},
     ),
     Row("DELETE", "/api/organisations/{handle}/members/{viewer}", (401, 404, 204, 403, 204, 404)),
     Row("DELETE", "/api/organisations/{handle}/members/{member}", (401, 404, 403, 204, 204, 404)),
@@ -139,13 +150,13 @@ ORGANISATIONS: Final = (
     Row(
         "POST",
         "/api/organisations/{handle}/hand-over",
-        (401, 404, 403, 403, 200, 404),
+        (401, 404, 403, 403, 403, 404),
         lambda names: {"member": names["member"]},
     ),
     Row(
         "POST",
         "/api/organisations/{handle}/hand-over",
-        (401, 404, 403, 403, 404, 404),
+        (401, 404, 403, 403, 403, 404),
         lambda names: {"member": names["stranger"]},
     ),
     Row("GET", "/api/organisations/{handle}/invitations", (401, 404, 403, 403, 200, 404)),
@@ -154,6 +165,12 @@ ORGANISATIONS: Final = (
         "/api/organisations/{handle}/invitations",
         (401, 404, 403, 403, 201, 404),
         lambda names: {"role": "viewer"},
+    ),
+    Row(
+        "POST",
+        "/api/organisations/{handle}/invitations",
+        (401, 404, 403, 403, 403, 404),
+        lambda names: {"role": "owner"},
     ),
     Row(
         "DELETE",
@@ -180,22 +197,6 @@ def test_each_cell_of_the_table_of_organisations(house: House, row: Row, who: st
     if expected >= 400:
         assert answer.json()["error"]["code"]
         assert names["secret"] not in answer.text
-
-
-def test_every_route_of_organisations_has_its_cells(house: House) -> None:
-    described = {
-        (method.upper(), path.replace("{member}", "{}").replace("{invitation}", "{}"))
-        for path, methods in house.app.openapi()["paths"].items()
-        if path.startswith("/api/organisations")
-        for method in methods
-    }
-    tried = set()
-    for row in ORGANISATIONS:
-        path = row.path
-        for name in (*PERSONAE, "invitation"):
-            path = path.replace(f"{{{name}}}", "{}")
-        tried.add((row.method, path))
-    assert tried == described
 
 
 #: What is answered where nothing is: that, or the way to the address without its last stroke.

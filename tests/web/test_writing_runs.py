@@ -83,6 +83,29 @@ def test_a_run_that_is_taken_over_has_its_own_times_which_are_past_and_in_order(
     assert code_of(client.post("/api/runs", json=future)) == (422, "invalid_input")
 
 
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59.999999Z",
+        "9999-12-31T23:59:59-12:00",
+    ],
+)
+def test_a_moment_that_no_zone_can_tell_is_refused_wherever_a_run_takes_one(
+    client: httpx.Client, moment: str
+) -> None:
+    first = {"name": "churn", "nonce": uuid.uuid4().hex, "started_at": moment}
+    assert code_of(client.post("/api/runs", json=first)) == (422, "invalid_input")
+    run = begin(client)
+    address = f"/api/runs/{run['id']}"
+    logged = log(client, run["id"], {"step": 1, "metrics": {"loss": 1}, "at": moment})
+    assert code_of(logged) == (422, "invalid_input")
+    ending = {"status": "done", "finished_at": moment}
+    assert code_of(client.post(f"{address}/end", json=ending)) == (422, "invalid_input")
+    assert (client.get(address).json()["status"], client.get(f"{address}/metrics").json()) == ("running", {})
+
+
 def test_a_run_that_failed_says_why(client: httpx.Client) -> None:
     run = begin(client)
     ended = client.post(f"/api/runs/{run['id']}/end", json={"status": "failed", "error": "no memory"}).json()

@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-from ecluse.accounts.access import SESSION_IDLE, SESSION_LIFETIME, SignedIn
+from ecluse.accounts.access import SESSION_IDLE, SESSION_LIFETIME, STEP_LIFETIME, SignedIn
 from ecluse.accounts.accounts import Accounts
+from ecluse.accounts.cookies import BROWSER_COOKIE, SESSION_COOKIE, STEP_COOKIE, cookie_named, own_cookies
+from ecluse.accounts.identities import WAY_LIFETIME
 from ecluse.accounts.links import LINK_LIFETIME, LOCAL_EMAIL
 from ecluse.accounts.organisations import Belonging, Member
 from ecluse.accounts.people import Admission, checked_email
 from ecluse.accounts.proofs import LINK_PROVES
-from ecluse.accounts.scopes import Scope, expect_scope
-from ecluse.accounts.sessions import BROWSER_COOKIE, SESSION_COOKIE
+from ecluse.accounts.scopes import Scope, expect_scope, model_named
 from ecluse.accounts.tokens import TOKEN_DAYS
 
 __all__ = [
@@ -31,7 +32,10 @@ __all__ = [
     "SESSION_COOKIE",
     "SESSION_IDLE",
     "SESSION_LIFETIME",
+    "STEP_COOKIE",
+    "STEP_LIFETIME",
     "TOKEN_DAYS",
+    "WAY_LIFETIME",
     "Accounts",
     "Admission",
     "Belonging",
@@ -40,7 +44,10 @@ __all__ = [
     "SignedIn",
     "checked_email",
     "comes_from_elsewhere",
+    "cookie_named",
     "expect_scope",
+    "model_named",
+    "own_cookies",
 ]
 
 

@@ -6,13 +6,15 @@ import secrets
 from datetime import timedelta
 from typing import Final
 
-from ecluse.accounts.access import AccountCatalog, add_session, digest
+from ecluse.accounts.access import AccountCatalog, add_session, ask_second_factor, begin_second_step, digest
 from ecluse.catalog import audit, users
 from ecluse.catalog.tables import ApiToken, User, now
 from ecluse.errors import Forbidden, InvalidCredentials
 from ecluse.sentences import _
 
 LINK_LIFETIME: Final = timedelta(hours=24)
+#: What is written down where a link let someone in.
+LINK_ACTION: Final = "user.sign_in_by_link"
 LOCAL_EMAIL: Final = "admin@localhost"
 _LINK_IS_USED: Final = _(
     "This sign-in link was used before or is too old. Sign in with your password, or make "
@@ -69,6 +71,7 @@ class Links(AccountCatalog):
 
         Raises:
             InvalidCredentials: it was used before, is too old, or never was one.
+            SecondFactorNeeded: the account has a second factor, which a link does not pass.
         """
         with self._catalog.read() as transaction:  # a guess takes no turn at writing
             row = users.user_by_token(transaction, digest(secret), purpose="sign_in_link")
@@ -77,5 +80,8 @@ class Links(AccountCatalog):
         with self._catalog.write() as transaction:
             if not users.remove_token(transaction, row[0].id, row[1].id):
                 raise InvalidCredentials(_LINK_IS_USED)
-            audit.record(transaction, row[0].id, "user.sign_in_by_link", row[0].email, client=client)
-            return row[0], add_session(transaction, row[0].id, user_agent, by_link=True)
+            step = begin_second_step(transaction, row[0], LINK_ACTION, client)
+            if step is None:
+                audit.record(transaction, row[0].id, LINK_ACTION, row[0].email, client=client)
+                return row[0], add_session(transaction, row[0].id, user_agent, by_link=True)
+        raise ask_second_factor(step)

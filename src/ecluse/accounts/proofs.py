@@ -5,7 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from ecluse.accounts.access import AccountCatalog, SignedIn, end_other_access
+from ecluse.accounts.access import (
+    AccountCatalog,
+    SignedIn,
+    end_links,
+    end_other_access,
+    expect_proved,
+)
 from ecluse.accounts.links import LOCAL_EMAIL
 from ecluse.accounts.people import checked_email
 from ecluse.catalog import attempts, audit, users
@@ -26,7 +32,8 @@ class Proofs(AccountCatalog):
         """Make sure that the owner of the account is asking, not who found a browser open or a token.
 
         That is by the password. Where none is set yet, by a session from the machine that the pages run on (`here`),
-        or that a sign-in link began within the hour; of the administrator whom the first start made, by `here` alone.
+        or that a sign-in link or a provider began within the hour; of the administrator whom the first start made, by
+        `here` alone.
 
         Raises:
             InvalidCredentials: it is not the password.
@@ -39,7 +46,10 @@ class Proofs(AccountCatalog):
                 _("An API token does not do this. Sign in on the page and do it on your account page.")
             )
         if user.password_hash:
-            subjects = attempts.of_confirmation(user.id)
+            in_session, in_all = attempts.of_confirmation(user.id, session.id)
+            with self._catalog.read() as transaction:
+                has_failed = attempts.is_held(transaction, in_session)
+            subjects = (in_session, in_all) if has_failed else (in_session,)
             with self._counted(subjects):
                 right = is_password(password, user.password_hash)
             with self._catalog.write() as transaction:
@@ -48,7 +58,17 @@ class Proofs(AccountCatalog):
                     return
                 audit.record(transaction, user.id, "user.proof_failed", user.email)
             raise InvalidCredentials(_("That is not your current password."))
-        by_link = session.by_link and now() - session.created_at < LINK_PROVES
+        is_new = now() - session.created_at < LINK_PROVES
+        if session.provider is not None:
+            if is_new:
+                return
+            raise NotProven(
+                _(
+                    "This account has no password, and this session began more than an hour ago. Sign out and in "
+                    "again, then do it within the hour."
+                )
+            )
+        by_link = session.by_link and is_new
         if not here and (not by_link or user.email == LOCAL_EMAIL):
             raise NotProven(
                 _(
@@ -72,6 +92,7 @@ class Proofs(AccountCatalog):
         self.prove(signed_in, current, here=here)
         password_hash = hash_password(checked_password(new, user.email))
         with self._catalog.write() as transaction:
+            expect_proved(transaction, signed_in)
             users.set_password_hash(transaction, user.id, password_hash)
             audit.record(transaction, user.id, "user.change_password", user.email)
             end_other_access(transaction, signed_in, tokens=not keep_tokens)
@@ -86,21 +107,31 @@ class Proofs(AccountCatalog):
         here: bool = False,
         end_others: bool = False,
     ) -> None:
-        """Set the name to be called by, and the address to sign in with, which takes the password.
+        """Set the name to be called by, and the address to sign in with; that, and ending others, takes the password.
+
+        Nothing shows here that the address is the person's. So an account without a password keeps the one it has: by
+        its address alone a provider lets people in to such an account (`Identities.sign_in_by_provider`).
 
         Raises:
             InvalidInput: the address is none.
             EmailTaken: it has another account.
             InvalidCredentials: `current` is not the password.
-            NotProven: there is none, see `prove`.
+            NotProven: there is none.
         """
-        user, address = signed_in.user, checked_email(email)
-        if address != user.email:
+        user = signed_in.user
+        address = user.email if email == user.email else checked_email(email)
+        if address != user.email and user.password_hash is None:
+            raise NotProven(
+                _("This account has no password. Set one first, below on this page; then change the address.")
+            )
+        if address != user.email or end_others:
             self.prove(signed_in, current, here=here)
         with self._catalog.write() as transaction:
+            if address != user.email or end_others:
+                expect_proved(transaction, signed_in)
             users.set_email(transaction, user.id, address, name.strip()[:200])
             if address != user.email:
                 audit.record(transaction, user.id, "user.change_email", address, before=user.email)
-                users.remove_links(transaction, user.id)
+                end_links(transaction, user.id)
             if end_others:
                 end_other_access(transaction, signed_in, tokens=True)

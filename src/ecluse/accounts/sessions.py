@@ -10,18 +10,19 @@ from ecluse.accounts.access import (
     AccountCatalog,
     SignedIn,
     add_session,
+    ask_second_factor,
+    begin_second_step,
     digest,
+    end_links,
     end_other_access,
+    expect_unchanged,
 )
-from ecluse.catalog import attempts, audit, users
+from ecluse.catalog import Transaction, attempts, audit, second_factors, users
 from ecluse.catalog.tables import Session, User, now
 from ecluse.errors import Forbidden, InvalidCredentials
 from ecluse.hashing import is_password
 from ecluse.sentences import _
 
-#: The cookie with the secret of a session, and the one that marks a browser that has signed in before.
-SESSION_COOKIE: Final = "ecluse_session"
-BROWSER_COOKIE: Final = "ecluse_browser"
 MAX_EMAIL: Final = 320
 
 
@@ -43,6 +44,7 @@ class Sessions(AccountCatalog):
         Raises:
             InvalidCredentials: no such account, or not its password; the message does not say which.
             Forbidden: the account is disabled; only who knows the password learns it.
+            SecondFactorNeeded: the password is right, and the account has a second factor.
             TooManyAttempts: too many have failed of late, or too many are tried at once.
         """
         address = email.strip().lower()[:MAX_EMAIL]
@@ -55,17 +57,21 @@ class Sessions(AccountCatalog):
         with self._counted(subjects):
             right = is_password(password, user.password_hash if user else None)
         if user is None or not right:
-            self._note_failure(address, user, client or "")
+            self._note_failure(user, client or "")
             raise InvalidCredentials(
                 _("No account has this address and password. Check both, or make an account.")
             )
         if user.disabled_at is not None:  # said to who knows the password alone
-            self._note_failure(address, user, client or "", disabled=True)
+            self._note_failure(user, client or "", disabled=True)
             raise Forbidden(_("This account is disabled. Ask an administrator."))
         with self._catalog.write() as transaction:
+            expect_unchanged(transaction, user)
             attempts.give_back(transaction, subjects)
-            audit.record(transaction, user.id, "user.sign_in", user.email, client=client or "")
-            return user, add_session(transaction, user.id, user_agent)
+            step = begin_second_step(transaction, user, "user.sign_in", client or "")
+            if step is None:
+                audit.record(transaction, user.id, "user.sign_in", user.email, client=client or "")
+                return user, add_session(transaction, user.id, user_agent)
+        raise ask_second_factor(step)
 
     def remember_browser(self, user_id: str, browser: str | None) -> str:
         """Return the secret by which a browser is known that has signed in: that of its cookie, or a new one.
@@ -101,12 +107,12 @@ class Sessions(AccountCatalog):
                 audit.record(transaction, user_id, action, user.email, client=client)
             return add_session(transaction, user_id, user_agent)
 
-    def _note_failure(self, address: str, user: User | None, client: str, **detail: bool) -> None:
+    def _note_failure(self, user: User | None, client: str, **detail: bool) -> None:
         """Write down that nobody was let in.
 
-        Of an address without an account only a digest is kept: people type their password into the wrong field.
+        Nothing is kept of an address without an account: people type their password into the wrong field.
         """
-        subject = user.email if user else f"unknown:{digest(address)[:12]}"
+        subject = user.email if user else "unknown"
         with self._catalog.write() as transaction:
             audit.record(
                 transaction,
@@ -118,13 +124,22 @@ class Sessions(AccountCatalog):
             )
 
     def who_has_session(self, secret: str) -> SignedIn | None:
-        with self._catalog.read() as transaction:
+        with self._catalog.look() as transaction:
             row = users.user_by_session(transaction, digest(secret), used_after=now() - SESSION_IDLE)
+            # after a provider the second factor is its matter
+            is_own = row is not None and row[1].provider is None
+            lacks = row is not None and is_own and self._lacks_second_factor(transaction, row[0])
         if row is None:
             return None
         user, session = row
         self._last_uses.note(session.id, session.last_used_at, users.touch_session)
-        return SignedIn(user, session)
+        return SignedIn(user, session, lacks_second_factor=lacks)
+
+    def _lacks_second_factor(self, transaction: Transaction, user: User) -> bool:
+        """Return whether the settings ask this account for a second factor, and it has none."""
+        obliged = self._settings.second_factor
+        is_obliged = obliged == "everyone" or (obliged == "administrators" and user.role == "admin")
+        return is_obliged and not second_factors.is_asked_of(transaction, user.id)
 
     def sign_out(self, signed_in: SignedIn) -> None:
         if signed_in.session is not None:
@@ -152,7 +167,8 @@ class Sessions(AccountCatalog):
         """
         user = self.by_email(email)
         with self._catalog.write() as transaction:
-            users.remove_links(transaction, user.id)
+            users.held_user(transaction, user.id)  # who is about to make a token has made it, or makes none
+            end_links(transaction, user.id)
             ended = users.remove_other_sessions(transaction, user.id, None)
             ended_tokens = users.remove_tokens(transaction, user.id) if tokens else 0
             audit.record(transaction, by, "session.end_all", user.email, sessions=ended, tokens=ended_tokens)

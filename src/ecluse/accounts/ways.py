@@ -6,21 +6,21 @@ accounts are loops over these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ecluse.accounts.access import SignedIn
 from ecluse.accounts.accounts import Accounts
-from ecluse.accounts.sessions import SESSION_COOKIE
+from ecluse.accounts.cookies import SESSION_COOKIE
 from ecluse.catalog.tables import User
-from ecluse.errors import NotSignedIn
+from ecluse.errors import NotSignedIn, SecondFactorMissing
 from ecluse.sentences import N_, _
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a request says of its sender: headers, whose names are small letters, and cookies."""
+    """What a request says of its sender: headers, whose names are small letters, and cookies, by their plain names."""
 
     headers: Mapping[str, str]
     cookies: Mapping[str, str]
@@ -30,13 +30,18 @@ class Credentials:
 class Entry:
     """What a person gives to sign in, by the names of the fields, and from where.
 
-    `browser` is the secret of `BROWSER_COOKIE`.
+    `browser` is the secret of `BROWSER_COOKIE`. `may_sign_up`: an account may be made of what a provider says;
+    `invitation`: the secret of one that allows it;
+    `return_address`: where the provider sends the browser back to.
     """
 
     values: Mapping[str, str]
     client: str = ""
     user_agent: str = ""
     browser: str | None = None
+    may_sign_up: bool = False
+    invitation: str = ""
+    return_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,25 @@ class Field:
     autocomplete: str = "off"
 
 
+@dataclass(frozen=True)
+class Lead:
+    """A link of the sign-in page that leads elsewhere, to a provider: its address here and what it is called."""
+
+    address: str
+    label: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """A way to sign in: by a form, by what every request brings, or by both."""
+    """A way to sign in: by a form, by a link that leads elsewhere, by what every request brings, or by several."""
 
     name: str
     #: The fields of its form on the sign-in page; without fields it has no form.
     fields: tuple[Field, ...] = ()
-    #: Check what the form brought; return the user and the secret of a new session, or raise an AccountError.
+    #: The links of the sign-in page by which one goes elsewhere and comes back to be let in.
+    leads: Callable[[Accounts], Sequence[Lead]] | None = None
+    #: Check what the form, or who came back, brought; return the user and the secret of a new session, or raise an
+    #: AccountError.
     enter: Callable[[Accounts, Entry], tuple[User, str]] | None = None
     #: The action that `enter` writes into the log of accounts, and its name on the page.
     action: str = ""
@@ -80,11 +96,16 @@ class Way:
         return None if self.credential is None else self.credential(credentials)
 
 
-def who_asks(accounts: Accounts, credentials: Credentials) -> tuple[SignedIn, Way] | None:
+def who_asks(
+    accounts: Accounts, credentials: Credentials, *, sets_up: bool = False
+) -> tuple[SignedIn, Way] | None:
     """Find who sends a request, and by which way they are known; None of a visitor.
+
+    `sets_up`: what is asked for is among what sets a second factor up.
 
     Raises:
         NotSignedIn: the request brings a credential that is nobody's.
+        SecondFactorMissing: a second factor has to be set up before anything else.
     """
     for way in WAYS:
         given = way.reads(credentials)
@@ -92,16 +113,26 @@ def who_asks(accounts: Accounts, credentials: Credentials) -> tuple[SignedIn, Wa
             continue
         signed_in = way.owner(accounts, given)
         if signed_in is not None:
+            if signed_in.lacks_second_factor and not sets_up:
+                raise SecondFactorMissing(
+                    _(
+                        "This Écluse asks your account for a second factor. Set it up on your account page first."
+                    )
+                )
             return signed_in, way
         if way.unknown:
             raise NotSignedIn(_(way.unknown))
     return None
 
 
-def _bearer(credentials: Credentials) -> str | None:
-    """Return the token of a header. Another kind of `Authorization` is meant for a proxy with a password of its own."""
-    scheme, _rest, secret = credentials.headers.get("authorization", "").partition(" ")
+def bearer(header: str | None) -> str | None:
+    """Return the token of a header `Authorization`; another kind is meant for a proxy with a password of its own."""
+    scheme, _rest, secret = (header or "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def _bearer(credentials: Credentials) -> str | None:
+    return bearer(credentials.headers.get("authorization"))
 
 
 def _enter_by_password(accounts: Accounts, entry: Entry) -> tuple[User, str]:
@@ -111,6 +142,24 @@ def _enter_by_password(accounts: Accounts, entry: Entry) -> tuple[User, str]:
 
 def _enter_by_link(accounts: Accounts, entry: Entry) -> tuple[User, str]:
     return accounts.redeem_link(entry.values.get("secret", ""), entry.user_agent, entry.client)
+
+
+def _leads_to_providers(accounts: Accounts) -> Sequence[Lead]:
+    return [Lead(f"/sign-in/by/{each.name}", each.label) for each in accounts.providers]
+
+
+def _enter_by_provider(accounts: Accounts, entry: Entry) -> tuple[User, str]:
+    """Let in whom a provider knows: the values are what it gave the browser, `provider` and the `secret` of the way."""
+    assertion = accounts.assertion(
+        entry.values.get("provider", ""), entry.return_address, entry.values.get("secret"), entry.values
+    )
+    return accounts.sign_in_by_provider(
+        assertion,
+        may_sign_up=entry.may_sign_up,
+        invitation=entry.invitation,
+        user_agent=entry.user_agent,
+        client=entry.client,
+    )
 
 
 TOKEN: Final = Way(
@@ -139,5 +188,12 @@ PASSWORD: Final = Way(
 LINK: Final = Way(
     name="link", enter=_enter_by_link, action="user.sign_in_by_link", logged=N_("signed in by link")
 )
+PROVIDER: Final = Way(
+    name="provider",
+    leads=_leads_to_providers,
+    enter=_enter_by_provider,
+    action="user.sign_in_by_provider",
+    logged=N_("signed in by provider"),
+)
 #: The first by which a request is known counts.
-WAYS: tuple[Way, ...] = (TOKEN, SESSION, PASSWORD, LINK)
+WAYS: tuple[Way, ...] = (TOKEN, SESSION, PASSWORD, LINK, PROVIDER)

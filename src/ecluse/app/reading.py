@@ -37,8 +37,10 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
     Raises:
         UnreadableTable: it is no table, damaged, or without rows or columns.
     """
+    import polars as pl
+
     from ecluse.tabular.dataset import open_table
-    from ecluse.tabular.typing import typed
+    from ecluse.tabular.typing import typed_batches
 
     if (own := _reader_of(name)) is not None:
         return _read_named(own, path, name)
@@ -47,7 +49,8 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
             table.validate()
             if table.format.kind != "csv":
                 return table.scan().collect()
-            return dated(typed(table.scan(), decimal_comma=table.format.decimal_comma).collect())
+            batches = typed_batches(table.scan(), decimal_comma=table.format.decimal_comma)
+            return dated(pl.concat(batches))
     except UnreadableTable as error:
         raise _naming(error, name) from error
 

@@ -58,8 +58,16 @@ ACCOUNT_HERE: Final = Limit(10, 30)
 ACCOUNT: Final = Limit(50, 60)
 ADDRESS: Final = Limit(30, 10)
 EVERYONE: Final = Limit(300, 2)
-#: A signed-in person who is asked for the password again.
+#: A signed-in person who is asked for the password again: in one session, and in all sessions of the account that have
+#: failed of late. So who holds one session does not keep the owner, in another, from changing the password.
 CONFIRMATION: Final = Limit(10, 30)
+CONFIRMATIONS: Final = Limit(50, 60)
+#: Codes of a second factor, by who knows the password: one code in 333,000 fits at a time.
+SECOND_STEP: Final = Limit(10, 120)
+#: Mail of a kind that is asked for: to one address, from one, and of all.
+MAIL_TO: Final = Limit(3, 1200)
+MAIL_FROM: Final = Limit(10, 120)
+ALL_MAIL: Final = Limit(200, 10)
 #: New accounts, whether or not they are made: of an address, and of all.
 SIGN_UPS: Final = Limit(30, 60)
 ALL_SIGN_UPS: Final = Limit(200, 10)
@@ -108,9 +116,41 @@ def of_sign_up(client: str | None) -> tuple[Subject, ...]:
     )
 
 
-def of_confirmation(user_id: str) -> tuple[Subject, ...]:
-    """Return what a signed-in person's password counts against."""
-    return (Subject.of("confirmation", CONFIRMATION, user_id),)
+def of_confirmation(user_id: str, session_id: str) -> tuple[Subject, ...]:
+    """Return what a signed-in person's password counts against: the session and, where that has failed, the account."""
+    return (
+        Subject.of("confirmation", CONFIRMATION, user_id, session_id),
+        Subject.of("confirmation", CONFIRMATIONS, user_id),
+    )
+
+
+def of_second_step(user_id: str, browser: str | None) -> tuple[Subject, ...]:
+    """Return what a code of the second factor counts against. `browser`: as `of_sign_in` has it."""
+    return (Subject.of("second_step", SECOND_STEP, user_id, browser or ""),)
+
+
+def of_setup(user_id: str) -> tuple[Subject, ...]:
+    """Return what a code counts against that is to prove a second factor which is being set up."""
+    return (Subject.of("second_step", SECOND_STEP, user_id, "setup"),)
+
+
+def of_mail(kind: str, client: str, recipient: str) -> tuple[Subject, ...]:
+    """Return what a mail counts against. `client`: the address that asks for it, or the id of the person.
+
+    Each kind is counted apart: what strangers ask for keeps nobody from inviting or confirming, and whether an address
+    was sent another kind of late does not show.
+    """
+    return (
+        Subject.of("mail_to", MAIL_TO, kind, recipient),
+        Subject.of("mail_from", MAIL_FROM, kind, block_of(client)),
+        Subject.of("mail", ALL_MAIL, kind),
+    )
+
+
+def is_held(transaction: Transaction, subject: Subject) -> bool:
+    """Return whether anything is held against a subject now."""
+    query = select(Attempt.subject).where(Attempt.subject == subject.key, Attempt.free_at > _clock())
+    return transaction.scalar(query) is not None
 
 
 def look(transaction: Transaction, subjects: Sequence[Subject]) -> None:
@@ -181,6 +221,14 @@ def _too_many(wait: float, kind: str) -> TooManyAttempts:
     elif kind in ("browser", "confirmation"):
         said = _(
             "The password was wrong too often of late. Nothing was tried; try again in %(time)s.", time=shown
+        )
+    elif kind in ("mail_to", "mail_from", "mail"):
+        said = _(
+            "Too many mails have been asked for of late. None was sent; try again in %(time)s.", time=shown
+        )
+    elif kind == "second_step":
+        said = _(
+            "The code was wrong too often of late. Nothing was tried; try again in %(time)s.", time=shown
         )
     else:
         said = _(

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.pool import QueuePool
 
-from ecluse.catalog import homes, jobs, migrations_of_applications
+from ecluse import telemetry
+from ecluse.catalog import figures, homes, jobs, migrations_of_applications, revisions, schema
 from ecluse.catalog.changes import Changes
 from ecluse.catalog.fences import fenced as fenced
 from ecluse.catalog.fences import job_of_thread
 from ecluse.catalog.fences import keep_fence as keep_fence
+from ecluse.catalog.revisions import HEAD as HEAD
+from ecluse.catalog.sums import Sums
 from ecluse.connections import lift_limits, open_engine, remade, why_postgresql_fails
-from ecluse.disks import is_damage, private_file, usable, why_sqlite_fails
+from ecluse.disks import is_damage, is_locked, private_file, usable, why_sqlite_fails
 from ecluse.errors import (
     CatalogDamaged,
     CatalogError,
@@ -33,10 +39,19 @@ from ecluse.errors import (
 from ecluse.limits import UNLIMITED, WORKING, Limits
 from ecluse.sentences import _
 
-#: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
-HEAD: Final = "0021"
 #: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
 MIGRATION_LOCK: Final = 7_231_964_205
+#: Tables and columns that are named where more are missing.
+NAMED: Final = 5
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Connections of this process to its catalog: at work, without work, and the most there may be."""
+
+    in_use: int
+    idle: int
+    most: int
 
 
 class Catalog:
@@ -58,13 +73,32 @@ class Catalog:
         self._has_moves = False
         is_file = self._url.get_backend_name() == "sqlite" and bool(self._url.database)
         self._file = Path(self._url.database or "") if is_file else None
-        self.engine = open_engine(url, UNLIMITED if moves else limits)
+        self.engine = open_engine(url, UNLIMITED if moves else limits, HEAD)
+        is_postgresql = self.engine.dialect.name == "postgresql"
+        options = {"isolation_level": "AUTOCOMMIT"} if is_postgresql else {}
+        self._looked_at = self.engine.execution_options(**options)
         self.changes = Changes(self.engine)
+        self._sums = Sums(self.changes)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session for reading; nothing it changes is kept."""
         with self._reported(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+            session.expunge_all()
+
+    @contextmanager
+    def look(self) -> Iterator[Session]:
+        """Open a session for questions alone: each is answered by what is committed when it is asked.
+
+        So does `read()` on PostgreSQL, whose way there and back to begin a transaction, and to end it, is saved here.
+        On SQLite all of them are answered by the same state. What is added up over many rows is kept, see `sums`.
+
+        Raises:
+            TypeError: something is to be changed, or to be held.
+        """
+        with self._reported(), _Looking(self._looked_at, expire_on_commit=False, autoflush=False) as session:
+            self._sums.begin(session)
             yield session
             session.expunge_all()
 
@@ -80,16 +114,34 @@ class Catalog:
             JobTaken: it is written for a job that another worker has by now.
         """
         engine = self.engine.execution_options(ecluse_write=True, ecluse_patient=patient)
-        with (
-            self._reported(),
-            Session(engine, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            if not (closed or self._moves):
-                homes.expect_open(session)
-            if not closed and (job := job_of_thread()) is not None and not jobs.is_held(session, *job):
-                raise JobTaken(_("Another worker has taken the job over."))
-            yield session
+        with self._reported(), Session(engine, expire_on_commit=False) as session:
+            with session.begin():
+                if not (closed or self._moves):
+                    homes.expect_open(session)
+                if not closed and (job := job_of_thread()) is not None and not jobs.is_held(session, *job):
+                    raise JobTaken(_("Another worker has taken the job over."))
+                yield session
+            telemetry.committed(session.info)
+
+    def connections(self) -> Connections:
+        """Return how many connections this process holds open."""
+        pool = self.engine.pool
+        if not isinstance(pool, QueuePool):  # a database in memory has one for all
+            return Connections(in_use=0, idle=0, most=1)
+        most = pool.size() + max(pool._max_overflow, 0)
+        return Connections(in_use=pool.checkedout(), idle=pool.checkedin(), most=most)
+
+    def prove_write(self, within: float) -> None:
+        """Write a row and take it back, on PostgreSQL within so many seconds: nobody sees it.
+
+        Raises:
+            CatalogUnavailable: it cannot be written.
+        """
+        engine = self.engine.execution_options(ecluse_write=True)
+        with self._reported(), Session(engine) as session, session.begin() as writing:
+            figures.limit_statements(session, within)
+            figures.prove_write(session)
+            writing.rollback()
 
     def expect_open(self) -> None:
         """Make sure that the home may be changed. A catalog without the table of moves keeps no home that could move.
@@ -119,21 +171,61 @@ class Catalog:
         with self.read() as transaction:
             homes.expect_open(transaction, whole=True)
 
-    def migrate(self) -> None:
-        """Bring the tables to the newest version; several processes may call this at once."""
+    def migrate(self, *, force: bool = False) -> list[revisions.Step]:
+        """Bring the tables to the newest version; several processes may call this at once.
+
+        Returns the migrations that were run. Tables that are newer stay as they are, where this release can work with
+        them. `force`: take away what an older release uses, though one is seen to run.
+
+        Raises:
+            CatalogError: the tables are too new for this release, or an older one still needs what would go.
+            CatalogDamaged: tables or columns are gone that its version has.
+        """
         if self._file is not None:
             with usable(self._file.parent):
                 self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 private_file(self._file)
         with self._reported():
-            if self.version() == HEAD and not self._has_outdated_applications():
-                return
-            with self.engine.execution_options(ecluse_write=True).connect() as connection, remade(connection):
-                lift_limits(connection)
-                if connection.dialect.name == "postgresql":
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
-                _upgrade(connection)
-                migrations_of_applications.upgrade(connection)
+            if (self.version() or "") >= HEAD and not self._has_outdated_applications():
+                self._expect_tables()
+                return []
+            for attempt in range(1, ATTEMPTS):
+                try:
+                    return self._upgrade_at_once(force=force)
+                except OperationalError as error:
+                    if getattr(error.orig, "sqlstate", None) != DEADLOCK:
+                        raise
+                    time.sleep(attempt * ASIDE_S)
+            return self._upgrade_at_once(force=force)
+
+    def _upgrade_at_once(self, *, force: bool) -> list[revisions.Step]:
+        """Run the migrations that are missing in one transaction."""
+        with self.engine.execution_options(ecluse_write=True).connect() as connection, remade(connection):
+            lift_limits(connection)
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+            steps = _upgrade(connection, force=force)
+            migrations_of_applications.upgrade(connection)
+        return steps
+
+    def _expect_tables(self) -> None:
+        """Make sure that every table and column of this release is there.
+
+        Raises:
+            CatalogDamaged: some are not.
+        """
+        with self.engine.connect() as connection:
+            lacking = schema.missing(connection)
+        if lacking:
+            more = f" (+ {len(lacking) - NAMED})" if len(lacking) > NAMED else ""
+            raise CatalogDamaged(
+                _(
+                    "The catalog %(value)s lacks what its version has: %(names)s. Stop Écluse, "
+                    "move the database away and restore the last backup: ecluse backup restore latest --from URL.",
+                    value=self._url.render_as_string(hide_password=True),
+                    names=f"{', '.join(lacking[:NAMED])}{more}",
+                )
+            )
 
     def _has_outdated_applications(self) -> bool:
         with self.engine.connect() as connection:
@@ -142,14 +234,18 @@ class Catalog:
     def version(self) -> str | None:
         """Return the migration the database stands at; None for an empty one.
 
+        One that is newer than this release has what this one needs, and more, unless it says otherwise.
+
         Raises:
-            CatalogError: the database was made by a newer Écluse.
+            CatalogUnavailable: the catalog does not answer.
+            CatalogError: a newer Écluse has taken away what this one needs.
         """
-        with self.engine.connect() as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return None
-            version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-        if version is not None and str(version) > HEAD:
+        with self._reported(), self.engine.connect() as connection:
+            version = revisions.held(connection)
+            if version is None or version <= HEAD:
+                return version
+            oldest = revisions.oldest(connection)
+        if oldest is None or oldest > HEAD:
             raise CatalogError(
                 _(
                     "The catalog is at version %(value)s, newer than this Écluse (%(word)s). Install a "
@@ -158,7 +254,16 @@ class Catalog:
                     word=HEAD,
                 )
             )
-        return None if version is None else str(version)
+        return version
+
+    def versions_of_applications(self) -> dict[str, str]:
+        """Return the version of the tables of each application that brings its own, by the application's name.
+
+        Raises:
+            CatalogUnavailable: the catalog does not answer.
+        """
+        with self._reported(), self.engine.connect() as connection:
+            return migrations_of_applications.versions(connection)
 
     def close(self) -> None:
         self.changes.close()
@@ -198,15 +303,63 @@ class Catalog:
         cause = getattr(error, "orig", error)
         if self._file is None or (reason := why_sqlite_fails(cause, self._file)) is None:
             return
-        kind = CatalogDamaged if is_damage(cause) else CatalogUnwritable
+        kind: type[CatalogUnavailable] = CatalogDamaged if is_damage(cause) else CatalogUnwritable
+        if is_locked(cause):
+            kind = CatalogUnavailable
         raise kind(_("The catalog cannot be used. %(reason)s", reason=reason)) from error
 
 
-def _upgrade(connection: Connection) -> None:
-    from alembic import command
-    from alembic.config import Config
+class _Looking(Session):
+    """A session of `Catalog.look`, without a transaction that would take back or hold anything."""
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+
+@event.listens_for(_Looking, "do_orm_execute")
+def _expect_question(asked: ORMExecuteState) -> None:
+    if not asked.is_select or getattr(asked.statement, "_for_update_arg", None) is not None:
+        raise TypeError("A look at the catalog changes and holds nothing; use Catalog.write().")
+
+
+@event.listens_for(_Looking, "before_flush")
+def _expect_no_change(session: Session, *_: object) -> None:
+    raise TypeError("A look at the catalog keeps no row; use Catalog.write().")
+
+
+#: A migration and a request of an older release may each wait for a table that the other has. PostgreSQL then undoes
+#: either of them whole, to be done again: https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-DEADLOCKS
+DEADLOCK: Final = "40P01"
+ATTEMPTS: Final = 5
+ASIDE_S: Final = 0.5
+
+#: The migration from which on there are files, work and jobs.
+WORK_NOTED: Final = "0015"
+
+
+def _upgrade(connection: Connection, *, force: bool) -> list[revisions.Step]:
+    """Run the migrations that are missing, where no process of an older release needs what they take away."""
+    from alembic import command
+
+    held = revisions.held(connection)
+    if held is not None and held >= HEAD:  # another process has done it meanwhile
+        return []
+    steps = revisions.steps(held)
+    if held is not None and held >= revisions.RELEASES_NOTED and not force:
+        _expect_no_older(connection, steps)
+    if held is not None and held >= WORK_NOTED and connection.dialect.name == "postgresql":
+        # In the order in which requests write: with jobs first, each would wait for the other, and one be refused.
+        connection.execute(text("LOCK TABLE files, work, jobs IN ACCESS EXCLUSIVE MODE"))
+    command.upgrade(revisions.config(connection), "head")
+    revisions.note_oldest(connection)
+    return steps
+
+
+def _expect_no_older(connection: Connection, steps: Sequence[revisions.Step]) -> None:
+    workers, connections = revisions.living_workers(connection), revisions.connections(connection)
+    older = revisions.older_processes(steps, workers, connections, guessed=False)
+    if older:
+        raise CatalogError(
+            _(
+                "This release takes away what processes of an older one use, and such run (%(names)s). Stop them "
+                "first. See: ecluse upgrade check",
+                names=", ".join(older),
+            )
+        )

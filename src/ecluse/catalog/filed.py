@@ -48,7 +48,10 @@ class File(Base):
     """
 
     __tablename__ = "files"
-    __table_args__ = (Index("ix_files_owner", "user_id", "kind"),)
+    __table_args__ = (
+        Index("ix_files_owner", "user_id", "kind"),
+        Index("ix_files_largest", "user_id", "table_name", "size_bytes"),
+    )
     table_name: Mapped[str] = mapped_column(String(40), primary_key=True)
     row_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(LONGEST_NAME), primary_key=True, default="")

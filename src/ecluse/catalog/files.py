@@ -27,6 +27,7 @@ __all__ = [
     "add",
     "addresses_of",
     "as_moved",
+    "digests_at",
     "files",
     "files_at",
     "files_near",
@@ -93,7 +94,7 @@ def files(transaction: Transaction) -> Iterator[File]:
 
 def files_near(transaction: Transaction, url: str) -> Iterator[File]:
     """Return every file that needs what is at `url` or below it: it lies there, in it, or is a folder that holds it."""
-    inside, folders = f"{url.rstrip('/')}/", _folders(url)
+    inside, folders = f"{url.rstrip('/')}/", folders_of(url)
     near = or_(File.url.in_(folders), File.url.startswith(inside, autoescape=True))
     for file in _matching(transaction, near):
         # SQLite compares without regard to case.
@@ -121,6 +122,13 @@ def files_of(transaction: Transaction, user_id: str) -> list[File]:
     """Return what lies somewhere and ends with the rows of a user."""
     owned = (File.user_id == user_id, File.owned, File.url != "")
     return list(transaction.scalars(select(File).where(*owned)))
+
+
+def digests_at(transaction: Transaction, user_id: str, urls: Sequence[str]) -> dict[str, str]:
+    """Return the digests that are kept of objects of a user, by their addresses."""
+    known = (File.user_id == user_id, File.form == "object", File.sha256.is_not(None), File.url.in_(urls))
+    rows = transaction.execute(select(File.url, File.sha256).where(*known))
+    return {url: sha256 for url, sha256 in rows if sha256}
 
 
 def find(transaction: Transaction, key: Key) -> File | None:
@@ -248,8 +256,8 @@ def _parts(names: Collection[str] | None) -> Iterator[list[str] | None]:
         yield every[start : start + _AT_ONCE]
 
 
-def _folders(url: str) -> list[str]:
-    """Return the address itself and those of the folders it is in."""
+def folders_of(url: str) -> list[str]:
+    """Return the address itself and those of the folders that it is in."""
     scheme, _, path = url.rstrip("/").partition("://")
     parts = path.split("/")
     return [f"{scheme}://{'/'.join(parts[:end])}" for end in range(len(parts), 0, -1)]

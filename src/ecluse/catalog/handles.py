@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Collection
@@ -10,7 +11,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import User
+from ecluse.catalog.tables import FormerHandle, User
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
 
@@ -37,13 +38,32 @@ def checked_handle(handle: str) -> str:
     return handle
 
 
+def keep(transaction: Transaction, handle: str | None) -> None:
+    """Note the handle of an owner who ends, so that nobody else is called so: names of models contain it."""
+    if handle is not None and not was_used(transaction, handle):
+        transaction.add(FormerHandle(digest=_digest(handle)))
+        transaction.flush()
+
+
+def was_used(transaction: Transaction, handle: str) -> bool:
+    """Return whether an owner who has ended had a handle."""
+    return transaction.get(FormerHandle, _digest(handle)) is not None
+
+
+def _digest(handle: str) -> str:
+    return hashlib.sha256(handle.encode()).hexdigest()
+
+
 def free_handle(transaction: Transaction, email: str) -> str:
-    """Return a handle for the owner of an address that nobody has; hold the accounts, so that it stays free."""
+    """Return a handle for the owner of an address that nobody has or had; hold the accounts, so that it stays free."""
     stem = stem_of(email)
     taken_already = set(
         transaction.scalars(select(User.handle).where(User.handle.startswith(stem, autoescape=True)))
     )
-    return first_free(stem, {handle for handle in taken_already if handle})
+    used = {handle for handle in taken_already if handle}
+    while was_used(transaction, handle := first_free(stem, used)):
+        used.add(handle)
+    return handle
 
 
 def stem_of(email: str) -> str:

@@ -26,7 +26,7 @@ CLOSED: Final = ("moving", "moved", *INCOMPLETE)
 _CLOSING_LOCK: Final = 7_231_964_207
 
 _CLOSED = (
-    select(HomeMove.state, HomeMove.destination, HomeMove.finished_at)
+    select(HomeMove.id, HomeMove.state, HomeMove.source, HomeMove.destination, HomeMove.finished_at)
     .where(HomeMove.state.in_(CLOSED))
     .order_by(HomeMove.created_at.desc())
     .limit(1)
@@ -43,13 +43,24 @@ def expect_open(transaction: Transaction, *, whole: bool = False) -> None:
         transaction.execute(select(func.pg_advisory_xact_lock_shared(_CLOSING_LOCK)))
     closed = transaction.execute(_CLOSED).first()
     if closed is not None and (not whole or closed.state in INCOMPLETE):
-        raise HomeClosed(_words(closed.state, closed.destination, closed.finished_at))
+        raise HomeClosed(
+            _words(closed.id, closed.state, closed.source, closed.destination, closed.finished_at)
+        )
 
 
 def why_closed(transaction: Transaction) -> str | None:
     """Return why nothing can be changed here, in a sentence or two; None where it can."""
     closed = transaction.execute(_CLOSED).first()
-    return None if closed is None else _words(closed.state, closed.destination, closed.finished_at)
+    return (
+        None
+        if closed is None
+        else _words(closed.id, closed.state, closed.source, closed.destination, closed.finished_at)
+    )
+
+
+def is_restore(source: Mapping[str, Any]) -> bool:
+    """Return whether what comes here is a backup that is restored, and no other home."""
+    return "place" in source
 
 
 def close(transaction: Transaction, move: HomeMove) -> None:
@@ -140,9 +151,23 @@ def forget_parts(transaction: Transaction, move_id: str) -> None:
     transaction.execute(delete(HomeMovePart).where(HomeMovePart.move_id == move_id))
 
 
-def _words(state: str, destination: Mapping[str, Any], finished_at: Any) -> str:
+def _words(
+    move_id: str,
+    state: str,
+    source: Mapping[str, Any],
+    destination: Mapping[str, Any],
+    finished_at: Any,
+) -> str:
     """Say why nothing is changed here; with the address, where the destination has one for people."""
     address = destination.get("address")
+    if state == "arriving" and is_restore(source):
+        return _(
+            "A backup is being restored here and has not arrived whole. Wait, or go on with the same one: ecluse "
+            "backup restore %(name)s --from %(place)s. Or begin anew with another one, in an empty database and empty "
+            "stores.",
+            name=move_id,
+            place=source["place"],
+        )
     if state == "moving" and address:
         return _(
             "Everything here is being moved to %(value)s. Until that has ended it can be read "

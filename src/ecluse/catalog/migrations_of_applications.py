@@ -81,6 +81,16 @@ def upgrade(connection: Connection) -> None:
         logger.info("Tables of %s: version %s", application.name, newest(folder))
 
 
+def versions(connection: Connection) -> dict[str, str]:
+    """Return the version of the tables of each application that has its own, by the application's name."""
+    named = {
+        application.name: _held(connection, version_table(application))
+        for application in applications()
+        if folder_of(application, "migrations") is not None
+    }
+    return {name: version for name, version in named.items() if version}
+
+
 def _held(connection: Connection, table: str) -> str:
     if not inspect(connection).has_table(table):
         return ""

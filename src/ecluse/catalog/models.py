@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, delete, func, select, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import aliased
 
@@ -105,15 +117,41 @@ def list_latest(
 
     No older one is read.
     """
+    if application is None and limit is not None:
+        values = {"owner": user_id, "rows": limit, "before": offset}
+        return list(transaction.scalars(_latest_page(), values))
+    return list(transaction.scalars(_latest(user_id, application, limit, offset)))
+
+
+@cache  # to put it together takes longer than what it is asked for
+def _latest_page() -> Select[ModelVersion]:
+    return _latest(bindparam("owner"), None, bindparam("rows"), bindparam("before"))
+
+
+def _latest(
+    user_id: str | BindParameter[str],
+    application: str | None,
+    limit: int | BindParameter[int] | None,
+    offset: int | BindParameter[int],
+) -> Select[ModelVersion]:
     place = func.row_number().over(partition_by=ModelVersion.name, order_by=_HIGHEST_FIRST)
-    of_user = ModelVersion.user_id == user_id
-    ranked = select(ModelVersion.name, ModelVersion.version, place.label("place")).where(of_user).subquery()
-    latest = select(ranked.c.name, ranked.c.version).where(ranked.c.place == 1)
-    is_latest = tuple_(ModelVersion.name, ModelVersion.version).in_(latest)
-    query = _of_user(user_id).where(is_latest)
+    ranked = (
+        select(
+            ModelVersion.id,
+            ModelVersion.application,
+            ModelVersion.version,
+            ModelVersion.created_at,
+            place.label("place"),
+        )
+        .where(ModelVersion.user_id == user_id)
+        .subquery()
+    )
+    latest = select(ranked.c.id).where(ranked.c.place == 1)
     if application is not None:
-        query = query.where(ModelVersion.application == application)
-    return list(transaction.scalars(query.limit(limit).offset(offset)))
+        latest = latest.where(ranked.c.application == application)
+    # The page is cut before any row is read whole.
+    page = latest.order_by(*_highest_first(ranked.c), ranked.c.created_at.desc()).limit(limit).offset(offset)
+    return select(ModelVersion).where(ModelVersion.id.in_(page)).order_by(*_NEWEST_FIRST)
 
 
 def newest_of(transaction: Transaction, user_id: str, application: str) -> ModelVersion | None:
@@ -233,7 +271,8 @@ def _set(transaction: Transaction, version_id: str, **values: object) -> None:
 
 
 #: Within a second the number counts: v20251121_000000_10 comes after _9.
-def _highest_first(row: type[ModelVersion]) -> tuple[ColumnElement[Any], ...]:
+def _highest_first(row: Any) -> tuple[ColumnElement[Any], ...]:
+    """Order rows with a version, of a class or a subquery, the newest first."""
     return (
         func.substr(row.version, 1, 16).desc(),
         func.length(row.version).desc(),

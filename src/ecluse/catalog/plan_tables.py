@@ -38,7 +38,8 @@ class UserPlan(Base):
     """The plan of a person. Who has no row here has no limits.
 
     The plan goes on up to `ends_at`, and for ever where that is None. The row is also what is locked while something
-    is reserved for the person.
+    is reserved for the person. `follows`: of an organisation the person by whose plan it lives, until an administrator
+    gives it one of its own; an id, which leads to nobody once that account is gone.
     """
 
     __tablename__ = "user_plans"
@@ -46,6 +47,7 @@ class UserPlan(Base):
     plan: Mapped[str] = mapped_column(ForeignKey("plans.name"))
     started_at: Mapped[datetime] = mapped_column(default=now)
     ends_at: Mapped[datetime | None]
+    follows: Mapped[str | None] = mapped_column(String(32), index=True)
 
 
 class Stored(Base):
@@ -56,6 +58,22 @@ class Stored(Base):
     kind: Mapped[str] = mapped_column(String(32), primary_key=True)
     size_bytes: Mapped[int] = mapped_column(default=0)
     files: Mapped[int] = mapped_column(default=0)
+
+
+class DailyUse(Base):
+    """What an owner used on one day, which is one of UTC.
+
+    `stored_bytes`, `files`: what was stored at the last count of the day; None where it was not counted. `jobs`: that
+    were begun, without parts of others. `predictions`: rows that models of the owner answered online, whoever asked.
+    """
+
+    __tablename__ = "daily_use"
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    stored_bytes: Mapped[int | None]
+    files: Mapped[int | None]
+    jobs: Mapped[int] = mapped_column(default=0)
+    predictions: Mapped[int] = mapped_column(default=0)
 
 
 class Reservation(Base):

@@ -38,6 +38,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.catalog import sharing
 from ecluse.catalog.fences import is_asked_for
 from ecluse.catalog.of_work import Work
 from ecluse.catalog.plan_tables import Plan, Reservation, Stored, UserPlan
@@ -150,15 +151,17 @@ def reserve(
     plan, _mine = row
     stored, reserved, count = transaction.execute(_sums(user_id)).one()
     if images:
-        _expect_images(plan, count, 1)
+        _expect_images(plan, _called(transaction, user_id), count, 1)
     if model is not None:
         _expect_name(transaction, plan, user_id, model)
     least = 1 if announced is None else max(announced - beside, 0)
     if plan.upload_bytes is not None and least > plan.upload_bytes:
-        raise _too_large(plan)
+        raise _too_large(plan, _called(transaction, user_id))
     free = None if plan.storage_bytes is None else plan.storage_bytes - stored - reserved
     if free is not None and least > free:
-        raise _no_room(plan, stored + reserved, None if announced is None else least)
+        raise _no_room(
+            plan, _called(transaction, user_id), stored + reserved, None if announced is None else least
+        )
     bounds = [bound for bound in (announced, plan.upload_bytes, free) if bound is not None]
     if not bounds and model is None:
         return Room()
@@ -173,7 +176,8 @@ def reserve(
     transaction.add(room)
     transaction.flush()
     is_full = free is not None and most == free
-    refusal = _no_room(plan, stored + reserved, None) if is_full else _too_large(plan)
+    owner = _called(transaction, user_id)
+    refusal = _no_room(plan, owner, stored + reserved, None) if is_full else _too_large(plan, owner)
     return Room(room.id, most if bounds else None, refusal)
 
 
@@ -205,8 +209,10 @@ def expect_to_keep(transaction: Transaction, user_id: str, size: int) -> None:
 
     Raises:
         LimitReached: the plan of its owner allows fewer.
+        NotSignedIn, NotFound, Forbidden: as `sharing.expect_maker`.
     """
     if is_asked_for():
+        sharing.expect_maker(transaction, user_id)
         _expect_to_keep(transaction, user_id, size, 0, Reservation.id == _room.get())
 
 
@@ -228,9 +234,9 @@ def _expect_to_keep(
     plan, _mine = row
     stored, reserved, count = transaction.execute(_sums(user_id, but=own)).one()
     if images:
-        _expect_images(plan, count, images)
+        _expect_images(plan, _called(transaction, user_id), count, images)
     if plan.storage_bytes is not None and stored + reserved + size > plan.storage_bytes:
-        raise _no_room(plan, stored + reserved, size)
+        raise _no_room(plan, _called(transaction, user_id), stored + reserved, size)
 
 
 def prune(transaction: Transaction) -> int:
@@ -258,6 +264,23 @@ def expect_model(transaction: Transaction, user_id: str, name: str) -> None:
         _expect_name(transaction, row[0], user_id, name)
 
 
+def hold_model(transaction: Transaction, user_id: str, name: str, job_id: str) -> None:
+    """Keep the name of a model for the job that makes a version of it, to its end. Raises as `expect_model`."""
+    expect_model(transaction, user_id, name)
+    if is_asked_for() and is_limited(transaction, user_id):
+        transaction.add(Reservation(user_id=user_id, size_bytes=0, model=name, job_id=job_id))
+        transaction.flush()
+
+
+def expect_not_ended(transaction: Transaction, user_id: str) -> None:
+    """Make sure that the time of the plan of a person, where there is one, is not over.
+
+    Raises:
+        PlanEnded: it is.
+    """
+    _held(transaction, user_id)
+
+
 def _expect_name(transaction: Transaction, plan: Plan, user_id: str, name: str) -> None:
     if plan.models is None:
         return
@@ -270,9 +293,10 @@ def _expect_name(transaction: Transaction, plan: Plan, user_id: str, name: str) 
     if count >= plan.models:
         raise LimitReached(
             _(
-                "You have %(used)s models; your plan %(plan)s allows %(most)s. %(name)s would be one more. Delete a "
-                "model that you no longer need, publish under a name of yours, or ask an administrator for a larger "
-                "plan.",
+                "%(owner)s has %(used)s of the %(most)s models that the plan %(plan)s allows; %(name)s would be one "
+                "more. Delete a model that is no longer needed, publish under a name that is there, or ask an "
+                "administrator for a larger plan.",
+                owner=_called(transaction, user_id),
                 used=num(count),
                 plan=plan.name,
                 most=num(plan.models),
@@ -295,8 +319,9 @@ def expect_job(transaction: Transaction, user_id: str) -> None:
     if plan.jobs is not None and (active := _count_jobs(transaction, user_id)) >= plan.jobs:
         raise LimitReached(
             _(
-                "%(used)s jobs of yours wait or run; your plan %(plan)s allows %(most)s at a time. Wait for one to "
+                "%(used)s jobs of %(owner)s wait or run; the plan %(plan)s allows %(most)s at a time. Wait for one to "
                 "end, cancel one, or ask an administrator for a larger plan.",
+                owner=_called(transaction, user_id),
                 used=num(active),
                 plan=plan.name,
                 most=num(plan.jobs),
@@ -305,7 +330,7 @@ def expect_job(transaction: Transaction, user_id: str) -> None:
     if plan.storage_bytes is not None:
         stored, reserved, _images = transaction.execute(_sums(user_id)).one()
         if stored + reserved >= plan.storage_bytes:
-            raise _no_room(plan, stored + reserved, None)
+            raise _no_room(plan, _called(transaction, user_id), stored + reserved, None)
 
 
 # What is counted
@@ -325,15 +350,18 @@ def _held(transaction: Transaction, user_id: str) -> tuple[Plan, UserPlan] | Non
 
     Raises:
         PlanEnded: the time of the plan is over.
+        NotSignedIn, NotFound, Forbidden: as `sharing.expect_maker`.
     """
     if not is_asked_for():
         return None
+    sharing.expect_maker(transaction, user_id)
     row = _plan_of(transaction, user_id, lock=True)
     if row is not None and row[1].ends_at is not None and row[1].ends_at <= now():
         raise PlanEnded(
             _(
-                "Your plan %(plan)s ended on %(date)s. What you have stays, and can be read, downloaded and deleted; "
-                "to make something new, ask an administrator for a plan.",
+                "The plan %(plan)s of %(owner)s ended on %(date)s. What is there stays, and can be read, downloaded "
+                "and deleted; to make something new, ask an administrator for a plan.",
+                owner=_called(transaction, user_id),
                 plan=row[0].name,
                 date=row[1].ends_at.date().isoformat(),
             )
@@ -392,12 +420,18 @@ def _count_jobs(transaction: Transaction, user_id: str) -> int:
 # What is said
 
 
-def _expect_images(plan: Plan, count: int, more: int) -> None:
+def _called(transaction: Transaction, user_id: str) -> str:
+    """Return what whose limit it is is called: the person, or an organisation for which someone else asks."""
+    return f"@{sharing.handle_of(transaction, user_id)}"
+
+
+def _expect_images(plan: Plan, owner: str, count: int, more: int) -> None:
     if plan.images is not None and count + more > plan.images:
         raise LimitReached(
             _(
-                "You have %(used)s images; your plan %(plan)s allows %(most)s. Delete images that you no longer need, "
-                "or ask an administrator for a larger plan.",
+                "%(owner)s has %(used)s images; the plan %(plan)s allows %(most)s. Delete images that are no longer "
+                "needed, or ask an administrator for a larger plan.",
+                owner=owner,
                 used=num(count),
                 plan=plan.name,
                 most=num(plan.images),
@@ -405,31 +439,33 @@ def _expect_images(plan: Plan, count: int, more: int) -> None:
         )
 
 
-def _too_large(plan: Plan) -> UploadTooLarge:
+def _too_large(plan: Plan, owner: str) -> UploadTooLarge:
     return UploadTooLarge(
         _(
-            "Your plan %(plan)s allows uploads of up to %(most)s. Nothing was kept. Split it, or ask an administrator "
-            "for a larger plan.",
+            "The plan %(plan)s of %(owner)s allows uploads of up to %(most)s. Nothing was kept. Split it, or ask an "
+            "administrator for a larger plan.",
+            owner=owner,
             plan=plan.name,
             most=size_words(plan.upload_bytes or 0),
         )
     )
 
 
-def _no_room(plan: Plan, used: int, more: int | None) -> LimitReached:
+def _no_room(plan: Plan, owner: str, used: int, more: int | None) -> LimitReached:
     facts = {"used": size_words(used), "plan": plan.name, "most": size_words(plan.storage_bytes or 0)}
+    facts["owner"] = owner
     if more is None:
         return LimitReached(
             _(
-                "You store %(used)s, with uploads on their way; your plan %(plan)s allows %(most)s. Nothing was kept. "
-                "Delete what you no longer need, or ask an administrator for a larger plan.",
+                "%(owner)s stores %(used)s, with uploads on their way; the plan %(plan)s allows %(most)s. Nothing was "
+                "kept. Delete what is no longer needed, or ask an administrator for a larger plan.",
                 **facts,
             )
         )
     return LimitReached(
         _(
-            "You store %(used)s, with uploads on their way; your plan %(plan)s allows %(most)s, and this has %(more)s. "
-            "Nothing was kept. Delete what you no longer need, or ask an administrator for a larger plan.",
+            "%(owner)s stores %(used)s, with uploads on their way; the plan %(plan)s allows %(most)s, and this has "
+            "%(more)s. Nothing was kept. Delete what is no longer needed, or ask an administrator for a larger plan.",
             more=size_words(more),
             **facts,
         )

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -38,7 +39,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ecluse.catalog.migrations_of_applications import import_rows
-from ecluse.catalog.tables import Base, Migration, MigrationObject, MigrationRow, SentenceText
+from ecluse.catalog.tables import (
+    Base,
+    Migration,
+    MigrationObject,
+    MigrationRow,
+    ObjectNote,
+    SentenceText,
+)
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -46,19 +54,25 @@ Key = tuple[Any, ...]
 BATCH: Final = 500
 #: Rows that are named of each kind of finding.
 NAMED: Final = 10
-#: Tables that are no part of a home: what a place knows of moves to and from it, with their journal; the processes
-#: that run there, the secrets that their terminals showed, who is held back there and what is being uploaded; sums that
-#: the database there keeps itself; and documents, which are copied as such, from whichever database keeps them.
+#: Tables that are no part of a home: what a place knows of moves to and from it, with their journal; when and
+#: where to it is backed up, so that a copy does not write, and remove, beside the home that it is one of; the processes
+#: that run there, the releases that may, the secrets that their terminals showed, who is held back there and what is
+#: being uploaded; sums and notes that the database there keeps itself; and documents, which are copied as such, from
+#: whichever database keeps them.
 LEFT: Final = frozenset(
     {
         "home_moves",
         "home_move_parts",
+        "backup_schedule",
+        "backups_made",
         "workers",
+        "compatibility",
         "documents",
         "first_account_secrets",
         "attempts",
         "reservations",
         "stored",
+        "object_notes",
     }
 )
 #: Tables with rows from the beginning: those that are brought take their place.
@@ -121,6 +135,52 @@ def batches(engine: Engine, table: Table, after: Sequence[Any] | None = None) ->
             yield batch
 
 
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """Open a connection that sees all tables as they are at one moment, whatever others write meanwhile."""
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            connection.execute(
+                select(func.count()).select_from(tables()[0])
+            )  # from here on it is this moment
+            yield connection
+
+
+def read(connection: Connection, table: Table) -> Iterator[Row]:
+    """Yield every row of a table, in the order of its keys."""
+    return _rows(connection, table)
+
+
+def to_line(row: Row) -> str:
+    """Return a row as a line of JSON, which `from_line` reads again as the same row."""
+    return json.dumps(row, ensure_ascii=False, default=_tagged)
+
+
+def from_line(line: str) -> Row:
+    row: Row = json.loads(line)
+    return {name: _untagged(value) if isinstance(value, dict) else value for name, value in row.items()}
+
+
+def _tagged(value: Any) -> dict[str, str]:
+    """Say of a value that JSON has no form for what it is; JSON of the catalog itself is carried as its text."""
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, datetime):
+        return {"moment": value.astimezone(UTC).isoformat()}
+    if isinstance(value, date):
+        return {"day": value.isoformat()}
+    raise TypeError(type(value).__name__)
+
+
+def _untagged(value: Mapping[str, str]) -> Any:
+    ((kind, text),) = value.items()
+    if kind == "bytes":
+        return bytes.fromhex(text)
+    return datetime.fromisoformat(text) if kind == "moment" else date.fromisoformat(text)
+
+
 def key_of(table: Table, row: Row) -> Key:
     return tuple(row[column.name] for column in table.primary_key)
 
@@ -148,6 +208,19 @@ def remove_all(connection: Connection, chosen: Iterable[Table]) -> None:
     """Delete every row of these tables, of those that point at others first."""
     for table in reversed(list(chosen)):
         connection.execute(delete(table))
+    connection.execute(delete(ObjectNote))  # where all rows go, their objects are someone else's to know of
+
+
+def with_ids(connection: Connection, table: Table, ids: Sequence[str]) -> set[str]:
+    """Return which of these ids rows have; all of them for a table whose key is more than one column."""
+    key, *more = table.primary_key
+    if more:
+        return set(ids)
+    return {
+        row[0]
+        for start in range(0, len(ids), BATCH)
+        for row in connection.execute(select(key).where(key.in_(ids[start : start + BATCH])))
+    }
 
 
 def remove_keys(connection: Connection, table: Table, keys: Sequence[Key]) -> None:
@@ -198,9 +271,20 @@ def compare(
     as_there: Callable[[str, Row], Row] = lambda _, row: row,
 ) -> Difference:
     """Compare every row of the source with that of the destination; `as_there` says how a row is to stand there."""
+    with source.connect() as ours:
+        return compare_rows(_rows(ours, table), destination, table, as_there)
+
+
+def compare_rows(
+    here: Iterator[Row],
+    destination: Engine,
+    table: Table,
+    as_there: Callable[[str, Row], Row] = lambda _, row: row,
+) -> Difference:
+    """Compare rows, which come in the order of their keys, with those of the destination; see `compare`."""
     difference, digest = Difference(), hashlib.sha256()
-    with source.connect() as ours, destination.connect() as theirs:
-        here, there = _rows(ours, table), _rows(theirs, table)
+    with destination.connect() as theirs:
+        there = _rows(theirs, table)
         row, other = next(here, None), next(there, None)
         while row is not None or other is not None:
             key = None if row is None else key_of(table, row)

@@ -6,36 +6,31 @@ flat. How a run stands is written by `work`.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
-    String,
-    Text,
-    cast,
     delete,
-    extract,
     func,
-    literal,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog import quotas, work
+from ecluse.catalog import quotas, run_lists, sums, work
+from ecluse.catalog.behind import behind
+from ecluse.catalog.reach import run_to_change
+from ecluse.catalog.run_lists import RunFilter as RunFilter
 from ecluse.catalog.tables import Run, RunMetric, Work, now
 from ecluse.errors import InvalidInput, NotFound, RunClosed
-from ecluse.run_values import SORTED_BY, Direction, checked_name, checked_values
+from ecluse.run_values import Direction, checked_name, checked_values
 from ecluse.sentences import _
 
 ACTIVE: Final = work.ACTIVE
@@ -50,8 +45,6 @@ _APPLICATION: Final = re.compile(r"\w[\w.\-]{0,15}")
 _LAST_STEP: Final = 2**31 - 1
 #: Points that one statement writes.
 _AT_ONCE: Final = 500
-#: Characters of a text that may be meant as a number.
-_LONGEST_NUMBER: Final = 100
 
 
 @dataclass(frozen=True)
@@ -76,19 +69,8 @@ class Logged:
 Curves = dict[str, list[Point]]
 
 
-@dataclass(frozen=True)
-class RunFilter:
-    """Which runs a list shows. `tags` and `parameters` hold for runs that have each name with this value.
-
-    A value is written as text: "0.001" finds the number and the word, "true" the truth value too.
-    """
-
-    application: str | None = None
-    name: str | None = None
-    kind: str | None = None
-    status: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    parameters: Mapping[str, str] = field(default_factory=dict)
+#: What every run has, of `SORTED_BY`.
+_ALWAYS_THERE: Final = frozenset({"created", "name", "application", "kind", "status"})
 
 
 def add_run(transaction: Transaction, run: Run) -> Run:
@@ -131,13 +113,13 @@ def run_by_nonce(transaction: Transaction, user_id: str, nonce: str) -> Run | No
 
 
 def run_to_write(transaction: Transaction, user_id: str, run_id: str) -> Run:
-    """Return a run of a program of this user, which nobody else changes until the transaction ends.
+    """Return a run of a program that this person may change, which nobody else changes until the transaction ends.
 
     Raises:
-        NotFound: there is none, or it is someone else's.
+        NotFound, Forbidden: there is none, it is someone else's, or it may be read alone.
         RunClosed: code of ours writes it.
     """
-    run_of(transaction, user_id, run_id)
+    run_to_change(transaction, user_id, run_id)
     run = row_to_change(transaction, run_id)
     if run is None or run.nonce is None:
         raise RunClosed(
@@ -246,18 +228,53 @@ def list_runs(
     Raises:
         InvalidInput: a name that no tag, parameter or metric can have.
     """
-    matching = _matching(user_id, conditions or RunFilter())
-    total = transaction.scalar(select(func.count()).select_from(matching.subquery())) or 0
-    by = _sorted_by(sort)
-    order = by.asc() if direction == "ascending" else by.desc()
-    page = matching.order_by(by.is_(None), order, Run.created_at.desc(), Run.id).limit(limit).offset(offset)
-    return list(transaction.scalars(page)), total
+    conditions = conditions or RunFilter()
+    matching = run_lists.matching(user_id, conditions)
+    total = _count(transaction, user_id, conditions)
+    by = run_lists.sorted_by(sort)
+    order: list[ColumnElement[Any]] = [by.asc() if direction == "ascending" else by.desc()]
+    if sort not in _ALWAYS_THERE:  # an index has its order, and none has that of what is missing
+        order.insert(0, by.is_(None))
+    if sort != "created":
+        order.append(Run.created_at.desc())
+    order.append(Run.id.asc())
+    # Of the rows before the page, nothing but what it is sorted by is read.
+    page = matching.with_only_columns(Run.id).order_by(*order).limit(limit).offset(offset).subquery()
+    rows = select(Run).join(page, page.c.id == Run.id).order_by(*order)
+    return list(transaction.scalars(rows)), total
+
+
+def _count(transaction: Transaction, user_id: str, conditions: RunFilter) -> int:
+    """Count the runs that a filter lets through; the number of all is kept."""
+
+    def count() -> sums.Sum[int]:
+        every = run_lists.matching(user_id, conditions).with_only_columns(func.count())
+        total = transaction.scalar(every) or 0
+        return sums.Sum(total, rows=total)
+
+    if conditions == RunFilter():
+        return sums.kept(transaction, ("runs", user_id), count)
+    return count().value
+
+
+def runs_behind(
+    transaction: Transaction, user_id: str, after: str, conditions: RunFilter, *, limit: int
+) -> list[Run]:
+    """List the user's runs behind the one of this id, the newest first. Raises InvalidInput as `list_runs`, too."""
+    matching = run_lists.matching(user_id, conditions).where(*behind(transaction, Run, user_id, after))
+    return list(transaction.scalars(matching.order_by(Run.created_at.desc(), Run.id.asc()).limit(limit)))
 
 
 def names_of(transaction: Transaction, user_id: str) -> list[tuple[str, str]]:
     """Return each (application, model) that the user has runs of."""
-    query = select(Run.application, Run.name).where(Run.user_id == user_id).distinct()
-    return [(application, name) for application, name in transaction.execute(query.order_by(Run.name))]
+    applications = transaction.scalars(run_lists.distinct(Run.application, Run.user_id == user_id)).all()
+    return [
+        (application, name)
+        for application in applications
+        for name in transaction.scalars(
+            run_lists.distinct(Run.name, Run.user_id == user_id, Run.application == application)
+        )
+    ]
 
 
 def set_running(transaction: Transaction, run_id: str) -> None:
@@ -542,53 +559,3 @@ def row_to_change(transaction: Transaction, run_id: str) -> Run | None:
         select(Run).where(Run.id == run_id).with_for_update(of=Run).execution_options(populate_existing=True)
     )
     return transaction.scalar(query)
-
-
-def _matching(user_id: str, conditions: RunFilter) -> Select[Run]:
-    query = select(Run).where(Run.user_id == user_id)
-    for column in ("application", "name", "kind", "status"):
-        value = getattr(conditions, column)
-        if value is not None:
-            query = query.where(getattr(Run, column) == value)
-    for values, required in ((Run.tags, conditions.tags), (Run.parameters, conditions.parameters)):
-        for name, value in required.items():
-            query = query.where(_as_written(values, checked_name(name)).in_(_writings(value)))
-    return query
-
-
-def _as_written(values: InstrumentedAttribute[dict[str, Any]], name: str) -> ColumnElement[str]:
-    """Return a value of a JSON column as its JSON text, which both databases keep as it was written."""
-    value = values.op("->", return_type=Text())(literal(name, String()))
-    return cast(value, Text)
-
-
-def _writings(value: str) -> list[str]:
-    """Return every JSON text that a text may mean: the text itself, and the number or truth value it names."""
-    writings = {json.dumps(value), json.dumps(value, ensure_ascii=False)}
-    if len(value) > _LONGEST_NUMBER:
-        return sorted(writings)
-    try:
-        named = json.loads(value)
-    except ValueError:  # no JSON, so it means no number and no truth value
-        return sorted(writings)
-    if isinstance(named, bool):
-        writings.add(json.dumps(named))
-    elif isinstance(named, int | float) and math.isfinite(named):
-        writings |= {json.dumps(named), json.dumps(float(named))}
-        if float(named).is_integer():
-            writings.add(json.dumps(int(named)))
-    return sorted(writings)
-
-
-def _sorted_by(sort: str) -> ColumnElement[Any]:
-    columns: dict[str, ColumnElement[Any]] = {
-        "name": Run.name.expression,
-        "application": Run.application.expression,
-        "kind": Run.kind.expression,
-        "status": Run.status.expression,
-        "version": Run.version.expression,
-        "created": Run.created_at.expression,
-        "started": Run.started_at.expression,
-        "duration": extract("epoch", Run.finished_at) - extract("epoch", Run.started_at),
-    }
-    return columns[sort] if sort in SORTED_BY else Run.metrics[checked_name(sort)].as_float()

@@ -14,15 +14,12 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
-    Integer,
     Select,
     String,
     Text,
     UniqueConstraint,
-    false,
     null,
     select,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -34,12 +31,26 @@ from ecluse.catalog.columns import new_id as new_id
 from ecluse.catalog.columns import now as now
 from ecluse.catalog.filed import LONGEST_NAME, NOWHERE, FileKind, HasFile, of_file
 from ecluse.catalog.filed import File as File
+from ecluse.catalog.of_backups import BackupMade as BackupMade
+from ecluse.catalog.of_backups import BackupSchedule as BackupSchedule
+from ecluse.catalog.of_identities import Identity as Identity
+from ecluse.catalog.of_jobs import JobLine as JobLine
+from ecluse.catalog.of_jobs import JobRow as JobRow
+from ecluse.catalog.of_jobs import JobStep as JobStep
+from ecluse.catalog.of_letters import EmailProof as EmailProof
+from ecluse.catalog.of_letters import Letter as Letter
 from ecluse.catalog.of_organisations import LONGEST_HANDLE
+from ecluse.catalog.of_organisations import FormerHandle as FormerHandle
 from ecluse.catalog.of_organisations import Invitation as Invitation
 from ecluse.catalog.of_organisations import Membership as Membership
 from ecluse.catalog.of_organisations import Share as Share
+from ecluse.catalog.of_second_factors import RecoveryCode as RecoveryCode
+from ecluse.catalog.of_second_factors import SecondFactor as SecondFactor
+from ecluse.catalog.of_services import ServiceAccount as ServiceAccount
+from ecluse.catalog.of_sign_ups import SignUpInvitation as SignUpInvitation
 from ecluse.catalog.of_work import OfWork as OfWork
 from ecluse.catalog.of_work import Work as Work
+from ecluse.catalog.plan_tables import DailyUse as DailyUse
 from ecluse.catalog.plan_tables import Plan as Plan
 from ecluse.catalog.plan_tables import Reservation as Reservation
 from ecluse.catalog.plan_tables import Stored as Stored
@@ -70,6 +81,8 @@ class User(Base):
     disabled_at: Mapped[datetime | None]
     kind: Mapped[str] = mapped_column(String(16), default="person", server_default="person")
     handle: Mapped[str | None] = mapped_column(String(LONGEST_HANDLE))
+    #: Since when the address is known to be the owner's, by a link that was sent to it.
+    verified_at: Mapped[datetime | None]
 
 
 class FirstAccountSecret(Base):
@@ -83,7 +96,7 @@ class FirstAccountSecret(Base):
 class Session(Base):
     """A signed-in browser. `id` names it to its owner; only the hash of its secret is kept.
 
-    `by_link`: a sign-in link began it, and no password.
+    `by_link`: a sign-in link began it, and no password; `provider`: the name of the one by which it began.
     """
 
     __tablename__ = "sessions"
@@ -95,11 +108,14 @@ class Session(Base):
     last_used_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime]
     by_link: Mapped[bool] = mapped_column(default=False)
+    provider: Mapped[str | None] = mapped_column(String(30))
 
 
 class ApiToken(Base):
-    """A token for programs, or (`purpose` "sign_in_link") a link that signs in once, or ("browser") the mark of a
-    browser that has signed in before, which lets no one in.
+    """A token for programs, or (`purpose` "sign_in_link") a link that signs in once, ("browser") the mark of a
+    browser that has signed in before, which lets no one in, or ("second_step") the proof of a browser that the password
+    was right, which is good for asking the second factor alone,
+    or ("password_reset") a link of a mail that sets a new password once, or ("service") a token of a service account.
 
     `administers`: it may do what an administrator may, if its owner is one; else what a member may. `scopes` are words
     with spaces between (`ecluse.accounts.scopes`); `model` is the name of the one model that it is for.
@@ -118,6 +134,9 @@ class ApiToken(Base):
     administers: Mapped[bool] = mapped_column(default=False)
     scopes: Mapped[str] = mapped_column(String(64), default="manage", server_default="manage")
     model: Mapped[str | None] = mapped_column(String(100))
+    #: Of which service account of its owner, an organisation, it is ("service"); and which token it stands for an hour.
+    service_account_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    parent_id: Mapped[str | None] = mapped_column(String(32))
 
 
 class Attempt(Base):
@@ -344,6 +363,14 @@ class HomeMove(Base):
     finished_at: Mapped[datetime | None]
 
 
+class Compatibility(Base):
+    """One row: the oldest revision whose release can still work with these tables, written by each upgrade."""
+
+    __tablename__ = "compatibility"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    oldest: Mapped[str] = mapped_column(String(16))
+
+
 class HomeMovePart(Base):
     """The journal of a move at its destination: how many rows of a table have arrived, and the key of the last."""
 
@@ -371,6 +398,14 @@ class AuditEntry(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class ObjectNote(Base):
+    """An object that no row points at yet, or any more; by `due_at`, a row does or the object goes."""
+
+    __tablename__ = "object_notes"
+    url: Mapped[str] = mapped_column(String(1200), primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class StoredDocument(Base):
     """A document by kind and key; `ecluse.documents` reads and writes it. The order is that of the bytes."""
 
@@ -391,68 +426,13 @@ class Worker(Base):
     pid: Mapped[int]
     process_started: Mapped[int] = mapped_column(default=0)
     kinds: Mapped[list[Any]] = mapped_column(default=list)
+    #: Kind of job → the newest version of it that this worker can run; none of a release that did not say so.
+    versions: Mapped[dict[str, Any] | None]
+    release: Mapped[str | None] = mapped_column(String(32))
+    #: The newest migration that the release of this worker has.
+    revision: Mapped[str | None] = mapped_column(String(16))
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
-
-
-class JobRow(Base):
-    """A piece of work in the background, in the order of `number`. `status`: queued, running, done, failed, cancelled.
-
-    `worker` runs it until `lease_until`, and longer as long as it renews that, by the database's clock. `fence` grows
-    each time that the job changes hands: what is written for a fence of before is refused. `losses` counts the deaths
-    of workers that this job may have caused, one after the other without getting further than `lost_at`.
-    """
-
-    __tablename__ = "jobs"
-    __table_args__ = (
-        Index("ix_jobs_status_queue", "status", "queue"),
-        Index("ix_jobs_user_number", "user_id", "number"),
-        Index(
-            "ix_jobs_queued",
-            "queue",
-            "number",
-            sqlite_where=text("status = 'queued'"),
-            postgresql_where=text("status = 'queued'"),
-        ),
-    )
-    number: Mapped[int] = mapped_column(
-        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
-    )
-    id: Mapped[str] = mapped_column(String(100), unique=True)
-    kind: Mapped[str] = mapped_column(String(64))
-    queue: Mapped[str] = mapped_column(String(32))
-    user_id: Mapped[str] = mapped_column(String(64))
-    title: Mapped[str] = mapped_column(Text)
-    subject: Mapped[dict[str, Any]]
-    status: Mapped[str] = mapped_column(String(16), default="queued")
-    stage: Mapped[str | None] = mapped_column(String(64))
-    fraction: Mapped[float] = mapped_column(default=0.0)
-    message: Mapped[str] = mapped_column(SentenceText, default="")
-    error: Mapped[str | None] = mapped_column(SentenceText)
-    created_at: Mapped[datetime]
-    not_before: Mapped[datetime | None]
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-    worker: Mapped[str | None] = mapped_column(String(64), index=True)
-    lease_until: Mapped[datetime | None]
-    fence: Mapped[int] = mapped_column(default=0)
-    alone: Mapped[bool] = mapped_column(default=False)
-    losses: Mapped[int] = mapped_column(default=0)
-    lost_at: Mapped[float] = mapped_column(default=0.0)
-    lost_by: Mapped[str | None] = mapped_column(String(64))
-    put_off: Mapped[int] = mapped_column(default=0)
-    #: It is a part of what a person asked for, or due by itself, and is not counted against a plan.
-    part: Mapped[bool] = mapped_column(default=False, server_default=false())
-
-
-class JobStep(Base):
-    """What a step of a job returned, as JSON. `position` counts the steps of one name, from 0."""
-
-    __tablename__ = "job_steps"
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str] = mapped_column(String(100), primary_key=True)
-    position: Mapped[int] = mapped_column(Integer, primary_key=True)
-    result: Mapped[str] = mapped_column(Text)
 
 
 class JobCheckpoints(Base):
@@ -476,6 +456,7 @@ class Run(OfWork, HasFile, Base):
     __tablename__ = "runs"
     __table_args__ = (
         Index("ix_runs_user_time", "user_id", "created_at"),
+        Index("ix_runs_user_name", "user_id", "application", "name"),
         Index("ix_runs_user_nonce", "user_id", "nonce", unique=True),
     )
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)

@@ -10,14 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, and_, case, cast, func, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    Select,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy import String as Text
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.filed import File, file_classes
-from ecluse.catalog.tables import User
+from ecluse.catalog.sums import Sum, kept
+from ecluse.catalog.tables import Stored, User
 from ecluse.settings import Area
 
 #: A file that is shown to a person as stored: it lies somewhere, and its bytes are known.
@@ -76,6 +91,27 @@ class LargeItem:
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class OwnUsage:
+    """What one user has stored: by kind, by day, and the largest things."""
+
+    kinds: list[KindUsage]
+    points: list[DayUsage]
+    largest: list[LargeItem]
+
+
+def own_usage(transaction: Transaction, user_id: str, *, since: date, limit: int = 10) -> OwnUsage:
+    """Add up what one user has stored, by day from `since`, with the `limit` largest things."""
+
+    def add_up() -> Sum[OwnUsage]:
+        kinds = usage_by_kind(transaction, user_id)
+        points = growth(transaction, since=since, user_id=user_id)
+        items = largest(transaction, user_id, limit=limit)
+        return Sum(OwnUsage(kinds, points, items), rows=sum(kind.count for kind in kinds))
+
+    return kept(transaction, ("usage", user_id, since, limit), add_up)
+
+
 def standing_kinds() -> dict[str, Area]:
     """List the kinds that are shown even where nothing is stored, and the area that each lies in."""
     kinds = [kind.FILE for kind in file_classes() if kind.FILE.place is not None]
@@ -84,14 +120,29 @@ def standing_kinds() -> dict[str, Area]:
 
 def usage_by_kind(transaction: Transaction, user_id: str | None = None) -> list[KindUsage]:
     """Add up the bytes and count of every kind, of one user or of all."""
-    rows = transaction.execute(
-        select(File.kind, func.min(File.area), func.sum(File.size_bytes), func.count())
-        .where(*_of(user_id))
-        .group_by(File.kind)
-    )
-    stored = {kind: KindUsage(kind, int(size or 0), count, area) for kind, area, size, count in rows}
+    if user_id is not None:
+        stored = _kept_sums(transaction, user_id)
+    else:
+        rows = transaction.execute(
+            select(File.kind, func.min(File.area), func.sum(File.size_bytes), func.count())
+            .where(_STORED)
+            .group_by(File.kind)
+        )
+        stored = {kind: KindUsage(kind, int(size or 0), count, area) for kind, area, size, count in rows}
     nothing = {kind: KindUsage(kind, 0, 0, area) for kind, area in standing_kinds().items()}
     return [(nothing | stored)[kind] for kind in _kinds(stored)]
+
+
+def _kept_sums(transaction: Transaction, user_id: str) -> dict[str, KindUsage]:
+    """Return what the database keeps of the sums of one user, so that no file is read."""
+    areas = {kind.FILE.kind: kind.FILE.area for kind in file_classes()}
+    rows = transaction.scalars(select(Stored).where(Stored.user_id == user_id, Stored.files > 0)).all()
+    if {row.kind for row in rows} - areas.keys():  # of an application that is not installed here
+        kinds = select(File.kind, func.min(File.area)).where(*_of(user_id)).group_by(File.kind)
+        areas.update((kind, area) for kind, area in transaction.execute(kinds))
+    return {
+        row.kind: KindUsage(row.kind, row.size_bytes, row.files, areas.get(row.kind, "data")) for row in rows
+    }
 
 
 def usage_by_user(transaction: Transaction, *, limit: int = 50, offset: int = 0) -> list[UserUsage]:
@@ -143,22 +194,42 @@ def growth(transaction: Transaction, *, since: date, user_id: str | None = None)
 
 def largest(transaction: Transaction, user_id: str, *, limit: int = 10) -> list[LargeItem]:
     """Return the rows of the user whose files of a kind are the largest, the largest first."""
-    size = func.sum(File.size_bytes)
-    group = (File.kind, File.table_name, File.row_id)
-    rows = transaction.execute(
-        select(*group, size, func.min(File.created_at), func.min(File.url))
-        .where(*_of(user_id))
-        .group_by(*group)
-        .order_by(size.desc(), File.row_id)
-        .limit(limit)
-    ).all()
-    names = _names(transaction, [(table, row_id) for _, table, row_id, *_ in rows])
-    return [
-        LargeItem(
-            kind, row_id, *names.get((table, row_id), (url.rpartition("/")[2], None)), int(size or 0), made
-        )
-        for kind, table, row_id, size, made, url in rows
+    kinds = [kind.FILE for kind in file_classes()]
+    single = {kind.table for kind in kinds} - {kind.table for kind in kinds if kind.name_column}
+    rows = transaction.execute(_largest(frozenset(single)), {"owner": user_id, "most": limit}).all()
+    names = _names(transaction, [(row.table_name, row.row_id) for row in rows])
+    items = []
+    for row in rows:
+        name, version = names.get((row.table_name, row.row_id), (row.url.rpartition("/")[2], None))
+        items.append(LargeItem(row.kind, row.row_id, name, version, int(row.size), row.made))
+    return items
+
+
+@cache  # to put it together takes longer than what it is asked for
+def _largest(single: frozenset[str]) -> Select[*tuple[Any, ...]]:
+    """Select the `most` rows of an `owner` with the largest files; in `single` tables each row has one file."""
+    columns = (File.kind, File.table_name, File.row_id)
+    mine = (_STORED, File.user_id == bindparam("owner"))
+    parts = [
+        # Of rows with one file each an index has the order.
+        select(*columns, File.size_bytes.label("size"), File.created_at.label("made"), File.url.label("url"))
+        .where(*mine, File.table_name == table)
+        .order_by(File.size_bytes.desc())
+        .limit(bindparam("most"))
+        for table in sorted(single)
     ]
+    added_up = (
+        select(
+            *columns,
+            func.sum(File.size_bytes).label("size"),
+            func.min(File.created_at).label("made"),
+            func.min(File.url).label("url"),
+        )
+        .where(*mine, File.table_name.not_in(sorted(single)))
+        .group_by(*columns)
+    )
+    every = union_all(*(select(part.subquery()) for part in (*parts, added_up))).subquery()
+    return select(every).order_by(every.c.size.desc(), every.c.row_id).limit(bindparam("most"))
 
 
 def _of(user_id: str | None) -> tuple[ColumnElement[bool], ...]:

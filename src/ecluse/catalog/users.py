@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import delete, func, or_, select, text, update
+from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.application import leave_out, ours_first, part
-from ecluse.catalog.handles import free_handle
+from ecluse.catalog import handles
 from ecluse.catalog.of_organisations import PERSON
 from ecluse.catalog.tables import (
     ApiToken,
     File,
     FirstAccountSecret,
+    Invitation,
     ModelVersion,
     Run,
     Session,
+    SignUpInvitation,
     User,
     UserTable,
     now,
 )
-from ecluse.errors import EmailTaken, LastAdministrator, NotFound
+from ecluse.errors import EmailTaken, Forbidden, LastAdministrator, NotFound
 from ecluse.sentences import _
 
 
@@ -36,7 +39,7 @@ def add_user(
     Raises:
         EmailTaken: the address has one.
     """
-    handle = free_handle(transaction, email)
+    handle = handles.free_handle(transaction, email)
     user = User(email=email, name=name, password_hash=password_hash, role=role, handle=handle)
     transaction.add(user)
     _flush_unique(transaction, email)
@@ -71,16 +74,41 @@ def user_by_id(transaction: Transaction, user_id: str) -> User:
     return user
 
 
+def held_user(transaction: Transaction, user_id: str) -> User:
+    """Return a user as it is now; until the transaction ends nobody else changes it. Raises NotFound."""
+    query = select(User).where(User.id == user_id).with_for_update()
+    user = transaction.scalar(query.execution_options(populate_existing=True))
+    if user is None:
+        raise NotFound(_("No user %(value)s.", value=user_id))
+    return user
+
+
 def is_administrator(transaction: Transaction, user_id: str) -> bool:
     """Return whether this user administers now. A job asks again when it runs: roles change while it waits."""
     user = user_by_id(transaction, user_id)
     return user.role == "admin" and user.disabled_at is None
 
 
+def expect_person(transaction: Transaction, user_id: str) -> None:
+    """Make sure that a person acts, not a program of an organisation in its name. Raises Forbidden."""
+    if user_by_id(transaction, user_id).kind != PERSON:
+        raise Forbidden(
+            _("A service account does not do this: it acts for its organisation alone. A person does.")
+        )
+
+
 def list_users(
-    transaction: Transaction, search: str = "", *, limit: int | None = None, offset: int = 0
+    transaction: Transaction,
+    search: str = "",
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    after: str | None = None,
 ) -> list[User]:
-    """List the people, the oldest account first, no organisations; `search`: what an address or a name holds."""
+    """List the people, the oldest account first, no organisations; `search`: what an address or a name holds.
+
+    `after`: the id of a person, behind whom they begin.
+    """
     query = (
         select(User).where(User.kind == PERSON).order_by(User.created_at, User.id).limit(limit).offset(offset)
     )
@@ -88,6 +116,9 @@ def list_users(
         query = query.where(
             or_(User.email.icontains(search, autoescape=True), User.name.icontains(search, autoescape=True))
         )
+    if after is not None:
+        last = select(User.created_at).where(User.id == after).scalar_subquery()
+        query = query.where(or_(User.created_at > last, and_(User.created_at == last, User.id > after)))
     return list(transaction.scalars(query))
 
 
@@ -99,6 +130,12 @@ def first_administrator(transaction: Transaction) -> User | None:
         .order_by(User.created_at)
         .limit(1)
     )
+
+
+def list_administrators(transaction: Transaction) -> list[User]:
+    """List the accounts that administer and may be signed in to, the oldest first."""
+    query = select(User).where(User.role == "admin", User.disabled_at.is_(None), User.kind == PERSON)
+    return list(transaction.scalars(query.order_by(User.created_at)))
 
 
 def has_claimed_administrator(transaction: Transaction, unclaimed: str) -> bool:
@@ -130,16 +167,28 @@ def expect_another_administrator(transaction: Transaction, user: User) -> None:
 
 
 def set_disabled(transaction: Transaction, user: User, moment: datetime | None) -> None:
-    """Let nobody sign in to an account from a moment on, or (None) its owner again."""
+    """Let nobody sign in to an account from a moment on, or (None) its owner again; its invitations end for good."""
     transaction.execute(update(User).where(User.id == user.id).values(disabled_at=moment))
+    if moment is not None:
+        end_invitations(transaction, user.id)
+
+
+def end_invitations(transaction: Transaction, user_id: str) -> None:
+    """End every invitation that a person made, to make an account or to join an organisation."""
+    transaction.execute(delete(SignUpInvitation).where(SignUpInvitation.created_by == user_id))
+    transaction.execute(delete(Invitation).where(Invitation.created_by == user_id))
 
 
 def set_role(transaction: Transaction, user: User, role: str) -> None:
+    """Let an account administer or no longer; then the invitations end by which it let people make accounts."""
     transaction.execute(update(User).where(User.id == user.id).values(role=role))
+    if role != "admin":
+        transaction.execute(delete(SignUpInvitation).where(SignUpInvitation.created_by == user.id))
 
 
 def remove_user(transaction: Transaction, user_id: str) -> None:
-    """Remove an account, and with it every row that is its owner's."""
+    """Remove an account or an organisation, with every row that is its; its handle is given to nobody again."""
+    handles.keep(transaction, transaction.scalar(select(User.handle).where(User.id == user_id)))
     transaction.execute(delete(User).where(User.id == user_id))
 
 
@@ -212,6 +261,8 @@ def set_email(transaction: Transaction, user_id: str, email: str, name: str) -> 
     EmailTaken: another account has the address.
     """
     user = user_by_id(transaction, user_id)
+    if user.email != email:
+        user.verified_at = None
     user.email, user.name = email, name
     _flush_unique(transaction, email)
 
@@ -224,6 +275,7 @@ def add_session(
     user_agent: str,
     expires_at: datetime,
     by_link: bool = False,
+    provider: str | None = None,
 ) -> Session:
     session = Session(
         secret_hash=secret_hash,
@@ -231,6 +283,7 @@ def add_session(
         user_agent=user_agent[:300],
         expires_at=expires_at,
         by_link=by_link,
+        provider=provider,
     )
     transaction.add(session)
     transaction.flush()
@@ -243,13 +296,19 @@ def user_by_session(
     """Find the owner of a session that has not expired and was used lately, and the session; None where the account is
     disabled.
     """
-    row = transaction.execute(
+    values = {"secret_hash": secret_hash, "moment": now(), "used_after": used_after}
+    row = transaction.execute(_by_session(), values).first()
+    return None if row is None else (row[0], row[1])
+
+
+@cache
+def _by_session() -> Select[User, Session]:
+    return (
         select(User, Session)
         .join(Session, Session.user_id == User.id)
-        .where(Session.secret_hash == secret_hash, User.disabled_at.is_(None))
-        .where(Session.expires_at > now(), Session.last_used_at > used_after)
-    ).first()
-    return None if row is None else (row[0], row[1])
+        .where(Session.secret_hash == bindparam("secret_hash"), User.disabled_at.is_(None))
+        .where(Session.expires_at > bindparam("moment"), Session.last_used_at > bindparam("used_after"))
+    )
 
 
 def list_sessions(transaction: Transaction, user_id: str, *, used_after: datetime) -> list[Session]:
@@ -262,6 +321,12 @@ def list_sessions(transaction: Transaction, user_id: str, *, used_after: datetim
             .order_by(Session.last_used_at.desc())
         )
     )
+
+
+def has_session(transaction: Transaction, session_id: str) -> bool:
+    """Return whether a session was not ended; until the transaction ends it is not."""
+    query = select(Session.id).where(Session.id == session_id).with_for_update()
+    return transaction.scalar(query) is not None
 
 
 def touch_session(transaction: Transaction, session_id: str) -> None:
@@ -329,10 +394,9 @@ def add_browser(
 
 
 def remove_links(transaction: Transaction, user_id: str) -> None:
-    """Remove the sign-in links that the user has not used."""
-    transaction.execute(
-        delete(ApiToken).where(ApiToken.user_id == user_id, ApiToken.purpose == "sign_in_link")
-    )
+    """Remove links that the user has not used, which sign in or set a password, and sign-ins that wait for a code."""
+    begun = ("sign_in_link", "second_step", "password_reset")
+    transaction.execute(delete(ApiToken).where(ApiToken.user_id == user_id, ApiToken.purpose.in_(begun)))
 
 
 def add_token(transaction: Transaction, token: ApiToken) -> ApiToken:
@@ -347,13 +411,20 @@ def user_by_token(
     transaction: Transaction, secret_hash: str, purpose: str = "api"
 ) -> tuple[User, ApiToken] | None:
     """Find the owner of a token of this purpose that has not expired, and the token; None of a disabled account."""
-    row = transaction.execute(
+    values = {"secret_hash": secret_hash, "purpose": purpose, "moment": now()}
+    row = transaction.execute(_by_token(), values).first()
+    return None if row is None else (row[0], row[1])
+
+
+@cache  # each request asks this, and to put it together takes longer than to answer it
+def _by_token() -> Select[User, ApiToken]:
+    return (
         select(User, ApiToken)
         .join(ApiToken, ApiToken.user_id == User.id)
-        .where(ApiToken.secret_hash == secret_hash, ApiToken.purpose == purpose, User.disabled_at.is_(None))
-        .where((ApiToken.expires_at.is_(None)) | (ApiToken.expires_at > now()))
-    ).first()
-    return None if row is None else (row[0], row[1])
+        .where(ApiToken.secret_hash == bindparam("secret_hash"), ApiToken.purpose == bindparam("purpose"))
+        .where(ApiToken.expires_at.is_(None) | (ApiToken.expires_at > bindparam("moment")))
+        .where(User.disabled_at.is_(None))
+    )
 
 
 def touch_token(transaction: Transaction, token_id: str) -> tuple[str, str] | None:

@@ -6,12 +6,14 @@ is dead, however lately it spoke.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as Transaction
+from sqlalchemy.orm import load_only
 
+from ecluse import __version__
 from ecluse.catalog.clock import moment
 from ecluse.catalog.tables import JobRow, Worker
 from ecluse.processes import Process
@@ -21,8 +23,18 @@ from ecluse.processes import Process
 LEASE: Final = 120
 
 
-def beat(transaction: Transaction, executor_id: str, process: Process, kinds: Sequence[str] = ()) -> None:  # fmt: skip
-    """Say that this worker lives, and which kinds of job it takes."""
+def beat(
+    transaction: Transaction,
+    executor_id: str,
+    process: Process,
+    kinds: Mapping[str, int] | None = None,
+    revision: str = "",
+) -> None:
+    """Say that this worker lives, which kinds of job it takes, and up to which version of each.
+
+    `revision`: the newest migration that its release has.
+    """
+    kinds = kinds or {}
     worker = transaction.get(Worker, executor_id, with_for_update=True)
     if worker is None:
         transaction.add(
@@ -33,7 +45,10 @@ def beat(transaction: Transaction, executor_id: str, process: Process, kinds: Se
                 namespace=process.namespace,
                 pid=process.pid,
                 process_started=process.started,
-                kinds=list(kinds),
+                kinds=sorted(kinds),
+                versions=dict(kinds),
+                release=__version__,
+                revision=revision or None,
                 started_at=moment(),
                 beat_at=moment(),
             )
@@ -42,9 +57,9 @@ def beat(transaction: Transaction, executor_id: str, process: Process, kinds: Se
         worker.beat_at = moment()
 
 
-def living(transaction: Transaction) -> list[Worker]:
-    """Return the workers that take jobs, the oldest first."""
-    return [worker for worker, is_silent in _workers(transaction) if _lives(worker, is_silent)]
+def living(transaction: Transaction, noted: Collection[str] | None = None) -> list[Worker]:
+    """Return the workers that take jobs, the oldest first. `noted`: the columns that older tables have."""
+    return [worker for worker, is_silent in _workers(transaction, noted) if _lives(worker, is_silent)]
 
 
 def dead(transaction: Transaction) -> list[Worker]:
@@ -69,8 +84,16 @@ def process_of(worker: Worker) -> Process:
     return Process(worker.host, worker.boot, worker.namespace, worker.pid, worker.process_started)
 
 
-def _workers(transaction: Transaction) -> list[tuple[Worker, bool]]:
+def can_run(worker: Worker, kind: str, version: int) -> bool:
+    """Return whether a worker takes jobs of this version of a kind; of a release without versions, of the first."""
+    return kind in worker.kinds and version <= (worker.versions or {}).get(kind, 1)
+
+
+def _workers(transaction: Transaction, noted: Collection[str] | None = None) -> list[tuple[Worker, bool]]:
     query = select(Worker, Worker.beat_at < moment(-LEASE)).order_by(Worker.started_at, Worker.executor_id)
+    if noted is not None:
+        there = [getattr(Worker, column.name) for column in Worker.__table__.columns if column.name in noted]
+        query = query.options(load_only(*there, raiseload=True))
     return [(worker, bool(is_silent)) for worker, is_silent in transaction.execute(query)]
 
 

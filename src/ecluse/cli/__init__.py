@@ -35,6 +35,12 @@ SHELL: Final[Table] = {
     "import": ("ecluse.cli.imports", "imports", "Take over runs and models of an MLflow server."),
     "migrate": ("ecluse.cli.migrate", "migrate", "Move what is stored to another place, and back."),
     "move": ("ecluse.cli.move", "move", "Move everything to another database and other stores, and back."),
+    "backup": ("ecluse.cli.backup", "backup", "Back everything up while it is in use, and restore it."),
+    "upgrade": (
+        "ecluse.cli.upgrade",
+        "upgrade",
+        "Say what a release would do to the catalog, and upgrade it.",
+    ),
     "cache": ("ecluse.cli.cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
     "storage": (
         "ecluse.cli.storage",
@@ -42,12 +48,23 @@ SHELL: Final[Table] = {
         "List, copy, remove, sign, price and verify what is stored.",
     ),
     "documents": ("ecluse.cli.documents", "documents", "Make, list, show and copy documents."),
+    "tables": (
+        "ecluse.cli.tables",
+        "tables",
+        "List, show, upload, download, share, hand over and delete tables.",
+    ),
     "runs": ("ecluse.cli.runs", "runs", "List, show and compare trainings of every application."),
     "login": ("ecluse.cli.login", "login", "Sign in to a server with a token, for programs of yours."),
     "logout": ("ecluse.cli.login", "logout", "Forget the token of a server."),
     "token": ("ecluse.cli.token", "token", "Make a token for programs of yours, and print it, this once."),
+    "secret-key": (
+        "ecluse.cli.secret_key",
+        "secret_key",
+        "Make a key of secrets, or encrypt them with a new one.",
+    ),
     "jobs": ("ecluse.cli.jobs", "jobs", "List, show and cancel jobs."),
     "plans": ("ecluse.cli.plans", "plans", "List plans, and change what they allow."),
+    "account": ("ecluse.cli.account", "account", "Take along everything that is kept of your account."),
     "users": ("ecluse.cli.users", "users", "List, add, change and remove accounts; read who signed in."),
     "orgs": ("ecluse.cli.orgs", "orgs", "Make organisations, invite people, leave, hand over and end them."),
 }

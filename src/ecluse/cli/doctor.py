@@ -11,12 +11,20 @@ from typing import Any, Final, Literal
 import click
 
 from ecluse.application import OURS, applications, failures, part, references
+from ecluse.backups.schedule import standing
 from ecluse.catalog import Catalog, users
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.session import home_option
 from ecluse.disks import look_at, what_is_wrong
 from ecluse.documents import open_documents
-from ecluse.errors import ApplicationBroken, DiskUnusable, DocumentError, EcluseError, StorageError
+from ecluse.errors import (
+    ApplicationBroken,
+    BackupError,
+    DiskUnusable,
+    DocumentError,
+    EcluseError,
+    StorageError,
+)
 from ecluse.jobs import Jobs
 from ecluse.runtime import Runtime, living_workers, make_home
 from ecluse.sentences import ngettext
@@ -25,6 +33,8 @@ from ecluse.storage import open_store
 
 #: The kind of the documents that are written to be read again.
 _PROBES: Final = "doctor"
+#: How errors that send people to this command end.
+_HERE: Final = " See: ecluse doctor"
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,21 @@ def _check_workers(settings: Settings) -> Proof:
     return Proof("none is running; start one: ecluse worker (or ecluse up)", "none")
 
 
+def _check_backups(settings: Settings) -> Proof:
+    catalog = Catalog(settings.database_url)
+    try:
+        catalog.migrate()
+        with catalog.read() as transaction:
+            stands = standing(transaction)
+    finally:
+        catalog.close()
+    if stands.is_trouble:
+        raise BackupError(stands.words)
+    if stands.newest is None:
+        return Proof(stands.words, "none")
+    return Proof(f"{stands.words} The newest ended {stands.newest.finished_at:%Y-%m-%d %H:%M} UTC")
+
+
 def _check_applications(settings: Settings) -> Proof:
     from ecluse.work import kinds
 
@@ -164,6 +189,7 @@ CHECKS: Final[Mapping[str, Callable[[Settings], Proof]]] = {
     "jobs": _check_jobs,
     "documents": _check_documents,
     "workers": _check_workers,
+    "backups": _check_backups,
     "applications": _check_applications,
 }
 
@@ -176,7 +202,7 @@ def _run(name: str, check: Callable[[Settings], Proof], settings: Settings) -> d
         reason = str(error) if isinstance(error, EcluseError) else what_is_wrong(error)
         if reason is None:
             raise
-        proof = {"status": "failed", "detail": reason}
+        proof = {"status": "failed", "detail": reason.removesuffix(_HERE)}
     return {
         "part": name,
         "status": proof["status"],
@@ -189,7 +215,13 @@ def _text(fields: Mapping[str, Any]) -> str:
     lines = ["Detected"]
     lines += [f"  {d['name']:<9} {d['value']}  ({d['reason']})" for d in fields["detected"]]
     lines.append("Proved")
+    first: dict[str, str] = {}
     for check in fields["checks"]:
-        mark = "FAILED" if check["status"] == "failed" else check["status"]
-        lines.append(f"  {check['part']:<12} {mark:<6} {check['detail']} ({check['milliseconds']:.0f} ms)")
+        is_failed, part, detail = check["status"] == "failed", check["part"], check["detail"]
+        said_of = first.setdefault(detail, part) if is_failed else part
+        mark, words = (
+            "FAILED" if is_failed else check["status"],
+            detail if said_of == part else f"as {said_of}",
+        )
+        lines.append(f"  {part:<12} {mark:<6} {words} ({check['milliseconds']:.0f} ms)")
     return "\n".join(lines)

@@ -39,10 +39,10 @@ def risks(runtime: Runtime, host: str) -> dict[str, str]:
             "passwords and data would travel without https, readable. Put a proxy with a certificate in front and set "
             "ECLUSE_PUBLIC_URL=https://…"
         )
-    if settings.open_sign_up:
+    if settings.accounts.sign_up == "open":
         there["open-sign-up"] = (
-            "anyone who reaches it could make an account. Leave ECLUSE_OPEN_SIGN_UP out, "
-            "and an administrator makes them"
+            "anyone who reaches it could make an account. Leave ECLUSE_OPEN_SIGN_UP and ECLUSE_SIGN_UP out, and an "
+            "administrator makes them; or set ECLUSE_SIGN_UP=invitation"
         )
     with runtime.catalog.read() as transaction:
         has_administrator = users.has_claimed_administrator(transaction, LOCAL_EMAIL)

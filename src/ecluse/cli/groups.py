@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ecluse.application import load
+from ecluse.cli.starting import uncollected
 from ecluse.errors import ApplicationBroken
 
 #: Command or group → module, attribute, and the line that the help shows for it.
@@ -65,7 +66,8 @@ class LazyGroup(Group):
             return None
         module, attribute, _ = self._table[cmd_name]
         try:
-            command = load(f"{module}:{attribute}")
+            with uncollected():
+                command = load(f"{module}:{attribute}")
         except ApplicationBroken as broken:
             missing = broken.__cause__
             if not isinstance(missing, ModuleNotFoundError) or not module.startswith("ecluse."):

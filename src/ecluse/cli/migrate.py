@@ -160,7 +160,7 @@ def rollback(migration_id: str, yes: bool, email: str | None, home: Path | None)
 @reports
 def list_all(home: Path | None) -> Rows:
     """List the newest migrations, and how each stands."""
-    with opened(home) as runtime:
+    with opened(home, reads=True) as runtime:
         rows = [
             _row(migration.summary(runtime.catalog, each.id))
             for each in migration.list_migrations(runtime.catalog)

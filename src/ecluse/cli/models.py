@@ -25,6 +25,8 @@ from ecluse.cli.remote import (
     with_dates,
 )
 from ecluse.cli.session import acting, home_option, user_option
+from ecluse.cli.sharing import add_sharing
+from ecluse.client.server import split_reference
 from ecluse.conditions import GRAMMAR, parse_condition
 from ecluse.errors import Forbidden, InvalidInput
 from ecluse.registry import checked_alias, gathered
@@ -48,8 +50,12 @@ _key = click.option(
 def models() -> None:
     """Publish, find, download, verify, alias, sign and delete models.
 
-    MODEL is NAME (its latest version), NAME@VERSION or NAME@ALIAS.
+    MODEL is NAME (its latest version), NAME@VERSION or NAME@ALIAS; of an organisation of yours, or shared with you,
+    @OWNER/NAME and so on.
     """
+
+
+add_sharing(models, "models", "MODEL")
 
 
 @models.command("publish")
@@ -72,6 +78,7 @@ def publish(
 ) -> Record:
     """Publish files, and what folders hold, as a new version of NAME: all of it, or nothing at all.
 
+    @ORGANISATION/NAME is a model of an organisation in which you are owner or member.
     At the server that was signed in to (ecluse login URL), else in the folder of this machine.
     """
     metadata = dict(_meta(text) for text in meta)
@@ -87,12 +94,15 @@ def publish(
 
     own = published.own_metadata(metadata)
     with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
+        place = published.place_to_make(runtime, user.id, name)
         with transfer(f"Publishing {name}", total) as progress:
-            row = published.publish(runtime, user.id, name, paths, metadata=own, progress=progress)
+            row = published.publish(
+                runtime, place.owner_id, place.name, paths, metadata=own, progress=progress
+            )
         for alias in aliases:
-            published.set_alias(runtime, user.id, name, alias, row.version)
-        fields = _row(row, list(aliases))
-    return Record(fields, f"{row.name}@{row.version}: {row.size_bytes} bytes at {row.url}")
+            published.set_alias(runtime, place.owner_id, place.name, alias, row.version)
+        fields = _row(row, list(aliases)) | {"name": place.address}
+    return Record(fields, f"{place.address}@{row.version}: {row.size_bytes} bytes at {row.url}")
 
 
 @models.command(
@@ -127,14 +137,19 @@ def list_models(
     from ecluse import models as published
     from ecluse.catalog import models as model_rows
 
-    with acting(home, email) as (runtime, user):
+    with acting(home, email, reads=True) as (runtime, user):
+        owner_id = user.id
+        if name is not None and name.startswith("@"):
+            with runtime.catalog.read() as transaction:
+                place = published.place_of(transaction, user.id, name)
+            owner_id, name = place.owner_id, place.name
         if name or conditions:
-            versions = published.search(runtime, user.id, conditions, name)
+            versions = published.search(runtime, owner_id, conditions, name)
         else:
             with runtime.catalog.read() as transaction:
                 versions = model_rows.list_latest(transaction, user.id)
         unknown = published.unknown_keys(runtime, user.id, conditions) if not versions else []
-        rows = [_row(version, aliases) for version, aliases in _with_aliases(runtime, user, versions)]
+        rows = _with_aliases(runtime, user, versions)
     empty = "No version fulfils that." if conditions else "No models yet. Publish one: ecluse models publish"
     if unknown:
         empty += f" None has {', '.join(unknown)}. What can be asked: ecluse models list --help"
@@ -158,12 +173,11 @@ def show(model: str, local: bool, email: str | None, home: Path | None) -> Recor
             )
     from ecluse import models as published
 
-    with acting(home, email) as (runtime, user):
-        row = published.resolve(runtime, user.id, model)
+    with acting(home, email, reads=True) as (runtime, user):
+        row = published.resolve_readable(runtime, user.id, model)
         manifest = published.manifest_of(runtime, row)
-        ((_, aliases),) = _with_aliases(runtime, user, [row])
+        (fields,) = _with_aliases(runtime, user, [row])
     files = [asdict(file) for file in manifest.files]
-    fields = _row(row, aliases)
     return Record(
         fields | {"report": row.report, "files": files, "created_by": manifest.created_by},
         _shown(fields, manifest.metadata, files),
@@ -240,7 +254,7 @@ def score(model: str, table: Path, out: Path, local: bool, email: str | None, ho
     from ecluse.inference.scoring import score_to
 
     with acting(home, email) as (runtime, user):
-        row = published.resolve(runtime, user.id, model)
+        row = published.resolve_readable(runtime, user.id, model)
         with progress(f"Scoring {table.name}") as report:
             rows, warnings = score_to(
                 runtime, row, table, out, lambda done, total: report(done / total, f"{done} / {total}")
@@ -282,7 +296,7 @@ def verify(
     from ecluse import models as published
 
     with acting(home, email) as (runtime, user):
-        row = published.resolve(runtime, user.id, model)
+        row = published.resolve_changeable(runtime, user.id, model)
         with transfer(f"Verifying {row.name}", row.size_bytes) as progress:
             manifest = published.verify(runtime, row, progress)
         if key is not None:
@@ -315,12 +329,14 @@ def alias(model: str, alias: str, remove: bool, local: bool, email: str | None, 
 
     with acting(home, email) as (runtime, user):
         if remove:
-            name = model.partition("@")[0]
-            published.remove_alias(runtime, user.id, name, alias)
+            name = split_reference(model)[0]
+            place = published.place_to_change(runtime, user.id, name)
+            published.remove_alias(runtime, place.owner_id, place.name, alias)
             return Record({"removed": f"{name}@{alias}"})
-        row = published.resolve(runtime, user.id, model)
-        published.set_alias(runtime, user.id, row.name, alias, row.version)
-    return aliased(row.name, alias, row.version)
+        row = published.resolve_changeable(runtime, user.id, model)
+        published.set_alias(runtime, row.user_id, row.name, alias, row.version)
+        name = published.address_of(runtime, user.id, row)
+    return aliased(name, alias, row.version)
 
 
 @models.command("delete")
@@ -332,7 +348,7 @@ def alias(model: str, alias: str, remove: bool, local: bool, email: str | None, 
 @reports
 def delete(model: str, yes: bool, local: bool, email: str | None, home: Path | None) -> Record:
     """Delete one version: NAME@VERSION. Predictions made with it stay."""
-    if "@" not in model:
+    if not split_reference(model)[1]:
         raise click.UsageError("Name the version to delete: NAME@VERSION. See: ecluse models list NAME")
     with at_server(home, email, local) as server:
         if server is not None:
@@ -343,10 +359,11 @@ def delete(model: str, yes: bool, local: bool, email: str | None, home: Path | N
     from ecluse import models as published
 
     with acting(home, email) as (runtime, user):
-        row = published.resolve(runtime, user.id, model)
-        _confirm(row.name, row.version, row.size_bytes, yes=yes)
-        published.remove(runtime, user.id, row.name, row.version)
-    return Record({"deleted": f"{row.name}@{row.version}"})
+        row = published.resolve_changeable(runtime, user.id, model)
+        name = published.address_of(runtime, user.id, row)
+        _confirm(name, row.version, row.size_bytes, yes=yes)
+        published.remove(runtime, row.user_id, row.name, row.version)
+    return Record({"deleted": f"{name}@{row.version}"})
 
 
 def _confirm(name: str, version: str, size: int, *, yes: bool) -> None:
@@ -424,7 +441,7 @@ def sign(model: str, key: Path | None, ask_password: bool, email: str | None, ho
     from ecluse import models as published
 
     with acting(home, email) as (runtime, user):
-        row = published.resolve(runtime, user.id, model)
+        row = published.resolve_changeable(runtime, user.id, model)
         published.sign(runtime, row, key, password)
     text = f"{row.name} {row.version} is signed. Check it: ecluse models verify {row.name}@{row.version}"
     return Record({"signed": f"{row.name}@{row.version}"}, f"{text} --signature --key PUBLIC")
@@ -484,15 +501,19 @@ def _figures(measured: Mapping[str, Any]) -> str | None:
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers[:FIGURES]) or None
 
 
-def _with_aliases(
-    runtime: Runtime, user: User, versions: list[ModelVersion]
-) -> list[tuple[ModelVersion, list[str]]]:
+def _with_aliases(runtime: Runtime, user: User, versions: list[ModelVersion]) -> list[dict[str, Any]]:
+    """Describe versions by the names that the user has for them, with their aliases."""
     from ecluse import models as published
 
-    pointed: dict[tuple[str, str], list[str]] = {}
-    for alias in published.aliases(runtime, user.id):
-        pointed.setdefault((alias.name, alias.version), []).append(alias.alias)
-    return [(version, pointed.get((version.name, version.version), [])) for version in versions]
+    pointed: dict[tuple[str, str, str], list[str]] = {}
+    for owner in {version.user_id for version in versions}:
+        for alias in published.aliases(runtime, owner):
+            pointed.setdefault((owner, alias.name, alias.version), []).append(alias.alias)
+    return [
+        _row(version, pointed.get((version.user_id, version.name, version.version), []))
+        | {"name": published.address_of(runtime, user.id, version)}
+        for version in versions
+    ]
 
 
 def _meta(text: str) -> tuple[str, Any]:

@@ -9,15 +9,17 @@ import click
 
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, reports, say
-from ecluse.cli.session import acting, home_option, last_address, user_option
+from ecluse.cli.services import COMMANDS
+from ecluse.cli.session import acting, home_option, last_address, opened, user_option
 from ecluse.errors import NotFound
+from ecluse.roles import ROLES
 
 if TYPE_CHECKING:
     from ecluse.accounts import Belonging
     from ecluse.catalog.tables import User
     from ecluse.runtime import Runtime
 
-_role = click.Choice(["owner", "member", "viewer"])
+_role = click.Choice(ROLES)
 
 
 @click.group(cls=Group)
@@ -31,10 +33,38 @@ def orgs() -> None:
 @reports
 def list_organisations(home: Path | None, email: str | None) -> Rows:
     """List the organisations that you belong to."""
-    with acting(home, email) as (runtime, user):
+    with acting(home, email, reads=True) as (runtime, user):
         rows = [_row(each) for each in runtime.accounts.organisations(user.id)]
     return Rows(
         rows, ("handle", "name", "role", "members", "created_at"), "You belong to no organisation yet."
+    )
+
+
+@orgs.command("everyone")
+@click.option("--search", default="", help="What a handle or a name holds.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@home_option
+@reports
+def list_of_everyone(search: str, limit: int, home: Path | None) -> Rows:
+    """List every organisation of this Écluse, with its owners."""
+    from ecluse.catalog import organisations
+
+    with opened(home, reads=True) as runtime, runtime.catalog.read() as transaction:
+        rows = [
+            {
+                "handle": each.organisation.handle,
+                "name": each.organisation.name,
+                "members": each.members,
+                "owners": ", ".join(each.owners),
+                "service_accounts": each.services,
+                "created_at": each.organisation.created_at,
+            }
+            for each in organisations.list_all(transaction, search, limit=limit)
+        ]
+    return Rows(
+        rows,
+        ("handle", "name", "members", "owners", "service_accounts", "created_at"),
+        "There is no organisation yet.",
     )
 
 
@@ -57,7 +87,7 @@ def add_organisation(handle: str, name: str, home: Path | None, email: str | Non
 @reports
 def show_organisation(handle: str, home: Path | None, email: str | None) -> Rows:
     """List who belongs to an organisation of yours."""
-    with acting(home, email) as (runtime, user):
+    with acting(home, email, reads=True) as (runtime, user):
         _rest, members = runtime.accounts.organisation(user.id, handle.removeprefix("@"))
     rows = [
         {"email": each.email, "name": each.name, "role": each.role, "joined_at": each.joined_at}
@@ -155,18 +185,28 @@ def hand_over(handle: str, member: str, home: Path | None, email: str | None) ->
 
 @orgs.command("end")
 @click.argument("handle")
+@click.option("--with-everything", is_flag=True, help="Remove what it has, too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @home_option
 @user_option
 @reports
-def end_organisation(handle: str, yes: bool, home: Path | None, email: str | None) -> Record:
-    """End an organisation that you own and that has nothing of its own."""
+def end_organisation(
+    handle: str, with_everything: bool, yes: bool, home: Path | None, email: str | None
+) -> Record:
+    """End an organisation that you own. One that has something is left, unless that is to go --with-everything."""
+    from ecluse import people
+
     handle = handle.removeprefix("@")
     with acting(home, email) as (runtime, user):
         if not yes:
             click.confirm(f"End @{handle}, with what is shared with it?", abort=True, err=True)
-        runtime.accounts.end_organisation(user.id, handle)
-    return Record({"ended": handle})
+        removed = people.end_organisation(runtime, user.id, handle, everything=with_everything)
+        say(f"Looked at afterwards: every table, and {', '.join(removed.places)}. Nothing of it is left.")
+    return Record({"ended": handle, "removed": removed.rows, "objects": removed.objects})
+
+
+for command in COMMANDS:
+    orgs.add_command(command)
 
 
 def _member(runtime: Runtime, user: User, handle: str, address: str) -> str:

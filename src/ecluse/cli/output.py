@@ -17,6 +17,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from ecluse.moments import local_to
+
 F = TypeVar("F", bound=Callable[..., Any])
 #: Between two lines on what has come, where no terminal can show a bar.
 LINE_SECONDS: Final = 5.0
@@ -216,7 +218,7 @@ def _cell(value: Any, decimals: int | None = None) -> str:
     if decimals is not None:
         return f"{value:,.{decimals}f}"
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return f"{local_to(value, None):%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
         return f"{value:.4g}"
     return harmless(str(value))

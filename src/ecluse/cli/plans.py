@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,14 @@ def plans() -> None:
 @home_option
 @reports
 def list_plans(home: Path | None) -> Rows:
-    """List the plans, what each allows, and how many people have it."""
-    with opened(home) as runtime, runtime.catalog.read() as transaction:
-        people = plan_rows.count_by_plan(transaction)
+    """List the plans, what each allows, and how many people and organisations have it."""
+    with opened(home, reads=True) as runtime, runtime.catalog.read() as transaction:
+        holders = plan_rows.count_by_plan(transaction)
         rows = [
-            plan_row(plan) | {"people": people.get(plan.name, 0)}
+            plan_row(plan) | asdict(holders.get(plan.name, plan_rows.Holders()))
             for plan in plan_rows.list_plans(transaction)
         ]
-    return Rows(rows, ("name", *LIMITS, "people"))
+    return Rows(rows, ("name", *LIMITS, "people", "organisations"))
 
 
 @plans.command("set")
@@ -83,10 +84,13 @@ def set_plan(name: str, home: Path | None, **limits: int | str | None) -> Record
 @home_option
 @reports
 def user_plan(email: str, plan: str | None, until: datetime | None, home: Path | None) -> Record:
-    """Show the plan of a person with what is used of it; with PLAN give that, with `none` take every limit away."""
+    """Show the plan of a person with what is used of it; with PLAN give that, with `none` take every limit away.
+
+    EMAIL is that of a person, or the handle of an organisation, @acme.
+    """
     end = None if until is None else until.replace(hour=23, minute=59, second=59, tzinfo=UTC)
     with opened(home) as runtime:
-        user = runtime.accounts.by_email(email)
+        user = runtime.accounts.owner_called(email)
         if plan is not None:
             with runtime.catalog.write() as transaction:
                 plan_rows.give(transaction, user, None if plan == NONE else plan, by=None, until=end)

@@ -20,6 +20,7 @@ from ecluse.cli.output import Record, progress, say, transfer
 from ecluse.client import credentials
 from ecluse.client.backend import JobState, Publication, Version
 from ecluse.client.http import HttpBackend
+from ecluse.client.server import split_reference
 from ecluse.errors import InvalidInput, JobFailed
 from ecluse.sentences import _
 
@@ -82,7 +83,7 @@ def download_there(server: HttpBackend, reference: str, folder: Path) -> Version
 def alias_there(server: HttpBackend, model: str, alias: str, *, remove: bool) -> Record:
     """Point an alias of a server at a version, or forget it."""
     if remove:
-        name = model.partition("@")[0]
+        name = split_reference(model)[0]
         server.remove_alias(name, alias)
         return Record({"removed": f"{name}@{alias}"})
     version = server.version(model)

@@ -14,6 +14,7 @@ from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, counted, reports, say
 from ecluse.cli.remote import at_server, list_runs_there, local_option, one_pair, run_there
 from ecluse.cli.session import acting, home_option, user_option
+from ecluse.cli.sharing import add_sharing
 from ecluse.errors import CannotRepeat, NotSignedIn
 from ecluse.run_values import SORTED_BY, STATUSES, Direction
 from ecluse.sentences import _
@@ -46,6 +47,9 @@ class _Pair(click.ParamType[tuple[str, str]]):
 @click.group(cls=Group)
 def runs() -> None:
     """List, show and compare runs: the trainings of every application."""
+
+
+add_sharing(runs, "runs", "RUN_ID")
 
 
 @runs.command("list")
@@ -93,7 +97,7 @@ def list_runs(
     from ecluse.catalog import runs as run_rows
 
     selection = run_rows.RunFilter(application, name, kind, status, dict(tags), dict(parameters))
-    with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
+    with acting(home, email, reads=True) as (runtime, user), runtime.catalog.read() as transaction:
         rows, total = run_rows.list_runs(
             transaction, user.id, selection, sort=sort, direction=direction, limit=limit
         )
@@ -118,7 +122,7 @@ def show_run(run_id: str, local: bool, email: str | None, home: Path | None) -> 
             return _shown(run_there(body), curves_there)
     from ecluse import tracking
 
-    with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
+    with acting(home, email, reads=True) as (runtime, user), runtime.catalog.read() as transaction:
         tracked = tracking.read(transaction, user.id, run_id)
     curves = {name: [asdict(point) for point in points] for name, points in tracked.curves.items()}
     return _shown(run_fields(tracked.run) | {"aliases": list(tracked.aliases)}, curves)
@@ -206,7 +210,7 @@ def compare(run_ids: tuple[str, ...], local: bool, email: str | None, home: Path
             return _beside(body | {"runs": [run_there(run) for run in body["runs"]]})
     from ecluse import tracking
 
-    with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
+    with acting(home, email, reads=True) as (runtime, user), runtime.catalog.read() as transaction:
         compared = tracking.compare(transaction, user.id, run_ids)
     return _beside(
         {

@@ -19,7 +19,7 @@ import click
 
 from ecluse.cli.output import progress, say
 from ecluse.disks import what_is_wrong
-from ecluse.errors import JobFailed, NotSignedIn, SettingsError
+from ecluse.errors import JobFailed, NotFound, NotSignedIn, SettingsError
 from ecluse.limits import WORKING, Limits
 from ecluse.settings import Settings
 from ecluse.storage import PATIENCE
@@ -64,13 +64,42 @@ def user_option(command: F) -> F:
 
 @contextmanager
 def opened(
-    home: Path | None, *, patience: timedelta = PATIENCE, limits: Limits = WORKING
+    home: Path | None, *, patience: timedelta = PATIENCE, limits: Limits = WORKING, reads: bool = False
 ) -> Iterator[Runtime]:
-    """Open the runtime that the environment and `--home` describe; a store that is away is tried for `patience`."""
+    """Open the runtime that the environment and `--home` describe; a store that is away is tried for `patience`.
+
+    `reads`: the command only reads, and makes no home.
+
+    Raises:
+        NotFound: it only reads, and there is no home.
+    """
     from ecluse.runtime import Runtime
 
-    with Runtime.open(Settings.from_environment(home=home), patience=patience, limits=limits) as runtime:
+    settings = Settings.from_environment(home=home)
+    if reads:
+        expect_home(settings)
+    with Runtime.open(settings, patience=patience, limits=limits) as runtime:
         yield runtime
+
+
+def expect_home(settings: Settings) -> None:
+    """Make sure that there is a home, where its catalog is a file.
+
+    Raises:
+        NotFound: there is none.
+    """
+    catalog = settings.local_places().get("catalog")
+    if catalog is None:
+        return
+    try:
+        catalog.stat()
+    except FileNotFoundError:
+        raise NotFound(
+            f"There is no Écluse in {settings.home} yet, so there is nothing to show. To start one: ecluse up. "
+            "If it lies elsewhere, name its folder: --home FOLDER, or ECLUSE_HOME."
+        ) from None
+    except OSError:
+        return  # who opens it says what is wrong with it
 
 
 def note_address(home: Path, address: str) -> None:
@@ -95,15 +124,19 @@ def last_address(home: Path) -> str | None:
 
 @contextmanager
 def acting(
-    home: Path | None, email: str | None, *, patience: timedelta = PATIENCE
+    home: Path | None, email: str | None, *, patience: timedelta = PATIENCE, reads: bool = False
 ) -> Iterator[tuple[Runtime, User]]:
-    """Open the runtime, and find the user a command acts for."""
-    with opened(home, patience=patience) as runtime:
+    """Open the runtime, and find the user a command acts for. `reads`: as `opened`."""
+    from ecluse.catalog import audit
+
+    with opened(home, patience=patience, reads=reads) as runtime:
         if home is None and email is None:
             _say_where(runtime.settings.home)
         address = email or runtime.settings.user
         accounts = runtime.accounts
-        yield runtime, accounts.by_email(address) if address else accounts.local_administrator()
+        user = accounts.by_email(address) if address else accounts.local_administrator()
+        with audit.done_by(user.id):
+            yield runtime, user
 
 
 def _say_where(folder: Path) -> None:
@@ -191,6 +224,7 @@ def attended(runtime: Runtime, kind: str) -> Iterator[Callable[[], None]]:
     It starts a worker in this process where no other takes them: at most one, however late its own heartbeat is.
     """
     from ecluse.runtime import living_workers
+    from ecluse.work import kind_of
 
     looked_at = float("-inf")
     with contextlib.ExitStack() as stack:
@@ -201,7 +235,7 @@ def attended(runtime: Runtime, kind: str) -> Iterator[Callable[[], None]]:
             nonlocal looked_at
             if not own and time.monotonic() - looked_at > LOOK_SECONDS:
                 looked_at = time.monotonic()
-                if not living_workers(runtime, kind):
+                if not living_workers(runtime, kind, kind_of(kind).version):
                     own.append(stack.enter_context(_worker(runtime)))
 
         yield attend

@@ -9,7 +9,7 @@ import click
 from ecluse.accounts import Scope
 from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import acting, home_option, user_option
-from ecluse.registry import checked_name
+from ecluse.registry import checked_address
 
 
 @click.command()
@@ -46,7 +46,7 @@ def token(
             name,
             days=None if days == "never" else int(days),
             scopes=scopes or (Scope.MANAGE,),
-            model=None if model is None else checked_name(model),
+            model=None if model is None else checked_address(model),
         )
     lasts = "until it is ended" if days == "never" else f"for {days} days"
     allowed = f"{row.scopes.replace(' ', ', ')}{'' if model is None else f', the model {model} alone'}"

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import click
 
 from ecluse.catalog.tables import User
+from ecluse.cli.account import export_user
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, counted, reports, say
 from ecluse.cli.plans import user_plan
@@ -32,7 +33,7 @@ def users() -> None:
 @reports
 def list_users(search: str, home: Path | None) -> Rows:
     """List the accounts."""
-    with opened(home) as runtime:
+    with opened(home, reads=True) as runtime:
         columns = ("email", "role", "disabled_at", "created_at", "id")
         return Rows([_row(user) for user in runtime.accounts.everyone(search)], columns)
 
@@ -59,9 +60,44 @@ def add_user(
         raise InvalidInput("--admin and --role member contradict each other. Leave one out.")
     administers = admin or role == "administrator"
     with opened(home) as runtime:
+        if role == "member" and not runtime.accounts.everyone(limit=1):
+            raise InvalidInput(
+                "The first account administers, as nobody else could. Make the administrator first, or leave "
+                "--role member out."
+            )
         password = _read_password() if sets_password else None
         user = runtime.accounts.add(email, name, admin=administers, password=password)
         return Record(_row(user)) if sets_password else _with_link(runtime, user)
+
+
+@users.command("invite")
+@click.option(
+    "--days", type=click.IntRange(1, 30), default=7, show_default=True, help="How long it is good for."
+)
+@home_option
+@reports
+def invite(days: int, home: Path | None) -> Record:
+    """Make a link by which one person makes an account, once; where ECLUSE_SIGN_UP is invitation or open."""
+    with opened(home) as runtime:
+        secret, row = runtime.accounts.invite_person(days=days)
+        base = _address(runtime)
+    return Record({"id": row.id, "expires_at": row.expires_at, "link": f"{base}/sign-up/{secret}"})
+
+
+@users.command("invitations")
+@click.option(
+    "--end", "invitation_id", multiple=True, metavar="ID", help="Take this one back; again for more."
+)
+@home_option
+@reports
+def list_invitations(invitation_id: tuple[str, ...], home: Path | None) -> Rows:
+    """List the invitations to make an account that nobody has used yet."""
+    columns = ("id", "email", "by", "created_at", "expires_at")
+    with opened(home, reads=True) as runtime:
+        for each in invitation_id:
+            runtime.accounts.withdraw_person(each)
+        rows = [{name: getattr(each, name) for name in columns} for each in runtime.accounts.people_invited()]
+    return Rows(rows, columns, "No invitation is open.")
 
 
 @users.command("link")
@@ -116,6 +152,8 @@ def disable_user(email: str, keep_jobs: bool, home: Path | None) -> Record:
         cancelled = people.disable(runtime, email, keep_jobs=keep_jobs)
         if cancelled:
             say(f"{counted(cancelled, 'job')} cancelled.")
+        if left := runtime.accounts.without_owner(email):
+            say(f"Nobody who may sign in owns {', '.join(f'@{each}' for each in left)} by now.")
         return Record(_row(runtime.accounts.by_email(email)))
 
 
@@ -145,8 +183,12 @@ def remove_user(email: str, with_everything: bool, yes: bool, home: Path | None)
         if with_everything and there and not yes:
             say(f"{user.email} has {there.words}; {there.size / 1e6:,.1f} MB.")
             click.confirm("Remove all of it for good?", abort=True, err=True)
-        people.remove(runtime, email, everything=with_everything)
-        return Record(_row(user) | {"removed": there.rows})
+        removed = people.remove(runtime, email, everything=with_everything)
+        say(f"Looked at afterwards: every table, and {', '.join(removed.places)}. Nothing of it is left.")
+        return Record(
+            _row(user)
+            | {"removed": there.rows, "objects": removed.objects, "looked_at": list(removed.places)}
+        )
 
 
 @users.command("tokens")
@@ -181,6 +223,28 @@ def end_sessions(email: str, tokens: bool, home: Path | None) -> Record:
         return Record(_row(user) | {"ended_sessions": sessions, "ended_tokens": ended})
 
 
+@users.command("second-factor")
+@click.argument("email")
+@click.option(
+    "--remove", is_flag=True, help="Take it off: its owner has lost the telephone and the recovery codes."
+)
+@home_option
+@reports
+def second_factor(email: str, remove: bool, home: Path | None) -> Record:
+    """Say whether signing in to an account asks for a code, or take that off. It is written down."""
+    with opened(home) as runtime:
+        user = runtime.accounts.by_email(email)
+        if remove:
+            runtime.accounts.remove_second_factor(email)
+            say(f"{user.email} signs in with the password alone.")
+        factor = runtime.accounts.second_factor(user.id)
+        fields = {
+            "second_factor_since": factor.since if factor else None,
+            "recovery_codes": factor.recovery_codes if factor else 0,
+        }
+        return Record({"id": user.id, "email": user.email} | fields)
+
+
 @users.command("log")
 @click.argument("email", required=False)
 @click.option("--everything", is_flag=True, help="Whatever else was written down, too.")
@@ -190,7 +254,7 @@ def end_sessions(email: str, tokens: bool, home: Path | None) -> Record:
 @reports
 def show_log(email: str | None, everything: bool, search: str, limit: int, home: Path | None) -> Rows:
     """Who signed in or tried to, and what was changed about accounts; of one account, or of all. The newest first."""
-    with opened(home) as runtime:
+    with opened(home, reads=True) as runtime:
         entries = runtime.accounts.log(email, everything=everything, search=search, limit=limit)
     rows = [
         {
@@ -206,6 +270,7 @@ def show_log(email: str | None, everything: bool, search: str, limit: int, home:
 
 
 users.add_command(user_plan)
+users.add_command(export_user)
 
 
 def _read_password() -> str:
@@ -222,13 +287,18 @@ def _read_password() -> str:
 
 
 def _with_link(runtime: Runtime, user: User) -> Record:
+    link = f"{_address(runtime)}/sign-in/link/{runtime.accounts.sign_in_link(user.id)}"
+    return Record(_row(user) | {"sign_in_link": link})
+
+
+def _address(runtime: Runtime) -> str:
+    """Return where links begin, which is said where it is not known for sure; "" where nothing says it."""
     base = runtime.settings.public_url or last_address(runtime.settings.home)
     if base is None:
         say("Open the link at the address that `ecluse up` printed.")
     elif runtime.settings.public_url is None:
         say("The link leads to where Écluse was last started here.")
-    link = f"{base or ''}/sign-in/link/{runtime.accounts.sign_in_link(user.id)}"
-    return Record(_row(user) | {"sign_in_link": link})
+    return base or ""
 
 
 def _row(user: User) -> dict[str, Any]:

@@ -39,6 +39,7 @@ __all__ = [
     "run",
     "runs",
     "table",
+    "tables",
     "upload",
     "use",
 ]
@@ -71,14 +72,19 @@ def predict(reference: str, rows: Any) -> "pl.DataFrame":
     return default_client().predict(reference, rows)
 
 
-def upload(rows: Any, name: str | None = None) -> str:
+def upload(rows: Any, name: str | None = None, *, owner: str | None = None) -> str:
     """Upload a table for any model; see `Client.upload`."""
-    return default_client().upload(rows, name)
+    return default_client().upload(rows, name, owner=owner)
 
 
 def table(table: str) -> "pl.DataFrame":
     """Return a table of yours by its id; see `Client.table`."""
     return default_client().table(table)
+
+
+def tables() -> "pl.DataFrame":
+    """List the tables that you may read; see `Client.tables`."""
+    return default_client().tables()
 
 
 def models(where: str | Sequence[str] = (), *, name: str | None = None) -> "pl.DataFrame":
@@ -96,5 +102,5 @@ def job(job: str, *, wait: bool = False) -> JobState:
     return default_client().job(job, wait=wait)
 
 
-for _function in (run, publish, load, predict, upload, table, models, runs, job):
+for _function in (run, publish, load, predict, upload, table, tables, models, runs, job):
     _function.__doc__ = getattr(Client, _function.__name__).__doc__  # a notebook shows it

@@ -12,12 +12,28 @@ from typing import Any, Final, Literal, Protocol
 KIND: Final = "training"
 #: Runs that a listing shows at most, the newest.
 MOST_RUNS: Final = 1_000
+#: Models and tables of others, and tables of one's own, that a list has at most.
+MOST_LISTED: Final = 1_000
 #: Points that are handed on at once.
 MOST_POINTS: Final = 1_000
 
 Ending = Literal["done", "failed", "cancelled"]
 #: Called with the number of bytes since the last call, from any thread.
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class KeptTable:
+    """A table as lists have it: `name` is @OWNER/NAME where it is another's; `model` and `version` made it, if any."""
+
+    id: str
+    name: str
+    rows: int
+    columns: int
+    size_bytes: int
+    created_at: datetime
+    model: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +194,7 @@ class Backend(Protocol):
         ...
 
     def models(self, where: Sequence[str], name: str | None) -> list[Version]:
-        """List the newest version of each model; with conditions or a name, every version of these."""
+        """List the newest version of each model that this person may read; with conditions or a name, every version."""
         ...
 
     def runs(self, name: str | None, status: str | None) -> list[TrackedRun]:
@@ -201,8 +217,17 @@ class Backend(Protocol):
         """Return how far a job is."""
         ...
 
-    def upload(self, file: Path, name: str, nonce: str, progress: Progress) -> tuple[str, Sequence[str]]:
-        """Keep a file as a table; its id, and what was noted. Sent again with the same `nonce`, it is the same one."""
+    def upload(
+        self, file: Path, name: str, nonce: str, progress: Progress, owner: str = ""
+    ) -> tuple[str, Sequence[str]]:
+        """Keep a file as a table; its id, and what was noted. Sent again with the same `nonce`, it is the same one.
+
+        `owner`: the handle of an organisation whose it is to be; empty: this person.
+        """
+        ...
+
+    def tables(self) -> list[KeptTable]:
+        """List the tables that this person may read, newest first: their own, then those of others."""
         ...
 
     def fetch_table(self, table: str, file: Path, progress: Progress) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 from ecluse.client.backend import Progress, Version
 from ecluse.client.server import Server, model_part, part_of, patiently
-from ecluse.errors import DigestMismatch, ServerAway
+from ecluse.errors import DigestMismatch, InvalidInput, ServerAway
 from ecluse.sentences import _
 from ecluse.storage import checked_key
 
@@ -151,6 +152,30 @@ def fetch_attachment(server: Server, place: str, target: Path, report: Callable[
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def fetch_archive(server: Server, place: str, target: Path, report: Progress) -> int:
+    """Write a zip that a server makes as it sends it to a file, which appears when it is whole; its bytes.
+
+    Raises:
+        InvalidInput: the file is there.
+        ServerAway: it broke off; nothing is kept.
+    """
+    if target.exists():
+        raise InvalidInput(_("%(file)s is there already. Give another name: --out FILE", file=target))
+    partial, have = target.with_name(f".ecluse-{uuid.uuid4().hex}.part"), 0
+    try:
+        with server.stream(place, {}) as response, partial.open("wb") as opened:
+            for chunk in response.iter_bytes(_CHUNK):
+                opened.write(chunk)
+                have += len(chunk)
+                report(have)
+        if not zipfile.is_zipfile(partial):
+            raise ServerAway(_("%(file)s broke off after %(count)s bytes.", file=target.name, count=have))
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return have
 
 
 def _digest(file: Path) -> Any:

@@ -8,13 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import numpy as np
-import polars as pl
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.later import Later
 from ecluse.sentences import _
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+else:
+    np = Later("numpy")
+    pl = Later("polars")
 
 #: The column of a list of texts.
 TEXT: Final = "text"

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from ecluse.client.backend import (
     KIND,
+    MOST_LISTED,
     MOST_RUNS,
     Beginning,
     End,
     JobState,
+    KeptTable,
     Point,
     Progress,
     Publication,
@@ -146,6 +148,12 @@ class HttpBackend:
         """Return the server itself, for what an application offers at addresses of its own."""
         return self._server
 
+    def export_account(self, target: Path, report: Progress) -> int:
+        """Write everything that the server keeps of this account to a file; its bytes. Told the bytes that came."""
+        from ecluse.client.fetching import fetch_archive
+
+        return fetch_archive(self._server, "account/export", target, report)
+
     def cancel(self, job: str) -> None:
         """Stop a job. One that has ended stays as it is."""
         self._server.send("POST", f"jobs/{part_of(job)}/cancel")
@@ -161,16 +169,39 @@ class HttpBackend:
 
     # Tables
 
-    def upload(self, file: Path, name: str, nonce: str, progress: Progress) -> tuple[str, Sequence[str]]:
+    def upload(
+        self, file: Path, name: str, nonce: str, progress: Progress, owner: str = ""
+    ) -> tuple[str, Sequence[str]]:
         from ecluse.client.sending import send_table
 
-        body = send_table(self._server, file, name, nonce, progress)
+        body = send_table(self._server, file, name, nonce, progress, owner)
         return str(body["id"]), [str(note) for note in body["notes"]]
 
     def fetch_table(self, table: str, file: Path, progress: Progress) -> None:
         from ecluse.client.fetching import fetch_table
 
         fetch_table(self._server, table, file, progress)
+
+    def tables(self) -> list[KeptTable]:
+        return [table_from(item) for place in ("tables", "shared/tables") for item in self.list_tables(place)]
+
+    def list_tables(self, place: str) -> list[dict[str, Any]]:
+        """Return tables as the API describes them: those of `tables`, one's own, or of `shared/tables`."""
+        return self._pages(place)
+
+    def table(self, table: str) -> dict[str, Any]:
+        """Return a table as the API describes it."""
+        return dict(self._server.json("GET", f"tables/{part_of(table)}"))
+
+    def _pages(self, place: str) -> list[dict[str, Any]]:
+        """Return what a list of pages has, the first `MOST_LISTED`."""
+        items: list[dict[str, Any]] = []
+        while True:
+            asked = {"page": len(items) // _PER_PAGE + 1, "per_page": _PER_PAGE}
+            body = self._server.json("GET", place, params=asked)
+            items += body["items"]
+            if len(body["items"]) < _PER_PAGE or len(items) >= min(body["total"], MOST_LISTED):
+                return items[:MOST_LISTED]
 
     def remove_table(self, table: str) -> None:
         """Remove a table."""
@@ -249,11 +280,28 @@ class HttpBackend:
         return body
 
     def models(self, where: Sequence[str], name: str | None) -> list[Version]:
-        return [version_from(item) for item in self.list_models(where, name)]
+        versions = self.list_models(where, name)
+        if name is None and not where:
+            versions += self._pages("shared/models")
+        return [version_from(item) for item in versions]
 
 
 def _place(version: Version) -> str:
     return f"models/{model_part(version.name)}/{part_of(version.version)}"
+
+
+def table_from(body: Mapping[str, Any]) -> KeptTable:
+    """Return a table as the API describes it."""
+    return KeptTable(
+        id=body["id"],
+        name=body["name"] if body["owner"] is None else f"@{body['owner']}/{body['name']}",
+        rows=body["rows"],
+        columns=len(body["columns"]),
+        size_bytes=body["size_bytes"],
+        created_at=datetime.fromisoformat(body["created_at"]),
+        model=body["model"],
+        version=body["version"],
+    )
 
 
 def version_from(body: Mapping[str, Any]) -> Version:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from ecluse.client.backend import TrackedRun, Version
+from ecluse.client.backend import KeptTable, TrackedRun, Version
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
 
@@ -15,10 +15,21 @@ _MODEL: Mapping[str, Any] = {
     "name": pl.String, "version": pl.String, "kind": pl.String, "aliases": pl.List(pl.String), "size_bytes": pl.Int64,
     "created_at": pl.Datetime("us", "UTC"), "application": pl.String,
 }  # fmt: skip
+_TABLE: Mapping[str, Any] = {
+    "id": pl.String, "name": pl.String, "rows": pl.Int64, "columns": pl.Int64, "size_bytes": pl.Int64,
+    "created_at": pl.Datetime("us", "UTC"), "model": pl.String, "version": pl.String,
+}  # fmt: skip
 _RUN: Mapping[str, Any] = {
     "id": pl.String, "name": pl.String, "application": pl.String, "kind": pl.String, "status": pl.String,
     "version": pl.String, "created_at": pl.Datetime("us", "UTC"), "finished_at": pl.Datetime("us", "UTC"),
 }  # fmt: skip
+
+
+def tables_frame(tables: Sequence[KeptTable]) -> pl.DataFrame:
+    """Return tables as a table."""
+    return pl.DataFrame(
+        [{name: getattr(table, name) for name in _TABLE} for table in tables], schema=dict(_TABLE)
+    )
 
 
 def models_frame(versions: Sequence[Version]) -> pl.DataFrame:

@@ -9,22 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from ecluse import models, tables
+from ecluse.catalog import audit, sharing
 from ecluse.catalog import models as model_rows
 from ecluse.catalog import runs as run_rows
 from ecluse.catalog.runs import Logged, RunFilter
+from ecluse.catalog.shared_models import list_shared_models
 from ecluse.catalog.tables import ModelVersion, Run, User
 from ecluse.client.backend import (
     KIND,
+    MOST_LISTED,
     MOST_RUNS,
     Beginning,
     End,
     JobState,
+    KeptTable,
     Point,
     Progress,
     Publication,
     TrackedRun,
     Version,
 )
+from ecluse.registry import split_owner
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.tracking import programs
@@ -55,15 +60,17 @@ class LocalBackend:
     # Runs
 
     def begin_run(self, beginning: Beginning) -> str:
+        handle, name = split_owner(beginning.name)
+        maker = tables.maker_called(self._runtime, self._user.id, handle)
         request = programs.NewRun(
-            beginning.name,
+            name,
             KIND,
             beginning.nonce,
             dict(beginning.parameters),
             dict(beginning.tags),
             _moment(beginning.began),
         )
-        return programs.begin(self._runtime.catalog, self._user.id, request).id
+        return programs.begin(self._runtime.catalog, maker, request).id
 
     def add_points(self, run: str, points: Sequence[Point]) -> None:
         logged = [Logged(point.step, point.metrics, point.at) for point in points]
@@ -117,10 +124,33 @@ class LocalBackend:
 
     # Tables
 
-    def upload(self, file: Path, name: str, nonce: str, progress: Progress) -> tuple[str, Sequence[str]]:
-        row = tables.add(self._runtime, self._user.id, file, name, tables.Origin(nonce=nonce))
+    def upload(
+        self, file: Path, name: str, nonce: str, progress: Progress, owner: str = ""
+    ) -> tuple[str, Sequence[str]]:
+        row = tables.upload(self._runtime, self._user.id, file, name, owner, tables.Origin(nonce=nonce))
         progress(file.stat().st_size)
         return row.id, tables.notes_of(row)
+
+    def tables(self) -> list[KeptTable]:
+        own, _total = tables.list_tables(self._runtime, self._user.id, limit=MOST_LISTED)
+        with self._runtime.catalog.read() as transaction:
+            others, _total = sharing.tables_of_others(transaction, self._user.id, limit=MOST_LISTED)
+            making = sharing.makers_of(transaction, self._user.id)
+        named = [(row, row.name) for row in own]
+        named += [(row, f"@{owner.handle}/{row.name}") for row, owner in others]
+        return [
+            KeptTable(
+                id=row.id,
+                name=name,
+                rows=row.rows,
+                columns=len(row.columns),
+                size_bytes=row.size_bytes,
+                created_at=row.created_at,
+                model=row.model if row.user_id in making else None,
+                version=row.version if row.user_id in making else None,
+            )
+            for row, name in named
+        ]
 
     def fetch_table(self, table: str, file: Path, progress: Progress) -> None:
         tables.find(self._runtime, self._user.id, table).write(file)
@@ -129,33 +159,34 @@ class LocalBackend:
     # Versions
 
     def publish(self, publication: Publication, progress: Progress) -> Version:
-        user, name = self._user.id, publication.name
-        row = models.publish(
-            self._runtime,
-            user,
-            name,
-            publication.paths,
-            metadata=models.own_metadata(publication.metadata),
-            origin=models.Origin(nonce=publication.nonce),
-            progress=progress,
-        )
-        if publication.run is not None:
-            files = models.artifacts_of(models.manifest_of(self._runtime, row).files)
-            with self._runtime.catalog.write() as transaction:
-                run = run_rows.run_to_write(transaction, user, publication.run)
-                run_rows.link_version(transaction, run.id, row.version, row.url, files)
-        if publication.alias is not None:
-            models.set_alias(self._runtime, user, name, publication.alias, row.version)
+        place = models.place_to_make(self._runtime, self._user.id, publication.name)
+        owner, name = place.owner_id, place.name
+        with audit.done_by(self._user.id):
+            row = models.publish(
+                self._runtime,
+                owner,
+                name,
+                publication.paths,
+                metadata=models.own_metadata(publication.metadata),
+                origin=models.Origin(nonce=publication.nonce),
+                progress=progress,
+            )
+            if publication.run is not None:
+                files = models.artifacts_of(models.manifest_of(self._runtime, row).files)
+                with self._runtime.catalog.write() as transaction:
+                    run = run_rows.run_to_write(transaction, owner, publication.run)
+                    run_rows.link_version(transaction, run.id, row.version, row.url, files)
+            if publication.alias is not None:
+                models.set_alias(self._runtime, owner, name, publication.alias, row.version)
         return self._described([row])[0]
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
-        models.set_alias(self._runtime, self._user.id, name, alias, version)
+        place = models.place_to_change(self._runtime, self._user.id, name)
+        with audit.done_by(self._user.id):
+            models.set_alias(self._runtime, place.owner_id, place.name, alias, version)
 
     def version(self, reference: str) -> Version:
-        row = models.resolve_readable(self._runtime, self._user.id, reference)
-        if row.user_id == self._user.id:
-            return self._described([row])[0]
-        return replace(_version(row, ()), name=models.address_of(self._runtime, self._user.id, row))
+        return self._described([models.resolve_readable(self._runtime, self._user.id, reference)])[0]
 
     def fetch(self, version: Version, folder: Path, progress: Progress) -> None:
         row = models.resolve_readable(self._runtime, self._user.id, version.reference)
@@ -166,17 +197,30 @@ class LocalBackend:
 
     def models(self, where: Sequence[str], name: str | None) -> list[Version]:
         conditions = [models.parse_condition(text) for text in where]
+        if name is not None and name.startswith("@"):
+            with self._runtime.catalog.read() as transaction:
+                place = models.place_of(transaction, self._user.id, name)
+            return self._described(models.search(self._runtime, place.owner_id, conditions, place.name))
         if conditions or name is not None:
             return self._described(models.search(self._runtime, self._user.id, conditions, name))
         with self._runtime.catalog.read() as transaction:
-            rows = model_rows.list_latest(transaction, self._user.id)
-        return self._described(rows)
+            rows = list(model_rows.list_latest(transaction, self._user.id))
+            shared, _total = list_shared_models(transaction, self._user.id, limit=MOST_LISTED)
+        return self._described([*rows, *(row for row, _owner in shared)])
 
     def _described(self, rows: Sequence[ModelVersion]) -> list[Version]:
-        pointing: dict[tuple[str, str], list[str]] = {}
-        for alias in models.aliases(self._runtime, self._user.id):
-            pointing.setdefault((alias.name, alias.version), []).append(alias.alias)
-        return [_version(row, pointing.get((row.name, row.version), [])) for row in rows]
+        """Describe versions that the person may see, by the names that they have for the person."""
+        pointing: dict[tuple[str, str, str], list[str]] = {}
+        for owner in {row.user_id for row in rows}:
+            for alias in models.aliases(self._runtime, owner):
+                pointing.setdefault((owner, alias.name, alias.version), []).append(alias.alias)
+        return [
+            replace(
+                _version(row, pointing.get((row.user_id, row.name, row.version), [])),
+                name=models.address_of(self._runtime, self._user.id, row),
+            )
+            for row in rows
+        ]
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -8,13 +8,17 @@ with a warning.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.client.frames import Table
 from ecluse.errors import InvalidInput
+from ecluse.later import Later
 from ecluse.sentences import _, num
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = Later("polars")
 
 #: A column of texts with at most so many is one of categories, and they are listed.
 MOST_CATEGORIES: Final = 50

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ecluse.client.backend import Progress, Publication
 from ecluse.client.places import uploads_folder
-from ecluse.client.server import Server, part_of, patiently
+from ecluse.client.server import Server, model_part, part_of, patiently
 from ecluse.errors import InvalidInput
 from ecluse.registry import gathered
 from ecluse.sentences import _
@@ -43,7 +43,7 @@ def send_version(server: Server, publication: Publication, progress: Progress) -
         "alias": publication.alias,
     }
     note = _note(server.address, publication.name, content)
-    place = f"models/{part_of(publication.name)}/uploads"
+    place = f"models/{model_part(publication.name)}/uploads"
     nonce = _nonce(note, publication.nonce)
     upload = server.send_json("POST", place, json=content | {"nonce": nonce})
     here = f"{place}/{part_of(upload['id'])}"
@@ -67,8 +67,12 @@ class _Counted(io.FileIO):
         return data
 
 
-def send_table(server: Server, file: Path, name: str, nonce: str, progress: Progress) -> Mapping[str, Any]:
+def send_table(
+    server: Server, file: Path, name: str, nonce: str, progress: Progress, owner: str = ""
+) -> Mapping[str, Any]:
     """Send a file that is to be kept as a table; return the table as the API describes it.
+
+    `owner`: the handle of an organisation whose it is to be; empty: who sends it.
 
     Raises:
         UnreadableTable: the server cannot read it as one.
@@ -77,8 +81,9 @@ def send_table(server: Server, file: Path, name: str, nonce: str, progress: Prog
 
     def send() -> Mapping[str, Any]:
         with _Counted(file, progress) as opened:
+            asked = {"nonce": nonce} | ({"owner": owner} if owner else {})
             body: Mapping[str, Any] = server.json(
-                "POST", "tables", params={"nonce": nonce}, files={"file": (name, opened)}, timeout=_READING
+                "POST", "tables", params=asked, files={"file": (name, opened)}, timeout=_READING
             )
         return body
 

@@ -71,7 +71,7 @@ class Client:
         self.close()
 
     def run(self, name: str, /, *, tags: Mapping[str, Any] | None = None, **parameters: Any) -> Run:
-        """Begin a run of your own: a training of the model `name` with these parameters.
+        """Begin a run of your own: a training of the model `name`, or @ORGANISATION/NAME, with these parameters.
 
         The commit of the code, the program and the versions of libraries are noted by themselves.
 
@@ -97,7 +97,7 @@ class Client:
         `.onnx`), or the path of a folder or file. Nothing is pickled. `example` are some rows as the model takes them:
         their names, types and ranges are noted, and its first rows are kept with the version. The model is loaded in a
         fresh process, and published only if it answers the example as it does here. `alias`: a name to point at the
-        version.
+        version. A name such as @acme/churn publishes for the organisation @acme, in which you are owner or member.
 
         >>> from sklearn.linear_model import LinearRegression
         >>> model = LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0])
@@ -111,9 +111,9 @@ class Client:
         from ecluse.client.package import pack
         from ecluse.client.progress import shown
         from ecluse.client.selftest import prove
-        from ecluse.registry import checked_alias, checked_name
+        from ecluse.registry import checked_alias, checked_name, split_owner
 
-        checked_name(name)
+        checked_name(split_owner(name)[1])
         if alias is not None:
             checked_alias(alias)
         with tempfile.TemporaryDirectory(prefix="ecluse-publish-") as folder:
@@ -174,8 +174,10 @@ class Client:
             return answers
         return answer(self._kept(version), rows)
 
-    def upload(self, rows: Any, name: str | None = None) -> str:
+    def upload(self, rows: Any, name: str | None = None, *, owner: str | None = None) -> str:
         """Upload a table for any model; return its id.
+
+        `owner`: the handle of an organisation in which you make things, such as @acme: the table is the organisation's.
 
         `rows` are a data frame of Polars or pandas, or the path of a file: delimited text, also gzipped, a workbook or
         Parquet. It is kept as Parquet with the types that it has; columns of a delimited text become numbers and truth
@@ -187,10 +189,11 @@ class Client:
 
         Raises:
             UnreadableTable: the file is no table, or damaged.
+            NotFound, Forbidden: you belong to no such organisation, or read what it has and make nothing.
         """
-        from ecluse.client.tables import upload
+        from ecluse.client.uploading import upload
 
-        return upload(self._backend, rows, name)
+        return upload(self._backend, rows, name, owner)
 
     def table(self, table: str) -> pl.DataFrame:
         """Return a table of yours by its id: one that was uploaded, also to an application, or that a scoring made.
@@ -203,12 +206,26 @@ class Client:
         Raises:
             NotFound: you have no such table.
         """
-        from ecluse.client.tables import read_table
+        from ecluse.client.uploading import read_table
 
         return read_table(self._backend, table)
 
+    def tables(self) -> pl.DataFrame:
+        """List the tables that you may read, newest first: yours, then those of others, called @OWNER/NAME.
+
+        `id` is what `table` and scorings ask by. Of each kind at most 1,000.
+
+        >>> ecluse.tables().columns[:3]
+        ['id', 'name', 'rows']
+        """
+        from ecluse.client.listing import tables_frame
+
+        return tables_frame(self._backend.tables())
+
     def models(self, where: str | Sequence[str] = (), *, name: str | None = None) -> pl.DataFrame:
-        """List your models, each at its newest version; with conditions or a name, every version of these.
+        """List the models that you may read, each at its newest version; those of others are called @OWNER/NAME.
+
+        With conditions every version of yours that fulfils them, with a name every version of it.
 
         A condition is such as `val_accuracy>0.9`, or `name=leaves and alias=production`.
 

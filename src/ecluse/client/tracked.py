@@ -17,7 +17,7 @@ from ecluse.client.backend import Backend, Beginning, End, Ending, Point, Versio
 from ecluse.client.outbox import ENDED_EARLY, Outbox
 from ecluse.client.surroundings import surroundings
 from ecluse.errors import EcluseError, InvalidInput, ServerAway
-from ecluse.registry import checked_name
+from ecluse.registry import checked_name, split_owner
 from ecluse.run_values import checked_name as checked_value_name
 from ecluse.run_values import checked_values, flat_values
 from ecluse.sentences import _
@@ -50,7 +50,8 @@ class Run:
         """Begin it; `ecluse.run` does."""
         from ecluse.client.places import waiting_folder
 
-        self.name = checked_name(name)
+        checked_name(split_owner(name)[1])
+        self.name = name
         self._publish = publish
         self._token: Any = None
         self._last: dict[str, float] = {}

@@ -17,14 +17,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import errno
-import gc
-import importlib
 import json
 import logging
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -33,15 +29,16 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
+from typing import IO, Any, Final
 
-from ecluse.confined.limits import GIB, apply_limits, set_limit, set_oom_score
+from ecluse.confined.child import OUT_OF_MEMORY, full_name
+from ecluse.confined.child import Beside as Beside
+from ecluse.confined.limits import GIB
 from ecluse.errors import EcluseError, ReaderStopped
-from ecluse.sentences import from_json, pack, to_json, unpack
+from ecluse.sentences import from_json, unpack
 from ecluse.settings import inherited
 
 MIB: Final = 1 << 20
@@ -49,20 +46,17 @@ MIB: Final = 1 << 20
 KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 #: Threads of one reader: each takes memory, and a machine with many cores has other work.
 THREADS: Final = 4
-#: The largest answer of a reader: the profile of 10,000 columns has 50 MB, an image of 50 million pixels 150.
+#: The largest answer of a reader: the profile of 16,384 columns has 80 MB, an image of 50 million pixels 150.
 MOST_ANSWERED: Final = 256 * MIB
 #: Characters of what a reader says that are kept.
 MOST_SAID: Final = 2000
-#: Seconds after which a nursery without work ends.
-IDLE: Final = 300.0
 #: Seconds between two checks whether the caller still wants the answer.
 _LOOK: Final = 0.5
 #: Attempts at a reading that is ended from outside: by a person, or by a machine that is out of memory.
-_TRIES: Final = 3
+TRIES: Final = 3
+#: Bytes of the beginning and of the end of what a reader writes to stderr that are kept.
 _LOG_BYTES: Final = 4000
 logger = logging.getLogger(__name__)
-_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG
-_NO_NEW_PRIVILEGES: Final = 38  # PR_SET_NO_NEW_PRIVS
 
 #: Called with the fraction done (0 to 1) and what is being done; an error that it raises ends the reading.
 Heard = Callable[[float, str], None]
@@ -81,6 +75,19 @@ class Limits:
     wall: float = 6 * 3600.0
     written: int = 16 * GIB
 
+    def request(self, function: str, arguments: Mapping[str, Any], folder: Path | None, size: int) -> bytes:
+        """Write what a reader is asked for; `size`: the bytes that follow."""
+        request = {
+            "function": function,
+            "arguments": dict(arguments),
+            "folder": None if folder is None else str(folder),
+            "memory": self.memory,
+            "work": self.work,
+            "written": self.written,
+            "size": size,
+        }
+        return json.dumps(request).encode() + b"\n"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -90,14 +97,6 @@ class Answer:
     data: bytes
     peak: int
     work: float
-
-
-@dataclass(frozen=True)
-class Beside:
-    """What a function gives back that answers with bytes beside its JSON."""
-
-    value: Any
-    data: bytes
 
 
 def run(
@@ -121,52 +120,46 @@ def run(
         OSError: the disk is full, or fails.
     """
     module, _, _ = function.partition(":")
-    request = {
-        "function": function,
-        "arguments": dict(arguments),
-        "folder": None if folder is None else str(folder),
-        "memory": limits.memory,
-        "work": limits.work,
-        "written": limits.written,
-        "size": len(data),
-    }
-    head = json.dumps(request).encode() + b"\n"
-    for _ in range(_TRIES - 1):
-        with contextlib.suppress(_EndedFromOutside):  # it is tried again; the last time says so below
+    head = limits.request(function, arguments, folder, len(data))
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(EndedFromOutside):  # it is tried again; the last time says so below
             return _attempt(module, head, data, limits, heard)
     try:
         return _attempt(module, head, data, limits, heard)
-    except _EndedFromOutside as ended:
+    except EndedFromOutside as ended:
         raise ReaderStopped("ended", 0) from ended
 
 
-class _EndedFromOutside(Exception):
+class EndedFromOutside(Exception):
     """A reader was ended by something other than itself or its limits."""
 
 
 def _attempt(module: str, head: bytes, data: bytes, limits: Limits, heard: Heard | None) -> Answer:
-    with tempfile.TemporaryFile() as log, _reader_for(module, log) as (job, status):
+    with tempfile.TemporaryFile() as log:
+        job, status = begin_reader(nursery_of(module), log)
         sender = threading.Thread(target=_send, args=(job, head, data), daemon=True)
         sender.start()
         try:
-            conversation = _Conversation(job, status, limits, heard).hold()
+            conversation = Conversation(job, status, limits, heard).hold()
         finally:
             job.close()
             status.close()  # on this the nursery kills a reader that is still there
             sender.join()
-        return _answer_of(conversation, limits, log)
+        return answer_of(conversation, limits, log)
 
 
-@contextlib.contextmanager
-def _reader_for(module: str, log: IO[bytes]) -> Any:
-    """Yield a connection with a new reader, and one on which its nursery says how it ended."""
+def begin_reader(nursery: Nursery, log: IO[bytes]) -> tuple[socket.socket, socket.socket]:
+    """Return a connection with a new reader, and one on which its nursery says how it ended."""
     job, readers_job = socket.socketpair()
     status, nurserys_status = socket.socketpair()
-    with job, status:
-        with readers_job, nurserys_status:
-            handed = [readers_job.fileno(), nurserys_status.fileno(), log.fileno()]
-            nursery_of(module).hand(handed)
-        yield job, status
+    with readers_job, nurserys_status:
+        try:
+            nursery.hand([readers_job.fileno(), nurserys_status.fileno(), log.fileno()])
+        except BaseException:
+            job.close()
+            status.close()
+            raise
+    return job, status
 
 
 def _send(job: socket.socket, head: bytes, data: bytes) -> None:
@@ -176,13 +169,20 @@ def _send(job: socket.socket, head: bytes, data: bytes) -> None:
         job.sendall(data)
 
 
-class _Conversation:
+class Conversation:
     """The messages of one reader until it has ended."""
 
     def __init__(
-        self, job: socket.socket, status: socket.socket, limits: Limits, heard: Heard | None
+        self,
+        job: socket.socket,
+        status: socket.socket,
+        limits: Limits,
+        heard: Heard | None,
+        *,
+        stays: bool = False,
     ) -> None:
         self._job, self._status, self._limits, self._heard = job, status, limits, heard
+        self._stays = stays
         self._buffer = bytearray()
         self._missing = 0
         self.last: dict[str, Any] = {}
@@ -191,8 +191,8 @@ class _Conversation:
         self.too_long = self.too_much = False
         self._progress: tuple[float, str] = (0.0, "")
 
-    def hold(self) -> _Conversation:
-        """Receive messages until the reader has ended, or has used up its limits."""
+    def hold(self) -> Conversation:
+        """Receive messages until the reader has ended or, if it stays, has answered; or has used up its limits."""
         until = time.monotonic() + self._limits.wall
         ended = bytearray()
         with selectors.DefaultSelector() as both:
@@ -207,6 +207,8 @@ class _Conversation:
                         ended += piece
                     else:
                         self._take(piece)
+                if self._stays and self.is_whole:
+                    return self
                 if self.too_much or time.monotonic() > until:
                     self.too_long = not self.too_much
                     return self
@@ -222,7 +224,7 @@ class _Conversation:
         while not self._missing and (end := self._buffer.find(b"\n", looked)) >= 0:
             line, looked = bytes(self._buffer[:end]), 0
             del self._buffer[: end + 1]
-            message = _parse_message(line)
+            message = parse_message(line)
             if "progress" in message:
                 self._progress = _progress(message["progress"]) or self._progress
             elif message:
@@ -245,7 +247,7 @@ def _received(source: socket.socket) -> bytes:
         return b""
 
 
-def _parse_message(line: bytes) -> dict[str, Any]:
+def parse_message(line: bytes) -> dict[str, Any]:
     """Parse a message of a reader; {} if it is no JSON object, as from a reader that a hostile file took over."""
     try:
         message = json.loads(line)
@@ -269,54 +271,45 @@ def _sentence(value: Any) -> str:
     return text if len(text) <= MOST_SAID else str(text[:MOST_SAID])
 
 
-def _unpacked(answer: Any) -> Any:
+def unpacked(answer: Any) -> Any:
     try:
         return unpack(answer)
     except (ValueError, RecursionError) as error:
         raise ReaderStopped("crash", 0, detail=repr(error)) from error
 
 
-def _answer_of(conversation: _Conversation, limits: Limits, log: IO[bytes]) -> Answer:
+def answer_of(conversation: Conversation, limits: Limits, log: IO[bytes]) -> Answer:
     """Return the answer, or what kept the reader from giving one."""
     if conversation.too_long:
         raise ReaderStopped("time", round(limits.wall))
     if conversation.too_much:
         raise ReaderStopped("memory", limits.memory)
     if conversation.ended is None:
-        raise _EndedFromOutside
+        raise EndedFromOutside
     logger.debug("A reader ended: status %(status)s, %(peak)s bytes at most, %(work)s s", conversation.ended)
     if conversation.is_whole:
         return Answer(
-            _unpacked(conversation.last["answer"]),
+            unpacked(conversation.last["answer"]),
             conversation.data,
             int(conversation.ended["peak"]),
             float(conversation.ended["work"]),
         )
     if "error" in conversation.last:
-        raise _error_of(conversation.last, limits)
-    killed_by = (
-        os.WTERMSIG(conversation.ended["status"]) if os.WIFSIGNALED(conversation.ended["status"]) else 0
-    )
-    if killed_by == signal.SIGXCPU or (
-        killed_by == signal.SIGKILL and conversation.ended["work"] >= limits.work
-    ):
-        raise ReaderStopped("time", round(limits.work))
+        raise error_of(conversation.last, limits)
+    raise what_ended(conversation.ended, limits, log)
+
+
+def what_ended(ended: Mapping[str, Any], limits: Limits, log: IO[bytes]) -> ReaderStopped | EndedFromOutside:
+    """Return the error that says why a reader ended without an answer. `ended`: what its nursery said."""
+    killed_by = os.WTERMSIG(ended["status"]) if os.WIFSIGNALED(ended["status"]) else 0
+    if killed_by == signal.SIGXCPU or (killed_by == signal.SIGKILL and ended["work"] >= limits.work):
+        return ReaderStopped("time", round(limits.work))
     text = _log_excerpt(log)
-    if any(phrase in text for phrase in _OUT_OF_MEMORY):
-        raise ReaderStopped("memory", limits.memory)
+    if any(phrase in text for phrase in OUT_OF_MEMORY):
+        return ReaderStopped("memory", limits.memory)
     if killed_by in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        raise _EndedFromOutside
-    raise ReaderStopped("crash", killed_by, detail=text)
-
-
-#: What libraries write before they end a process that is out of memory.
-_OUT_OF_MEMORY: Final = (
-    "memory allocation of",
-    "bad_alloc",
-    "out of memory",
-    "Cannot allocate memory",
-    "jemalloc",
-)
+        return EndedFromOutside()
+    return ReaderStopped("crash", killed_by, detail=text)
 
 
 def _log_excerpt(log: IO[bytes]) -> str:
@@ -328,7 +321,7 @@ def _log_excerpt(log: IO[bytes]) -> str:
     return (first + log.read(_LOG_BYTES)).decode("utf-8", "replace")
 
 
-def _error_of(details: Mapping[str, Any], limits: Limits) -> Exception:
+def error_of(details: Mapping[str, Any], limits: Limits) -> Exception:
     kind, message = str(details["error"]), _sentence(details.get("message", ""))
     if kind == "MemoryError":
         return ReaderStopped("memory", limits.memory)
@@ -346,11 +339,7 @@ def _error_types() -> dict[str, type[EcluseError]]:
     error_types = [EcluseError]
     for error_type in error_types:
         error_types += error_type.__subclasses__()
-    return {_full_name(error_type): error_type for error_type in error_types}
-
-
-def _full_name(error_type: type[Exception]) -> str:
-    return f"{error_type.__module__}.{error_type.__qualname__}"
+    return {full_name(error_type): error_type for error_type in error_types}
 
 
 # The nursery, as the process that asks sees it
@@ -359,8 +348,9 @@ def _full_name(error_type: type[Exception]) -> str:
 class Nursery:
     """A process that has imported a module and forks a reader for each file; begun when first needed."""
 
-    def __init__(self, module: str) -> None:
-        self.module = module
+    def __init__(self, module: str, also: str | None = None) -> None:
+        """`also`: a module that is imported too, where it can be."""
+        self.module, self.also = module, also
         self.owner = os.getpid()
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
@@ -369,7 +359,7 @@ class Nursery:
     def hand(self, files: list[int]) -> None:
         """Fork a reader and pass it these files: its connection, its status, and its log."""
         with self._lock:
-            for _ in range(_TRIES):
+            for _ in range(TRIES):
                 if self._control is None:
                     self._begin()
                 assert self._control is not None  # noqa: S101 (it was just begun)
@@ -394,12 +384,16 @@ class Nursery:
     def _begin(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
-            boot = "import sys, json; sys.path[:] = json.loads(sys.argv[3]); from ecluse.confined import nurse; nurse()"
+            boot = (
+                "import sys, json; sys.path[:] = json.loads(sys.argv[3]); "
+                "from ecluse.confined.child import nurse; nurse()"
+            )
             threads = str(max(1, min(THREADS, os.cpu_count() or 1)))
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-c", boot),
                     *(str(theirs.fileno()), self.module, json.dumps([p for p in sys.path if p])),
+                    *([self.also] if self.also else []),
                 ],
                 env=inherited(KEPT)
                 | {"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"},
@@ -422,16 +416,16 @@ class Nursery:
         self._control = self._process = None
 
 
-_nurseries: dict[str, Nursery] = {}
+_nurseries: dict[tuple[str, str | None], Nursery] = {}
 _nurseries_lock = threading.Lock()
 
 
-def nursery_of(module: str) -> Nursery:
+def nursery_of(module: str, also: str | None = None) -> Nursery:
     """Return the nursery of a module in this process; one that was inherited by a fork is another's."""
     with _nurseries_lock:
-        nursery = _nurseries.get(module)
+        nursery = _nurseries.get((module, also))
         if nursery is None or nursery.owner != os.getpid():
-            nursery = _nurseries[module] = Nursery(module)
+            nursery = _nurseries[module, also] = Nursery(module, also)
         return nursery
 
 
@@ -441,152 +435,3 @@ def close_nurseries() -> None:
     for nursery in list(_nurseries.values()):
         if nursery.owner == os.getpid():
             nursery.close()
-
-
-# The nursery itself, and its readers
-
-
-def nurse() -> NoReturn:
-    """Fork a reader for each set of files that arrives and report how it ended, until the parent process is gone."""
-    control, module = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
-    importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # a reader that collects garbage would copy all of this
-    woken, wake = socket.socketpair()
-    for end in (woken, wake):
-        end.setblocking(False)
-    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    set_oom_score(500)
-    running: dict[int, socket.socket] = {}
-    with selectors.PollSelector() as waiting:
-        waiting.register(control, selectors.EVENT_READ)
-        waiting.register(woken, selectors.EVENT_READ)
-        while True:
-            ready = waiting.select(None if running else IDLE)
-            if not ready and not running:
-                os._exit(0)
-            for key, _ in ready:
-                if key.fileobj is control:
-                    _fork(control, running, waiting)
-                elif key.fileobj is woken:
-                    with contextlib.suppress(BlockingIOError):
-                        woken.recv(4096)
-                else:  # nobody listens any more
-                    waiting.unregister(key.fileobj)
-                    _kill(running, key.fileobj)
-            _report_ended(running, waiting)
-
-
-def _fork(control: socket.socket, running: dict[int, socket.socket], waiting: selectors.BaseSelector) -> None:
-    try:
-        note, files, _, _ = socket.recv_fds(control, 1, 3)
-    except ConnectionResetError:
-        note, files = b"", []
-    if not note:
-        for pid in running:
-            os.kill(pid, signal.SIGKILL)
-        os._exit(0)
-    job, status_file, log = files
-    nursery = os.getpid()
-    pid = os.fork()
-    if not pid:
-        _read(nursery, job, log)
-    os.close(job)
-    os.close(log)
-    running[pid] = status = socket.socket(fileno=status_file)
-    waiting.register(status, selectors.EVENT_READ)
-
-
-def _kill(running: Mapping[int, socket.socket], status: Any) -> None:
-    for pid, its in running.items():
-        if its is status:
-            os.kill(pid, signal.SIGKILL)
-
-
-def _report_ended(running: dict[int, socket.socket], waiting: selectors.BaseSelector) -> None:
-    while running:
-        try:
-            pid, code, used = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:  # no reader is left
-            return
-        if not pid:
-            return
-        status = running.pop(pid)
-        unit = 1 if sys.platform == "darwin" else 1024
-        ended = {"status": code, "peak": used.ru_maxrss * unit, "work": used.ru_utime + used.ru_stime}
-        with contextlib.suppress(KeyError):  # its asker is gone, and has been let go of
-            waiting.unregister(status)
-        with contextlib.suppress(OSError):  # nobody listens any more
-            status.sendall(json.dumps(ended).encode())
-        status.close()
-
-
-def _read(nursery: int, job: int, log: int) -> NoReturn:
-    """Read one request from the job's socket, answer it, and end the process."""
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # High numbers first, as the ones taken below may be these very files.
-        job, log = (os.dup2(file, 200 + number) for number, file in enumerate((job, log)))
-        for number in (1, 2):
-            os.dup2(log, number)
-        os.dup2(job, 3)
-        os.closerange(4, 4096)
-        _isolate(nursery)
-        _serve(socket.socket(fileno=3))
-    finally:
-        os._exit(1)
-
-
-def _serve(job: socket.socket) -> NoReturn:
-    with job.makefile("rb") as source:
-        request = json.loads(source.readline())
-        data = source.read(request["size"])
-    lock = threading.Lock()
-
-    def say(message: Mapping[str, Any], data: bytes = b"") -> None:
-        with lock:
-            job.sendall(json.dumps(message).encode() + b"\n" + data)
-
-    def tell(fraction: float, message: str = "") -> None:
-        say({"progress": [fraction, to_json(message)]})
-
-    try:
-        apply_limits(request)
-        module, _, name = request["function"].partition(":")
-        result = getattr(importlib.import_module(module), name)(tell, data, **request["arguments"])
-        answer = result if isinstance(result, Beside) else Beside(result, b"")
-        say({"answer": pack(answer.value), "size": len(answer.data)}, answer.data)
-    except EcluseError as error:
-        say({"error": _full_name(type(error)), "message": to_json(str(error))})
-    except MemoryError:
-        say({"error": "MemoryError"})
-    except OSError as error:
-        details = {"errno": error.errno, "message": error.strerror or str(error), "filename": _name(error)}
-        say({"error": "OSError"} | details)
-    except BaseException as error:  # noqa: BLE001 (also what foreign code raises beside Exception)
-        is_out_of_memory = any(phrase in str(error) for phrase in _OUT_OF_MEMORY)
-        if not is_out_of_memory:
-            traceback.print_exc()
-        kind = "MemoryError" if is_out_of_memory else "crash"
-        say({"error": kind, "message": f"{type(error).__name__}: {error}"[:_LOG_BYTES]})
-    os._exit(0)
-
-
-def _name(error: OSError) -> str | None:
-    return None if error.filename is None else os.fsdecode(error.filename)
-
-
-def _isolate(nursery: int) -> None:
-    """Make this reader end with its nursery, gain no rights, write no core dump, and be the first one the kernel kills
-    when memory is short.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    if os.getppid() != nursery:
-        os._exit(1)
-    set_limit(resource.RLIMIT_CORE, 0)
-    set_oom_score(1000)

@@ -39,10 +39,19 @@ def apply_limits(request: Mapping[str, Any]) -> None:
     if request["folder"] is not None:
         tempfile.tempdir = request["folder"]
         replace_variables({"TMPDIR": request["folder"]}, without=())
-    used = time.process_time()
-    set_limit(resource.RLIMIT_CPU, int(used + request["work"]) + 1, then=5)
+    limit_work(request["work"])
     set_limit(resource.RLIMIT_FSIZE, int(request["written"]))
     set_limit(resource.RLIMIT_DATA, int(request["memory"]) + _data_now())
+
+
+def limit_work(seconds: float) -> None:
+    """Let this process have so many seconds of processor from now on; the kernel ends it after that (SIGXCPU)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    until = int(time.process_time() + seconds) + 1
+    with contextlib.suppress(OSError, ValueError):  # a system that knows no such limit
+        resource.setrlimit(
+            resource.RLIMIT_CPU, (until if hard == resource.RLIM_INFINITY else min(until, hard), hard)
+        )
 
 
 def _data_now() -> int:
@@ -72,10 +81,9 @@ def _threads_of(user: int) -> int:
     return count
 
 
-def set_limit(limit: int, most: int, *, then: int = 0) -> None:
-    """Set a limit of this process. `then`: how far above it the hard limit lies, at which the process is killed."""
+def set_limit(limit: int, most: int) -> None:
+    """Set a limit of this process, which it cannot raise again."""
     _, hard = resource.getrlimit(limit)
     allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    last = most + then if hard == resource.RLIM_INFINITY else min(most + then, hard)
     with contextlib.suppress(OSError, ValueError):  # a system that knows no such limit
-        resource.setrlimit(limit, (allowed, last))
+        resource.setrlimit(limit, (allowed, allowed))

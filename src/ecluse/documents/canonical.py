@@ -12,10 +12,12 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 from ecluse.errors import InvalidDocument
-from ecluse.sentences import _
+from ecluse.sentences import SENTENCES, _, pack
 
 Body = dict[str, Any]
 
@@ -36,41 +38,43 @@ LARGEST_FLOAT: Final = 9.9e125
 KIND_LIMIT: Final = 255
 KEY_LIMIT: Final = 512
 _KIND: Final = re.compile(r"[a-z0-9_.:-]+(/[a-z0-9_.:-]+)*")
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+#: Of the lists that hold nothing else, all items are looked at together.
+_NUMBERS: Final = frozenset({float, int, type(None)})
+_TEXTS: Final = frozenset({str, type(None)})
+#: Objects of at most so many names share what is made of these; a day has thousands of objects of a few forms.
+_NAMES_SHARED: Final = 100
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A document as it is to be written: its body in the common form, and that as JSON text."""
+    """A document as it is to be written: its body in the common form, as JSON text."""
 
     kind: str
     key: str
-    body: Body
     text: str
+
+    @cached_property
+    def body(self) -> Body:
+        """Return what the text says, for databases that keep no text."""
+        body: Body = json.loads(self.text)
+        return body
 
 
 def entry(kind: str, key: str, body: Mapping[str, Any]) -> Entry:
-    """Check a document and bring it into the common form.
+    """Check a document and bring it into the common form; what its sentences are made of comes beside them.
 
     Raises:
         InvalidDocument: not every database could keep it; the message names the value and the way out.
     """
     name = f"{checked_kind(kind)} {checked_key(key)}"
-    if not isinstance(body, Mapping):
-        raise InvalidDocument(
-            _(
-                "The document %(name)s is of the type %(word)s. Give an object: a dict.",
-                name=name,
-                word=type(body).__name__,
-            )
-        )
-    body_size = _object(name, "", body, 1)
-    text = json.dumps(body_size, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    size = len(text.encode())
+    made = Entry(kind, key, _common_text(name, body))
+    size = len(made.text.encode())
     if size > TEXT_LIMIT:
         raise _too_large(name, _("%(count)s bytes of JSON", count=size), TEXT_LIMIT)
-    if 2 * size > WEIGHT_LIMIT and (weight := _weight(body_size)) > WEIGHT_LIMIT:
+    if 2 * size > WEIGHT_LIMIT and (weight := _weight(made.body)) > WEIGHT_LIMIT:
         raise _too_large(name, _("%(count)s bytes as DynamoDB counts them", count=weight), WEIGHT_LIMIT)
-    return Entry(kind, key, body_size, text)
+    return made
 
 
 def checked_kind(kind: str) -> str:
@@ -126,6 +130,124 @@ def _too_large(name: str, size: str, limit: int) -> InvalidDocument:
     )
 
 
+def _common_text(name: str, body: Mapping[str, Any]) -> str:
+    """Return a body in the common form as JSON: at once where it is of JSON's own types, else value by value."""
+    try:
+        return _plain_body(body)
+    except _UnusualError:
+        return _ENCODER.encode(_checked_body(name, pack(body)))
+
+
+# Nearly every body, at once
+
+
+class _UnusualError(Exception):
+    """A value to be looked at one by one: it may be refused, or is of a subclass of what JSON has."""
+
+
+def _plain_body(body: Mapping[str, Any]) -> str:
+    """Return a body without sentences as JSON, in the common form.
+
+    Raises:
+        _UnusualError: it is no such body, or may not be kept.
+    """
+    if not isinstance(body, Mapping) or SENTENCES in body:
+        raise _UnusualError
+    return _plain_object(body, 1)
+
+
+def _plain_object(value: Mapping[Any, Any], depth: int) -> str:
+    if depth > DEPTH_LIMIT:
+        raise _UnusualError
+    names = tuple(value)
+    ordered = _shared_names(names) if len(names) <= _NAMES_SHARED else _names(names)
+    return "{" + ",".join([begin + _plain_value(value[name], depth) for name, begin in ordered]) + "}"
+
+
+def _names(names: tuple[Any, ...]) -> list[tuple[str, str]]:
+    """Return the names of an object in the order of their characters, each with what JSON has before its value."""
+    if not set(map(type, names)) <= {str} or not all(map(_is_name, names)):
+        raise _UnusualError
+    return [(name, encode_basestring(name) + ":") for name in sorted(names)]
+
+
+_shared_names = lru_cache(maxsize=256)(_names)
+
+
+def _plain_value(value: Any, depth: int) -> str:
+    kind = type(value)
+    if kind is float and (value == 0 or SMALLEST_FLOAT <= abs(value) <= LARGEST_INT):
+        return repr(value) if value % 1 else repr(int(value))
+    if kind is str and _is_storable(value):
+        return encode_basestring(value)
+    if kind is list:
+        return _plain_list(value, depth + 1)
+    if kind is dict:
+        return _plain_object(value, depth + 1)
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int and -LARGEST_INT <= value <= LARGEST_INT:
+        return repr(value)
+    raise _UnusualError
+
+
+def _plain_list(values: list[Any], depth: int) -> str:
+    if depth > DEPTH_LIMIT:
+        raise _UnusualError
+    kinds = set(map(type, values))
+    if kinds <= _NUMBERS:
+        return _plain_numbers(values)
+    if kinds <= _TEXTS:
+        return _plain_texts(values)
+    return "[" + ",".join([_plain_value(value, depth) for value in values]) + "]"
+
+
+def _plain_numbers(values: list[Any]) -> str:
+    """Return a list of numbers as JSON, from how Python writes it: of all types, `None` and ", " alone differ."""
+    text = repr(values)
+    present = values if "N" not in text else [value for value in values if value is not None]
+    if "a" in text or "f" in text:  # nan, inf
+        raise _UnusualError
+    if present and not (min(present) >= -LARGEST_INT and max(present) <= LARGEST_INT):
+        raise _UnusualError
+    if "e-" in text and any(0 < abs(value) < SMALLEST_FLOAT for value in present):
+        raise _UnusualError
+    text = text.replace(", ", ",").replace(".0,", ",").replace(".0]", "]").replace("None", "null")
+    return text.replace("-0,", "0,").replace("-0]", "0]") if "-0" in text else text
+
+
+def _plain_texts(values: list[Any]) -> str:
+    if not _is_storable("".join(filter(None, values))):
+        raise _UnusualError
+    if None in values:
+        return "[" + ",".join(["null" if text is None else encode_basestring(text) for text in values]) + "]"
+    return "[" + ",".join(map(encode_basestring, values)) + "]"
+
+
+def _is_name(key: str) -> bool:
+    """Return whether every database keeps a name; identifiers, as nearly all are, need no closer look."""
+    return key.isidentifier() or (
+        bool(key) and not key.startswith("$") and "." not in key and _is_storable(key)
+    )
+
+
+# Value by value, to name what is refused
+
+
+def _checked_body(name: str, body: Any) -> Body:
+    if not isinstance(body, Mapping):
+        raise InvalidDocument(
+            _(
+                "The document %(name)s is of the type %(word)s. Give an object: a dict.",
+                name=name,
+                word=type(body).__name__,
+            )
+        )
+    return _object(name, "", body, 1)
+
+
 def _value(name: str, path: str, value: Any, depth: int) -> Any:
     """Return a value at `path` in the common form."""
     match value:
@@ -162,7 +284,7 @@ def _object(name: str, path: str, value: Mapping[Any, Any], depth: int) -> Body:
                 path,
                 _("has the name %(name)s, which is not text. Write names as text.", name=repr(key)),
             )
-        if not key or key.startswith("$") or "." in key or not _is_storable(key):
+        if not _is_name(key):
             raise _invalid(
                 name,
                 path,
@@ -196,6 +318,8 @@ def _text(name: str, path: str, value: str) -> str:
 
 
 def _is_storable(text: str) -> bool:
+    if text.isprintable():  # as nearly all is: neither a NUL nor half of a character
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

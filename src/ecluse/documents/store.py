@@ -16,7 +16,7 @@ from typing import Any, Final
 from ecluse.documents.backend import Backend, Document, Range
 from ecluse.documents.canonical import Body, Entry, checked_bound, checked_key, checked_kind, entry
 from ecluse.errors import DocumentNotFound
-from ecluse.sentences import _, pack, unpack
+from ecluse.sentences import _, unpack
 
 #: Documents written or read by one request. DynamoDB takes 16 MB of its own notation, which is six times as long.
 BATCH: Final = 100
@@ -66,7 +66,7 @@ class Documents:
             InvalidDocument: not every database could keep it: not JSON, a float that is no number, too large.
         """
         self._expect_open()
-        self._backend.put([entry(kind, key, pack(body))])
+        self._backend.put([entry(kind, key, body)])
 
     def put_many(self, items: Iterable[Document]) -> None:
         """Write documents, several at a time; each is whole or absent, but some may be there when it fails.
@@ -74,7 +74,7 @@ class Documents:
         Of several with one kind and key, the last is kept.
         """
         self._expect_open()
-        for batch in _batches(entry(item.kind, item.key, pack(item.body)) for item in items):
+        for batch in _batches(entry(item.kind, item.key, item.body) for item in items):
             self._backend.put(batch)
 
     def delete(self, kind: str, key: str) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import polars as pl
+from ecluse.later import Later
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = Later("polars")
+
 
 #: Types of a schema whose values a text may say.
 _SAID_BY_TEXT: Final = frozenset({"integer", "number", "boolean"})

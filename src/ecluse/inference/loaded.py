@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import polars as pl
+from ecluse.later import Later
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = Later("polars")
 
 
 class Loaded(Protocol):
@@ -25,16 +30,12 @@ class Loaded(Protocol):
     @property
     def dtypes(self) -> Mapping[str, pl.DataType]: ...
 
-    @property
-    def waits(self) -> bool:
-        """Say whether an answer may take long whatever the rows: another process gives it, or a stranger's code."""
-        ...
-
     def answer(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return a row for each row. It is called from a thread, one call at a time.
 
         Raises:
             InvalidInput, ModelRefused: it does not answer these rows.
+            ModelStopped: the process that answers was ended.
         """
         ...
 

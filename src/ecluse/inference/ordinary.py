@@ -7,15 +7,23 @@ longer than to answer a row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import polars as pl
+from ecluse.later import Later
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = Later("polars")
+
 
 #: Rows of one request that are read so; of more, `rows` is as fast.
 MOST: Final = 64
 IsOrdinary = Callable[[Any], bool]
+_HALVES: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Values:
         return len(self.values)
 
 
-Rows = pl.DataFrame | Values
+Rows: TypeAlias = "pl.DataFrame | Values"
 
 
 def framed(parts: Sequence[Rows]) -> pl.DataFrame:
@@ -88,9 +96,12 @@ def _check_of(column: Mapping[str, Any]) -> IsOrdinary:
     if kind == "text" and "categories" in column:
         categories = frozenset(column["categories"])
         return lambda value: type(value) is str and value in categories
-    if kind == "text":
-        return lambda value: type(value) is str
-    return _never
+    return _is_text if kind == "text" else _never
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether a value is a text that can be written: JSON may have halves of characters (`\\ud800`)."""
+    return type(value) is str and (value.isascii() or not _HALVES.search(value))
 
 
 def _is_within(least: float, most: float, types: set[type]) -> IsOrdinary:

@@ -11,13 +11,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.client.schema import differing
 from ecluse.errors import InvalidInput
+from ecluse.later import Later
 from ecluse.sentences import _, num
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = Later("polars")
 
 #: Rows of one request.
 MOST_ROWS: Final = 10_000
@@ -43,7 +47,7 @@ def from_json(sent: Any, schema: Mapping[str, Any], dtypes: Mapping[str, pl.Data
         raise InvalidInput(
             _('The request has no list of rows. Send {"rows": [{"COLUMN": VALUE}]}, an object for each row.')
         )
-    _check_count(len(sent))
+    expect_count(len(sent))
     names = [column["name"] for column in schema["columns"]]
     if all(type(row) is dict for row in sent):
         return _from_objects(sent, names, schema, dtypes)
@@ -116,7 +120,7 @@ def from_csv(content: bytes, schema: Mapping[str, Any], dtypes: Mapping[str, pl.
                 reason=str(error).partition("\n")[0][:200],
             )
         ) from error
-    _check_count(table.height)
+    expect_count(table.height)
     columns = {name: table[name].to_list() for name in table.columns}
     for column in schema["columns"]:
         if column.get("optional"):
@@ -172,7 +176,8 @@ def from_columns(
     return Read(pl.DataFrame(series), tuple(warnings))
 
 
-def _check_count(count: int) -> None:
+def expect_count(count: int) -> None:
+    """Refuse a request without rows, or with more than one may have."""
     if count == 0:
         raise InvalidInput(_("The request has no rows. Send at least one."))
     if count > MOST_ROWS:

@@ -14,26 +14,31 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models, tables
 from ecluse.application import application_named
 from ecluse.catalog.tables import ModelVersion
 from ecluse.checkpoints import Checkpoints, checkpoints_of
-from ecluse.errors import InvalidInput
+from ecluse.errors import InvalidInput, ModelStopped
 from ecluse.inference.cells import as_sent
+from ecluse.inference.isolated import Isolated
 from ecluse.inference.loaded import Loaded
 from ecluse.inference.opening import card_of, no_schema, open_version
 from ecluse.inference.rows import from_columns
-from ecluse.inference.steady import Answer, checked_answers, steady_answer
 from ecluse.jobs import Task, title_of
+from ecluse.later import Later
+from ecluse.model_process.steady import Answer, checked_answers, steady_answer
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num, pack, unpack
 from ecluse.tabular.typing import write_rows, write_table
 from ecluse.tabular.uploads import read_upload
 from ecluse.work import SCORING
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = Later("polars")
 
 #: Rows that a model is asked about at once: few at first, and as many as it answers in `GOAL_SECONDS`; values in them.
 FIRST_ROWS: Final = 200
@@ -45,6 +50,8 @@ PART_ROWS: Final = 50_000
 PART_VALUES: Final = 5_000_000
 #: Rows of answers that wait to be kept, at most: a store that takes none costs the going on, never the memory.
 MOST_UNKEPT: Final = 500_000
+#: How often the process of a version is begun anew for the same rows, an eighth as many each time.
+MOST_STOPPED: Final = 3
 #: What is noted of a table, at most.
 MOST_NOTES: Final = 20
 #: The share of the job at which all rows are answered.
@@ -62,27 +69,32 @@ def start(runtime: Runtime, user_id: str, reference: str, table_id: str) -> str:
     """
     row = models.resolve_readable(runtime, user_id, reference)
     models.check_intact(row)
-    expect_scored_here(runtime, row)
+    expect_scored_here(runtime, row, user_id)
     table = tables.find(runtime, user_id, table_id)
     subject = {"name": models.address_of(runtime, user_id, row), "version": row.version, "table": table.id}
     return runtime.jobs.enqueue(SCORING, SCORING, user_id, title_of(row.name, table.name), subject)
 
 
-def page_of_scoring(row: ModelVersion) -> str:
-    """Return the page on which the application of a version scores tables in its own way; empty where none does."""
+def page_of_scoring(row: ModelVersion, reader_id: str | None = None) -> str:
+    """Return the page on which the application of a version scores tables in its own way; empty where none does.
+
+    Of a version of someone else it is the application's first page: from there the reader's tables are scored by it.
+    """
     application = application_named(row.application) if row.application else None
     if application is None or not application.scores:
         return ""
+    if reader_id not in (None, row.user_id):
+        return application.address
     return application.scores.format(name=row.name, version=row.version)
 
 
-def expect_scored_here(runtime: Runtime, row: ModelVersion) -> None:
-    """Check that tables are scored by this version as by any other.
+def expect_scored_here(runtime: Runtime, row: ModelVersion, reader_id: str | None = None) -> None:
+    """Check that tables are scored by this version as by any other. `reader_id`: who asks; None: its owner.
 
     Raises:
         InvalidInput: its application scores them in its own way, or it was published without an example.
     """
-    if page := page_of_scoring(row):
+    if page := page_of_scoring(row, reader_id):
         raise InvalidInput(
             _(
                 "%(name)s scores tables in a way of its own, with more than its answers. Go to its page: %(page)s",
@@ -136,14 +148,17 @@ def score_file(
     Raises:
         InvalidInput: a column is missing, or a value is of another type.
     """
-    model = open_version(runtime, row)
+
+    def open_model() -> Loaded:
+        return open_version(runtime, row)
+
+    scoring = _Scoring(open_model(), open_model, row, source, made.parent, kept)
     try:
-        scoring = _Scoring(model, row, source, made.parent, kept)
         scoring.run(tell)
         scoring.write(made)
         return tuple(scoring.notes)
     finally:
-        model.close()
+        scoring.model.close()
 
 
 def score_to(
@@ -219,6 +234,7 @@ class _Scoring:
     """The scoring of one file. Answers lie in files of `PART_ROWS` rows or so, in the order of the rows."""
 
     model: Loaded
+    open_model: Callable[[], Loaded]
     row: ModelVersion
     source: Path
     folder: Path
@@ -230,6 +246,8 @@ class _Scoring:
     held: list[pl.DataFrame] = field(default_factory=list)
     unkept: list[pl.DataFrame] = field(default_factory=list)
     part_rows: int = PART_ROWS
+    #: How often the process of the version was ended since a batch was answered.
+    stopped: int = 0
 
     def run(self, tell: Progress) -> None:
         """Answer every row that was not answered by an attempt before."""
@@ -247,7 +265,15 @@ class _Scoring:
         while self.done < total:
             tell(self.done, total)
             began = time.monotonic()
-            answers = self._asked(answer, frame.select(names).slice(self.done, size).collect())
+            try:
+                answers = self._asked(answer, frame.select(names).slice(self.done, size).collect())
+            except ModelStopped:
+                self.stopped += 1
+                if self.stopped > MOST_STOPPED:
+                    raise
+                answer, size = self._reopened(), max(1, size // 8)
+                continue
+            self.stopped = 0
             self._hold(answers)
             self._keep(answers)
             seconds = time.monotonic() - began
@@ -259,7 +285,15 @@ class _Scoring:
         self._to_file()
 
     def _answer(self) -> Answer:
+        if isinstance(self.model, Isolated):
+            return self.model.answer
         return steady_answer(self.model) or self.model.answer
+
+    def _reopened(self) -> Answer:
+        """Begin the process of the version anew."""
+        self.model.close()
+        self.model = self.open_model()
+        return self._answer()
 
     def _names(self, given: list[str]) -> list[str]:
         """Return the columns that the version takes of those that there are.

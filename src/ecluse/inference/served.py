@@ -7,8 +7,10 @@ counts from the next request on.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,13 +21,17 @@ from typing import Final
 
 from ecluse import models
 from ecluse.catalog.tables import ModelVersion
-from ecluse.inference.batching import Batcher, Room
+from ecluse.errors import ModelStopped, ReaderStopped
+from ecluse.inference.answered import Answered
+from ecluse.inference.batching import Batcher, Room, asked_by_threads
+from ecluse.inference.isolated import PAUSE, Isolated
 from ecluse.inference.loaded import Loaded
+from ecluse.inference.loads import Loads
 from ecluse.inference.metrics import InferenceMetrics, KindMetrics
 from ecluse.inference.opening import open_version
 from ecluse.inference.ordinary import Reader
-from ecluse.inference.steady import steady_answer
 from ecluse.inference.threads import take_one_core
+from ecluse.model_process.steady import steady_answer
 from ecluse.runtime import Runtime
 
 #: Versions that are loaded at once, and the bytes of their files together. In memory one takes a few times its files.
@@ -34,6 +40,14 @@ MOST_BYTES: Final = 2_000_000_000
 #: Threads that ask models; one version is asked by one of them at a time.
 THREADS: Final = max(2, min(8, os.cpu_count() or 1))
 Open = Callable[[Runtime, ModelVersion], Loaded]
+
+
+def _open_for_requests(runtime: Runtime, row: ModelVersion) -> Loaded:
+    return open_version(runtime, row, one_core=True)
+
+
+def _not_counted(rows: int) -> None:
+    """Leave out of account what nobody adds up."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,8 @@ class Served:
     batcher: Batcher
     reader: Reader
     loaded_at: datetime
+    #: Is told how many rows were answered.
+    answered: Callable[[int], None] = _not_counted
 
 
 class ServedModels:
@@ -57,7 +73,7 @@ class ServedModels:
         *,
         most_loaded: int = MOST_LOADED,
         most_bytes: int = MOST_BYTES,
-        opens: Open = open_version,
+        opens: Open = _open_for_requests,
     ) -> None:
         self._runtime = runtime
         self._metrics = metrics
@@ -65,7 +81,11 @@ class ServedModels:
         self._opens = opens
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, tuple[ModelVersion, Future[Served]]] = OrderedDict()
+        #: Versions whose files ended the process that read them: when, in seconds of `time.monotonic`, and the error.
+        self._resting: dict[str, tuple[float, BaseException]] = {}
         self._room = Room()
+        self._loads = Loads()
+        self.answered = Answered(runtime.catalog)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="inference")
 
     def resolve(self, user_id: str, reference: str) -> ModelVersion:
@@ -93,7 +113,8 @@ class ServedModels:
             if loaded is None or not loaded.done() or loaded.exception() is not None:
                 return None
             self._loaded.move_to_end(row.id)
-        return loaded.result()
+        served = loaded.result()
+        return None if _stopped(served) else served
 
     def load(self, row: ModelVersion) -> Served:
         """Return a version ready to answer. Who asks for one that is being loaded waits for it.
@@ -102,8 +123,11 @@ class ServedModels:
             DigestMismatch, ManifestInvalid: it is not what was published.
             InvalidInput, ModelUnreadable, ModelRefused: nothing of it answers, or not as when it was published.
             StoreUnavailable: it is not in the cache, and the store does not answer.
+            ModelStopped: its process was ended a moment ago.
+            Overloaded: its owner has as many versions loaded at once as may be.
         """
         models.check_intact(row)
+        self._expect_rested(row)
         with self._lock:
             _row, loaded = self._loaded.get(row.id, (row, None))
             future = loaded or Future[Served]()
@@ -121,11 +145,13 @@ class ServedModels:
 
         Requests that have begun end with what they began with.
         """
+        self._resting.pop(row.id, None)
         self._forget(row.id)
         return self.load(row)
 
     def close(self) -> None:
-        """Forget every version, once its requests are answered."""
+        """Forget every version, once its requests are answered, and keep how many there were."""
+        self.answered.keep()
         for id_ in list(self._loaded):
             self._forget(id_)
         self._threads.shutdown(wait=True)
@@ -136,6 +162,27 @@ class ServedModels:
             self._metrics.loaded.set(len(self._loaded))
         if old is not None:
             _end(old)
+
+    def _expect_rested(self, row: ModelVersion) -> None:
+        """Raise what ended the process of a version, until it is loaded again; forget one that may be."""
+        with self._lock:
+            _row, loaded = self._loaded.get(row.id, (row, None))
+            is_loaded = loaded is not None and loaded.done() and loaded.exception() is None
+            stopped = _stopped(loaded.result()) if loaded is not None and is_loaded else None
+            ended, error = stopped or self._resting.get(row.id) or (0.0, None)
+        left = ended + PAUSE - time.monotonic()
+        if left > 0 and error is not None:
+            raise ModelStopped(error.args[0], math.ceil(left)) if isinstance(error, ModelStopped) else error
+        if stopped is not None:
+            self._forget(row.id)
+
+    def _rest(self, row: ModelVersion, error: BaseException) -> None:
+        """Note that the files of a version ended their process, so that nobody can have it begun without end."""
+        now = time.monotonic()
+        with self._lock:
+            for id_ in [id_ for id_, (ended, _error) in self._resting.items() if ended + PAUSE <= now]:
+                del self._resting[id_]
+            self._resting[row.id] = now, error
 
     def _make_room(self) -> list[Future[Served]]:
         """Take out what was not used for longest; the newest stays, however large it is."""
@@ -151,13 +198,16 @@ class ServedModels:
 
     def _fill(self, row: ModelVersion, future: Future[Served]) -> None:
         try:
-            served = self._open(row)
+            with self._loads.place(row.user_id):
+                served = self._open(row)
         except BaseException as error:  # noqa: BLE001 (raised again for everyone who waits, by `result`)
             self._metrics.loads.labels("failed").inc()
             with self._lock:
                 if self._loaded.get(row.id, (None, None))[1] is future:
                     del self._loaded[row.id]  # the next request tries again
                 self._metrics.loaded.set(len(self._loaded))
+            if isinstance(error.__cause__, ReaderStopped):
+                self._rest(row, error)
             future.set_exception(error)
         else:
             self._metrics.loads.labels("loaded").inc()
@@ -165,21 +215,24 @@ class ServedModels:
 
     def _open(self, row: ModelVersion) -> Served:
         model = self._opens(self._runtime, row)
-        try:
-            answer = steady_answer(model)
-        except BaseException:
-            model.close()
-            raise
-        batcher = Batcher(
-            answer or model.answer,
-            self._threads,
-            KindMetrics(self._metrics, model.kind),
-            joins=answer is not None,
-            room=self._room,
-            waits=model.waits,
-            prepare=partial(take_one_core, row.id),
-        )
-        return Served(row, model, batcher, Reader(model.schema, model.dtypes), datetime.now(UTC))
+        metrics = KindMetrics(self._metrics, model.kind)
+        if isinstance(model, Isolated):
+            batcher = Batcher(model.ask, metrics, joins=model.joins, room=self._room)
+        else:
+            try:
+                answer = steady_answer(model)
+            except BaseException:
+                model.close()
+                raise
+            ask = asked_by_threads(answer or model.answer, self._threads, partial(take_one_core, row.id))
+            batcher = Batcher(ask, metrics, joins=answer is not None, room=self._room)
+        reader, counts = Reader(model.schema, model.dtypes), partial(self.answered.note, row.user_id)
+        return Served(row, model, batcher, reader, datetime.now(UTC), counts)
+
+
+def _stopped(served: Served) -> tuple[float, ModelStopped] | None:
+    """Return when the process of a version was over, and why; None of one that answers."""
+    return served.model.stopped if isinstance(served.model, Isolated) else None
 
 
 def _end(loaded: Future[Served]) -> None:

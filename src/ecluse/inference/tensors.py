@@ -10,18 +10,24 @@ column, of the shape [rows]. Each column of an answer is an output of the shape 
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
-import polars as pl
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.errors import InvalidInput
 from ecluse.inference.loaded import Loaded
-from ecluse.inference.rows import Read, from_columns
+from ecluse.inference.rows import Read, expect_count, from_columns
+from ecluse.later import Later
 from ecluse.sentences import _
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+else:
+    np = Later("numpy")
+    pl = Later("polars")
 
 #: The one input of a version whose example is a matrix.
 MATRIX: Final = "input"
@@ -33,8 +39,10 @@ _NUMPY: Final[Mapping[str, str]] = {
 }  # fmt: skip
 #: The type of a tensor by that of a column.
 _OF_COLUMN: Final = {"integer": "INT64", "number": "FP64", "boolean": "BOOL"}
-#: Elements of all tensors of a request together.
+#: Elements of all tensors of a request together, and dimensions of one.
 _MOST_ELEMENTS: Final = 5_000_000
+_MOST_DIMENSIONS: Final = 8
+_LENGTH: Final = re.compile("[0-9]{1,12}")
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def read_request(content: bytes, json_length: str | None, model: Loaded) -> Aske
     Raises:
         InvalidInput: it is none, or its tensors are none of this version.
     """
-    if json_length is not None and (not json_length.isdigit() or int(json_length) > len(content)):
+    if json_length is not None and (not _LENGTH.fullmatch(json_length) or int(json_length) > len(content)):
         raise _no_request(_("the header %(name)s is no length of its JSON", name=HEADER))
     end = len(content) if json_length is None else int(json_length)
     try:
@@ -103,10 +111,7 @@ def read_request(content: bytes, json_length: str | None, model: Loaded) -> Aske
     outputs, parameters = body.get("outputs") or [], body.get("parameters") or {}
     if not _are_objects(outputs) or not isinstance(parameters, dict):
         raise _no_request(_("its outputs are no list of objects"))
-    chosen = {
-        str(each.get("name")): bool((each.get("parameters") or {}).get("binary_data", False))
-        for each in outputs
-    }
+    chosen = {str(each.get("name")): bool(_parameters(each).get("binary_data", False)) for each in outputs}
     id_ = body.get("id")
     read = from_columns(_columns(arrays, model), model.schema, model.dtypes)
     return Asked(
@@ -128,6 +133,12 @@ def _are_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
+def _parameters(of: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parameters of a tensor or an output; none where it has none, or something else in their place."""
+    given = of.get("parameters")
+    return given if isinstance(given, dict) else {}
+
+
 def _arrays(inputs: Sequence[Mapping[str, Any]], tail: bytes) -> dict[str, np.ndarray[Any, Any]]:
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     at = elements = 0
@@ -137,8 +148,8 @@ def _arrays(inputs: Sequence[Mapping[str, Any]], tail: bytes) -> dict[str, np.nd
             raise _no_request(_("an input has no name, or a datatype that is none"))
         if (
             not isinstance(shape, list)
-            or not all(type(size) is int and size >= 0 for size in shape)
-            or not shape
+            or not all(type(size) is int and 0 <= size <= _MOST_ELEMENTS for size in shape)
+            or not 0 < len(shape) <= _MOST_DIMENSIONS
         ):
             raise _no_request(_("the input %(name)s has no shape", name=name))
         count = 1
@@ -147,7 +158,7 @@ def _arrays(inputs: Sequence[Mapping[str, Any]], tail: bytes) -> dict[str, np.nd
         elements += count
         if elements > _MOST_ELEMENTS:
             raise _no_request(_("its tensors have more than %(count)s elements", count=_MOST_ELEMENTS))
-        length = (tensor.get("parameters") or {}).get("binary_data_size")
+        length = _parameters(tensor).get("binary_data_size")
         if length is None:
             values = _from_list(tensor.get("data"), datatype, name)
         else:
@@ -228,11 +239,13 @@ def _columns(arrays: Mapping[str, np.ndarray[Any, Any]], model: Loaded) -> dict[
             raise _no_request(
                 _("the input %(name)s has not the shape [rows, %(count)s]", name=MATRIX, count=len(names))
             )
+        expect_count(matrix.shape[0])
         return {name: matrix[:, at].tolist() for at, name in enumerate(names)}
     rows = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(rows.values())) != 1 or any(array.size != array.shape[0] for array in arrays.values()):
         raise _no_request(_("its inputs have not one value for each row, or not as many rows each"))
     height = next(iter(rows.values()))
+    expect_count(height)
     return {name: arrays[name].reshape(-1).tolist() if name in arrays else [None] * height for name in names}
 
 
@@ -278,7 +291,7 @@ def write_answer(
         body["id"] = asked.id
     if asked.read.warnings:
         body["parameters"] = {"warnings": "\n".join(str(warning) for warning in asked.read.warnings)}
-    head = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    head = json.dumps(body, ensure_ascii=False, allow_nan=False).encode(errors="replace")
     return b"".join([head, *tail]), len(head) if tail else None
 
 
@@ -298,5 +311,5 @@ def _to_bytes(series: pl.Series, datatype: str) -> bytes:
     """Return the values as bytes; a text that is missing is empty."""
     if datatype != "BYTES":
         return series.to_numpy().astype(_NUMPY[datatype]).tobytes()
-    texts = [("" if value is None else str(value)).encode() for value in series]
+    texts = [("" if value is None else str(value)).encode(errors="replace") for value in series]
     return b"".join(struct.pack("<I", len(text)) + text for text in texts)

@@ -5,7 +5,8 @@ commands hold: it enqueues and reads, and runs nothing. `JobRunner` is what a wo
 runs each in a thread. Each step of a job runs at least once and is written to leave the same result when it runs again.
 """
 
-from ecluse.jobs.kinds import Group, Job, JobKind, JobKinds, JobStatus, Link, title_of
+from ecluse.jobs.kinds import Group, Job, JobKind, JobKinds, JobStatus, Line, Lines, Link, title_of
+from ecluse.jobs.parts import with_parts
 from ecluse.jobs.queue import Jobs
 from ecluse.jobs.runner import Apart, JobRunner
 from ecluse.jobs.task import Task, patiently
@@ -19,8 +20,11 @@ __all__ = [
     "JobRunner",
     "JobStatus",
     "Jobs",
+    "Line",
+    "Lines",
     "Link",
     "Task",
     "patiently",
     "title_of",
+    "with_parts",
 ]

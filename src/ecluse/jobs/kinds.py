@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from ecluse.catalog import Transaction, jobs
 from ecluse.shapes import CountMessage, Message
 
+#: Characters of the name of a part; with that of its kind it is what the rows of parts are of.
+LONGEST_PART: Final = 20
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
@@ -35,6 +37,24 @@ class Job:
     @property
     def active(self) -> bool:
         return self.status in jobs.ACTIVE
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence on a job; `number` grows from one to the next, `level` is info or warning."""
+
+    number: int
+    at: datetime
+    level: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of a job, the oldest first. `is_all`: the job has ended, and no other comes."""
+
+    lines: tuple[Line, ...]
+    is_all: bool
 
 
 @dataclass(frozen=True)
@@ -67,6 +87,19 @@ def _no_ways(transaction: Transaction, job: Job) -> tuple[Link, ...]:
 
 def _at_least_one(number: int) -> str:
     return "" if number >= 1 else f"{number} jobs at once: they would never run"
+
+
+def _at_least_one_version(number: int) -> str:
+    return "" if number >= 1 else f"{number} is no version: they count from 1"
+
+
+#: `function(context, task, item)`: what it returns is plain JSON.
+PartFunction = Callable[..., Any]
+
+
+def _short_names(parts: Mapping[str, Any]) -> str:
+    long = [name for name in parts if len(name) > LONGEST_PART]
+    return f"{long[0]} is longer than {LONGEST_PART} characters" if long else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +135,14 @@ class JobKind:
     answer: str = ""
     #: Jobs of one group are shown together in lists.
     group: Group | None = None
+    #: Add 1 where a job that is queued from now on is nothing for the code of before, as with a new name in its
+    #: subject: workers of the release before then leave it in the queue. It still runs what was queued before.
+    version: Annotated[int, _at_least_one_version] = 1
     #: It belongs to the installation: it goes on when the account in whose name it runs is closed.
     is_of_installation: bool = False
+    #: What it maps over items with `Task.map`, by name: `function(context, task, item)` does one part, on any worker,
+    #: and returns plain JSON. Add 1 to the version where a part is nothing for the code of before.
+    parts: Annotated[Mapping[str, PartFunction], _short_names] = field(default_factory=dict)
 
 
 #: What an application names in its field `jobs`.

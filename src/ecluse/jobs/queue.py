@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
-from ecluse.catalog import Catalog, Transaction, jobs, quotas
-from ecluse.catalog.tables import JobRow
+from ecluse import application
+from ecluse.catalog import Catalog, Transaction, job_lines, jobs, quotas, workers
+from ecluse.catalog.tables import JobRow, Worker
 from ecluse.errors import (
     JobNotFound,
     JobsUnavailable,
 )
-from ecluse.jobs.kinds import Job, JobStatus
+from ecluse.jobs.kinds import Job, JobStatus, Line, Lines
 from ecluse.sentences import _
 
 #: How long the record of an ended job is kept.
@@ -47,13 +50,18 @@ class Jobs:
         """
         chosen = job_id or uuid.uuid4().hex
         with self._within(transaction) as writing:
-            if job_id is None or jobs.status_of(writing, job_id) is None:
+            # What joins the kinds of all applications stands above this module, as their code enqueues.
+            version: int = application.load("ecluse.work:kind_of")(kind).version
+            is_new = job_id is None or jobs.status_of(writing, job_id) is None
+            if is_new:
                 quotas.expect_job(writing, user_id)
             jobs.add(writing, chosen, kind, queue, user_id, title, subject)
+            if is_new and version > 1:
+                jobs.note_version(writing, chosen, version)
         return chosen
 
-    def get(self, user_id: str, job_id: str) -> Job:
-        """One job of this user.
+    def get(self, user_id: str | None, job_id: str) -> Job:
+        """Return one job of this user (None: of anyone).
 
         Raises:
             JobNotFound: there is none of this id, or it is someone else's.
@@ -75,18 +83,43 @@ class Jobs:
     def get_many(self, user_id: str | None, job_ids: Sequence[str]) -> dict[str, Job]:
         """Return those of these jobs that are there and this user's (None: anyone's), by their ids."""
         with self._catalog.read() as transaction:
-            return {row.id: _job(row, place) for row, place in jobs.by_ids(transaction, user_id, job_ids)}
+            rows = jobs.by_ids(transaction, user_id, job_ids)
+            return {job.id: job for job in _jobs(transaction, rows)}
 
-    def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:
-        """List the user's jobs, newest first."""
+    def lines(self, user_id: str | None, job_id: str, *, after: int = 0) -> Lines:
+        """Return what there is to say of a job of this user (None: of anyone), behind the line with a number.
+
+        Raises:
+            JobNotFound: there is none of this id, or it is someone else's.
+        """
+        job = self.get(user_id, job_id)  # first: when it has ended, no line comes after it
         with self._catalog.read() as transaction:
-            rows = jobs.of_user(transaction, user_id, limit=limit, active=active)
-            return [_job(row, place) for row, place in rows]
+            rows = job_lines.of_job(transaction, job.id, after=after)
+            return Lines(tuple(Line(row.number, row.at, row.level, row.said) for row in rows), not job.active)
+
+    def list(
+        self, user_id: str, *, limit: int = 50, active: bool = False, after: str | None = None
+    ) -> Sequence[Job]:
+        """List the user's jobs, newest first; `after`: those behind the one of this id. Raises InvalidInput."""
+        with self._catalog.look() as transaction:
+            rows = jobs.of_user(transaction, user_id, limit=limit, active=active, after=after)
+            return _jobs(transaction, rows)
+
+    def ended(self, user_id: str, *, limit: int, offset: int = 0) -> Sequence[Job]:
+        """List the user's jobs that have ended, newest first."""
+        with self._catalog.read() as transaction:
+            rows = jobs.ended_of_user(transaction, user_id, limit=limit, offset=offset)
+            return [_job(row, 0) for row in rows]
+
+    def count_ended(self, user_id: str) -> int:
+        """Count the user's jobs that have ended."""
+        with self._catalog.read() as transaction:
+            return jobs.count_ended(transaction, user_id)
 
     def active(self, *, limit: int = 100) -> Sequence[Job]:
         """List the jobs of everyone that wait or run, the oldest first."""
         with self._catalog.read() as transaction:
-            return [_job(row, place) for row, place in jobs.active(transaction, limit=limit)]
+            return _jobs(transaction, jobs.active(transaction, limit=limit))
 
     def cancel(self, user_id: str, job_id: str) -> Job:
         """Stop a job: at once while it waits, at its next report while it runs.
@@ -135,8 +168,36 @@ def _may_be_id(job_id: str) -> bool:
     return 0 < len(job_id) <= 100 and job_id.isascii() and job_id.isprintable()
 
 
+def _jobs(transaction: Transaction, rows: Iterable[tuple[JobRow, int]]) -> list[Job]:
+    """Return what rows say; of a job that none of the workers that live can run, what it waits for."""
+    read = [(row, _job(row, place)) for row, place in rows]
+    living = workers.living(transaction) if any(job.status == "queued" for _, job in read) else []
+    return [
+        replace(job, message=_waits_for_release())
+        if job.status == "queued" and living and not any(map(partial(_can_run, row), living))
+        else job
+        for row, job in read
+    ]
+
+
+def _can_run(row: JobRow, worker: Worker) -> bool:
+    return workers.can_run(worker, row.kind, row.version)
+
+
+def _waits_for_release() -> str:
+    return _(
+        "It waits for a worker of a newer release, or with the application that it belongs to: those that run now "
+        "cannot do it."
+    )
+
+
+def _status_of(row: JobRow) -> JobStatus:
+    """Return how a job stands; one that waits for its own parts runs, as they do."""
+    return "running" if row.status == "queued" and row.parts else cast(JobStatus, row.status)
+
+
 def _job(row: JobRow, place: int) -> Job:
-    status = cast(JobStatus, row.status)
+    status = _status_of(row)
     return Job(
         id=row.id,
         kind=row.kind,
@@ -148,7 +209,7 @@ def _job(row: JobRow, place: int) -> Job:
         fraction=1.0 if status == "done" else row.fraction,
         message=row.message,
         error=row.error,
-        position=place or None,
+        position=(place or None) if status == "queued" else None,
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,

@@ -8,23 +8,18 @@ from ecluse.models.conditions import search, unknown_keys
 from ecluse.models.folders import Imported, import_folder
 from ecluse.models.garbage import Garbage, gc
 from ecluse.models.links import SignedLink, signed_link
-from ecluse.models.sharing import (
+from ecluse.models.places import (
     Place,
-    Reader,
-    SharedModel,
-    Shown,
     address_of,
-    count_shared,
-    list_shared,
-    look_at_link,
-    open_link,
-    own_name,
+    page_of,
     place_of,
+    place_to_change,
+    place_to_make,
+    resolve_changeable,
     resolve_readable,
-    share,
-    shares,
-    unshare,
+    segment_of,
 )
+from ecluse.models.sharing import SharedModel, list_shared, share, shares, unshare
 from ecluse.models.signatures import sign, verify_signature
 from ecluse.models.trust import load_skops
 from ecluse.models.uploads import clean_uploads, own_metadata
@@ -53,6 +48,7 @@ from ecluse.models.versions import (
     verify,
 )
 from ecluse.registry import LATEST, checked_alias, gathered
+from ecluse.shares import Reader, Shown
 
 __all__ = [
     "GRAMMAR",
@@ -76,28 +72,29 @@ __all__ = [
     "checkout",
     "clean_uploads",
     "commit",
-    "count_shared",
     "download",
     "gathered",
     "gc",
     "import_folder",
     "list_shared",
     "load_skops",
-    "look_at_link",
     "manifest_of",
-    "open_link",
     "own_metadata",
-    "own_name",
+    "page_of",
     "parse_condition",
     "place_of",
+    "place_to_change",
+    "place_to_make",
     "publish",
     "reconcile",
     "record",
     "remove",
     "remove_alias",
     "resolve",
+    "resolve_changeable",
     "resolve_readable",
     "search",
+    "segment_of",
     "set_alias",
     "settle",
     "settle_ended",

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any, Final
 
 from ecluse.catalog import models as rows
@@ -47,6 +46,7 @@ from ecluse.registry import (
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
 from ecluse.storage.side_by_side import side_by_side
+from ecluse.troubles import Troubles
 
 #: Files of one upload, and uploads of one person that are not committed.
 MOST_FILES: Final = 2_000
@@ -58,6 +58,9 @@ SMALL: Final = 1024 * 1024
 #: What the import of folders keeps in the metadata of a version; of no one else they would be true.
 RESERVED: Final = ("imported", "pickles", "converted")
 logger = logging.getLogger(__name__)
+_left: Final = Troubles(
+    logger, "Upload %s is not cleaned up yet: %s", "Nothing stands in the way of upload %s any more"
+)
 
 
 @dataclass(frozen=True)
@@ -382,11 +385,14 @@ def clean_uploads(runtime: Runtime, older_than: timedelta = ABANDONED) -> int:
     limit, cleaned = datetime.now(UTC) - older_than, 0
     with runtime.catalog.read() as transaction:
         open_uploads = uploads.unsettled(transaction, limit)
+    left = []
     for upload in open_uploads:
         try:
             cleaned += _clean(runtime, upload, limit)
         except (StorageError, SettingsError) as error:
-            _tell_once(upload.id, str(error))
+            left.append(upload.id)
+            _left.met(upload.id, error)
+    _left.keep(left)
     return cleaned
 
 
@@ -401,22 +407,20 @@ def _clean(runtime: Runtime, upload: ModelUpload, limit: datetime) -> bool:
     if upload.committed_at is not None:
         _tidy(runtime, upload)
         return True
+    if not runtime.stores.is_own(upload.url):
+        return _remove(runtime, upload)
     newest = _incoming(runtime, upload).arrived().newest
     return (newest is None or newest < limit) and _remove(runtime, upload)
 
 
 def _remove(runtime: Runtime, upload: ModelUpload) -> bool:
     """Remove what has arrived of an upload, then its row; False where it was committed meanwhile."""
-    if not runtime.registry_at(upload.url).abandon(upload.name, upload.version, upload.id):
+    registry = runtime.registry_to_clear(upload.url)
+    if registry is not None and not registry.abandon(upload.name, upload.version, upload.id):
         return False
     with runtime.catalog.write() as transaction:
         rows.end_publication(transaction, upload.user_id, upload.name, upload.version)
         return uploads.remove(transaction, upload.id)
-
-
-@cache
-def _tell_once(upload_id: str, reason: str) -> None:
-    logger.warning("Upload %s is not cleaned up yet: %s", upload_id, reason)
 
 
 def _commit(runtime: Runtime, upload: ModelUpload) -> ModelVersion:
@@ -473,7 +477,8 @@ def _tidy(runtime: Runtime, upload: ModelUpload) -> None:
     """Remove the parts of a committed version."""
     if not upload.url:
         return
-    _incoming(runtime, upload).remove_parts()
+    if (registry := runtime.registry_to_clear(upload.url)) is not None:
+        registry.incoming(upload.name, upload.version).remove_parts()
     with runtime.catalog.write() as transaction:
         uploads.forget_parts(transaction, upload.id)
 

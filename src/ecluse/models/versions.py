@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,12 +44,16 @@ from ecluse.registry import (
 from ecluse.runtime import Runtime, models_prefix
 from ecluse.sentences import _
 from ecluse.storage import join_key
+from ecluse.troubles import Troubles
 
 #: How long a publication has to write its row itself, before others do it.
 GRACE: Final = timedelta(minutes=1)
 #: After this long an uncommitted version counts as abandoned.
 ABANDONED: Final = timedelta(hours=24)
 logger = logging.getLogger(__name__)
+_unknown: Final = Troubles(
+    logger, "Whether %s was committed is not known: %s", "Whether %s was committed is known"
+)
 _DELETING: Final = _("Its deletion was not finished; delete it again.")
 
 
@@ -257,12 +260,14 @@ def reconcile(runtime: Runtime) -> int:
     """
     with runtime.catalog.read() as transaction:
         publications = rows.open_publications(transaction, now() - GRACE)
-    settled = 0
+    settled, unknown = 0, []
     for publication in publications:
         try:
             settled += _settle(runtime, publication, now() - publication.created_at > ABANDONED) is not None
         except (StorageError, SettingsError) as error:
-            _tell_once(publication.name, publication.version, str(error))
+            unknown.append(f"{publication.name} {publication.version}")
+            _unknown.met(unknown[-1], error)
+    _unknown.keep(unknown)
     return settled
 
 
@@ -315,11 +320,6 @@ def _files_of(runtime: Runtime, row: ModelVersion) -> tuple[ManifestFile, ...]:
     except RegistryError as damaged:
         logger.warning("The files of %s@%s are not known: %s", row.name, row.version, damaged)
         return ()
-
-
-@cache
-def _tell_once(name: str, version: str, reason: str) -> None:
-    logger.warning("Whether %s %s was committed is not known: %s", name, version, reason)
 
 
 def settle(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion | None:
@@ -484,7 +484,8 @@ def remove(runtime: Runtime, user_id: str, name: str, version: str) -> None:
         rows.set_damaged(transaction, row.id, _DELETING)
     moved: ModelVersion | None = row
     while moved is not None:  # once, or again where a migration led its row elsewhere meanwhile
-        runtime.registry_of(moved).delete(name, version)
+        if (registry := runtime.registry_to_clear(moved.url)) is not None:
+            registry.delete(name, version)
         with runtime.catalog.write() as transaction:
             moved = rows.remove_version(transaction, moved)
             if moved is None:

@@ -156,20 +156,24 @@ def counts_there(both: Homes, move_id: str) -> dict[str, Any]:
 
 def find_obstacles(both: Homes) -> list[str]:
     """Say what the destination has that is of no move from here; nothing where it is empty."""
-    there = both.destination
+    return obstacles_at(both.destination, documents_stay=both.documents_stay)
+
+
+def obstacles_at(there: Runtime, *, documents_stay: bool = False) -> list[str]:
+    """Say what a place has, to which a home is to come; nothing where it is empty."""
     occupied = [
         table.name
         for table in rows.tables()
         if table.name not in rows.SEEDED and not rows.is_empty(there.catalog.engine, table)
     ]
-    if not both.documents_stay and next(iter(there.documents.kinds()), None) is not None:
+    if not documents_stay and next(iter(there.documents.kinds()), None) is not None:
         occupied.append("documents")
     if not occupied:
         return []
     shown = f"{', '.join(occupied[:NAMED])}{', …' if len(occupied) > NAMED else ''}"
     return [
-        f"The destination, {described(there.settings)['database']}, is not empty: it has {shown}. A home moves to an "
-        "empty place: choose an empty database, or delete what is there."
+        f"The destination, {described(there.settings)['database']}, is not empty: it has {shown}. A home comes to "
+        "an empty place: choose an empty database, or delete what is there."
     ]
 
 

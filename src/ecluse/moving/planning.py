@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ecluse import migration
-from ecluse.catalog import files, journal, rows
+from ecluse.catalog import files, journal, rows, second_factors
 from ecluse.migration import Part
 from ecluse.moving.opening import Homes, find_obstacles
 from ecluse.moving.results import NAMED, Plan, Report
@@ -24,6 +24,7 @@ def plan(both: Homes, *, wait: bool = False, report: Report = lambda *_: None) -
     counts = _looked_through(both, problems, report)
     problems += find_obstacles(both)
     _note_elsewhere(both, problems, notes)
+    _note_secrets(both, problems)
     documents = 0 if both.documents_stay else _count_documents(both.source)
     if both.documents_stay:
         notes.append("Both homes keep documents in the same database; they stay there.")
@@ -110,6 +111,22 @@ def _note_elsewhere(both: Homes, problems: list[str], notes: list[str]) -> None:
         notes.append(
             f"{len(outside) - len(folders)} row(s) point at a store that is no area of this home; they keep that "
             "address."
+        )
+
+
+def _note_secrets(both: Homes, problems: list[str]) -> None:
+    """Say where second factors could not be checked at the destination: it has to have the key that they are under."""
+    with both.source.catalog.read() as transaction:
+        kept = second_factors.secrets(transaction)
+    ours, theirs = both.source.accounts.vault, both.destination.accounts.vault
+    unread = [
+        owner for owner, secret in kept if ours.can_open(owner, secret) and not theirs.can_open(owner, secret)
+    ]
+    if unread:
+        problems.append(
+            f"{len(unread)} account(s) have a second factor, whose key the destination does not have: it is in "
+            f"{ours.place}. Write ECLUSE_SECRET_KEYS= and that key into the file of the "
+            "destination's settings; or take them off: ecluse users second-factor EMAIL --remove"
         )
 
 

@@ -6,13 +6,16 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from ecluse.errors import MoveRefused
 from ecluse.migration.overlap import share_a_part
 from ecluse.runtime import Runtime
 from ecluse.settings import AREAS, Access, Area, Settings, scheme_of, without_password
 from ecluse.storage import LONG_PATIENCE, ObjectStore, Stores, area_of, is_within
+
+#: What of a description tells homes apart.
+PLACES: Final = ("database", "documents", "stores")
 
 
 def described(settings: Settings) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def described(settings: Settings) -> dict[str, Any]:
 def is_described(settings: Settings, description: dict[str, Any]) -> bool:
     """Return whether these are the settings of the home that was described; from which machine does not matter."""
     mine = described(settings)
-    return all(mine[name] == description.get(name) for name in ("database", "documents", "stores"))
+    return all(mine[name] == description.get(name) for name in PLACES)
 
 
 @dataclass(frozen=True)

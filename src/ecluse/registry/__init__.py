@@ -22,7 +22,15 @@ from ecluse.registry.manifest import (
     manifest_bytes,
 )
 from ecluse.registry.metadata import LEVELS, METADATA_BYTES, checked_metadata, fits_float
-from ecluse.registry.names import LATEST, checked_alias, checked_name, checked_version, is_version
+from ecluse.registry.names import (
+    LATEST,
+    checked_address,
+    checked_alias,
+    checked_name,
+    checked_version,
+    is_version,
+    split_owner,
+)
 from ecluse.registry.versions import JITTER, Leftover, Progress, Registry
 
 __all__ = [
@@ -43,6 +51,7 @@ __all__ = [
     "ManifestFile",
     "Progress",
     "Registry",
+    "checked_address",
     "checked_alias",
     "checked_metadata",
     "checked_name",
@@ -55,4 +64,5 @@ __all__ = [
     "is_version",
     "manifest_bytes",
     "media_type_of",
+    "split_owner",
 ]

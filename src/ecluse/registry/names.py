@@ -15,7 +15,8 @@ from ecluse.sentences import _
 LATEST: Final = "latest"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ALIAS: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_VERSION = re.compile(r"v(\d{8}_\d{6})(?:_(\d+))?")
+_LONG: Final = re.compile(r"(@[a-z0-9-]{1,40})[/~](.*)", re.DOTALL)
+_VERSION = re.compile(r"v([0-9]{8}_[0-9]{6})(?:_([0-9]{1,9}))?")
 
 
 def checked_name(name: str) -> str:
@@ -29,6 +30,22 @@ def checked_name(name: str) -> str:
             )
         )
     return name
+
+
+def split_owner(name: str) -> tuple[str, str]:
+    """Return whose model a name means, as @OWNER, and its name there: "@acme/churn"; of one's own no owner, ""."""
+    match = _LONG.fullmatch(name) if isinstance(name, str) else None
+    return ("", name) if match is None else (match[1], match[2])
+
+
+def checked_address(name: str) -> str:
+    """Return the name of a model of one's own, or of another's as @OWNER/NAME (also written @OWNER~NAME).
+
+    Raises:
+        InvalidInput: it cannot be one.
+    """
+    owner, own = split_owner(name)
+    return f"{owner}/{checked_name(own)}" if owner else checked_name(own)
 
 
 def checked_alias(alias: str) -> str:

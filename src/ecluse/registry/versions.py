@@ -308,7 +308,17 @@ class Registry:
             DigestMismatch: the stored file is not what the manifest says, or is gone.
             VersionNotFound: the version has no such file.
         """
-        file = file_of(manifest, path)
+        return self._fetch(manifest, file_of(manifest, path), destination, progress, link=link)
+
+    def _fetch(
+        self,
+        manifest: Manifest,
+        file: ManifestFile,
+        destination: Path,
+        progress: Progress | None,
+        *,
+        link: bool,
+    ) -> Fetched:
         key = self._key(manifest, file)
         take = self._cache.link if link else self._cache.copy
         try:
@@ -336,9 +346,7 @@ class Registry:
         """Put every file of a version below `destination`, 8 at a time; see `fetch_file`."""
 
         def take(file: ManifestFile, tick: Progress) -> Fetched:
-            target = destination / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            return self.fetch_file(manifest, file.path, target, tick, link=link)
+            return self._fetch(manifest, file, destination / file.path, tick, link=link)
 
         return side_by_side(take, manifest.files, progress)
 
@@ -443,7 +451,7 @@ class Registry:
     def _verify_file(self, manifest: Manifest, file: ManifestFile, tick: Progress) -> None:
         digest, key = Digest(), self._key(manifest, file)
         try:
-            for chunk in digest.through(self._store.stream(key)):
+            for chunk in digest.beside(self._store.stream(key)):
                 tick(len(chunk))
         except ObjectNotFound as error:
             raise DigestMismatch(

@@ -61,6 +61,7 @@ def make_server(
         uvicorn.Config(
             Forwarded(app, proxies),
             http=Doors(bounds, proxies).protocol,  # type: ignore[arg-type]  # it is called as the class would be
+            log_config=None,  # the log of the process, see `ecluse.logs`
             log_level="warning",
             access_log=False,
             server_header=False,

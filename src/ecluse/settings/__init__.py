@@ -1,5 +1,6 @@
 """Read the environment once, at the edge, into a frozen `Settings` that says where each value came from."""
 
+from ecluse.settings.accounts import KEY_BYTES, AccountsSettings, is_key
 from ecluse.settings.client import chosen_server, config_folder, names_home, state_folder
 from ecluse.settings.documents import (
     DATABASE_TYPES,
@@ -17,6 +18,8 @@ from ecluse.settings.environment import (
     surrounding,
 )
 from ecluse.settings.in_force import in_force
+from ecluse.settings.mail import MailSettings
+from ecluse.settings.providers import ProviderSettings
 from ecluse.settings.schemes import SCHEMES, Access, Scheme, local_folder, scheme_of, schemes, split_root
 from ecluse.settings.settings import RISKS, Settings
 from ecluse.settings.stores import AREAS, Area, store_or_folder
@@ -36,16 +39,20 @@ __all__ = [
     "AREAS",
     "DATABASE_TYPES",
     "GIB",
+    "KEY_BYTES",
     "RISKS",
     "SCHEMES",
     "VARIABLES",
     "Access",
+    "AccountsSettings",
     "Area",
     "DatabaseType",
     "Detected",
     "DocumentsSettings",
     "DynamoDBSettings",
+    "MailSettings",
     "MongoDBSettings",
+    "ProviderSettings",
     "Scheme",
     "Secret",
     "Section",
@@ -57,6 +64,7 @@ __all__ = [
     "flag",
     "in_force",
     "inherited",
+    "is_key",
     "local_folder",
     "names_home",
     "read_variables",

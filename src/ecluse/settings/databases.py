@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from ecluse.errors import SettingsError
+from ecluse.sentences import _
 from ecluse.settings.values import split_address
 
 
@@ -14,7 +15,7 @@ def read_database_url(env: Mapping[str, str], home: Path) -> tuple[str, str]:
     """Return the address of the database of the catalog, and what says so."""
     if "DATABASE_URL" in env:
         return with_driver("DATABASE_URL", env["DATABASE_URL"]), "DATABASE_URL"
-    return f"sqlite:///{home / 'catalog.db'}", "default: no database is configured"
+    return f"sqlite:///{home / 'catalog.db'}", _("default: no database is configured")
 
 
 def read_jobs_url(env: Mapping[str, str], home: Path, database: str) -> tuple[str, str]:
@@ -22,8 +23,8 @@ def read_jobs_url(env: Mapping[str, str], home: Path, database: str) -> tuple[st
     if "ECLUSE_JOBS_URL" in env:
         return with_driver("ECLUSE_JOBS_URL", env["ECLUSE_JOBS_URL"]), "ECLUSE_JOBS_URL"
     if database.startswith("postgresql"):
-        return database, "the same PostgreSQL as the catalog"
-    return f"sqlite:///{home / 'jobs.db'}", "default: a file of its own"
+        return database, _("the same PostgreSQL as the catalog")
+    return f"sqlite:///{home / 'jobs.db'}", _("default: a file of its own")
 
 
 def with_driver(name: str, url: str) -> str:

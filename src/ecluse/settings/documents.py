@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 from ecluse.errors import SettingsError
+from ecluse.sentences import _
 from ecluse.settings.aws import IN_AWS, REGIONS, read_keys
 from ecluse.settings.databases import with_driver
 from ecluse.settings.values import Secret, first_set, flag, web_address, without_password
@@ -120,7 +121,7 @@ def _database_type(env: Mapping[str, str]) -> tuple[DatabaseType, str]:
         return "dynamodb" if by_flag else "sql", f"USE_DYNAMODB={env['USE_DYNAMODB']}"
     if IN_AWS in env:
         return "dynamodb", f"{IN_AWS}={env[IN_AWS]}"
-    return "sql", "default: the database of the catalog"
+    return "sql", _("default: the database of the catalog")
 
 
 def _configured(documents: DocumentsSettings) -> DocumentsSettings:

@@ -9,10 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from ecluse import logs
 from ecluse.addresses import NO_PROXIES, Proxies
 from ecluse.errors import SettingsError
+from ecluse.sentences import _
+from ecluse.settings.accounts import AccountsSettings, read_accounts
 from ecluse.settings.databases import read_database_url, read_jobs_url, sqlite_file
 from ecluse.settings.documents import DocumentsSettings, read_documents
+from ecluse.settings.providers import detect_providers
 from ecluse.settings.schemes import Access, local_folder, read_access, scheme_of
 from ecluse.settings.stores import AREAS, Area, read_areas, read_places, read_store_url
 from ecluse.settings.values import (
@@ -20,9 +24,12 @@ from ecluse.settings.values import (
     Detected,
     Secret,
     first_set,
+    fits_a_header,
     flag,
     folder_at,
+    listening_address,
     number_of_bytes,
+    one_of,
     web_address,
     without_password,
 )
@@ -31,6 +38,7 @@ from ecluse.settings.variables import read_sections
 S = TypeVar("S")
 #: What is not started where other machines reach it, unless it is accepted by name.
 RISKS: Final = ("no-https", "open-sign-up", "no-administrator")
+_SHORTEST_TOKEN: Final = 16
 
 
 @dataclass(frozen=True)
@@ -55,11 +63,20 @@ class Settings:
     #: Whose word on who asks is believed.
     proxies: Proxies = NO_PROXIES
     user: str | None = None
-    #: None: what the pages are reached by decides.
-    open_sign_up: bool | None = None
     #: What is accepted where other machines reach this; of `RISKS`.
     accepted_risks: frozenset[str] = frozenset()
     fetch_private: bool = False
+    #: How the log is written, and what of it.
+    log_form: logs.Form = "people"
+    log_level: logs.Level = "info"
+    #: Where a worker answers about itself; None: nowhere.
+    worker_address: tuple[str, int] | None = None
+    #: With it alone are the figures of a process read; None: by whoever reaches it without a proxy, from near.
+    metrics_token: Secret | None = None
+    #: A collector of traces (OTLP over HTTP); None: nothing is followed.
+    traces: str | None = None
+    #: Keys of secrets, and of whom a second factor is asked.
+    accounts: AccountsSettings = field(default_factory=AccountsSettings)
     #: Addresses below which every member may import.
     import_from: tuple[str, ...] = ()
     #: What applications have read of the environment, by its type; see `of`.
@@ -94,6 +111,8 @@ class Settings:
         if named:
             detected.append(Detected("proxies", str(proxies), named))
         detected += _detect_schemes([store, *(url for url, _ in areas.values())], access, env)
+        accounts = read_accounts(env, folder, database)
+        detected += detect_providers(accounts.providers)
         if import_from := read_places(env, "ECLUSE_IMPORT_FROM"):
             detected.append(Detected("imports", ", ".join(import_from), "ECLUSE_IMPORT_FROM"))
         return cls(
@@ -111,13 +130,23 @@ class Settings:
             public_url=_read_public_url(env),
             proxies=proxies,
             user=env.get("ECLUSE_USER"),
-            open_sign_up=flag(env, "ECLUSE_OPEN_SIGN_UP", default=None),
             accepted_risks=_read_risks(env),
             fetch_private=flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
+            log_form=one_of(env, "ECLUSE_LOG", logs.FORMS, "people"),
+            log_level=one_of(env, "ECLUSE_LOG_LEVEL", logs.LEVELS, "info"),
+            worker_address=listening_address(env, "ECLUSE_WORKER_ADDRESS"),
+            metrics_token=_read_metrics_token(env),
+            traces=_read_traces(env),
+            accounts=accounts,
             import_from=import_from,
             sections=read_sections(env),
             detected=tuple(detected),
         )
+
+    @property
+    def is_https(self) -> bool:
+        """Return whether the address that people use is one of https."""
+        return bool(self.public_url and self.public_url.startswith("https:"))
 
     def of(self, kind: type[S]) -> S:
         """Return what an application has read of the environment: `settings.of(MySettings)`."""
@@ -163,7 +192,24 @@ def _read_home(env: Mapping[str, str], home: Path | None) -> tuple[Path, str]:
         return folder_at("--home", home), "--home"
     if "ECLUSE_HOME" in env:
         return folder_at("ECLUSE_HOME", Path(env["ECLUSE_HOME"])), "ECLUSE_HOME"
-    return Path(".ecluse").absolute(), "default: .ecluse in the current folder"
+    return Path(".ecluse").absolute(), _("default: .ecluse in the current folder")
+
+
+def _read_metrics_token(env: Mapping[str, str]) -> Secret | None:
+    token = env.get("ECLUSE_METRICS_TOKEN")
+    if token is None:
+        return None
+    if len(token) < _SHORTEST_TOKEN or not fits_a_header(token):
+        raise SettingsError(
+            f"ECLUSE_METRICS_TOKEN must be {_SHORTEST_TOKEN} visible ASCII characters or more, such as what this "
+            "prints: openssl rand -hex 32"
+        )
+    return Secret(token)
+
+
+def _read_traces(env: Mapping[str, str]) -> str | None:
+    name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    return web_address(name, env[name]) if name in env else None
 
 
 def _read_public_url(env: Mapping[str, str]) -> str | None:

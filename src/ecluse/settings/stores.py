@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 from urllib.parse import quote
 
 from ecluse.errors import SettingsError
+from ecluse.sentences import _
 from ecluse.settings.aws import IN_AWS
 from ecluse.settings.schemes import SCHEMES, key_variables, schemes
 from ecluse.settings.values import flag, folder_at, split_address
@@ -42,12 +43,12 @@ def read_store_url(env: Mapping[str, str], home: Path) -> tuple[str, str]:
                 "and S3_BUCKET_DATA."
             )
         if choice:
-            return areas["data"][0], f"{reason}, and the bucket of the data"
-        return local, "default: no store is configured"
+            return areas["data"][0], _("%(setting)s, and the bucket of the data", setting=reason)
+        return local, _("default: no store is configured")
     named = "AWS_S3_BUCKET" if "AWS_S3_BUCKET" in env else "S3_MODEL_BUCKET"
-    return checked_store_url(
-        named, f"s3://{bucket}"
-    ), f"{reason} and {named}" if choice else f"{named} is set"
+    return checked_store_url(named, f"s3://{bucket}"), _(
+        "%(setting)s and %(other)s", setting=reason, other=named
+    ) if choice else _("%(setting)s is set", setting=named)
 
 
 def read_areas(env: Mapping[str, str]) -> dict[Area, tuple[str, str]]:

@@ -6,12 +6,16 @@ import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from ecluse.errors import SettingsError
+from ecluse.sentences import _
 
+T = TypeVar("T", bound=str)
 GIB: Final = 1024**3
+#: Where a value comes from that nobody set.
+DEFAULT: Final = _("default")
 TRUE: Final = ("1", "true", "yes", "on")
 FALSE: Final = ("0", "false", "no", "off")
 
@@ -49,7 +53,7 @@ class Section:
 
 def first_set(env: Mapping[str, str], names: tuple[str, ...]) -> tuple[str | None, str]:
     """Return the value of the first of these variables that is set, and its name; else None and "default"."""
-    return next(((env[name], name) for name in names if name in env), (None, "default"))
+    return next(((env[name], name) for name in names if name in env), (None, DEFAULT))
 
 
 def flag(env: Mapping[str, str], name: str, *, default: bool | None) -> bool | None:
@@ -62,6 +66,17 @@ def flag(env: Mapping[str, str], name: str, *, default: bool | None) -> bool | N
     if value.lower() in FALSE:
         return False
     raise SettingsError(f"{name}={value} is neither true nor false.")
+
+
+def one_of(env: Mapping[str, str], name: str, values: tuple[T, ...], default: T) -> T:
+    """Read a variable that is one of some words, in any case. Raises SettingsError where it is none of them."""
+    value = env.get(name)
+    if value is None:
+        return default
+    for each in values:
+        if value.lower() == each:
+            return each
+    raise SettingsError(f"{name}={value} is none of {', '.join(values)}.")
 
 
 def number_of_bytes(env: Mapping[str, str], name: str, default: int) -> int:
@@ -85,6 +100,33 @@ def web_address(name: str, url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(f"{name}={url} is not an address; it starts with http:// or https://.")
     return url
+
+
+def listening_address(env: Mapping[str, str], name: str) -> tuple[str, int] | None:
+    """Read an address to listen on, such as 127.0.0.1:9464 or [::1]:9464; None where the variable is not set.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    if name not in env:
+        return None
+    try:
+        return parse_listening(env[name])
+    except ValueError as error:
+        raise SettingsError(
+            f"{name}={env[name]} is no address to listen on: {error}. Write HOST:PORT, such as 127.0.0.1:9464; "
+            "0.0.0.0:9464 for other machines."
+        ) from None
+
+
+def parse_listening(text: str) -> tuple[str, int]:
+    """Return the host and the port of HOST:PORT; raises ValueError where it is none."""
+    parts = urlsplit(f"//{text}")
+    if parts.path or parts.query or parts.fragment or parts.username or not parts.hostname:
+        raise ValueError("a host and a port are needed, and nothing else")
+    if parts.port is None:
+        raise ValueError("it has no port")
+    return parts.hostname, parts.port
 
 
 def fits_a_header(secret: str) -> bool:

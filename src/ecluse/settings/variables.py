@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ecluse.application import guarded, parts
 from ecluse.errors import SettingsError
+from ecluse.settings import providers
 from ecluse.settings.schemes import schemes
 from ecluse.settings.values import Section
 
@@ -67,13 +68,41 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_TOKEN": "Token for that server. Default: the one that was kept by `ecluse login`",
     "XDG_CONFIG_HOME": "Folder in which `ecluse login` keeps tokens. Default: ~/.config",
     "XDG_STATE_HOME": "Folder in which runs wait for a server that is away. Default: ~/.local/state",
+    "ECLUSE_WORKER_ADDRESS": "Address at which a worker answers /livez, /readyz and /metrics, such as 127.0.0.1:9464, "
+    "or 0.0.0.0:9464 in a container. Default: none, it listens nowhere",
+    "ECLUSE_METRICS_TOKEN": "Token with which Prometheus reads /metrics (Authorization: Bearer …), 16 characters or "
+    "more. Default: none; then who asks from this machine or a private network, through no proxy, reads them",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "Collector that traces are sent to (OTLP over HTTP), such as http://127.0.0.1:4318; "
+    "needs ecluse[tracing]. OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES and OTEL_TRACES_SAMPLER are read by "
+    "OpenTelemetry itself. Default: none, nothing is followed",
+    "ECLUSE_LOG": "How lines of the log are written: people, or json (an object a line). Default: people",
+    "ECLUSE_LOG_LEVEL": "What is written: debug, info (requests, jobs as they begin and end), warning or error. "
+    "Default: info",
     "ECLUSE_TRACE": "1, true, yes or on: a command stopped by a fault of ours shows where. Default: off",
     "ECLUSE_ACCEPT_RISKS": "What is started all the same where other machines reach it, with commas between: no-https "
     "(ECLUSE_PUBLIC_URL is no https address), open-sign-up, no-administrator (nobody administers yet). Default: none, "
     "and the start is refused",
-    "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account; false: nobody by the page. Default: "
-    "true for pages that this machine alone reaches; for others the first account alone, with a secret that the "
-    "terminal printed",
+    "ECLUSE_SECRET_KEYS": "Keys, with commas between, with which the secrets of second factors are encrypted in the "
+    "catalog: the first encrypts, each decrypts. Make one: ecluse secret-key. Default: where the catalog is on this "
+    "machine, the file secret.key in ECLUSE_HOME, made when it is first needed",
+    "ECLUSE_SECOND_FACTOR": "Who has to have a second factor: nobody, administrators or everyone. Default: nobody, and "
+    "everyone may",
+    "ECLUSE_SMTP_URL": "Server that mail is sent by: smtp://host:587 (encrypted by STARTTLS, or it is not sent; plain "
+    "at 127.0.0.1) or smtps://host:465. Needs ECLUSE_MAIL_FROM and ECLUSE_PUBLIC_URL. Default: none; no mail is sent",
+    "ECLUSE_SMTP_USER": "Name at that server; with ECLUSE_SMTP_PASSWORD",
+    "ECLUSE_SMTP_PASSWORD": "Password at that server",
+    "ECLUSE_SMTP_PLAIN": "true: mail goes to ECLUSE_SMTP_URL unencrypted, also to another machine. Default: false",
+    "ECLUSE_MAIL_FROM": "Address that mail comes from, such as ecluse@example.org",
+    "ECLUSE_SIGN_UP": "Who may make an account by the page: open (whoever reaches it), invitation (whoever has a link "
+    "of an administrator or of an owner of an organisation) or closed (nobody). Administrators make accounts in any "
+    "case. Default: open for pages that this machine alone reaches; for others the first account alone, with a secret "
+    "that the terminal printed",
+    "ECLUSE_SIGN_UP_PLAN": "Plan of an account that a person makes without an invitation, such as trial; the "
+    "first account has none. See: ecluse plans list. Default: none, without limits",
+    "ECLUSE_OPEN_SIGN_UP": "true: as ECLUSE_SIGN_UP=open; false: as ECLUSE_SIGN_UP=closed. An older name",
+    "ECLUSE_OIDC_PROVIDERS": "Names of the providers of OpenID Connect by which people may sign in, with commas "
+    "between, such as keycloak,google; of each, ECLUSE_OIDC_NAME_… says the rest (docs/guides/sign-in.md). "
+    "Default: none",
 }
 
 
@@ -86,6 +115,8 @@ def variables() -> dict[str, str]:
     """Return every environment variable that is read, with what it does: of the core, of schemes, of applications."""
     forms = ", ".join(scheme.form for scheme in schemes())
     read = {name: text.replace("{forms}", forms) for name, text in VARIABLES.items()}
+    for last, text in providers.VARIABLES.items():
+        read[providers.variable_of("name", last)] = f"Of the provider NAME. {text}"
     of_schemes = (scheme.section for scheme in schemes() if scheme.section is not None)
     for section in (*of_schemes, *sections()):
         for name, text in section.variables.items():

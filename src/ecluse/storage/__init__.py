@@ -1,14 +1,16 @@
 """Keep objects in a folder, in memory or in S3 behind one set of verbs: put, get, stream, list, scope."""
 
-from ecluse.storage.areas import Located, Stores, area_of
+from ecluse.storage.areas import OWNED, Located, Stores, area_of
 from ecluse.storage.backend import Capabilities, ObjectInfo
 from ecluse.storage.cache import Cache, Cleared, Entry, Fetched, Verified
+from ecluse.storage.digests import Digest, Stored
 from ecluse.storage.keys import checked_key, is_within, join_key, safe_filename, timestamp
 from ecluse.storage.opening import LONG_PATIENCE, PATIENCE, ensure_bucket, lacks_folder, open_store
-from ecluse.storage.store import Digest, ObjectStore, Page, Progress, Stored, read_chunks
+from ecluse.storage.store import ObjectStore, Page, Progress, read_chunks
 
 __all__ = [
     "LONG_PATIENCE",
+    "OWNED",
     "PATIENCE",
     "Cache",
     "Capabilities",

@@ -9,6 +9,7 @@ and what it holds as deleted.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ecluse.storage.keys import checked_key, is_within
 from ecluse.storage.opening import PATIENCE, lacks_folder, open_store
 from ecluse.storage.store import ObjectStore
 
+logger = logging.getLogger(__name__)
 RAW: Final = "raw"
 #: How long a check whether a store answers waits for it.
 HURRY: Final = timedelta(seconds=1)
@@ -29,6 +31,9 @@ HURRY: Final = timedelta(seconds=1)
 
 #: First segments of the keys of models, in a store that several areas share; every other key is of the data.
 _MODELS: Final = ("user_models", "automl_models")
+#: First segments of the keys of what rows own, one of which stands in the address of what was stored before the
+#: settings named another store.
+OWNED: Final = ("user_data", *_MODELS)
 
 
 def area_of(key: str) -> Area:
@@ -130,3 +135,41 @@ class Stores:
         if not root or not key:
             raise InvalidKey(_("%(url)s is not the address of an object.", url=repr(url)))
         return Located(self.open(root), checked_key(key))
+
+    def is_own(self, url: str) -> bool:
+        """Return whether what is at an address from a row is of an Écluse: in an area, or under a key of those of rows.
+
+        A row may come from a backup, and its address be that of any file of this machine.
+        """
+        root, key = split_root(url)
+        if not root or not key:
+            return False
+        in_area = next(filter(None, (store.key_of(url) for store in self.areas().values())), None)
+        segments = (in_area or url.partition("://")[2]).rstrip("/").split("/")
+        if any(segment in (".", "..") for segment in segments):
+            return False
+        return in_area is not None or any(segment in OWNED for segment in segments[:-2])
+
+    def remove(self, url: str) -> int:
+        """Remove the object at an address from a row, or leave it, and say so, where it is none of ours; how many.
+
+        Raises:
+            InvalidKey: it is not the address of an object.
+        """
+        located = self.locate(url)
+        if not self.is_removable(url):
+            return 0
+        located.store.delete(located.key)
+        return 1
+
+    def remove_below(self, url: str) -> int:
+        """Remove what lies in the folder at an address from a row, as `remove`; how many objects that were."""
+        located = self.locate(url)
+        return located.store.delete_prefix(located.key) if self.is_removable(url) else 0
+
+    def is_removable(self, url: str) -> bool:
+        """Return whether what is at an address from a row may be removed, as it `is_own`; say so where it may not."""
+        if self.is_own(url):
+            return True
+        logger.warning("%s is outside the areas of this installation, and is not removed.", url)
+        return False

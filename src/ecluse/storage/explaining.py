@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ecluse.errors import BucketNotFound, ObjectNotFound, StorageError, StoreUnavailable
+from ecluse.errors import BucketNotFound, ObjectNotFound, StorageError, StoreSilent, StoreUnavailable
 from ecluse.sentences import _
 from ecluse.storage.bucket import Bucket
 from ecluse.storage.failures import Failure
@@ -31,7 +31,9 @@ def explain(bucket: Bucket, failure: Failure, attempt: Attempt, *, no_bucket: bo
         return ObjectNotFound(
             _("Nothing is stored at %(key)s in %(store)s.", key=repr(attempt.path), store=bucket.url)
         )
-    return StoreUnavailable(_refusal(bucket, failure, attempt, where) or _silence(failure, attempt, where))
+    if (refusal := _refusal(bucket, failure, attempt, where)) is not None:
+        return StoreUnavailable(refusal)
+    return StoreSilent(_silence(failure, attempt, where))
 
 
 def _refusal(bucket: Bucket, failure: Failure, attempt: Attempt, where: str) -> str | None:

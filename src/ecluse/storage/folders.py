@@ -25,10 +25,10 @@ NO_LOCKS: Final = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK})
 NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
-def make_folder(folder: int, segment: str) -> None:
-    """Make a folder that lasts, unless it is there."""
+def make_folder(folder: int, segment: str, mode: int = 0o777) -> None:
+    """Make a folder that lasts, unless it is there; `mode` is who may use it, as far as the process lets them."""
     try:
-        os.mkdir(segment, dir_fd=folder)
+        os.mkdir(segment, mode, dir_fd=folder)
     except FileExistsError:
         return
     os.fsync(folder)

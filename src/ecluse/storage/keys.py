@@ -20,10 +20,19 @@ from ecluse.sentences import _
 MAX_KEY_BYTES: Final = 1024
 #: The limit of a file name on the file systems we run on, in UTF-8 bytes, less room for a temporary suffix.
 MAX_SEGMENT_BYTES: Final = 240
+_PLAIN_SEGMENT: Final = rf"[A-Za-z0-9_=-][A-Za-z0-9_.=-]{{0,{MAX_SEGMENT_BYTES - 1}}}"
+#: As nearly all keys are: every software reads them as they stand.
+_PLAIN: Final = re.compile(rf"{_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT})*")
 
 
 def checked_key(key: str) -> str:
     """Return `key` itself, when it is one; raise `InvalidKey` otherwise."""
+    if len(key) <= MAX_KEY_BYTES and _PLAIN.fullmatch(key):
+        return key
+    return _closely_checked(key)
+
+
+def _closely_checked(key: str) -> str:
     if not key:
         raise InvalidKey(_("A key is empty."))
     if len(key.encode(errors="replace")) > MAX_KEY_BYTES:
@@ -76,10 +85,15 @@ def _check_segment(segment: str, key: str) -> None:
 
 
 def _readings(segment: str) -> set[str]:
-    """Return the segment as other software may read it: percent-decoded (until nothing changes), then normalised."""
-    forms = {segment}
-    decoded = segment
-    while (once := unquote(decoded, errors="replace")) != decoded:
-        decoded = once
-        forms.add(decoded)
-    return forms | {unicodedata.normalize("NFKC", form) for form in forms}
+    """Return the segment as other software may read it: decoded and normalised, in turn, until nothing is new."""
+    forms, new = {segment}, {segment}
+    while (
+        new := {
+            read
+            for form in new
+            for read in (unquote(form, errors="replace"), unicodedata.normalize("NFKC", form))
+        }
+        - forms
+    ):
+        forms |= new
+    return forms

@@ -58,17 +58,22 @@ from ecluse.storage.folders import (
     walk,
     write_all,
 )
+from ecluse.storage.to_the_end import to_the_end
 
 #: How often a folder is made again that is deleted while a write needs it.
 _TURNS: Final = 100
 
 
 class PosixBackend:
-    """Objects under the folder `root`; `url` is how messages name it."""
+    """Objects under the folder `root`; `url` is how messages name it.
 
-    def __init__(self, root: Path, url: str) -> None:
+    `private`: what is made below it is for the user of this process alone, whoever may read the folder itself.
+    """
+
+    def __init__(self, root: Path, url: str, *, private: bool = False) -> None:
         self._root = root
         self.url = url
+        self._file_mode, self._folder_mode = (0o600, 0o700) if private else (0o666, 0o777)
 
     # Write
 
@@ -99,15 +104,18 @@ class PosixBackend:
         self, path: str, chunks: AsyncIterator[bytes], *, attributes: Mapping[str, str]
     ) -> None:
         writing = self._writing(path, attributes=attributes)
-        file = await asyncio.to_thread(writing.__enter__)
+        cancelled = asyncio.CancelledError()
+        file = await to_the_end(
+            writing.__enter__, undo=lambda _file: writing.__exit__(type(cancelled), cancelled, None)
+        )
         try:
             async for batch in batches(chunks):
                 with self._reported(path):
-                    await asyncio.to_thread(write_all, file, batch)
+                    await to_the_end(write_all, file, batch)
         except BaseException as error:
             writing.__exit__(type(error), error, error.__traceback__)
             raise
-        await asyncio.to_thread(writing.__exit__, None, None, None)
+        await to_the_end(writing.__exit__, None, None, None)
 
     def copy(self, source: str, destination: str) -> None:
         attributes = self.attributes(source)
@@ -272,7 +280,7 @@ class PosixBackend:
             folder = -1
             try:
                 folder = self._folder("/".join(folders), make=True)
-                file = os.open(hidden, flags, 0o666, dir_fd=folder)
+                file = os.open(hidden, flags, self._file_mode, dir_fd=folder)
             except BaseException as error:
                 if folder >= 0:
                     os.close(folder)
@@ -389,7 +397,7 @@ class PosixBackend:
         for segment in path.split("/") if path else ():
             try:
                 if make:
-                    make_folder(folder, segment)
+                    make_folder(folder, segment, self._folder_mode)
                 deeper = os.open(segment, FOLDER, dir_fd=folder)
             except NotADirectoryError as error:
                 if make:

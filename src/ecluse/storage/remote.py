@@ -38,6 +38,7 @@ from ecluse.storage.bucket import Bucket
 from ecluse.storage.chunks import ArrivingChunks, CountedChunks, from_another_thread
 from ecluse.storage.explaining import Attempt, explain
 from ecluse.storage.failures import ANSWERS, Failure, read_failure
+from ecluse.storage.to_the_end import to_the_end
 
 T = TypeVar("T")
 
@@ -122,7 +123,8 @@ class RemoteBackend:
         arriving = ArrivingChunks(chunks)
         first = await arriving.take(CHUNK)
         if arriving.ended and len(first) <= _QUICK:
-            await asyncio.to_thread(self.put, path, first, create_only=False, attributes=attributes)
+            put = partial(self.put, create_only=False, attributes=attributes)
+            await to_the_end(put, path, first)
             return
         begun = time.monotonic()
         with self._parts() as count:

@@ -21,7 +21,6 @@ from typing import Final
 from ecluse.errors import (
     CannotSign,
     ConditionalWritesMissing,
-    DigestMismatch,
     InvalidAttribute,
     InvalidKey,
     KeyConflict,
@@ -37,7 +36,9 @@ from ecluse.storage.backend import (
     ObjectInfo,
     StaleUploads,
 )
+from ecluse.storage.digests import Digest, Stored
 from ecluse.storage.keys import checked_key, is_within, join_key
+from ecluse.storage.measured import measured
 from ecluse.storage.side_by_side import side_by_side
 
 #: Called with the number of bytes since the last call, from any thread; negative if a transfer starts over.
@@ -50,18 +51,8 @@ STANDARD_ATTRIBUTES: Final = frozenset(
 _SHORTEST_SIGNATURE: Final = timedelta(seconds=1)
 _LONGEST_SIGNATURE: Final = timedelta(days=7)
 
-#: Size of the chunks that are hashed and written. With 1 MiB a verified download takes a fifth longer, as the
-#: connection idles while a chunk is hashed (benchmarks/storage.py).
+#: Size of the chunks that are hashed and written (bytes).
 DOWNLOAD_CHUNK: Final = 256 * 1024
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What was written: size in bytes and SHA-256 of the bytes, as lower-case hexadecimal."""
-
-    key: str
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -80,9 +71,9 @@ class ObjectStore:
     """
 
     def __init__(self, backend: Backend, prefix: str = "", *, opened: _Opened | None = None) -> None:
-        self._backend = backend
+        self._backend = measured(backend)
         self.prefix = prefix and checked_key(prefix)
-        self._opened = opened or _Opened(backend, join_key(self.prefix, STAGING))
+        self._opened = opened or _Opened(self._backend, join_key(self.prefix, STAGING))
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url!r})"
@@ -253,7 +244,7 @@ class ObjectStore:
         chunks = self.stream(key, chunk_size=DOWNLOAD_CHUNK)
         try:
             with partial.open("wb") as file:
-                for chunk in _reporting(counted.through(chunks), progress):
+                for chunk in _reporting(counted.beside(chunks), progress):
                     file.write(chunk)
             if sha256 is not None:
                 counted.expect(sha256, f"{key} in {self.url}")
@@ -379,6 +370,14 @@ class ObjectStore:
         """Return what the store can do; asked once and remembered."""
         return self._opened.capabilities()
 
+    def prove_write(self) -> None:
+        """Write a small object where probes lie, the same one whoever writes it: none is left of processes that ended.
+
+        Raises:
+            StoreUnavailable: the store does not take it.
+        """
+        self._backend.put(join_key(self._opened.staging, "ready"), b"ready", create_only=False, attributes={})
+
     def can_hold(self, key: str) -> bool:
         """Return whether a key is not one that the store keeps for itself."""
         return not self._opened.is_staged(self._path(key))
@@ -452,47 +451,6 @@ def read_chunks(source: Path, size: int = CHUNK) -> Iterator[bytes]:
     with source.open("rb") as file:
         while chunk := file.read(size):
             yield chunk
-
-
-class Digest:
-    """Count and hash the bytes that pass."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def through(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self._take(chunk)
-            yield chunk
-
-    async def through_async(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            self._take(chunk)
-            yield chunk
-
-    def stored(self, key: str) -> Stored:
-        return Stored(key, self.size, self._hash.hexdigest())
-
-    def expect(self, sha256: str, title: str) -> None:
-        """Raise `DigestMismatch` unless the bytes so far are those of `sha256`."""
-        if (actual := self._hash.hexdigest()) != sha256:
-            raise DigestMismatch(
-                _(
-                    "%(file)s is damaged: its SHA-256 is %(value)s…, %(word)s… was recorded. Make or "
-                    "publish it again.",
-                    file=title,
-                    value=actual[:12],
-                    word=sha256[:12],
-                )
-            )
-
-    def _take(self, chunk: bytes) -> None:
-        self._hash.update(chunk)
-        self.size += len(chunk)
 
 
 def _reporting(chunks: Iterable[bytes], progress: Progress | None) -> Iterator[bytes]:

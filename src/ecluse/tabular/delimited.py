@@ -14,11 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from ecluse.errors import UnreadableTable
+from ecluse.later import Later
 from ecluse.sentences import _, num
 from ecluse.tabular.formats import format_names
 from ecluse.tabular.layout import Header, Layout, find_header, laid_out, names_of
@@ -33,6 +32,11 @@ from ecluse.tabular.source import (
     refuse_width,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
+
 MAX_LINE_BYTES = 64 << 20
 
 _HEAD_BYTES = 4 << 20
@@ -44,7 +48,7 @@ _SEPARATORS = (",", ";", "\t", "|")
 def open_csv(path: Path, shown: str, scratch: Scratch, compression: Compression, layout: Layout) -> Source:
     """Open what the text file at `path` holds, once its first lines are checked; `shown` is its name in messages.
 
-    Raises UnreadableTable when the file is blank, binary, without rows, of more than 10,000 columns, or has a
+    Raises UnreadableTable when the file is blank, binary, without rows, of more than 16,384 columns, or has a
     malformed line in its first 1 MiB.
     """
     path, encoding, notes = _as_utf8(path, shown, scratch)

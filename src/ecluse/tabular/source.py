@@ -10,16 +10,22 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-import polars as pl
+from typing import TYPE_CHECKING, Literal
 
 from ecluse.errors import UnreadableTable
+from ecluse.later import Later
 from ecluse.sentences import _, num
 from ecluse.tabular.layout import Layout
 
-MAX_COLUMNS = 10_000
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+else:
+    np = Later("numpy")
+    pl = Later("polars")
+
+#: As many as a sheet of a workbook has.
+MAX_COLUMNS = 16_384
 #: A file that unpacks to more than so many times its size is no table of a person.
 MAX_RATIO = 300
 
@@ -111,7 +117,7 @@ def clean_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def refuse_width(columns: int, shown: str) -> None:
-    """Raises UnreadableTable for more than 10,000 columns."""
+    """Raises UnreadableTable for more than `MAX_COLUMNS` columns."""
     if columns > MAX_COLUMNS:
         raise UnreadableTable(
             _(

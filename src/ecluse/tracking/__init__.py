@@ -4,7 +4,7 @@
         run.log(1, train_loss=0.61, validation_accuracy=0.84)
 
 A name is flat: letters, digits, `_`, `-`, `.`. A metric is a finite number; one that is not becomes the tag
-`{name}.not_finite`, which holds the first such step. A run is seen by its owner alone.
+`{name}.not_finite`, which holds the first such step. A run is seen by its owner, and by whom it is shared with.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from ecluse.application import known_metrics
 from ecluse.catalog import Catalog, Transaction, runs
 from ecluse.catalog import aliases as alias_rows
+from ecluse.catalog.reach import readable_run, readable_runs
 from ecluse.catalog.runs import Curves, Point
 from ecluse.catalog.tables import Run
 from ecluse.errors import EcluseError, InvalidInput, JobCancelled
@@ -42,7 +43,6 @@ __all__ = [
     "main_name",
     "read",
     "start",
-    "tracker",
 ]
 
 _LOWER: Final = ("loss", "error", "brier")
@@ -120,15 +120,21 @@ def start(
 ) -> Iterator[Tracker]:
     """Track the training that the block does: it is done when the block ends, and failed when it raises.
 
-    A `JobCancelled` says that the work stops here, not that the job does: another worker may go on with it. So the run
-    of a job is left as it is, for whoever knows how the job ends; without a job it is cancelled. A job that runs again
-    after a crash goes on with its run, whose metrics are written anew.
+    Of a job, what is raised says that the work stops here, not that the job does: it may wait for a store that is away,
+    and another worker may go on with it. So its run is left as it is, and ends as the job does; without a job it is
+    failed, or by a `JobCancelled` cancelled. A job that runs again goes on with its run, whose metrics are written
+    anew; one that is done by then stays so, as the worker may have died between that and the end of its step.
     """
     context = context or RunContext()
     job_id = context.job_id
     with catalog.write() as transaction:
         row = None if job_id is None else runs.run_by_job(transaction, job_id)
-        if row is None or row.status not in runs.ACTIVE:
+        is_done = (
+            row is not None
+            and row.status == "done"
+            and (row.name, row.subject) == (name, dict(context.subject))
+        )
+        if row is None or (row.status not in runs.ACTIVE and not is_done):
             row = runs.add_run(
                 transaction,
                 Run(
@@ -144,9 +150,10 @@ def start(
                     started_at=context.began,
                 ),
             )
-        else:
+        elif not is_done:
             runs.forget_metrics(transaction, row.id)
-        runs.set_running(transaction, row.id)
+        if not is_done:
+            runs.set_running(transaction, row.id)
     run = Tracker(catalog, row.id)
     try:
         yield run
@@ -155,14 +162,11 @@ def start(
             run.ended("cancelled")
         raise
     except Exception as error:
+        if job_id is not None:
+            raise
         run.ended("failed", str(error) if isinstance(error, EcluseError) else type(error).__name__)
         raise
     run.done()
-
-
-def tracker(catalog: Catalog, run_id: str) -> Tracker:
-    """Return the tracker of a run whose row was made when it was asked for."""
-    return Tracker(catalog, run_id)
 
 
 # Read and compare
@@ -218,12 +222,12 @@ class Compared:
 
 
 def read(transaction: Transaction, user_id: str, run_id: str) -> Tracked:
-    """Return a run of this user with all that is known of it.
+    """Return a run that this person may see, with all that is known of it.
 
     Raises:
-        NotFound: there is none, or it is someone else's.
+        NotFound: there is none, or it is not for them.
     """
-    run = runs.run_of(transaction, user_id, run_id)
+    run = readable_run(transaction, user_id, run_id)
     return Tracked(run, runs.curves_of(transaction, run.id), aliases_of(transaction, run))
 
 
@@ -236,11 +240,11 @@ def aliases_of(transaction: Transaction, run: Run) -> tuple[str, ...]:
 
 
 def compare(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> Compared:
-    """Up to five runs of this user beside each other, in the order asked for; each once.
+    """Up to five runs that this person may see beside each other, in the order asked for; each once.
 
     Raises:
         InvalidInput: none or too many are named.
-        NotFound: one of them is not there, or someone else's.
+        NotFound: one of them is not there, or not for this person to see.
     """
     ids = list(dict.fromkeys(run_ids))
     if not 1 <= len(ids) <= runs.MOST_COMPARED:
@@ -251,7 +255,7 @@ def compare(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> C
                 most=runs.MOST_COMPARED,
             )
         )
-    rows = runs.runs_of(transaction, user_id, ids)
+    rows = readable_runs(transaction, user_id, ids)
     by_run = runs.curves_of_all(transaction, ids)
     names = sorted({name for curves in by_run.values() for name in curves})
     settings = _side_by_side([row.parameters for row in rows])

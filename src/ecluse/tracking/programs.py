@@ -7,14 +7,16 @@ code of ours writes are left alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from ecluse.catalog import Catalog, runs
+from ecluse.catalog import Catalog, quotas, runs
+from ecluse.catalog.reach import run_to_change
 from ecluse.catalog.runs import Logged
 from ecluse.catalog.tables import Run, now
 from ecluse.errors import InvalidInput, NonceTaken, NotFound
+from ecluse.moments import checked_moment
 from ecluse.registry import checked_metadata, checked_name
 from ecluse.run_values import checked_values, flat_values
 from ecluse.sentences import _, num
@@ -60,6 +62,7 @@ def begin(catalog: Catalog, user_id: str, request: NewRun) -> Run:
     Raises:
         InvalidInput: a name or a value cannot be kept.
         NonceTaken: the nonce has begun a run of another name or kind.
+        PlanEnded: the plan of the person is over; a run that had begun goes on.
     """
     began = {} if request.started_at is None else _times(_past(request.started_at))
     run = Run(
@@ -76,6 +79,7 @@ def begin(catalog: Catalog, user_id: str, request: NewRun) -> Run:
         first = runs.run_by_nonce(transaction, user_id, request.nonce)
     if first is None:
         with catalog.write() as transaction:
+            quotas.expect_not_ended(transaction, user_id)
             runs.begin_by_nonce(transaction, run)
         with catalog.read() as transaction:
             first = runs.run_by_nonce(transaction, user_id, request.nonce)
@@ -112,9 +116,10 @@ def log(catalog: Catalog, user_id: str, run_id: str, points: Sequence[Logged]) -
                 values=num(MOST_VALUES, ","),
             )
         )
+    dated = [point if point.at is None else replace(point, at=checked_moment(point.at)) for point in points]
     with catalog.write() as transaction:
         run = runs.expect_active(runs.run_to_write(transaction, user_id, run_id))
-        runs.log_points(transaction, run.id, points)
+        runs.log_points(transaction, run.id, dated)
         _expect_few(run.metrics)
 
 
@@ -154,13 +159,14 @@ def _past(moment: datetime) -> datetime:
     """Return a moment in UTC.
 
     Raises:
-        InvalidInput: it is yet to come, by more than clocks differ.
+        InvalidInput: it is yet to come, by more than clocks differ, or as `checked_moment`.
     """
-    if moment > now() + CLOCKS_DIFFER:
+    past = checked_moment(moment)
+    if past > now() + CLOCKS_DIFFER:
         raise InvalidInput(
             _("%(value)s is yet to come. Say when it was, or leave it out.", value=moment.isoformat())
         )
-    return moment.astimezone(UTC)
+    return past
 
 
 def _expect_after(run: Run, ended: datetime | None) -> None:
@@ -177,7 +183,7 @@ def _expect_after(run: Run, ended: datetime | None) -> None:
 
 def _read(catalog: Catalog, user_id: str, run_id: str) -> Run:
     with catalog.read() as transaction:
-        return runs.run_of(transaction, user_id, run_id)
+        return run_to_change(transaction, user_id, run_id)
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,23 +8,33 @@ import os
 import re
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from anyio import to_thread
 from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
+from fastapi.telemetry import TelemetryConfig
 from starlette.datastructures import Headers
 from starlette.staticfiles import NotModifiedResponse
 from starlette.types import ASGIApp, Scope
 
-from ecluse import __version__
+from ecluse import __version__, work
 from ecluse.application import applications, folders, guarded, parts
 from ecluse.inference import InferenceMetrics, ServedModels
 from ecluse.runtime import Runtime
-from ecluse.web import api, health, open_inference, pages
+from ecluse.vitals import Readiness, expect
+from ecluse.web import api, health, oauth, open_inference, pages
 from ecluse.web.admission import Admission
-from ecluse.web.errors import add_error_handlers, answer_error, refuse_cross_site, refuse_large_body
+from ecluse.web.declarations import Declarations
+from ecluse.web.errors import (
+    add_error_handlers,
+    answer_error,
+    declare_errors,
+    refuse_cross_site,
+    refuse_large_body,
+)
 from ecluse.web.lately import Lately
+from ecluse.web.outages import Outages
 from ecluse.web.security import BodyLimit, Protection
 from ecluse.web.shortcut import Shortcut
 from ecluse.web.templating import static_file, static_url
@@ -32,6 +42,14 @@ from ecluse.web.templating import static_file, static_url
 STATIC: Final = Path(__file__).parent / "static"
 #: Endings of the files that text compresses well: images and fonts are compressed already.
 COMPRESSED: Final = frozenset({".js", ".mjs", ".css", ".svg"})
+#: What the framework would say of requests by itself holds their addresses; `ecluse.tracing` follows them.
+NOTHING_SAID: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 DESCRIPTION: Final = """
 Upload a table, train a model on it, score another table with it, download the result.
 
@@ -51,6 +69,7 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        telemetry=NOTHING_SAID,
         openapi_tags=[
             {"name": tag, "description": text}
             for application in applications()
@@ -65,15 +84,24 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
     app.state.inference = ServedModels(runtime, app.state.inference_metrics)
     app.state.lately = Lately(runtime)
     app.state.admission = Admission()
-    app.state.readiness = health.Readiness()
+    app.state.readiness = Readiness()
+    app.state.outages = Outages(runtime)
     for application, hold in parts("web"):
         with guarded(application, "web"):
             hold(app)
-    app.include_router(api.make_router())
-    app.include_router(pages.make_router(), include_in_schema=False)
-    app.include_router(open_inference.router)
-    app.include_router(health.router)
-    app.add_api_route("/metrics", health.metrics_endpoint(app.state.metrics), include_in_schema=False)
+    every = Declarations()
+    for declared in (
+        api.make_router(),
+        pages.make_router(),
+        open_inference.router,
+        oauth.router,
+        health.router,
+    ):
+        every.take_in(declared)
+    app.router.routes.extend(every.routes)
+    expect(work.kinds())
+    answer = health.metrics_endpoint(runtime, app.state.metrics)
+    app.add_api_route("/metrics", answer, include_in_schema=False)
     app.mount("/static", _Static(directory=STATIC), name="static")
     add_error_handlers(app)
     app.add_middleware(Shortcut)
@@ -81,6 +109,12 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
 
 
 class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Describe the API, with the errors that operations answer by their nature; made once."""
+        if self.openapi_schema is None:
+            declare_errors(super().openapi())
+        return super().openapi()
+
     def build_middleware_stack(self) -> ASGIApp:
         """Build the framework's stack, measured and protected from outside.
 

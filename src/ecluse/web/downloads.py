@@ -108,7 +108,7 @@ def _verified(chunks: Iterator[bytes], sha256: str, filename: str) -> Iterator[b
 
 def saved_as(filename: str) -> str:
     """Return the header that has an answer saved as a file, under a name that is safe for every system, or its own."""
-    return f"attachment; filename=\"{safe_filename(filename)}\"; filename*=UTF-8''{quote(filename)}"
+    return f"attachment; filename=\"{safe_filename(filename)}\"; filename*=UTF-8''{quote(filename, errors='replace')}"
 
 
 def joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -21,11 +21,16 @@ from ecluse.errors import (
     DiskUnusable,
     EcluseError,
     HomeClosed,
+    LinkOver,
+    ModelStopped,
     NotSignedIn,
     Overloaded,
+    SecondFactorMissing,
     TooManyAttempts,
 )
 from ecluse.sentences import _
+from ecluse.web.outages import OUTAGES
+from ecluse.web.security import remember_target
 from ecluse.web.templating import render
 
 logger = logging.getLogger(__name__)
@@ -69,39 +74,40 @@ _MEANINGS: Final = {
     416: "The file has no such bytes",
     422: "A value cannot be used",
     429: "Too many attempts",
-    503: "The store or the catalog does not answer; nothing was recorded",
+    503: "The store or the catalog does not answer, or their disk is full; nothing was recorded",
+    507: "The disk of the cache has no room for a model; nothing was kept",
 }
-
-
-#: Errors of a disk that is full, or can only be read.
-_DISKS: Final = frozenset(
-    {"catalog_unwritable", "documents_unwritable", "store_unwritable", "disk_unusable", "disk_full"}
-)
-#: What a visitor may know of a part that is away; its address and what it said are in the log.
-_AWAY: Final = {
-    "store_unavailable": _("The object store does not answer. Nothing was recorded; try again in a minute."),
-    "catalog_unavailable": _("The catalog does not answer. Nothing was recorded; try again in a minute."),
-    "jobs_unavailable": _("The job engine does not answer. Nothing was recorded; try again in a minute."),
-    "documents_unavailable": _(
-        "The database of the documents does not answer. Nothing was recorded; try again in a minute."
-    ),
-    "catalog_damaged": _(
-        "The catalog is damaged, so nothing can be shown or recorded. Whoever runs this "
-        "Écluse reads which file it is, and the way out, with: ecluse doctor"
-    ),
-    **dict.fromkeys(
-        _DISKS,
-        _(
-            "A disk of this Écluse is full, or can only be read. Nothing was recorded. Whoever "
-            "runs it reads which, and the way out, with: ecluse doctor"
-        ),
-    ),
-}
+#: What an operation may answer by what it takes, whoever wrote it: the body is read and limited before it is asked.
+_OF_BODIES: Final = (400, 413, 507)
+#: What one that changes something may answer, as others change things meanwhile.
+_OF_CHANGES: Final = (409, 429)
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the error answers of a route, for OpenAPI."""
     return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in sorted(statuses)}
+
+
+def declare_errors(description: dict[str, Any]) -> dict[str, Any]:
+    """Add to the description of the API what operations answer by their nature; the description itself.
+
+    Each declares what it alone answers; what any answers stands where they are joined (`api.make_router`).
+    """
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            if not path.startswith("/api/"):
+                continue
+            more = [*(_OF_BODIES if "requestBody" in operation else ())]
+            more += _OF_CHANGES if method not in ("get", "head") else ()
+            for status in more:
+                operation["responses"].setdefault(str(status), _described(status))
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+    return description
+
+
+def _described(status: int) -> dict[str, Any]:
+    shape = {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
+    return {"description": _MEANINGS[status], "content": {"application/json": {"schema": shape}}}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -131,19 +137,22 @@ def answer_error(request: Request, error: EcluseError) -> Response:
 def _on_ecluse_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EcluseError)  # noqa: S101 (registered for this class)
     if isinstance(error, NotSignedIn) and not _wants_json(request):
-        return _to_sign_in(request)
+        return _to(request, "/sign-in")
+    if isinstance(error, SecondFactorMissing) and not _wants_json(request):
+        return _to(request, "/account/second-factor")
     if (own_answer := _answer_of_application(request, error)) is not None:
         return own_answer
-    if isinstance(error, Overloaded | TooManyAttempts):
+    if isinstance(error, Overloaded | ModelStopped | TooManyAttempts):
         answer = _answer(request, error.status, error.code, str(error))
         answer.headers["retry-after"] = str(error.seconds)
         return answer
     if error.status < 500 or isinstance(error, HomeClosed):
         # A sentence within an f-string would no longer know what it was made of.
         said = f"{error} Call: {error.call}" if error.call and _wants_json(request) else str(error)
-        return _answer(request, error.status, error.code, said)
-    reference = _note(request, error)
-    message = _AWAY.get(error.code, _("A fault of ours stopped this. Nothing more is known here."))
+        return _answer(request, error.status, error.code, said, is_link=isinstance(error, LinkOver))
+    reference = request.app.state.outages.note(error.code, error) or _note(request, error)
+    outage = OUTAGES.get(error.code)
+    message = outage.words if outage else _("A fault of ours stopped this. Nothing more is known here.")
     return _answer(request, error.status, error.code, message, reference)
 
 
@@ -183,7 +192,11 @@ def _on_http_error(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed", 416: "range_not_satisfiable"}.get(
         error.status_code, "http_error"
     )
-    message = {404: _("There is nothing at this address."), 405: _("This address does not take this method.")}
+    message = {
+        400: _("The body of this request cannot be read. Send JSON in UTF-8, or a form."),
+        404: _("There is nothing at this address."),
+        405: _("This address does not take this method."),
+    }
     answer = _answer(request, error.status_code, code, message.get(error.status_code, str(error.detail)))
     answer.headers.update(error.headers or {})
     if error.status_code == 405:
@@ -219,7 +232,16 @@ def _note(request: Request, error: Exception) -> str:
     return reference
 
 
-def _answer(request: Request, status: int, code: str, message: str, reference: str | None = None) -> Response:
+def _answer(
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    reference: str | None = None,
+    *,
+    is_link: bool = False,
+) -> Response:
+    message = _sendable(message)
     if _is_open_inference(request):
         text = f"{message} Reference: {reference}" if reference else str(message)
         return JSONResponse(
@@ -236,9 +258,24 @@ def _answer(request: Request, status: int, code: str, message: str, reference: s
     return render(
         request,
         template,
-        {"status": status, "message": message, "reference": reference, "of_disk": code in _DISKS},
+        {
+            "status": status,
+            "message": message,
+            "reference": reference,
+            "of_disk": code in OUTAGES and OUTAGES[code].of_disk,
+            "is_link": is_link,
+        },
         status=status,
     )
+
+
+def _sendable(message: str) -> str:
+    """Return what an answer can say: a half character that was sent, which no encoding has, is a question mark."""
+    try:
+        message.encode()
+    except UnicodeEncodeError:
+        return message.encode(errors="replace").decode()
+    return message
 
 
 def _answer_of_application(request: Request, error: EcluseError) -> Response | None:
@@ -256,7 +293,7 @@ def _answer_with_page(request: Request, error: EcluseError, page: ErrorPage) -> 
     if _is_open_inference(request):
         return _answer(request, error.status, error.code, str(error))
     if _wants_json(request):
-        detail = {"code": error.code, "message": str(error), **page.detail}
+        detail = {"code": error.code, "message": _sendable(str(error)), **page.detail}
         return JSONResponse({"error": detail}, error.status)
     return render(request, page.template, dict(page.context), status=error.status)
 
@@ -274,7 +311,10 @@ def _wants_json(request: Request) -> bool:
     )
 
 
-def _to_sign_in(request: Request) -> Response:
+def _to(request: Request, address: str) -> Response:
     if request.headers.get("hx-request") == "true":
-        return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})
-    return RedirectResponse("/sign-in", 303)
+        return Response(status_code=401, headers={"HX-Redirect": address})
+    response = RedirectResponse(address, 303)
+    if address == "/sign-in":
+        remember_target(request, response)
+    return response

@@ -57,6 +57,10 @@ class FileForm:
         """Read until the first file begins, or the form ends."""
         self._waiting = await self._next_file()
 
+    def bound(self, max_bytes: int, refusal: EcluseError) -> None:
+        """Let the files have no more bytes together, once the fields have said whose they are to be."""
+        self._max_bytes, self._refusal = max_bytes, refusal
+
     async def files(self) -> AsyncIterator[Upload]:
         """Yield each file named `file`; its chunks are read before the next is asked for. An empty input is no file.
 

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
+import re
+import secrets
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    generate_latest,
-)
-from starlette.responses import JSONResponse
+from fastapi import Request, Response
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ecluse import logs, tracing
 from ecluse.application import failures
-from ecluse.disks import look_at, what_is_wrong
-from ecluse.errors import DiskUnusable, DocumentsMissing, EcluseError
 from ecluse.runtime import Runtime
+from ecluse.vitals import Figures, Page, Readiness, may_read
+from ecluse.vitals.doors import readiness_answer, refusal
+from ecluse.web.declarations import Declarations
 from ecluse.web.security import runtime_of
 
-router = APIRouter(tags=["health"])
+router = Declarations(tags=["health"])
 logger = logging.getLogger(__name__)
+#: A line for each request.
+access = logging.getLogger("ecluse.access")
+REQUEST_ID: Final = b"x-request-id"
+#: An id that whoever stands in front may give: a UUID, digits, a trace. No underscore, which each token of ours has.
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{7,63}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+#: What machines ask again and again.
+_OF_MACHINES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Metrics:
@@ -66,147 +70,88 @@ class Measure:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
+        request_id = _request_id(scope)
 
         async def noted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headers = [*message.get("headers", ()), (REQUEST_ID, request_id.encode())]
+                message = {**message, "headers": headers}
             await send(message)
 
-        try:
-            await self._app(scope, receive, noted)
-        finally:
-            route = _handler(scope)
-            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
-            self._metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        with (
+            logs.about(request=request_id),
+            tracing.root(method, "server", None, {"ecluse.request": request_id}) as span,
+        ):
+            try:
+                await self._app(scope, receive, noted)
+            finally:
+                seconds = time.perf_counter() - began
+                handler = _handler(scope)
+                route = _route_of(scope) or f"({handler})"
+                about = {
+                    "http.request.method": method,
+                    "http.route": route,
+                    "http.response.status_code": status,
+                }
+                span.note(about, name=f"{method} {route}")
+                self._metrics.requests.labels(method, handler, str(status)).inc()
+                self._metrics.seconds.labels(method, handler).observe(seconds)
+                _note_access(scope, handler, status, seconds)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the id that whoever stands in front gave a request, or a new one."""
+    sent = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"").decode("latin-1")
+    return sent if _ID.fullmatch(sent) else secrets.token_hex(8)
+
+
+def _route_of(scope: Scope) -> str | None:
+    """Return the address of the operation as it is declared, with that of the router which holds it."""
+    # Where the framework keeps it; with `route` alone the router's part is lost. tests/test_logs.py holds it to that.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    return getattr(context or scope.get("route"), "path", None)
+
+
+def _note_access(scope: Scope, handler: str, status: int, seconds: float) -> None:
+    """Write a line about a request: the address as it is declared, as what is filled in may be a secret or personal."""
+    route = _route_of(scope) or f"({handler})"
+    quiet = route in _OF_MACHINES or (handler == "other" and status < 500)
+    fields = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+    access.log(
+        logging.DEBUG if quiet else logging.INFO,
+        "%s %s %s in %.0f ms",
+        scope["method"],
+        route,
+        status,
+        1000 * seconds,
+        extra={"fields": fields},
+    )
 
 
 @router.get("/livez")
 async def livez() -> dict[str, str]:
-    """This process answers."""
+    """Answer, which says that this process lives."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Say whether each part answers and each disk that is written to has room; 503 names the one that does not.
+    """Say whether each part can be written and each disk has room; 503 names the one that does not.
 
-    Applications that cannot be used are named; they take nothing else down.
+    Why, is said to who may read `/metrics`. Applications that cannot be used are named; they take nothing else down.
     """
-    parts = await readiness_of(request).look(runtime_of(request))
-    ready = all(state == "ok" for state in parts.values())
-    body: dict[str, object] = {"status": "ok" if ready else "unavailable", "parts": parts}
+    readiness, runtime = readiness_of(request), runtime_of(request)
+    states = await readiness.look(runtime)
+    left_out: dict[str, object] = {}
     if broken := failures():  # the rest answers without them; `ecluse doctor` and the log say why
-        body["left_out"] = sorted({part.name for part in broken})
+        left_out["left_out"] = sorted({part.name for part in broken})
         # Which parts; not why: the text of an error may hold anything, and this is answered to anyone.
-        body["left_out_parts"] = sorted(f"{part.name}: {part.source}" for part in broken)
-    return JSONResponse(body, 200 if ready else 503)
-
-
-#: Seconds that each part has to answer. An orchestrator that asks waits longer: tell it so (`timeoutSeconds`).
-ANSWERS_WITHIN: Final = 4.0
-#: The state of a part that has not answered by then.
-NO_ANSWER: Final = "no_answer"
-
-
-def _check_disks(runtime: Runtime) -> None:
-    for disk in look_at(runtime.settings.local_places()):
-        if disk.trouble is not None:
-            raise DiskUnusable(disk.trouble)
-
-
-def _check_store(runtime: Runtime) -> None:
-    for store in runtime.stores.hurried().distinct():
-        store.exists(".ready")
-
-
-def _check_catalog(runtime: Runtime) -> None:
-    with runtime.catalog.read() as transaction:
-        transaction.connection()
-
-
-def _check_jobs(runtime: Runtime) -> None:
-    runtime.jobs.active(limit=1)
-
-
-def _check_documents(runtime: Runtime) -> None:
-    with suppress(DocumentsMissing):  # it answers, and has none yet: who needs them is told how
-        runtime.documents.check()
-
-
-CHECKS: Final[dict[str, Callable[[Runtime], None]]] = {
-    "disks": _check_disks,
-    "store": _check_store,
-    "catalog": _check_catalog,
-    "jobs": _check_jobs,
-    "documents": _check_documents,
-}
-
-
-class Readiness:
-    """Ask every part beside the others, and none again while it still owes an answer.
-
-    A part that hangs keeps one thread of this process, however often it is asked for; not one of those that answer
-    requests, so that all of those may hang too.
-    """
-
-    def __init__(self, checks: Mapping[str, Callable[[Runtime], None]] = CHECKS) -> None:
-        self._checks = checks
-        self._asked: dict[str, asyncio.Future[str]] = {}
-        self._said: dict[str, str] = {}
-
-    async def look(self, runtime: Runtime, within: float = ANSWERS_WITHIN) -> dict[str, str]:
-        """`ok`, the code of an error, or `no_answer`, by part."""
-        asked = {name: self._ask(name, runtime) for name in self._checks}
-        await asyncio.wait(asked.values(), timeout=within)
-        states = {name: answer.result() if answer.done() else NO_ANSWER for name, answer in asked.items()}
-        for name, state in states.items():
-            if state == NO_ANSWER:
-                self._say(name, f"no answer within {within:.0f} s")
-        return states
-
-    def _ask(self, name: str, runtime: Runtime) -> asyncio.Future[str]:
-        loop = asyncio.get_running_loop()
-        owed = self._asked.get(name)
-        if owed is None or owed.done() or owed.get_loop() is not loop:
-            self._asked[name] = answer = loop.create_future()
-            threading.Thread(
-                target=self._answer,
-                args=(name, runtime, answer, loop),
-                name=f"readiness of {name}",
-                daemon=True,
-            ).start()
-        return self._asked[name]
-
-    def _answer(
-        self, name: str, runtime: Runtime, answer: asyncio.Future[str], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        state = self._state(name, runtime)
-        with suppress(RuntimeError):  # the process stops: its loop is closed
-            loop.call_soon_threadsafe(answer.set_result, state)
-
-    def _state(self, name: str, runtime: Runtime) -> str:
-        try:
-            self._checks[name](runtime)
-        except EcluseError as error:
-            self._say(name, str(error))
-            return error.code
-        except Exception as error:
-            reason = what_is_wrong(error)
-            if reason is None:
-                logger.exception("Whether %s is ready is not known", name)
-                return "fault"
-            self._say(name, reason)
-            return DiskUnusable.code
-        if self._said.pop(name, None) is not None:
-            logger.warning("Ready again: %s", name)
-        return "ok"
-
-    def _say(self, name: str, reason: str) -> None:
-        """Once, not with every look."""
-        if self._said.get(name) != reason:
-            self._said[name] = reason
-            logger.warning("Not ready: %s: %s", name, reason)
+        left_out["left_out_parts"] = sorted(f"{part.name}: {part.source}" for part in broken)
+    reads = may_read(request, runtime.settings.metrics_token)
+    return readiness_answer(states, readiness.reasons() if reads else None, **left_out)
 
 
 def readiness_of(request: Request) -> Readiness:
@@ -216,8 +161,16 @@ def readiness_of(request: Request) -> Readiness:
     return readiness
 
 
-def metrics_endpoint(metrics: Metrics) -> Callable[[], Response]:
-    def endpoint() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+def metrics_endpoint(runtime: Runtime, metrics: Metrics) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers `/metrics`: to who may read it, with what is counted here and what the catalog says."""
+    page = Page(metrics.registry, more=[Figures(runtime)])
+    # Not of the threads that answer requests: all of those may wait for a database when this is read.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+
+    async def endpoint(request: Request) -> Response:
+        if not may_read(request, runtime.settings.metrics_token):
+            return refusal()
+        content = await asyncio.get_running_loop().run_in_executor(thread, page.write)
+        return Response(content, media_type=page.content_type)
 
     return endpoint

@@ -30,6 +30,7 @@ from babel.units import format_unit
 
 from ecluse.application import applications, folder_of, leave_out, remembered
 from ecluse.metrics import Metric
+from ecluse.moments import local_to
 from ecluse.sentences import Listing, Number, Sentence
 
 #: The language of the sentences in the code, which needs no translations.
@@ -328,7 +329,7 @@ class Words:
 
     def _moment(self, moment: datetime, kind: str) -> str:
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        local = aware.astimezone(self.zone or UTC)
+        local = local_to(aware, self.zone or UTC)
         return format_datetime(local, self._formats.pattern(kind, local.day), locale=self._formats.locale)
 
 

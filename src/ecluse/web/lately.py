@@ -53,11 +53,11 @@ class Lately:
         """Return the state of the catalog; what is read from it afterwards may be noted under that."""
         return self._changes.number()
 
-    def find(self, state: int | None, authorization: str | None, reference: str) -> ModelVersion | None:
-        """Return the version that the sender of a header means; None where that has to be looked up."""
-        if state is None or authorization is None:
+    def find(self, state: int | None, token: str | None, reference: str) -> ModelVersion | None:
+        """Return the version that the sender of a token means; None where that has to be looked up."""
+        if state is None or token is None:
             return None
-        entry = self._entries.get(_key(authorization, reference))
+        entry = self._entries.get(_key(token, reference))
         if entry is None or entry.state != state:
             return None
         if entry.until < (moment := time.monotonic()):
@@ -68,12 +68,12 @@ class Lately:
         return entry.row
 
     async def once(
-        self, state: int | None, authorization: str | None, reference: str, look_up: Callable[[], Looked]
+        self, state: int | None, token: str | None, reference: str, look_up: Callable[[], Looked]
     ) -> Looked:
         """Return what `look_up` returns, called in a thread: once for all who ask the same in the same state."""
-        if state is None or authorization is None:
+        if state is None or token is None:
             return await run_in_threadpool(look_up)
-        key = (state, _key(authorization, reference))
+        key = (state, _key(token, reference))
         looked = self._under_way.get(key)
         if looked is None:
             looked = self._under_way[key] = asyncio.ensure_future(run_in_threadpool(look_up))
@@ -83,20 +83,23 @@ class Lately:
     def note(
         self,
         state: int | None,
-        authorization: str | None,
+        token: str | None,
         reference: str,
         sender: SignedIn,
         row: ModelVersion,
     ) -> None:
         """Keep what the catalog said, which was in this state before it was asked."""
-        if state is None or authorization is None or sender.token is None:
+        if state is None or token is None or sender.token is None:
             return
         entry = _Entry(row, state, time.monotonic() + KEPT_SECONDS, sender.token.expires_at)
-        self._entries[_key(authorization, reference)] = entry
+        self._entries[_key(token, reference)] = entry
         while len(self._entries) > MOST:
             self._entries.popitem(last=False)
 
 
-def _key(authorization: str, reference: str) -> _Key:
-    """Return what an entry is kept by; the secret itself is not."""
-    return hashlib.sha256(authorization.encode()).digest(), reference
+def _key(token: str, reference: str) -> _Key:
+    """Return what an entry is kept by; the secret itself is not.
+
+    A sender without a token is known by a cookie: of these nothing is kept, and no look-up is shared.
+    """
+    return hashlib.sha256(token.encode()).digest(), reference

@@ -1,6 +1,7 @@
 """Answer programs that speak the Open Inference Protocol, such as the clients of KServe, Triton and MLServer.
 
-Models are the person's own, by the token that the program sends (`Authorization: Bearer`). A version of the protocol is
+Models are the person's own, or `@OWNER~NAME` of others who share theirs, by the token that the program sends
+(`Authorization: Bearer`). A version of the protocol is
 a version or an alias here; without one it is the latest. Errors are the protocol's: {"error": "…"}.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
@@ -16,10 +17,11 @@ from ecluse import __version__
 from ecluse.inference import Served, ServedModels, inputs_of, outputs_of, read_request, write_answer
 from ecluse.inference.tensors import HEADER
 from ecluse.web.api.inference import FEW_BYTES, InferenceDep, ask, loaded_for
+from ecluse.web.declarations import Declarations
 from ecluse.web.health import readiness_of
 from ecluse.web.security import MayPredict, runtime_of
 
-router = APIRouter(prefix="/v2", tags=["models"], include_in_schema=False)
+router = Declarations(prefix="/v2", tags=["models"], include_in_schema=False)
 EXTENSIONS: Final = ("binary_tensor_data",)
 
 
@@ -60,7 +62,7 @@ async def model_metadata(reference: Reference, served: InferenceDep, user: MayPr
     sample = loaded.model.sample()
     outputs = []
     if sample is not None and not sample.is_empty():
-        outputs = outputs_of(await run_in_threadpool(loaded.batcher.submit(sample.head(1)).result))
+        outputs = outputs_of(await loaded.batcher.ask(sample.head(1)))
     return {
         "name": loaded.row.name,
         "versions": [loaded.row.version],

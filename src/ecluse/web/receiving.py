@@ -55,14 +55,29 @@ async def receiving(
         PlanEnded, LimitReached, UploadTooLarge: as `quotas.reserve`, or it is larger than the server takes.
         Overloaded: as `Admission.arriving`.
     """
-    room = await run_in_threadpool(_reserve, runtime, user_id, _announced(request), images)
+    async with (
+        keeping_room(request, runtime, user_id, images=images) as (room, most, refusal),
+        admission_of(request).arriving(request, user_id) as admitted,
+    ):
+        yield Receiving(admitted, most, refusal, runtime, room)
+
+
+@asynccontextmanager
+async def keeping_room(
+    request: Request, runtime: Runtime, owner_id: str, *, images: bool = False
+) -> AsyncIterator[tuple[quotas.Room, int, EcluseError]]:
+    """Yield the room that the plan of whose an upload is to be has for it, the most bytes, and what is said beyond.
+
+    Raises:
+        PlanEnded, LimitReached, UploadTooLarge: as `quotas.reserve`, or it is larger than the server takes.
+    """
+    room = await run_in_threadpool(_reserve, runtime, owner_id, _announced(request), images)
     try:
-        async with admission_of(request).arriving(request, user_id) as admitted:
-            most, refusal = runtime.settings.upload_max_bytes, None
-            if room.most is not None and room.most < most:
-                most, refusal = room.most, room.refusal
-            with quotas.held_room(room.id):
-                yield Receiving(admitted, most, refusal or too_large(most), runtime, room)
+        most, refusal = runtime.settings.upload_max_bytes, None
+        if room.most is not None and room.most < most:
+            most, refusal = room.most, room.refusal
+        with quotas.held_room(room.id):
+            yield room, most, refusal or too_large(most)
     finally:
         if room.id is not None:
             with CancelScope(shield=True):

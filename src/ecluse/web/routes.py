@@ -10,9 +10,10 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 
 from ecluse.application import OURS, Application, guarded, leave_out, parts
+from ecluse.web.declarations import Declarations
 
 
-def include_parts(router: APIRouter, name: str, *, ours: bool) -> None:
+def include_parts(router: Declarations, name: str, *, ours: bool) -> None:
     """Add the routers that applications name in a field: those of our own, or those of others."""
     for application, brought in parts(name):
         if (application.distribution == OURS) is not ours:
@@ -21,7 +22,7 @@ def include_parts(router: APIRouter, name: str, *, ours: bool) -> None:
         if ours or not (reason := _clash(router, brought)):
             with guarded(application, f"{name} {brought.prefix}"):
                 describes = ours or name != "api" or can_describe(application, brought)
-                router.include_router(brought, include_in_schema=describes)
+                router.take_in(brought, include_in_schema=describes)
         else:
             leave_out(application, f"{name} {brought.prefix}", reason)
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, MutableMapping
-from ipaddress import ip_address
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import timedelta
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import Depends, Request, Response, Security
 from fastapi.security import HTTPBearer
@@ -22,25 +22,42 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ecluse import logs
 from ecluse.accounts import (
     BROWSER_COOKIE,
     SESSION_COOKIE,
     SESSION_LIFETIME,
+    STEP_COOKIE,
+    STEP_LIFETIME,
     Admission,
     SignedIn,
     comes_from_elsewhere,
+    cookie_named,
     expect_scope,
+    own_cookies,
     ways,
 )
 from ecluse.accounts.scopes import Scope as TokenScope
-from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN
+from ecluse.accounts.scopes import expect_service_may, model_named
+from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN, is_loopback_name
 from ecluse.application import applications, remembered
+from ecluse.catalog import audit
 from ecluse.catalog.attempts import BROWSER_LIFETIME
 from ecluse.errors import EcluseError, Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 
 COOKIE: Final = SESSION_COOKIE
+#: What a visitor asked to see before signing in.
+TARGET_COOKIE: Final = "ecluse_target"
+_LONGEST_TARGET: Final = 2000
+_TARGET_KEPT: Final = timedelta(minutes=10)
+#: The invitation by which a visitor may make an account at a provider, and how long it is kept.
+INVITATION_COOKIE: Final = "ecluse_invitation"
+INVITATION_KEPT: Final = timedelta(hours=1)
+_OF_AN_INVITATION: Final = re.compile(r"/organisations/join/([\w-]{20,100})", re.ASCII)
+#: An address without a host: browsers read two strokes, either way, as the beginning of one.
+_OF_HERE: Final = re.compile(r"/(?!/)[!#-\[\]-~]*")
 #: The largest body of a request (bytes), except at addresses where applications accept files.
 MAX_BODY: Final = 1_000_000
 #: The largest body of a request from someone who is not signed in (bytes): room for an email address, a password, a
@@ -73,19 +90,28 @@ def runtime_of(request: Request) -> Runtime:
     return runtime
 
 
-RuntimeDep = Annotated[Runtime, Depends(runtime_of)]
+async def take_runtime(request: Request) -> Runtime:
+    return runtime_of(request)  # a function that is not awaited would be called in a thread
+
+
+RuntimeDep = Annotated[Runtime, Depends(take_runtime)]
+#: What is open to who has to set up a second factor first.
+_SETS_UP: Final = re.compile(r"/account/second-factor(?:/confirm)?|/sign-in|/sign-out")
 
 
 def signed_in_or_none(request: Request, runtime: RuntimeDep) -> SignedIn | None:
     """Return who is asking, by the first way in `accounts.ways` that knows it; None for a visitor."""
-    sender = ways.who_asks(runtime.accounts, _credentials(request))
+    sender = ways.who_asks(
+        runtime.accounts, _credentials(request), sets_up=_SETS_UP.fullmatch(request.scope["path"]) is not None
+    )
     if sender is None:
         return None
     request.scope.setdefault("state", {})[SENDER_IS_KNOWN] = True
+    logs.note(owner=sender[0].user.id)
     return sender[0]
 
 
-def sessions_alone(request: Request) -> None:
+async def sessions_alone(request: Request) -> None:
     """Keep pages to people: a token is for programs, which have the API."""
     if any(way.is_for_programs and way.reads(_credentials(request)) is not None for way in ways.WAYS):
         raise Forbidden(
@@ -98,21 +124,25 @@ def sessions_alone(request: Request) -> None:
 
 
 def _credentials(request: Request) -> ways.Credentials:
-    return ways.Credentials(request.headers, request.cookies)
+    return ways.Credentials(request.headers, cookies_of(request))
 
 
 Visitor = Annotated[SignedIn | None, Depends(signed_in_or_none)]
 
 
-def signed_in(visitor: Visitor) -> SignedIn:
-    """Who is asking; `NotSignedIn` for a visitor."""
+def signed_in(visitor: SignedIn | None) -> SignedIn:
+    """Return who is asking. Raises NotSignedIn for a visitor."""
     if visitor is None:
         raise NotSignedIn("Sign in first, or send an API token: Authorization: Bearer ecluse_…")
     return visitor
 
 
+async def _signed_in(visitor: Visitor) -> SignedIn:
+    return signed_in(visitor)
+
+
 #: Who is asking, a token of any scope: for what says no more than whose it is.
-AnyToken = Annotated[SignedIn, Depends(signed_in)]
+AnyToken = Annotated[SignedIn, Depends(_signed_in)]
 #: For the description of the API alone, which names the scope of each operation by it; who asks is found by `ways`.
 Bearer = Annotated[
     object,
@@ -121,20 +151,37 @@ Bearer = Annotated[
     ),
 ]
 #: The scope that a dependency asks for.
-SCOPES: Final[dict[Callable[..., SignedIn], TokenScope]] = {}
-_OF_A_MODEL: Final = re.compile(r"/(?:api|v2)/models/([^/@]+)(?:[/@].*)?")
+SCOPES: Final[dict[Callable[..., Awaitable[SignedIn]], TokenScope]] = {}
+_OF_A_MODEL: Final = re.compile(r"/(?:api|v2)/models/([^/]+)(?:/.*)?", re.DOTALL)
 
 
-def _who_may(scope: TokenScope) -> Callable[..., SignedIn]:
+def _who_may(scope: TokenScope) -> Callable[..., Awaitable[SignedIn]]:
     """Return a dependency that says who is asking; `OutOfScope` for a token without the scope, or for another model."""
 
-    def in_scope(request: Request, user: AnyToken, _described: Bearer) -> SignedIn:
-        about = _OF_A_MODEL.fullmatch(request.scope["path"])
-        expect_scope(user, scope, about and about[1])
-        return user
+    async def in_scope(request: Request, user: AnyToken, _described: Bearer) -> SignedIn:
+        return _expect_may(request, user, scope)  # no thread: what is set in one is not seen by what answers
 
     SCOPES[in_scope] = scope
     return in_scope
+
+
+def _expect_may(request: Request, user: SignedIn, scope: TokenScope) -> SignedIn:
+    service = user.service
+    audit.speak_for(user.user.id, None if service is None else service.name)
+    about = _OF_A_MODEL.fullmatch(request.scope["path"])
+    expect_scope(user, scope, about and model_named(about[1]))
+    expect_service_may(user, scope, request.scope["path"])
+    return user
+
+
+def who_sent(request: Request, scope: TokenScope) -> SignedIn:
+    """Return who asks for what takes a scope, as its dependency does; for a thread that also answers.
+
+    Raises:
+        NotSignedIn: nobody is known to ask.
+        OutOfScope, Forbidden: who asks may not do this.
+    """
+    return _expect_may(request, signed_in(signed_in_or_none(request, runtime_of(request))), scope)
 
 
 MayRead = Annotated[SignedIn, Security(_who_may(TokenScope.READ), scopes=["read"])]
@@ -145,7 +192,7 @@ MayManage = Annotated[SignedIn, Security(_who_may(TokenScope.MANAGE), scopes=["m
 CurrentUser = MayManage
 
 
-def administrator(user: MayManage) -> SignedIn:
+def administrator(user: SignedIn) -> SignedIn:
     """Who is asking; `Forbidden` for anyone who does not administer."""
     if user.user.role == "admin":
         return user
@@ -156,7 +203,11 @@ def administrator(user: MayManage) -> SignedIn:
     raise Forbidden(_("Only administrators can see this. Ask one of yours."))
 
 
-Administrator = Annotated[SignedIn, Depends(administrator)]
+async def _administrator(user: MayManage) -> SignedIn:
+    return administrator(user)
+
+
+Administrator = Annotated[SignedIn, Depends(_administrator)]
 
 
 def is_from_here(request: Request) -> bool:
@@ -170,57 +221,105 @@ def is_from_here(request: Request) -> bool:
         return False
     if any(name in request.headers for name in _SENT_ON):
         return False
-    return _is_loopback(request.client.host if request.client else "") and _is_loopback(
+    return is_loopback_name(request.client.host if request.client else "") and is_loopback_name(
         request.url.hostname or ""
     )
 
 
 def admission(request: Request) -> Admission:
-    """Who may make an account by the page, see `ECLUSE_OPEN_SIGN_UP`."""
-    open_sign_up = request.app.state.runtime.settings.open_sign_up
-    if open_sign_up is False:
-        return "closed"
+    """Who may make an account by the page, see `ECLUSE_SIGN_UP`."""
+    sign_up = request.app.state.runtime.settings.accounts.sign_up
+    if sign_up in ("closed", "invitation"):
+        return "closed" if sign_up == "closed" else "invited"
     if is_from_here(request):
         return "open"
-    return "guarded" if open_sign_up else "first"
+    return "guarded" if sign_up == "open" else "first"
 
 
 #: Headers by which a proxy says whom it speaks for.
 _SENT_ON: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 
-def _is_loopback(host: str) -> bool:
-    if host.rstrip(".").lower() == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def give_cookie(
+    request: Request, response: Response, name: str, value: str, lifetime: timedelta, *, path: str = "/"
+) -> None:
+    """Give the browser a cookie that no script reads; by https alone where that is, of this host alone then.
+
+    `path`: where it goes by http; with the prefix of https browsers take cookies for all of a host alone.
+    """
+    secure = is_secure(request)
+    response.set_cookie(
+        cookie_named(name, secure=secure),
+        value,
+        max_age=int(lifetime.total_seconds()),
+        path="/" if secure else path,
+        httponly=True,
+        samesite="lax",
+        secure=secure,
+    )
+
+
+def take_cookie(request: Request, response: Response, name: str, *, path: str = "/") -> None:
+    """Take a cookie back that `give_cookie` gave."""
+    secure = is_secure(request)
+    response.delete_cookie(
+        cookie_named(name, secure=secure),
+        path="/" if secure else path,
+        httponly=True,
+        samesite="lax",
+        secure=secure,
+    )
+
+
+def cookies_of(request: Request) -> dict[str, str]:
+    """Return the cookies of a request by their plain names."""
+    return own_cookies(request.cookies, secure=is_secure(request))
 
 
 def set_session(request: Request, response: Response, secret: str) -> None:
     """Give the browser its session."""
-    response.set_cookie(
-        COOKIE,
-        secret,
-        max_age=int(SESSION_LIFETIME.total_seconds()),
-        httponly=True,
-        samesite="lax",
-        secure=is_secure(request),
-    )
+    give_cookie(request, response, COOKIE, secret, SESSION_LIFETIME)
+
+
+def set_step(request: Request, response: Response, secret: str) -> None:
+    """Give the browser the proof that its password was right; it goes to the second step alone."""
+    give_cookie(request, response, STEP_COOKIE, secret, STEP_LIFETIME, path="/sign-in")
 
 
 def remember_browser(request: Request, response: Response, secret: str) -> None:
     """Mark a browser that has signed in; the mark lets no one in, and stays when the session ends."""
-    response.set_cookie(
-        BROWSER_COOKIE,
-        secret,
-        max_age=int(BROWSER_LIFETIME.total_seconds()),
-        path="/sign-in",
-        httponly=True,
-        samesite="lax",
-        secure=is_secure(request),
-    )
+    give_cookie(request, response, BROWSER_COOKIE, secret, BROWSER_LIFETIME, path="/sign-in")
+
+
+def remember_target(request: Request, response: Response) -> None:
+    """Let the browser keep what a visitor asked to see, so that it is shown once they signed in."""
+    path = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
+    query = request.scope["query_string"]
+    target = quote(path + b"?" + query if query else path, safe="")
+    if request.method == "GET" and len(target) < _LONGEST_TARGET:
+        give_cookie(request, response, TARGET_COOKIE, target, _TARGET_KEPT, path="/sign-in")
+
+
+def target_of(request: Request) -> str:
+    """Return what is shown to who has just signed in: what they asked for before, if it is a page of this Écluse."""
+    target = unquote(cookies_of(request).get(TARGET_COOKIE, ""))
+    return target if _OF_HERE.fullmatch(target) else "/"
+
+
+def invitation_of(request: Request) -> str:
+    """Return the secret of the invitation that led a visitor here, by what they asked to see; "" where none did."""
+    match = _OF_AN_INVITATION.fullmatch(target_of(request))
+    return match[1] if match else ""
+
+
+def keep_invitation(request: Request, response: Response, secret: str) -> None:
+    """Let the browser keep an invitation while its person signs in by a provider, who makes the account then."""
+    give_cookie(request, response, INVITATION_COOKIE, secret, INVITATION_KEPT, path="/sign-in/by")
+
+
+def forget_target(request: Request, response: Response) -> None:
+    """Take back what `remember_target` left, which reaches other pages than `/sign-in` by https alone."""
+    take_cookie(request, response, TARGET_COOKIE, path="/sign-in")
 
 
 def client_of(request: Request) -> str:
@@ -235,7 +334,11 @@ def address_of(request: Request) -> str:
 
 
 def clear_session(request: Request, response: Response) -> None:
-    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=is_secure(request))
+    take_cookie(request, response, COOKIE)
+
+
+def clear_step(request: Request, response: Response) -> None:
+    take_cookie(request, response, STEP_COOKIE, path="/sign-in")
 
 
 class Protection:
@@ -259,12 +362,24 @@ class Protection:
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
                 _protect(message, scope)
+                _keep_here(message, scope)
             await send(message)
 
         if is_cross_site(scope["method"], Headers(scope=scope), self._public_host):
             await self._refuse(Request(scope))(scope, receive, protected)
             return
         await self._app(scope, receive, protected)
+
+
+def _keep_here(message: Message, scope: Scope) -> None:
+    """Say where an address without its last stroke leads by the path alone: who asks chooses the word on the host."""
+    headers = MutableHeaders(scope=message)
+    if message["status"] != 307 or "location" not in headers:
+        return
+    there = urlsplit(headers["location"])
+    if there.netloc == Headers(scope=scope).get("host", ""):
+        path = "/" + there.path.lstrip("/")  # two would be another host
+        headers["location"] = f"{path}?{there.query}" if there.query else path
 
 
 class BodyLimit:
@@ -404,5 +519,5 @@ def is_exposed(host: str, public_url: str | None) -> bool:
 def is_secure(request: Request) -> bool:
     """Say whether cookies go by https alone: the request came by it, also by the word of a trusted proxy, or the
     address that people use is one of https."""
-    public = request.app.state.runtime.settings.public_url
-    return request.url.scheme == "https" or bool(public and public.startswith("https:"))
+    is_https: bool = request.app.state.runtime.settings.is_https
+    return request.url.scheme == "https" or is_https

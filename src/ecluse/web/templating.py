@@ -22,9 +22,11 @@ from ecluse.application import (
     part,
     remembered,
 )
+from ecluse.models import segment_of
+from ecluse.sentences import Sentence
 from ecluse.web import charts
 from ecluse.web.i18n import Words, choose_language, languages, zone_named
-from ecluse.web.security import COOKIE, is_secure
+from ecluse.web.security import COOKIE, cookies_of, is_secure
 from ecluse.web.whitespace import WithoutIndentation
 from ecluse.work import kind_of
 
@@ -113,6 +115,8 @@ def environment() -> Environment:
     }
     env.filters |= {name: _filter(name) for name in FILTERS}
     env.filters["phrase"] = _phrase
+    env.filters["segment"] = segment_of
+    env.tests["message"] = _is_message
     for application in ours_first():
         for name, reference in application.filters.items():
             if name in env.filters:
@@ -157,7 +161,7 @@ def _layout(request: Request) -> dict[str, Any]:
     return {
         "say": words_of(request),
         "me": me,
-        "knows_you": me is not None or COOKIE in request.cookies,
+        "knows_you": me is not None or COOKIE in cookies_of(request),
         "path": request.url.path,
         "theme": theme if theme in THEMES else "system",
         "themes": THEMES,
@@ -202,3 +206,8 @@ def _filter_of(application: Application, reference: str) -> Callable[..., Any]:
 def _phrase(context: Context, text: str) -> str:
     say: Words = context["say"]
     return say.phrase(text)
+
+
+def _is_message(text: object) -> bool:
+    """Return whether a text has its translation, rather than being the same in every language."""
+    return isinstance(text, Sentence)

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from ecluse.apps.city import actions as workflows
+from ecluse.apps.city import forecast as forecasting
 from ecluse.apps.city import jobs as work
 from ecluse.apps.city import schedule
 from ecluse.apps.city.calendar import days_between
@@ -197,7 +198,7 @@ def test_an_address_is_read_with_the_right_that_its_owner_has_when_the_job_runs(
 
 
 def test_the_next_day_is_forecast_from_the_last_that_was_computed(
-    runtime: Runtime, administrator: User, sample: Path
+    runtime: Runtime, administrator: User, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with workflows.open_city(runtime, str(sample)) as city:
         assert workflows.update_forecast(city) is None
@@ -209,6 +210,11 @@ def test_the_next_day_is_forecast_from_the_last_that_was_computed(
         workflows.run_day(city, THURSDAY - timedelta(days=1), run="test")
         workflows.update_forecast(city)
         assert city.documents.get("forecast/arcs", forecasts[0].key) == {"changed": True}, "it is up to date"
+        monkeypatch.setattr(forecasting, "FORECAST_MEANING", forecasting.FORECAST_MEANING + 1)
+        workflows.update_forecast(city)
+        assert city.documents.get("forecast/arcs", forecasts[0].key) == forecasts[0].body, (
+            "it means another thing"
+        )
         city.documents.put("forecast/arcs", "999999", {"left": True})
         workflows.run_day(city, THURSDAY + timedelta(days=1), run="test")
         workflows.update_forecast(city)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -11,8 +12,21 @@ import pytest
 
 from ecluse.apps.city import tables
 from ecluse.apps.city.backtest import MODELS, backtest
-from ecluse.apps.city.forecast import CURVE_EVERY, FEWEST_WEEKS, TREES, Learned, Past, forecast, forecast_day
-from ecluse.apps.city.typical import Panel, usual_days
+from ecluse.apps.city.forecast import (
+    CURVE_EVERY,
+    CUT,
+    FEWEST_WEEKS,
+    LAST_DAYS,
+    TREES,
+    Learned,
+    chosen,
+    forecast,
+    forecast_day,
+    plain,
+    recent_unrest,
+)
+from ecluse.apps.city.past import Past
+from ecluse.apps.city.typical import Bands, Panel, usual_days
 from ecluse.errors import InvalidInput
 from tests.apps.city.by_hand import arc, local, made
 
@@ -80,6 +94,55 @@ def test_what_was_learned_tells_its_errors_on_days_it_had_not_seen() -> None:
 def test_a_history_too_short_to_learn_from_keeps_the_typical_day() -> None:
     panel = waves(days=7 * FEWEST_WEEKS - 1)
     assert "LightGBM" not in forecast(panel, after(panel), learns=True).models
+
+
+def test_a_counter_that_told_zeros_for_weeks_is_learned_so_that_it_is_followed_when_it_counts_again() -> None:
+    panel = waves()
+    panel.values[0, 30:] = 0
+    facts = forecast(panel, after(panel), learns=True)
+    assert facts.models[0] == "LightGBM"
+    assert (facts.median[0] < 1).all()
+
+
+def test_days_of_zeros_alone_do_not_tell_which_forecast_is_nearer() -> None:
+    panel = waves()
+    panel.values[0, 30:89] = 0
+    panel.values[0, 89:] = 2
+    past = Past(panel)
+    learned = Learned.from_past(past, past.days)
+    # Off by 0.3 on days of zeros, where the typical day is never wrong, and by half of what that one is when it counts.
+    missed = learned.missed.copy()
+    missed[0], missed[0, -2:] = -0.3, 1.0
+    facts = chosen(plain(past, past.days, 0.9), replace(learned, missed=missed), past, past.days)
+    assert facts.models[0] == "LightGBM"
+    missed[0, -2:] = 3.0
+    facts = chosen(plain(past, past.days, 0.9), replace(learned, missed=missed), past, past.days)
+    assert facts.models[0] != "LightGBM"
+
+
+def test_an_interval_is_wider_where_the_last_week_of_the_city_was_farther_off_than_the_weeks_before() -> None:
+    missed = np.random.default_rng(0).choice([-1.0, 1.0], (5, 28, 24)).astype(np.float32)
+    missed[:, -LAST_DAYS:] *= 2
+    missed[0, -LAST_DAYS:] *= 100  # one sensor is not the city
+    missed[1] = np.nan
+    missed[2, :, 3] = np.nan
+    assert recent_unrest(missed) == pytest.approx(2 / ((21 + 2 * 7) / 28))
+    assert recent_unrest(np.zeros_like(missed)) == recent_unrest(np.full_like(missed, np.nan)) == 1
+
+
+def test_the_interval_of_a_learned_forecast_is_that_of_the_days_held_out_times_the_unrest_of_the_last() -> (
+    None
+):
+    past = Past(waves())
+    learned = Learned.from_past(past, past.days)
+    missed = np.random.default_rng(0).normal(0, 1, learned.missed.shape).astype(np.float32)
+    restless = missed.copy()
+    restless[:, -LAST_DAYS:] *= 3
+    facts = [replace(learned, missed=each).forecast(past.days, 0.9) for each in (missed, restless)]
+    for each, errors in zip(facts, (missed, restless), strict=True):
+        above = Bands.calibrated(errors, (0.9,), CUT).above[0]
+        assert np.allclose(each.high, each.median + recent_unrest(errors) * above)
+    assert (facts[1].high - facts[0].high).mean() > 1
 
 
 def test_sensors_that_were_silent_for_long_are_nothing_to_learn_from() -> None:

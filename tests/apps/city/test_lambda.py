@@ -31,7 +31,7 @@ from ecluse.storage import open_store
 from tests.apps.city.sample import held
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "lambda"
 PARIS = ZoneInfo("Europe/Paris")

@@ -242,9 +242,9 @@ def test_a_queue_ahead_and_behind_is_evidence_and_the_way_back_is_not() -> None:
 
 def test_what_the_source_and_the_sensor_say_is_evidence() -> None:
     inputs = _weeks(slow={8: 60.0, 9: 60.0, 15: 120.0})
-    closed = inputs.roads["at"] == inputs.day.starts[9]
+    closed = inputs.tables["roads"]["at"] == inputs.day.starts[9]
     state = pl.when(pl.lit(closed)).then(pl.lit("Barré")).otherwise(pl.col("arc_state").cast(pl.String))
-    roads = inputs.roads.with_columns(state.cast(ROADS["arc_state"]).alias("arc_state"))
+    roads = inputs.tables["roads"].with_columns(state.cast(ROADS["arc_state"]).alias("arc_state"))
     roads = roads.filter(pl.col("at") != inputs.day.starts[10])
     (item,) = _body(inputs.with_tables(roads=roads))["alerts"]
     assert item["causes"] == [

@@ -216,7 +216,9 @@ def test_a_closed_arc_is_listed_as_closed_and_not_as_silent() -> None:
         ],
         [arc(7), arc(8), arc(9), arc(10)],
     )
-    inputs = inputs.with_tables(roads=inputs.roads.unique(["arc", "at"], keep="last", maintain_order=True))
+    inputs = inputs.with_tables(
+        roads=inputs.tables["roads"].unique(["arc", "at"], keep="last", maintain_order=True)
+    )
     body = sensors.compute(inputs, {"bikes": bikes.compute(inputs, {})}).body
     assert [item["id"] for item in body["closed"]] == [7, 8]
     assert body["closed_total"] == 2

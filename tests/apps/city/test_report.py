@@ -16,7 +16,7 @@ import pytest
 
 from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.drawing import draw_hours, draw_map
-from ecluse.apps.city.printed import file_name, print_report
+from ecluse.apps.city.printed import file_name, print_report, print_reports
 from ecluse.apps.city.report import COLUMNS, make_report, tidy_csv, tidy_rows
 from ecluse.web import i18n
 from tests.apps.city.languages import translated
@@ -216,6 +216,14 @@ def test_the_printed_page_is_whole_needs_nothing_else_and_runs_no_text_of_the_da
     words = {"en": "2 of 3\u00a0348", "fr": "2 capteurs routiers sur 3\u00a0348"}
     assert words.get(language, "3") in "".join(read.texts)
     assert html.count('class="g4"') >= 2  # the key, and the arc where the most was lost
+
+
+def test_the_page_of_a_language_is_the_same_beside_others_and_has_each_arc_on_its_map() -> None:
+    report, lost = make_report("Paris", DAY, METRICS), {4264: 12.5, 5671: 0.0}
+    pages = print_reports(report, ARCS, lost, ["fr", "en"])
+    assert pages == {language: print_report(report, ARCS, lost, language) for language in ("fr", "en")}
+    for page in pages.values():
+        assert page.count('<polyline class="g') == sum(bool(arc.get("coordinates")) for arc in ARCS)
 
 
 def test_counts_are_said_in_the_language() -> None:

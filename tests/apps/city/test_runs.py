@@ -23,6 +23,8 @@ from ecluse.errors import InvalidInput, SettingsError, StoreUnavailable
 from ecluse.runtime import Runtime
 from tests.apps.city.sample import LAST, LONG_DAY, held
 
+pytestmark = pytest.mark.thorough
+
 WEDNESDAY = date(2025, 10, 15)
 
 

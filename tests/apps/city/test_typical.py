@@ -15,7 +15,9 @@ from ecluse.apps.city.holidays import easter_sunday, is_public_holiday, public_h
 from ecluse.apps.city.typical import (
     CALIBRATION_DAYS,
     FEWEST,
+    LEVELS,
     WEEKS,
+    Bands,
     Panel,
     counts_as_sunday,
     panel_of,
@@ -213,6 +215,19 @@ def test_each_day_that_a_band_rests_on_counts() -> None:
     panel, other = drawn(8), drawn(8)
     other.values[:, 84 - CALIBRATION_DAYS] *= 3
     assert not np.array_equal(usual_days(panel, DAY).high, usual_days(other, DAY).high)
+
+
+def test_a_sensor_has_the_band_and_the_verdict_that_it_has_among_many() -> None:
+    """They are made for some sensors at a time."""
+    values = np.random.default_rng(5).normal(100, 20, (300, 85, 24)).astype(np.float32)
+    values[np.random.default_rng(6).random(values.shape) < 0.05] = np.nan
+    residuals = values[:, :28]
+    of_all = Bands.calibrated(residuals, LEVELS)
+    for n in (0, 127, 128, 299):
+        alone = Bands.calibrated(residuals[n : n + 1], LEVELS)
+        np.testing.assert_array_equal(alone.below[:, 0], of_all.below[:, n])
+        np.testing.assert_array_equal(alone.above[:, 0], of_all.above[:, n])
+        np.testing.assert_array_equal(alone.scores[0], of_all.scores[n])
 
 
 def test_a_short_history_has_a_typical_day_and_no_band() -> None:

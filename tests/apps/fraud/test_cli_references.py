@@ -17,7 +17,7 @@ from ecluse.settings import Settings
 from tests.application import run_ecluse
 from tests.described import write_described
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 
 def run(home: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -118,13 +118,13 @@ def test_duplicate_and_empty_names_are_renamed_and_said(tmp_path: Path) -> None:
         assert table.head().row(0) == ("1", "2", "3", "4", "5")
 
 
-def test_ten_thousand_columns_open_and_one_more_does_not(tmp_path: Path) -> None:
+def test_as_many_columns_as_a_sheet_has_open_and_one_more_does_not(tmp_path: Path) -> None:
     def wide(columns: int) -> Path:
         header = ",".join(f"c{i}" for i in range(columns))
         return written(tmp_path, f"{header}\n{'1,' * (columns - 1)}1\n\n", f"{columns}.csv")
 
-    assert rows_of(wide(10_000)) == [("1",) * 10_000]
-    assert "10,001 columns" in refusal(wide(10_001))
+    assert rows_of(wide(16_384)) == [("1",) * 16_384]
+    assert "16,385 columns" in refusal(wide(16_385))
 
 
 def test_a_workbook_gives_the_first_sheet_with_rows_in_native_types(tmp_path: Path) -> None:
@@ -156,6 +156,16 @@ def test_a_sample_is_spread_over_the_whole_file(tmp_path: Path) -> None:
         sample = table.sample(100)
         assert (sample.height, sample["n"][0]) == (100, "0")
         assert sample["label"].to_list().count("1") == 10
+
+
+def test_a_sample_is_the_same_however_many_rows_are_read_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "n,m\n" + "".join(f"{i},x\n" for i in range(1_000)))
+    with open_table(path) as table:
+        for values in (2 * 10**6, 2 * 333, 2 * 7):
+            monkeypatch.setattr("ecluse.tabular.dataset.SAMPLED_VALUES", values)
+            assert table.sample(300)["n"].to_list() == [str(number) for number in range(0, 1_000, 4)]
 
 
 # What is refused

@@ -16,7 +16,7 @@ from ecluse.apps.fraud.families import FAMILIES, FitData, FittedModel, Until, fa
 from ecluse.apps.fraud.training import kept as kept_module
 from ecluse.apps.fraud.training.kept import At, Fit, Kept
 from ecluse.apps.fraud.training.record import TrainingRecord
-from ecluse.apps.fraud.training.search import SearchSetting, search_models
+from ecluse.apps.fraud.training.search import Limits, SearchSetting, search_models
 from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, TrainingReport, train
 from ecluse.checkpoints import Checkpoints
 from ecluse.errors import JobCancelled
@@ -223,8 +223,7 @@ def test_the_budget_is_not_restarted(runtime: Runtime, tmp_path: Path) -> None:
             data,
             SearchSetting(watch, report, 2, tried=lambda number, _: tried.append(number), kept=kept),
             seed=0,
-            deadline=deadline,
-            refits=1.0,
+            limits=Limits(deadline, refits=1.0),
         )
         assert found.ended == "budget"
         assert [len(one.fits) for one in found.candidates] == [3] * len(tried)

@@ -51,7 +51,7 @@ from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 NAMES = ("harbour_bank_cards", "kestrel_cards", "banque_du_canal")
 BUDGET = 2.0

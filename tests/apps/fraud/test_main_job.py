@@ -142,7 +142,7 @@ def test_a_command_goes_on_when_the_worker_it_relied_on_ends(tmp_path: Path) -> 
         folder = tmp_path / str(number)
         folder.mkdir()
         tables.append(write_sample(folder, rows=rows, score_rows=10).labelled)
-    ecluse(home, {}, "users", "list")
+    ecluse(home, {}, "users", "add", "first@example.org")
     command = [
         sys.executable,
         "-m",

@@ -16,7 +16,7 @@ import pytest
 from ecluse.apps.fraud.sample import write_sample
 from tests.application import Application, running
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +209,11 @@ def test_a_path_that_no_upload_returned_is_not_read(client: httpx.Client, path: 
 
 def test_a_visitor_is_told_to_sign_in(application: Application) -> None:
     for address in ("/api/models", "/api/datasets", "/api/history"):
-        answer = httpx.get(application.address + address)
+        answer = httpx.get(application.address + address, timeout=60)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_signed_in")
-        answer = httpx.get(application.address + address, headers={"Authorization": "Bearer ecluse_unknown"})
+        answer = httpx.get(
+            application.address + address, headers={"Authorization": "Bearer ecluse_unknown"}, timeout=60
+        )
         assert answer.status_code == 401
 
 
@@ -452,10 +454,10 @@ def test_a_lone_surrogate_is_not_a_fault_of_ours(client: httpx.Client) -> None:
 
 
 def test_health_and_metrics_answer(application: Application) -> None:
-    assert httpx.get(f"{application.address}/livez").json() == {"status": "ok"}
-    ready = httpx.get(f"{application.address}/readyz").json()
+    assert httpx.get(f"{application.address}/livez", timeout=60).json() == {"status": "ok"}
+    ready = httpx.get(f"{application.address}/readyz", timeout=60).json()
     assert ready["parts"] == dict.fromkeys(("disks", "store", "catalog", "jobs", "documents"), "ok")
-    assert "ecluse_http_requests_total" in httpx.get(f"{application.address}/metrics").text
+    assert "ecluse_http_requests_total" in httpx.get(f"{application.address}/metrics", timeout=60).text
 
 
 @pytest.mark.thorough
@@ -472,4 +474,4 @@ def test_a_store_that_is_away_is_503_and_nothing_is_recorded(tmp_path: Path, sam
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
         assert "hush-hush" not in answer.text
         assert client.get("/api/datasets").json() == []
-        assert httpx.get(f"{application.address}/readyz").status_code == 503
+        assert httpx.get(f"{application.address}/readyz", timeout=60).status_code == 503

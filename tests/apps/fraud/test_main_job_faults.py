@@ -21,7 +21,7 @@ from tests.application import Application, running
 from tests.faults import fault_proxy
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 MODELS = 2
 TABLES = 10

@@ -23,7 +23,7 @@ from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from tests.application import Application, running
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 Watched = dict[str, Any]
 

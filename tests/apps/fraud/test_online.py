@@ -15,7 +15,7 @@ from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.errors import InvalidInput
 from ecluse.inference import from_json
-from ecluse.inference.steady import steady_answer
+from ecluse.model_process.steady import steady_answer
 from ecluse.models import Origin
 from ecluse.tabular.dataset import open_table
 from tests.web.within import Within

@@ -57,7 +57,7 @@ def test_everyone_lists_the_library_by_page_and_by_domain(member: httpx.Client) 
     assert [one["name"] for one in cards["items"]] == ["harbour_bank_cards"]
     assert cards["items"][0]["matchable"]
     assert member.get("/api/references", params={"domain": "nothing"}).json()["total"] == 0
-    assert httpx.get(member.base_url.join("/api/references")).status_code == 401
+    assert httpx.get(member.base_url.join("/api/references"), timeout=60).status_code == 401
 
 
 def test_a_reference_is_shown_with_its_columns_and_files(member: httpx.Client) -> None:

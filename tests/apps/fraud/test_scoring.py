@@ -28,7 +28,7 @@ from ecluse.sentences import Sentence
 from ecluse.tabular.dataset import open_table
 from ecluse.web.i18n import Words
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 PLAN = TrainingPlan(
     "is_fraud",

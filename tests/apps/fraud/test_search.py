@@ -18,6 +18,7 @@ from ecluse.apps.fraud.training.portfolio import portfolio
 from ecluse.apps.fraud.training.search import (
     FoldData,
     Further,
+    Limits,
     SearchResult,
     SearchSetting,
     blend_of,
@@ -45,7 +46,7 @@ def folds(rows: int = 900) -> list[FoldData]:
 
 def search(data: list[FoldData], seconds: float = 60.0, workers: int = 2) -> SearchResult:
     setting = SearchSetting(Stopwatch(), lambda message: None, workers)
-    return search_models(data, setting, seed=0, deadline=seconds)
+    return search_models(data, setting, seed=0, limits=Limits(seconds))
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +131,13 @@ def test_whatever_the_deadline_the_first_family_settles_on_every_fold(found: Sea
 def test_a_stop_ends_the_search_with_what_is_complete() -> None:
     told: list[str] = []
     setting = SearchSetting(Stopwatch(), told.append, 2, stop=lambda: "Best so far" in told[-1])
-    result = search_models(folds(), setting, seed=0, deadline=600)
+    result = search_models(folds(), setting, seed=0, limits=Limits(600))
     assert 1 <= len(result.candidates) <= 4
 
 
 def test_messages_say_what_is_fitted_and_the_best_so_far() -> None:
     told: list[str] = []
-    search_models(folds(), SearchSetting(Stopwatch(), told.append), seed=0, deadline=60)
+    search_models(folds(), SearchSetting(Stopwatch(), told.append), seed=0, limits=Limits(60))
     assert told[0].startswith("LightGBM, 1 of up to ")
     assert "Best so far: average precision 0." in told[-1]
 
@@ -150,7 +151,7 @@ def test_a_report_that_raises_stops_the_search() -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        search_models(folds(), SearchSetting(Stopwatch(), report, 2), seed=0, deadline=600)
+        search_models(folds(), SearchSetting(Stopwatch(), report, 2), seed=0, limits=Limits(600))
 
 
 def test_a_tick_that_raises_stops_the_last_fits(found: SearchResult) -> None:
@@ -215,8 +216,7 @@ def test_with_time_left_the_best_are_judged_on_further_folds(monkeypatch: pytest
             once,
             SearchSetting(Stopwatch(), lambda message: None, 2),
             seed=0,
-            deadline=deadline,
-            refits=1.0,
+            limits=Limits(deadline, refits=1.0),
             more=Further(len(further), 0.0, prepare),
         )
 
@@ -248,3 +248,85 @@ def test_both_workers_fit_where_there_is_one_fold(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("ecluse.apps.fraud.training.portfolio.MAX_VARIATIONS", 0)
     monkeypatch.setattr("ecluse.apps.fraud.training.search.family", Meeting)
     assert len(search(folds(300)[:1]).candidates) == len(fits)
+
+
+def test_two_workers_never_fit_what_must_be_fitted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    beside: list[tuple[str, ...]] = []
+    now: list[str] = []
+    lock = threading.Lock()
+
+    def watched(name: str) -> Any:
+        library = family(name)
+
+        class Watched:
+            def fit(self, *args: Any, **options: Any) -> FittedModel:
+                with lock:
+                    now.append(name)
+                    beside.append(tuple(now))
+                try:
+                    return library.fit(*args, **options)
+                finally:
+                    with lock:
+                        now.remove(name)
+
+        return Watched()
+
+    monkeypatch.setattr("ecluse.apps.fraud.training.portfolio.MAX_VARIATIONS", 1)
+    monkeypatch.setattr("ecluse.apps.fraud.training.search.family", watched)
+    result = search(folds(450))
+    assert not [names for names in beside if names.count("catboost") > 1]
+    assert [names for names in beside if len(names) == 2 and "catboost" in names], "others go on meanwhile"
+    assert result.begun == result.planned, "whoever waited was fitted"
+
+
+def test_settings_that_are_through_too_late_to_be_fitted_again_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ecluse.apps.fraud.training.portfolio.MAX_VARIATIONS", 0)
+    told: list[int] = []
+    setting = SearchSetting(Stopwatch(), lambda message: None, 2, tried=lambda number, _: told.append(number))
+    result = search_models(folds(300), setting, seed=0, limits=Limits(600, refit=1.0, latest=0.0))
+    assert [candidate.name for candidate in result.ranked] == ["LightGBM"], "something has to be there"
+    assert [trial.name for trial in result.trials] == ["LightGBM"], "a repeat does not fit the others either"
+    assert (result.ended, told) == ("budget", [1])
+    assert result.begun > 1
+
+
+def test_plain_settings_are_among_the_first_that_are_tried() -> None:
+    numbers, levels = (
+        [trial.name for trial in portfolio(seed=0, categorical=categorical)] for categorical in (False, True)
+    )
+    assert numbers[:3] == ["LightGBM", "CatBoost", "LightGBM, plain"]
+    assert "LightGBM, plain" in levels[:4]
+
+
+def test_recent_rows_are_weighed_more_where_rows_have_a_time_alone() -> None:
+    timed, untimed = (portfolio(seed=0, categorical=True, timed=timed) for timed in (True, False))
+    recent = [trial for trial in timed if "half_life" in trial.params]
+    assert {trial.family for trial in recent} == {"catboost", "lightgbm"}
+    assert [trial for trial in timed if trial not in recent] == list(untimed)
+    assert max(timed.index(trial) for trial in recent) < 6, "short budgets reach them"
+
+
+def test_the_first_settings_are_waited_for_where_others_are_through_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    through, real = threading.Event(), family
+
+    class Turned:
+        """A family whose first settings begin once the second are through."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def fit(self, data: FitData, params: Params, **told: Any) -> FittedModel:
+            if self.name == "lightgbm":
+                through.wait(120)
+            fitted = real(self.name).fit(data, params, **told)
+            through.set()
+            return fitted
+
+    monkeypatch.setattr("ecluse.apps.fraud.training.search.family", Turned)
+    setting = SearchSetting(Stopwatch(), lambda message: None, 2)
+    result = search_models(folds(300)[:1], setting, seed=0, limits=Limits(0.1, refits=1.0))
+    assert "LightGBM" in [candidate.name for candidate in result.ranked]

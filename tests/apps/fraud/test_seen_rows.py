@@ -15,6 +15,8 @@ from ecluse.apps.fraud.sample import generate
 from tests.application import Application
 from tests.apps.fraud.test_monitoring_api import done, upload
 
+pytestmark = pytest.mark.thorough
+
 Learned = dict[str, Any]
 
 

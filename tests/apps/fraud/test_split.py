@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.apps.fraud.errors import UnusableTarget
-from ecluse.apps.fraud.evaluation.split import Split, draw_folds, split_rows
+from ecluse.apps.fraud.evaluation.split import Split, draw_folds, shares_later, split_rows
 from ecluse.errors import InvalidInput
 
 
@@ -141,6 +141,12 @@ def test_folds_by_time_look_forward_each_in_a_panel_of_its_own() -> None:
     for fold in folds:
         assert times[fold.fit].max() < times[fold.held].min()
     assert np.array_equal(np.sort(np.concatenate([folds[1].fit, folds[1].held])), folds[0].fit)
+
+
+def test_the_age_of_a_row_counts_later_rows_whatever_the_dates() -> None:
+    near, far = (np.array([2.0, 1.0, 1.0, first]) for first in (0.0, -np.inf))
+    assert shares_later(near).tolist() == shares_later(far).tolist() == [0.0, 0.25, 0.25, 0.75]
+    assert not len(shares_later(near[:0]))
 
 
 def test_without_a_test_share_all_rows_are_learned_from() -> None:

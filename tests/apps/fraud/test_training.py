@@ -16,6 +16,7 @@ import pytest
 from ecluse.apps.fraud.clock import Effort, Stopwatch
 from ecluse.apps.fraud.errors import TrainingTooSlow, UnusableTarget
 from ecluse.apps.fraud.evaluation.metrics import Goal
+from ecluse.apps.fraud.families import FAMILIES
 from ecluse.apps.fraud.features.interactions import helpful
 from ecluse.apps.fraud.performance.parts import DroppedColumn
 from ecluse.apps.fraud.performance.reports import read_training_report, report_content
@@ -488,6 +489,25 @@ def test_a_training_is_made_again_to_the_byte(trained: tuple[TrainingReport, Pat
     report = again(folder, tmp_path / "model")
     assert digests(tmp_path / "model") == digests(folder / "model")
     assert report == trained[0]
+
+
+def test_where_fraud_changed_later_rows_count_more_and_a_repeat_counts_them_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecluse.apps.fraud.training.portfolio.FAMILIES", {"lightgbm": FAMILIES["lightgbm"]})
+    monkeypatch.setattr("ecluse.apps.fraud.training.portfolio.MAX_VARIATIONS", 0)
+    rng, rows = np.random.default_rng(0), 2_000
+    turn = np.arange(rows) / rows * np.pi
+    told, rest = rng.normal(size=(2, rows))
+    score = np.cos(turn) * told + np.sin(turn) * rest + 0.3 * rng.normal(size=rows)
+    frame = pl.DataFrame(
+        {"day": np.arange(rows) / 10, "a": told, "b": rest, "label": (score > 1.3).astype(int)}
+    )
+    plan = replace(QUICK, time_column="day", budget_s=30.0)
+    report = run(frame, plan, tmp_path)
+    assert "half_life" in report.leaderboard[0].params
+    again(tmp_path, tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(tmp_path / "model")
 
 
 def test_fits_that_the_budget_cut_short_are_made_again_to_the_byte(

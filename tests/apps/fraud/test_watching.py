@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, build_ensemble
 from ecluse.apps.fraud.errors import ColumnsMissing
 from ecluse.apps.fraud.evaluation.drift import TrainingSketch
+from ecluse.apps.fraud.families import FAMILIES
 from ecluse.apps.fraud.jobs.labelling import save_scores
 from ecluse.apps.fraud.labelling.asking import (
     LabelledTable,
@@ -61,6 +62,7 @@ from ecluse.apps.fraud.scoring.results import known_labels
 from ecluse.apps.fraud.scoring.scorer import AlertingScorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns
 from ecluse.apps.fraud.tables.labels import UNKNOWN
+from ecluse.apps.fraud.training import portfolio
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput, ModelUnreadable
@@ -84,8 +86,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows.head(4_000).write_csv(folder / "old.csv")
     rows.tail(2_000).write_csv(folder / "later.csv")
     rows.tail(2_000).drop("is_fraud").write_csv(folder / "unlabelled.csv")
-    with open_table(folder / "old.csv") as table:
-        train(table, PLAN, folder / "model", lambda stage, share, message: None)
+    # A few settings, all of them tried: the same model however fast the machine is, so that figures may be asserted.
+    with open_table(folder / "old.csv") as table, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(portfolio, "FAMILIES", {"xgboost": FAMILIES["xgboost"]})
+        patch.setattr(portfolio, "MAX_VARIATIONS", 0)
+        train(table, replace(PLAN, budget_s=600.0), folder / "model", lambda stage, share, message: None)
     with open_table(folder / "unlabelled.csv") as table:
         specs = infer_columns(table.sample())
         plan = EnsemblePlan(fraud_rate=0.05, identifier_columns=("transaction_id",), time_column="timestamp")

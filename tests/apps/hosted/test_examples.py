@@ -30,6 +30,8 @@ from ecluse.settings import Settings
 from tests.application import Application, running
 from tests.servers import ObjectServer
 
+pytestmark = pytest.mark.thorough
+
 HERE = Path(__file__).parent
 EXAMPLES = HERE / "examples"
 PAGE = {"accept": "text/html"}

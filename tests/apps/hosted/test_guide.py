@@ -12,6 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "your-application.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
 COMMANDS = [

@@ -17,6 +17,8 @@ import pytest
 
 from tests.application import Application, running
 
+pytestmark = pytest.mark.thorough
+
 HERE = Path(__file__).parent
 SLOW = HERE / "slow.py"
 TABLE = b"a,b,y\n1,0,2\n2,1,5\n3,0,6\n4,1,9\n5,0,10\n"
@@ -364,7 +366,8 @@ def test_what_is_asked_before_a_training_says_how_to_train(app: Application) -> 
 
 def test_the_list_of_jobs_says_what_each_made(client: httpx.Client, trained: dict[str, object]) -> None:
     listed = client.get("/api/jobs").raise_for_status().json()
-    (job,) = [each for each in listed if (each["result"] or {}).get("version") == trained["version"]]
+    (job,) = [each for each in listed if (each["result"] or {}).get("run") == trained["run"]]
+    assert job["result"]["version"] == trained["version"]
     assert job["result"] == client.get(f"/api/status/{job['id']}").json()["result"]
 
 

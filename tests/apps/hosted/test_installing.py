@@ -11,6 +11,8 @@ import pytest
 from ecluse.apps.hosted import snapshot
 from ecluse.errors import EcluseError
 
+pytestmark = pytest.mark.thorough
+
 CODE = """
 from pathlib import Path
 from ecluse.app import App

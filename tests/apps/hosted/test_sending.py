@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,8 @@ from hypothesis import strategies as st
 from ecluse.app import Table
 from ecluse.app.reading import dated
 from tests.application import Application, running
+
+pytestmark = pytest.mark.thorough
 
 HERE = Path(__file__).parent
 PAGE = {"accept": "text/html"}
@@ -33,7 +36,7 @@ TYPES = {
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    listed = {"ECLUSE_APPS": f"{HERE / 'taking.py'}:{HERE / 'keeping.py'}"}
+    listed = {"ECLUSE_APPS": f"{HERE / 'taking.py'}:{HERE / 'keeping.py'}:{HERE / 'looking.py'}"}
     with running(tmp_path_factory.mktemp("home"), listed) as application:
         yield application
 
@@ -116,7 +119,52 @@ def test_files_of_a_request_that_starts_no_job_are_not_kept(client: httpx.Client
     for data in ({"times": "often"}, {"colour": "red"}):
         refused = client.post("/api/taking/types", files=table, data=data)
         assert refused.status_code == 422, refused.text
+    page = client.post("/taking/types", files=table, data={"times": "often"}, headers=PAGE)
+    assert page.status_code == 422, page.text
     assert client.get("/api/taking/files").json() == kept
+
+
+DOORS = ("/api/taking/types", "/api/taking/score", "/taking/types", "/taking/score", "/looking/latest")
+
+
+@pytest.fixture
+def limited(app: Application) -> Iterator[Callable[..., httpx.Client]]:
+    """Gives a person a plan of these limits, and returns their program, which has sent nothing before."""
+    with ExitStack() as stack:
+        admin = stack.enter_context(app.client("admin@example.org", admin=True))
+
+        def give(email: str, **limits: int) -> httpx.Client:
+            client = stack.enter_context(app.client(email))
+            most = {"upload_bytes": 10**8, "storage_bytes": 10**9, "jobs": 2}
+            admin.patch("/api/plans/trial", json=most | limits).raise_for_status()
+            admin.put(f"/api/users/{email}/plan", json={"plan": "trial"}).raise_for_status()
+            return client
+
+        yield give
+
+
+def kept_by(client: httpx.Client) -> list[object]:
+    return [*client.get("/api/taking/files").json(), *client.get("/api/looking/files").json()]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_each_file_of_a_form_is_bounded_by_the_plan_and_a_form_that_is_refused_leaves_none(
+    limited: Callable[..., httpx.Client], door: str
+) -> None:
+    client = limited(f"bounded{DOORS.index(door)}@example.org", upload_bytes=500)
+    small, large = ("t.csv", b"a,b\n1,2\n"), ("t.csv", b"a,b\n" + b"1,2\n" * 150)
+    for sent in ({"table": large}, {"table": small, "other": large}):
+        assert client.post(door, files=sent, headers=PAGE).status_code == 413, sent
+        assert kept_by(client) == []
+
+
+@pytest.mark.parametrize("door", DOORS[:-1])
+def test_files_of_a_job_that_the_plan_refuses_are_not_kept(
+    limited: Callable[..., httpx.Client], door: str
+) -> None:
+    client = limited(f"refused{DOORS.index(door)}@example.org", jobs=0)
+    refused = client.post(door, files={"table": ("t.csv", b"a,b\n1,2\n")}, headers=PAGE)
+    assert (refused.status_code, kept_by(client)) == (402, [])
 
 
 def test_an_id_and_a_file_go_together_in_a_form_and_ids_of_others_are_refused(

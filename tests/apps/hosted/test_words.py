@@ -14,6 +14,8 @@ import pytest
 from ecluse.apps.hosted.pages import _shown
 from tests.application import Application, running
 
+pytestmark = pytest.mark.thorough
+
 WORDS = Path(__file__).parent / "words.py"
 
 
@@ -89,4 +91,7 @@ def test_a_token_is_made_at_a_terminal_and_reaches_the_api(app: Application) -> 
     assert made.stdout.startswith("ecluse_")
     assert made.stdout.count("\n") == 1
     headers = {"authorization": f"Bearer {made.stdout.strip()}"}
-    assert httpx.get(f"{app.address}/api/me", headers=headers).json()["email"] == "person@example.org"
+    assert (
+        httpx.get(f"{app.address}/api/me", headers=headers, timeout=60).json()["email"]
+        == "person@example.org"
+    )

@@ -39,6 +39,8 @@ from ecluse.work import followed
 from tests.application import KEPT, run_ecluse
 from tests.servers import ObjectServer, free_port
 
+pytestmark = pytest.mark.thorough
+
 pytest.importorskip("mlflow")
 
 #: What MLflow's own client says of some of our runs, as lines of JSON: `python -c READ FOLDER KEY…`.

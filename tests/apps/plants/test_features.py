@@ -14,10 +14,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from ecluse.apps.plants import features as recipe
-from ecluse.apps.plants.architectures import lite0
+from ecluse.apps.plants.architectures import TAPS, lite0
 from ecluse.apps.plants.array_cache import ArrayCache
 from ecluse.apps.plants.errors import UnreadableImage, UnusableImages
-from ecluse.apps.plants.features import CORNERS, LITE0, extract_features, features
+from ecluse.apps.plants.features import CORNERS, LITE0, SEEN, extract_features, features
 from ecluse.apps.plants.graphs import build_graph
 from ecluse.apps.plants.pictures import read_picture
 from ecluse.apps.plants.recipe import Epoch, Example, Options, TrainingData
@@ -109,9 +109,9 @@ def test_a_linear_layer_learns_drawings_it_has_not_seen(labels: int) -> None:
     told = Told()
     trained_model = training_data(labels)
     trained = features(trained_model, Options(), told)
-    assert {name: values.shape for name, values in trained.state.items()} == lite0().shapes(labels)
+    assert {name: values.shape for name, values in trained.state.items()} == lite0(TAPS).shapes(labels)
     unseen = examples(4, labels, start=200)
-    found = served(build_graph(lite0(), trained.state), unseen)
+    found = served(build_graph(lite0(TAPS), trained.state), unseen)
     assert np.mean([label == one.label for label, one in zip(found, unseen, strict=True)]) >= 0.75
     assert list(trained.history) == told.epochs
     losses = [epoch.validation_loss for epoch in told.epochs]
@@ -167,7 +167,7 @@ def test_features_of_one_image_do_not_depend_on_the_others() -> None:
     reads = [one.read for one in examples(4, 2)]
     together = extract_features(reads, views=(LITE0, *CORNERS))
     alone = np.concatenate([extract_features([read], views=(LITE0, *CORNERS)) for read in reads[:2]])
-    assert together.shape == (8, 5 * 1280)
+    assert together.shape == (8, 5 * SEEN)
     np.testing.assert_allclose(together[:2], alone, rtol=1e-3, atol=1e-4)
 
 
@@ -176,7 +176,7 @@ def test_progress_is_told_and_no_images_are_no_features() -> None:
     extract_features([one.read for one in examples(10, 2)], progress=lambda done, of: told.append((done, of)))
     assert told[-1] == (20, 20)
     assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert extract_features([]).shape == (0, 1280)
+    assert extract_features([]).shape == (0, SEEN)
 
 
 def test_a_damaged_image_is_told() -> None:

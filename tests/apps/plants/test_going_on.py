@@ -39,6 +39,8 @@ from tests.apps.plants.test_audit import ended
 from tests.apps.plants.test_keypoints import augmented, scene
 from tests.apps.plants.training_images import Memory, Notes, training_data
 
+pytestmark = pytest.mark.thorough
+
 EACH = 6
 
 

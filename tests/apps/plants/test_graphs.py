@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from ecluse.apps.plants.architectures import Convolution, Network, lite0, network, resnet18
+from ecluse.apps.plants.architectures import TAPS, Convolution, Network, lite0, network, network_of, resnet18
 from ecluse.apps.plants.errors import PlantsError
 from ecluse.apps.plants.features import LITE0
 from ecluse.apps.plants.graphs import build_graph, extractor
@@ -116,6 +116,14 @@ def test_a_size_that_does_not_fit_is_refused() -> None:
     table = resnet18(4)
     with pytest.raises(PlantsError, match="multiple of 32"):
         build_graph(table, some_state(table, labels=2), 100)
+
+
+@pytest.mark.parametrize(
+    "table", [lite0(), lite0(TAPS), resnet18(), resnet18(8)], ids=lambda table: f"{table.name} {table.inputs}"
+)
+def test_the_table_of_weights_is_found_by_their_shapes(table: Network) -> None:
+    state = {name: np.zeros(shape, np.float32) for name, shape in table.shapes(2).items()}
+    assert network_of(table.name, state) == table
 
 
 def test_an_unknown_architecture_is_refused() -> None:

@@ -68,7 +68,7 @@ def test_a_member_imports_what_is_theirs_and_nothing_else_of_the_stores(
         f"{own}/../other", f"{own}/%2e%2e/other", f"{own}x", f"{root}/USER_DATA/other", f"file://{link}/mlflow",
         str(link), f"FILE://{link}/mlflow", "file:///", "/", f"file://{runtime.settings.home}",
         f"file://{tmp_path}/nothing", "s3://elsewhere/photos", "s3://elsewhere/nothing", "gs://b/x", "az://b/x",
-        "memory://", "memory://x", f"s3://elsewhere/user_data/{member.id}",
+        "memory://", "memory://x", f"s3://elsewhere/user_data/{member.id}", f"/{'x' * 300}",
     ]  # fmt: skip
     assert refusals(runtime, member, refused) == {
         "PLACE is none of the places that you may import images from. Upload the images, or ask an administrator, who "

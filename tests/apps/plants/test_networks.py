@@ -12,14 +12,19 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from ecluse.apps.plants.architectures import Network, lite0, resnet18
+from ecluse.apps.plants.architectures import TAPS, Network, lite0, resnet18
 from ecluse.apps.plants.errors import PlantsError
 from ecluse.apps.plants.graphs import build_graph
 
 torch = pytest.importorskip("torch", reason="torch is not installed: ./test installs it")
 networks = pytest.importorskip("ecluse.apps.plants.networks")
 
-TABLES = {"lite0": lite0(), "resnet18": resnet18(), "narrow resnet18": resnet18(8)}
+TABLES = {
+    "lite0": lite0(),
+    "tapped lite0": lite0(TAPS),
+    "resnet18": resnet18(),
+    "narrow resnet18": resnet18(8),
+}
 
 
 def random_state(table: Network, labels: int, seed: int = 3) -> dict[str, NDArray[np.float32]]:
@@ -75,7 +80,12 @@ def test_onnx_runtime_computes_what_torch_does(name: str) -> None:
     print(f"{name}: largest difference {difference:.2g} of logits up to {scale:.2g}")
     assert np.ptp(expected[0], axis=0).max() > 0.1
     np.testing.assert_allclose(logits, expected[0], atol=1e-4 * max(scale, 1))
-    np.testing.assert_allclose(features, expected[1], atol=1e-4 * max(np.abs(expected[1]).max(), 1))
+    # What the blocks before saw is given to the last layer, and is no feature that images are compared by.
+    last = expected[1][:, : table.features]
+    np.testing.assert_allclose(features, last, atol=1e-4 * max(np.abs(last).max(), 1))
+    maps = session.run(["maps"], {"images": images})[0]
+    bias = state["classifier.bias"]
+    np.testing.assert_allclose(maps.mean((2, 3)) + bias, logits, atol=1e-4 * max(scale, 1))
 
 
 def test_lite0_computes_what_the_package_of_its_weights_was_made_for(

@@ -13,9 +13,9 @@ from ecluse import tracking
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.http.imports import set_name_of
 from ecluse.apps.plants.pages.charts import shaded
-from ecluse.apps.plants.pages.pictures import name_of
 from ecluse.apps.plants.pages.sets import View, default_model_name
 from ecluse.apps.plants.publication import NOT_CHECKED
+from ecluse.apps.plants.sharing import name_of
 from ecluse.apps.plants.tables import Image, ImageSet
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Run, User
@@ -372,3 +372,14 @@ def test_a_set_is_looked_through_again_and_removed(runtime: Runtime, owner: User
     assert client.post(f"{place}/audit").status_code == 422
     assert client.post(f"{place}/remove").headers["location"] == "/plants"
     assert client.get(place).status_code == 404
+
+
+def test_the_recipe_that_was_no_better_is_behind_more_choices(client: Browser) -> None:
+    page = client.get(SET).text
+    front, _, behind = page[page.index('id="train"') :].partition("<details")
+    assert 'value="finetune"' not in front
+    chosen, _, other = behind.partition('value="finetune"')
+    assert "checked" in chosen[chosen.index('value="features"') :]
+    assert "On 400 photographs it was no better" in other
+    sent = client.post(f"{SET}/train", data={"name": "meadow", "recipe": "finetune", "seed": "none"}).text
+    assert 'details class="field" open' in sent

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ecluse.apps.plants.architectures import lite0, resnet18
+from ecluse.apps.plants.architectures import network_of, resnet18
 from ecluse.apps.plants.errors import PlantsError, UnreadableImage
 from ecluse.apps.plants.features import LITE0, features
 from ecluse.apps.plants.graphs import build_graph, extractor
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version that tells three kinds of drawings apart."""
     folder, trained_model = tmp_path_factory.mktemp("version"), training_data(3, 6)
     trained = features(trained_model, Options(epochs=6), Told())
-    (folder / "model.onnx").write_bytes(build_graph(lite0(), trained.state))
+    (folder / "model.onnx").write_bytes(build_graph(network_of("lite0", trained.state), trained.state))
     (folder / "transform.json").write_text(json.dumps(trained.transform.to_dict()))
     graph = Graph.open(folder)
     train, validation = (

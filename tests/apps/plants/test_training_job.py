@@ -252,7 +252,7 @@ def test_a_version_that_was_committed_before_its_worker_died_ends_its_run_as_don
     assert len(checkpoints(runtime, user, of_the_run=True)) == 1
     assert runtime.jobs.cancel(user.id, run.job_id or "").status == "queued", "it is publishing"
     with runtime.catalog.write() as transaction:
-        (claim,) = jobs.claim_one(transaction, "worker", [training.KIND], run.job_id or "")
+        (claim,) = jobs.claim_one(transaction, "worker", {training.KIND: 1}, run.job_id or "")
         jobs.finish(transaction, claim.job_id, claim.fence, "failed", "It was given up.")
     assert models.settle_ended(runtime) == 1
     assert models.settle_ended(runtime) == 0

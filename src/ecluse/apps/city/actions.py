@@ -23,8 +23,9 @@ from ecluse.apps.city.curated import Curated, Part
 from ecluse.apps.city.days import MARK, latest_day
 from ecluse.apps.city.doubts import doubts_of, said_of
 from ecluse.apps.city.errors import BadRaw, NoRawData
+from ecluse.apps.city.garbage import without_collecting
 from ecluse.apps.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
-from ecluse.apps.city.printed import file_name, print_report
+from ecluse.apps.city.printed import file_name, print_reports
 from ecluse.apps.city.processors import PROCESSORS, QUALITY, compute_all, words_of
 from ecluse.apps.city.progress import Report, part_of, unheard
 from ecluse.apps.city.provenance import (
@@ -176,8 +177,9 @@ def run_day(
 
 def make_day(city: City, day: date, *, run: str, report: Report = unheard) -> ComputedDay:
     """Compute and write a day whose curated layer is up to date. Raises as `compute_day` does."""
-    computed = compute_day(city, day, part_of(report, 0.0, 0.8))
-    write_day(city, computed, run=run, report=part_of(report, 0.8, 1.0))
+    with without_collecting():
+        computed = compute_day(city, day, part_of(report, 0.0, 0.8))
+        write_day(city, computed, run=run, report=part_of(report, 0.8, 1.0))
     return computed
 
 
@@ -274,14 +276,14 @@ def _write_report(city: City, computed: ComputedDay) -> None:
     key = computed.day.date.isoformat()
     bodies = {kind: metrics.body for kind, metrics in computed.metrics.items()}
     report = make_report(city.name, computed.day, bodies, invented=city.invented)
-    arcs = [arc for chunk in city.documents.all(reference.ARCS) for arc in chunk.body["arcs"]]
+    arcs = reference.read_arcs(city.documents, city.curated)
     lost_of_arcs = lost_times(computed.metrics)
     files = {
         "report.json": json.dumps(report, ensure_ascii=False, indent=1).encode(),
         "report.csv": tidy_csv(report).encode("utf-8-sig"),
     }
-    for language in i18n.languages():
-        files[file_name(language)] = print_report(report, arcs, lost_of_arcs, language).encode()
+    for language, page in print_reports(report, arcs, lost_of_arcs, i18n.languages()).items():
+        files[file_name(language)] = page.encode()
     for name, data in files.items():
         city.reports.put(join_key(key, name), data)
     city.documents.put("reports", key, report)
@@ -389,12 +391,13 @@ def update_forecast(
 def _write_forecast(
     city: City, latest: date, report: Report, track: Track, checkpoints: Checkpoints | None
 ) -> None:
-    from ecluse.apps.city.forecast import LEARNING_DAYS, forecast_day
+    from ecluse.apps.city.forecast import FORECAST_MEANING, LEARNING_DAYS, forecast_day
 
     documents = city.documents
     prepare(city, latest, latest, part_of(report, 0.0, 0.4), history_days=LEARNING_DAYS)
     digest = inputs_digest(city, latest, history_days=LEARNING_DAYS)
-    state = {"date": (latest + timedelta(days=1)).isoformat(), **_of_city(city), "inputs": digest}
+    decided_by = {"inputs": digest, "meaning": FORECAST_MEANING}
+    state = {"date": (latest + timedelta(days=1)).isoformat(), **_of_city(city), **decided_by}
     if documents.get_many([(FORECAST, "state")]).get((FORECAST, "state")) == state:
         return
     report(0.4, _("reading"))
@@ -412,11 +415,13 @@ def _recalled(checkpoints: Checkpoints | None, inputs: str) -> Recall:
     """Models that were learned from these inputs, by this library, are taken from the checkpoints."""
     from importlib.metadata import version
 
-    from ecluse.apps.city.forecast import PARAMETERS, TREES, anew
+    from ecluse.apps.city.forecast import FORECAST_MEANING, PARAMETERS, TREES, anew
 
     if checkpoints is None:
         return anew
-    conditions = json.dumps([inputs, TREES, PARAMETERS, version("lightgbm")], sort_keys=True)
+    conditions = json.dumps(
+        [inputs, FORECAST_MEANING, TREES, PARAMETERS, version("lightgbm")], sort_keys=True
+    )
     conditions_digest = hashlib.sha256(conditions.encode()).hexdigest()
 
     def recall(name: str, make: Callable[[], str]) -> str:

@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -78,6 +79,7 @@ def _turn(bearing: float, other_bearing: float) -> float:
     return abs((other_bearing - bearing + 180) % 360 - 180)
 
 
+@lru_cache(maxsize=8192)  # it is asked of each arc several times a day
 def _line(geometry: str | None) -> Sequence[Point]:
     """Return the points of a LineString; of several lines, those from the first one's begin to the last one's end."""
     if geometry is None:

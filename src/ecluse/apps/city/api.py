@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
+from ecluse.apps.city import shared_days
 from ecluse.apps.city.days import MARK, known_days, no_such_day
 from ecluse.apps.city.jobs import run_of, start_runs
 from ecluse.apps.city.pages import view as city
@@ -19,12 +21,14 @@ from ecluse.apps.city.settings import CitySettings
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
+from ecluse.shares import LINK_DAYS, MOST_DAYS
 from ecluse.web.api.bodies import job_body
 from ecluse.web.api.schemas import JobBody
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
-from ecluse.web.security import Administrator, MayRead, RuntimeDep
+from ecluse.web.security import Administrator, MayManage, MayRead, RuntimeDep, address_of
 
-router = APIRouter(prefix="/city", tags=["city"])
+router = Declarations(prefix="/city", tags=["city"])
 _DATE: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 ArcId = Annotated[int, Path(ge=0, le=2**53)]
 First = Annotated[str | None, Query(alias="from", description="First date, such as 2025-10-01")]
@@ -123,6 +127,28 @@ class CityArc(BaseModel):
     label: str | None
     reference: dict[str, Any] | None
     items: list[dict[str, Any]]
+
+
+class DayLinkRequest(BaseModel):
+    """How long a link to a day's report lasts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: int = Field(LINK_DAYS, ge=1, le=MOST_DAYS)
+
+
+class DayLinkBody(BaseModel):
+    """A link by which a day's report is read without an account."""
+
+    id: str
+    day: date
+    maker: str = Field(description="Handle of who made it")
+    created_at: datetime
+    expires_at: datetime
+
+
+class NewDayLink(DayLinkBody):
+    url: str = Field(description="The link, shown this once")
 
 
 @router.get("/health")
@@ -236,6 +262,28 @@ def latest_report(runtime: RuntimeDep, user: MayRead) -> dict[str, Any]:
 def show_report(day: str, runtime: RuntimeDep, user: MayRead) -> dict[str, Any]:
     """Return the report of a day."""
     return _document_of(runtime.documents, "reports", city.date_of(day))
+
+
+@router.get("/report/{day}/links", responses=answers(404))
+def list_links(day: str, runtime: RuntimeDep, user: MayRead) -> list[DayLinkBody]:
+    """List the links to a day's report that you made, the newest first; to an administrator everyone's."""
+    listed = shared_days.links(runtime, user.user, city.date_of(day))
+    return [DayLinkBody.model_validate(asdict(link)) for link in listed]
+
+
+@router.post("/report/{day}/links", status_code=201, responses=answers(404))
+def make_link(
+    body: DayLinkRequest, day: str, request: Request, runtime: RuntimeDep, user: MayManage
+) -> NewDayLink:
+    """Make a link to a day's report: whoever has it reads the report without an account, and nothing else."""
+    link, secret = shared_days.share(runtime, user.user, city.date_of(day), body.days)
+    return NewDayLink(**asdict(link), url=f"{address_of(request)}/city/link/{secret}")
+
+
+@router.delete("/report/{day}/links/{link}", status_code=204, responses=answers(404))
+def end_link(day: str, link: str, runtime: RuntimeDep, user: MayManage) -> None:
+    """Take a link to a day's report back, from the next request on."""
+    shared_days.unshare(runtime, user.user, city.date_of(day), link)
 
 
 @router.get("/forecast/bikes/{counter}", responses=answers(404))

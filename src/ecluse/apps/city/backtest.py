@@ -21,12 +21,13 @@ from ecluse.apps.city.forecast import (
     LEARNING_DAYS,
     Forecast,
     Learned,
-    Past,
     by_recent_level,
     by_typical_day,
     chosen,
+    has_enough,
     plain,
 )
+from ecluse.apps.city.past import Past
 from ecluse.apps.city.progress import Report, unheard
 from ecluse.apps.city.typical import LEVELS, Floats, Panel
 from ecluse.errors import InvalidInput
@@ -133,7 +134,7 @@ def _forecast_days(
         if learns and (n - first) % LEARNED_EVERY == 0:
             report((n - first) / (past.days - first), f"learning before {past.dates[n]}")
             since = 0 if history is None else max(0, n - history)
-            if not past.has_enough(since, n):
+            if not has_enough(past, since, n):
                 raise InvalidInput(
                     f"Before {past.dates[n]} there are too few values to learn from. Measure the others: --no-learn"
                 )

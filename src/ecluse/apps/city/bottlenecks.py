@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -115,7 +116,10 @@ def rank_bottlenecks(
         key=lambda bottleneck: (-bottleneck["lost_time"], -(bottleneck["impact"] or 0), bottleneck["arc"])
     )
     return (
-        [{"rank": n, **bottleneck} for n, bottleneck in enumerate(ranked[:LISTED], 1)],
+        [
+            {"rank": n, **bottleneck, "by_hour": _shares_by_hour(period, bottleneck["arc"])}
+            for n, bottleneck in enumerate(ranked[:LISTED], 1)
+        ],
         len(ranked),
         len(at),
     )
@@ -195,8 +199,13 @@ def _bottleneck(period: _Period, members: Sequence[int]) -> Body:
         "lost_time": rounded(lost_total) or 0.0,
         "lost_time_a_day": rounded(lost_total / days),
         "impact": rounded(int(queues.sum()) * duration * length / 1000),
-        "by_hour": rounded_list(np.where(period.measured[at].any(axis=0), period.share[at], np.nan)),
     }
+
+
+def _shares_by_hour(period: _Period, head: int) -> Any:
+    """Return, by hour of the clock, the share of the measured days on which an arc queued; None where there is none."""
+    at = period.rows[head]
+    return rounded_list(np.where(period.measured[at].any(axis=0), period.share[at], np.nan))
 
 
 def _length(period: _Period, arc: int) -> float:
@@ -231,12 +240,13 @@ def day_chunks(hours: Hours, at: int, size: int = 400) -> dict[str, Body]:
     chunks = {}
     for n, start in enumerate(range(0, len(hours.arcs), size)):
         part = slice(start, start + size)
-        queue, lost_hours = hours.queue[part, at], hours.lost[part, at]
+        queue = hours.queue[part, at]
+        lost_hours = iter(rounded_list(hours.lost[part, at][queue]))
         chunks[f"{n:03d}"] = {
             "arc": list(hours.arcs[part]),
             "measured": _bits(hours.measured[part, at]),
             "queue": _bits(queue),
-            "lost": [rounded_list(some[is_queue]) for some, is_queue in zip(lost_hours, queue, strict=True)],
+            "lost": [list(islice(lost_hours, count)) for count in queue.sum(axis=1).tolist()],
         }
     return chunks
 

@@ -228,18 +228,31 @@ class Curated:
         """
         schema = self.tables[table].schema
         days = list(self._listed(table, first, last).items())
-        frames_of_days = side_by_side(lambda day_and_infos, _: self._read_day(table, *day_and_infos), days)
-        frames = [frame for frame in frames_of_days if frame.height]
+        read_days = side_by_side(lambda day_and_infos, _: self._read_day(table, *day_and_infos), days)
+        frames = [frame for _parts, frame in read_days if frame.height]
         return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+    def read_day_marked(self, table: str, day: date) -> tuple[str, pl.DataFrame]:
+        """Return the rows of one day as `read` does, behind the mark that `marks` has of them."""
+        parts, frame = self._read_day(table, day, self._jsons(_folder(table, day)))
+        return _mark_of(parts), frame
+
+    def marks(self, table: str, first: date, last: date) -> dict[date, str]:
+        """Return, for each day from `first` to `last` that has any part, a mark that changes with its rows."""
+        return {day: _mark_of(parts) for day, parts in self.parts_between(table, first, last).items()}
 
     def read_whole(self, table: str) -> pl.DataFrame:
         """Read a table that is kept once for all days; empty where nothing is known."""
+        return self.read_whole_marked(table)[1]
+
+    def read_whole_marked(self, table: str) -> tuple[str, pl.DataFrame]:
+        """Return the same behind a mark that changes with its rows."""
         for _turn in range(_ATTEMPTS):
             part = self.whole(table)
+            if part is None:
+                return "", pl.DataFrame(schema=self.tables[table].schema)
             try:
-                return (
-                    pl.DataFrame(schema=self.tables[table].schema) if part is None else self._rows("", part)
-                )
+                return part.sha256, self._rows("", part)
             except ObjectNotFound as error:
                 first_error = error
         raise first_error
@@ -259,22 +272,25 @@ class Curated:
                 infos_of.setdefault(day, []).append(info)
         return infos_of
 
-    def _read_day(self, table: str, day: date, infos: Iterable[ObjectInfo]) -> pl.DataFrame:
+    def _read_day(
+        self, table: str, day: date, infos: Iterable[ObjectInfo]
+    ) -> tuple[list[Part], pl.DataFrame]:
         schema, key = self.tables[table].schema, self.tables[table].key
         folder = _folder(table, day)
         for _turn in range(_ATTEMPTS):
             try:
-                frames = [self._rows(folder, part) for part in self._parts(infos)]
+                parts = self._parts(infos)
+                frames = [self._rows(folder, part) for part in parts]
                 break
             except ObjectNotFound as error:  # a writer replaced a part between our two looks
                 infos, first_error = self._jsons(folder), error
         else:
             raise first_error
         if not frames:
-            return pl.DataFrame(schema=schema)
+            return parts, pl.DataFrame(schema=schema)
         if len(frames) == 1:
-            return frames[0]
-        return pl.concat(frames).unique(key, keep="last", maintain_order=True).sort(key)
+            return parts, frames[0]
+        return parts, pl.concat(frames).unique(key, keep="last", maintain_order=True).sort(key)
 
     def _rows(self, folder: str, part: Part) -> pl.DataFrame:
         key = join_key(folder, part.file)
@@ -355,6 +371,10 @@ class Curated:
             name = info.key.rpartition("/")[2]
             if name != part.file and left.fullmatch(name) and info.last_modified < limit:
                 self._store.delete(info.key)
+
+
+def _mark_of(parts: Iterable[Part]) -> str:
+    return " ".join(part.sha256 for part in parts)
 
 
 def _checked(origin: str) -> str:

@@ -139,9 +139,13 @@ def flow_hours_needed(inputs: Inputs, is_exceptional: bool) -> int:
 
 def _edge(usual: Usual, inputs: Inputs, side: Side) -> NDArray[np.float32]:
     """(arcs, hours): the edge of the band at each hour of the day; NaN where there is none."""
-    at, clock = usual.levels.index(LEVEL), list(inputs.day.clock_hours)
-    edges: NDArray[np.float32] = (usual.high if side == "above" else usual.low)[at]
-    return edges[:, clock]
+    return _edges(usual, side)[:, list(inputs.day.clock_hours)]
+
+
+def _edges(usual: Usual, side: Side) -> NDArray[np.float32]:
+    """(arcs, 24): the same at each hour of the clock."""
+    edges: NDArray[np.float32] = (usual.high if side == "above" else usual.low)[usual.levels.index(LEVEL)]
+    return edges
 
 
 def _times(
@@ -149,7 +153,7 @@ def _times(
 ) -> float:
     clock = list(inputs.day.clock_hours[begin:end])
     median = usual.median[place, clock]
-    reach = np.abs(_edge(usual, inputs, side)[place, begin:end] - median)
+    reach = np.abs(_edges(usual, side)[place, clock] - median)
     away = np.abs(values[place, begin:end] - median)
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.where(reach > 0, away / reach, FARTHEST)

@@ -3,9 +3,10 @@
 Three models give it. The typical day (`ecluse.apps.city.typical`) always can. The recent level is the typical day
 times what the last `LEVEL_DAYS` days had of theirs, damped; each sensor takes whichever of the two was nearer on
 the four weeks before. LightGBM, one model for all sensors of a kind, learns how an hour departs from its typical
-one: from yesterday, the week before, the level of the last days, the hour, the weekday and the holidays near. It
-is asked where there are `FEWEST_WEEKS` of history. The last days are held out: they give its interval (split
-conformal, as that of the typical day), and sensors for which another was clearly nearer there keep the other.
+one: from yesterday, the week before, the level of the last days, the hour, the weekday and the holidays near. A
+regression (`ecluse.apps.city.regression`) learns so first, and the trees what it leaves. Both are asked where there
+are `FEWEST_WEEKS` of history. The last days are held out: they give its interval (split conformal, as that of the
+typical day, as wide as the last week asks for), and sensors for which another was clearly nearer there keep the other.
 Then it learns from these days too.
 
 The same panel and seed give the same forecast.
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -24,9 +25,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.city.calendar import LocalDay
-from ecluse.apps.city.holidays import is_public_holiday
 from ecluse.apps.city.inputs import Inputs
 from ecluse.apps.city.numbers import rounded_list
+from ecluse.apps.city.past import Ints, Past
+from ecluse.apps.city.regression import Regression
 from ecluse.apps.city.typical import (
     CALIBRATION_DAYS,
     CLOCK_HOURS,
@@ -34,19 +36,10 @@ from ecluse.apps.city.typical import (
     Bands,
     Floats,
     Panel,
-    counts_as_sunday,
-    typical_days,
 )
 
 Model = Literal["typical day", "recent level", "LightGBM"]
-Ints = NDArray[np.int64]
 
-#: The recent level is that of so many days, to this power; chosen on weeks 20 to 8 before the end of 58 real
-#: series (benchmarks/city_forecast.py), as `PARAMETERS` are.
-LEVEL_DAYS: Final = 3
-LEVEL_POWER: Final = 0.7
-#: No level is taken to be farther from the typical one than this many times, up or down.
-FARTHEST_LEVEL: Final = 5.0
 #: How far back the panel of a learned forecast should go: with 84 days LightGBM had a MASE of 0.83 on those weeks,
 #: with 168 one of 0.80, with all the history (240 to 310 days) one of 0.79.
 LEARNING_DAYS: Final = 168
@@ -63,16 +56,22 @@ LONG_HISTORY: Final = 84
 MOST_HOURS: Final = 300_000
 #: A difference beyond this many times the sensor's usual one is taken as this one.
 CLIPPED: Final = 20.0
-#: Sensors whose differences are smaller than this are taken as differing by it.
-SMALLEST_SCALE: Final = 0.5
-#: Sensors are taken by so many at a time where means are made, to save memory.
-_AT_ONCE: Final = 256
+#: How much of what the trees add to the regression may count: what was nearest on the days held out, the first of
+#: those that are equally near.
+SHARES: Final = (1.0, 0.75, 0.5, 0.25, 0.0)
+#: Raise it where a forecast of the same days becomes another: those that are kept are made anew, their models too.
+FORECAST_MEANING: Final = 2
 TREES: Final = 200
 #: How the error falls with the trees is measured on so many sensors, at every so many trees.
 CURVE_SENSORS: Final = 40
 CURVE_EVERY: Final = 20
 #: What it missed in rehearsal, when it had learned from fewer days, may be so many times what another did.
 HANDICAP: Final = 1.2
+#: An interval is as much wider or narrower than that of all days held out as the last days of them missed more or less.
+LAST_DAYS: Final = 7
+#: The share of the nominal tail that it cuts, nearer to one than that of a typical day, as it follows the last days.
+#: Both chosen on weeks 20 to 8 before the end (docs/decisions/2026-11-25-an-interval-as-wide-as-the-last-week.md).
+CUT: Final = 0.9
 PARAMETERS: Final[Mapping[str, Any]] = {
     "objective": "l1",
     "learning_rate": 0.05,
@@ -111,7 +110,7 @@ class Forecast:
     """The expected values of a date and an interval that is to hold a share of `level` of them.
 
     `median`, `low`, `high`: (sensors, 24) by hour of the clock, NaN where nothing can be told; `models`: which of
-    the two each sensor's values come from; `days`: (sensors,) how many days its typical day rests on.
+    the three each sensor's values come from; `days`: (sensors,) how many days its typical day rests on.
     """
 
     date: date
@@ -173,11 +172,19 @@ def forecast(
     """
     past = Past(panel.until(day))
     forecast_ = plain(past, past.days, level)
-    if not learns or not past.is_enough:
+    is_long = (past.days - past.since) // 7 >= FEWEST_WEEKS
+    if not (learns and is_long and has_enough(past, past.since, past.days)):
         return forecast_
     learned = Learned.from_past(past, past.days, since=past.since, seed=seed, recall=recall)
     heard(learned)
     return chosen(forecast_, learned, past, past.days)
+
+
+def has_enough(past: Past, since: int, until: int) -> bool:
+    """Return whether the days from `since` to before `until`, without those held out, have `FEWEST_HOURS`."""
+    first = since + FIRST_LEARNED
+    learned_from = past.residuals[:, first : until - _held_out(first, until)]
+    return int(np.isfinite(learned_from).sum()) >= FEWEST_HOURS
 
 
 def plain(past: Past, day: int, level: float) -> Forecast:
@@ -199,14 +206,21 @@ def by_recent_level(past: Past, day: int, level: float) -> Forecast:
 
 
 def chosen(plain_forecast: Forecast, learned: Learned, past: Past, day: int) -> Forecast:
-    """Return what LightGBM tells of a day, but for the sensors that `told` was clearly nearer for on the days held
-    out.
+    """Return what LightGBM tells of a day, but for the sensors that the plain forecast was clearly nearer for on the
+    days held out.
+
+    Days of zeros alone are not weighed: a counter that told them for weeks is best forecast by its typical day, which
+    would stay at zero for weeks when it counts again.
     """
     by_level = np.array([model == "recent level" for model in plain_forecast.models])
     days = learned.held_out
     other = np.where(by_level[:, None, None], past.levelled[:, days], past.typical[:, days])
-    is_nearer = _is_nearer(learned.missed, past.values[:, days] - other, HANDICAP)
-    return _either(plain_forecast, learned.forecast(day, plain_forecast.level), is_nearer)
+    values = past.values[:, days]
+    counts: NDArray[np.bool_] = np.asarray((values > 0).any(axis=2, keepdims=True))
+    only_zeros = np.isfinite(values).any(axis=(1, 2)) & ~counts.any(axis=(1, 2))
+    is_nearer = _is_nearer(np.where(counts, learned.missed, np.nan), values - other, HANDICAP)
+    takes_learned = is_nearer | only_zeros
+    return _either(plain_forecast, learned.forecast(day, plain_forecast.level), takes_learned)
 
 
 def _with_band(past: Past, medians: Floats, model: Model, day: int, level: float) -> Forecast:
@@ -226,7 +240,9 @@ def _with_band(past: Past, medians: Floats, model: Model, day: int, level: float
 
 
 def _is_nearer(own: Floats, other: Floats, handicap: float = 1.0) -> NDArray[np.bool_]:
-    """(sensors,): whose differences, (sensors, days, 24), are the smaller ones where both are known."""
+    """(sensors,): whose differences, (sensors, days, 24), are the smaller ones where both are known, or less than
+    `handicap` times the others.
+    """
     both = np.isfinite(own) & np.isfinite(other)
     totals = [np.where(both, np.abs(errors), 0).sum(axis=(1, 2)) for errors in (own, other)]
     return np.asarray(totals[0] < handicap * totals[1])
@@ -248,130 +264,63 @@ def _either(first: Forecast, second: Forecast, takes_other: NDArray[np.bool_]) -
 # Learn
 
 
-class Past:
-    """What is known before each day of a panel, and before the day after its last."""
+@dataclass(frozen=True)
+class Learner:
+    """A regression, trees that learned from the same days what it leaves, and how much of that counts."""
 
-    def __init__(self, panel: Panel) -> None:
-        self.sensors = panel.sensors
-        sensors, self.days = panel.values.shape[:2]
-        self.dates = [panel.first + timedelta(days=n) for n in range(self.days + 1)]
-        after = np.full((sensors, 1, CLOCK_HOURS), np.nan, np.float32)
-        self.values: Floats = np.concatenate([panel.values, after], axis=1)
-        self._panel = panel
+    booster: Any
+    regression: Regression
+    share: float = SHARES[0]
 
-    @cached_property
-    def since(self) -> int:
-        """Return the first day that has a value; `days` where none has."""
-        has_values = np.isfinite(self.values).any(axis=(0, 2))
-        return int(has_values.argmax()) if has_values.any() else self.days
+    def parts(
+        self, past: Past, sensors: Ints, days: Ints, features: Floats, trees: int | None = None
+    ) -> tuple[Floats, Floats]:
+        """Two of (pairs, 24): how far pairs of sensor and day are from typical by the regression, and what all trees
+        or the first of them add, in units of the scale.
+        """
+        rows = features.reshape(-1, features.shape[-1])
+        by_trees = self.booster.predict(rows, num_iteration=trees, num_threads=1)
+        by_regression = self.regression.departures(past, sensors, days)
+        return by_regression, by_trees.reshape(by_regression.shape).astype(np.float32)
 
-    @property
-    def is_enough(self) -> bool:
-        """Return whether there is enough to learn from for the day after the last."""
-        return (self.days - self.since) // 7 >= FEWEST_WEEKS and self.has_enough(self.since, self.days)
+    def predicted(
+        self, past: Past, sensors: Ints, days: Ints, features: Floats, trees: int | None = None
+    ) -> Floats:
+        """(pairs, 24): the values of pairs of sensor and day, by all trees or the first of them."""
+        by_regression, by_trees = self.parts(past, sensors, days, features, trees)
+        departure = (by_regression + np.float32(self.share) * by_trees) * past.scale[sensors, days]
+        return np.asarray(np.maximum(past.typical[sensors, days] + departure, 0), np.float32)
 
-    def has_enough(self, since: int, until: int) -> bool:
-        """Return whether the days from `since` to before `until`, without those held out, have `FEWEST_HOURS`."""
-        first = since + FIRST_LEARNED
-        learned_from = self.residuals[:, first : until - _held_out(first, until)]
-        return int(np.isfinite(learned_from).sum()) >= FEWEST_HOURS
+    def of_day(self, past: Past, day: int) -> Floats:
+        """(sensors, 24): the values of a day."""
+        sensors = np.arange(len(past.values))
+        days = np.full(len(sensors), day)
+        return self.predicted(past, sensors, days, past.features(sensors, days))
 
-    @cached_property
-    def _typical(self) -> tuple[Floats, Ints]:
-        return typical_days(self._panel, self.dates)
+    def parts_of_days(self, past: Past, days: slice) -> tuple[Floats, Floats]:
+        """Return the parts of all sensors on some days: two of (sensors, days, 24)."""
+        some = [self._parts_of(past, sensors, np.arange(days.start, days.stop)) for sensors in past.parts]
+        by_regression, by_trees = (np.concatenate(part) for part in zip(*some, strict=True))
+        return by_regression, by_trees
 
-    @property
-    def typical(self) -> Floats:
-        """(sensors, days + 1, 24): the typical day of each."""
-        return self._typical[0]
+    def _parts_of(self, past: Past, sensors: Ints, days: Ints) -> tuple[Floats, Floats]:
+        """Return the parts of each of some sensors on each of some days: two of (sensors, days, 24)."""
+        pairs = np.repeat(sensors, len(days)), np.tile(days, len(sensors))
+        by_regression, by_trees = self.parts(past, *pairs, past.features(*pairs))
+        shape = (len(sensors), len(days), CLOCK_HOURS)
+        return by_regression.reshape(shape), by_trees.reshape(shape)
 
-    @property
-    def typical_of(self) -> Ints:
-        """(sensors, days + 1): how many days each typical day rests on."""
-        return self._typical[1]
 
-    @cached_property
-    def levelled(self) -> Floats:
-        """(sensors, days + 1, 24): the typical day at the level of the days before; where unknown, as it is."""
-        level = np.clip(self._ratios[:, :, 1:2], 1 / FARTHEST_LEVEL, FARTHEST_LEVEL)
-        return np.asarray(self.typical * np.where(np.isfinite(level), level, 1) ** LEVEL_POWER, np.float32)
-
-    @cached_property
-    def residuals(self) -> Floats:
-        return self.values - self.typical
-
-    @cached_property
-    def scale(self) -> Floats:
-        """(sensors, days + 1, 1): how much an hour of these four weeks differed from the one a week before it."""
-        change = np.full_like(self.values, np.nan)
-        change[:, 7:] = np.abs(self.values[:, 7:] - self.values[:, :-7])
-        return np.maximum(_before(_hourly_mean(change), 28), np.float32(SMALLEST_SCALE))
-
-    @cached_property
-    def level(self) -> Floats:
-        """(sensors, days + 1, 1): the mean of an hour of these four weeks."""
-        return np.maximum(_before(_hourly_mean(self.values), 28), np.float32(SMALLEST_SCALE))
-
-    @cached_property
-    def _over(self) -> dict[str, Floats]:
-        """(sensors, days + 1, 24): means over the days before."""
-        return {
-            "values 7": _before(self.values, 7),
-            "residuals 7": _before(self.residuals, 7),
-            "residuals 28": _before(self.residuals, 28),
-        }
-
-    @cached_property
-    def _ratios(self) -> Floats:
-        """(sensors, days + 1, 4): total over typical total of the 1, 3, 7 and 28 days before."""
-        both = np.isfinite(self.residuals)
-        counted = _sum_before(np.where(both, self.values, 0).sum(axis=2, keepdims=True))
-        usual = _sum_before(np.where(both, self.typical, 0).sum(axis=2, keepdims=True))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratios = [_window(counted, days) / _window(usual, days) for days in (1, LEVEL_DAYS, 7, 28)]
-        return np.clip(np.concatenate(ratios, axis=2), 0, FARTHEST_LEVEL).astype(np.float32)
-
-    @cached_property
-    def _calendar(self) -> Floats:
-        """(days + 1, 6)."""
-        one_day = timedelta(days=1)
-        rows = [
-            (
-                day.weekday(),
-                counts_as_sunday(day),
-                is_public_holiday(day),
-                is_public_holiday(day - one_day),
-                is_public_holiday(day + one_day),
-                sum(is_public_holiday(day + n * one_day) for n in range(-3, 4)),
-            )
-            for day in self.dates
-        ]
-        return np.array(rows, np.float32)
-
-    def features(self, sensors: Ints, days: Ints) -> Floats:
-        """(pairs, 24, features) of pairs of sensor and day, all from days before that day."""
-        scale, level = self.scale[sensors, days], self.level[sensors, days]
-        typical = self.typical[sensors, days]
-        lagged = [(self.values[sensors, days - k] - typical) / scale for k in (1, 2, 3, 7, 14)]
-        departed = [self.residuals[sensors, days - k] / scale for k in (1, 2, 7)]
-        over = {name: values[sensors, days] for name, values in self._over.items()}
-        evening = self.residuals[sensors, days - 1][:, 20:].mean(axis=1, keepdims=True) / scale
-        of_day = np.concatenate(
-            [np.log1p(level), scale / level, evening, self._ratios[sensors, days], self._calendar[days]],
-            axis=1,
-        )
-        by_hour = [
-            typical / scale,
-            typical / level,
-            *lagged,
-            *departed,
-            (over["values 7"] - typical) / scale,
-            over["residuals 7"] / scale,
-            over["residuals 28"] / scale,
-            np.broadcast_to(np.arange(CLOCK_HOURS, dtype=np.float32), typical.shape),
-        ]
-        repeated = np.broadcast_to(of_day[:, None], (len(sensors), CLOCK_HOURS, of_day.shape[1]))
-        return np.concatenate([np.stack(by_hour, axis=-1), repeated], axis=-1).astype(np.float32)
+def nearest_share(departures: Floats, by_regression: Floats, by_trees: Floats) -> float:
+    """Return with which of the `SHARES` the parts come nearest to departures from typical; no hour counts for more
+    than `CLIPPED`.
+    """
+    counted = np.isfinite(departures) & np.isfinite(by_regression)
+    if not counted.any():
+        return SHARES[0]
+    left, trees = (departures - by_regression)[counted], by_trees[counted]
+    missed = [np.minimum(np.abs(left - np.float32(share) * trees), CLIPPED) for share in SHARES]
+    return SHARES[int(np.argmin([errors.mean(dtype=np.float64) for errors in missed]))]
 
 
 @dataclass(frozen=True)
@@ -383,9 +332,9 @@ class Learned:
     held_out: slice
     #: (sensors, days held out, 24): value minus forecast, by a model that had learned before these days.
     missed: Floats
-    booster: Any
+    learner: Learner
     #: The model that had learned before the days held out.
-    rehearsal: Any
+    rehearsal: Learner
 
     def errors(self) -> dict[str, float]:
         """Mean absolute errors on the days held out, in the unit of the sensors: its own, and the typical day's."""
@@ -406,9 +355,7 @@ class Learned:
         features, actual = self.past.features(sensors, days), self.past.values[sensors, days]
         errors = []
         for trees in range(CURVE_EVERY, TREES + 1, CURVE_EVERY):
-            missed = np.abs(
-                actual - _predict_trees(self.rehearsal, self.past, sensors, days, features, trees)
-            )
+            missed = np.abs(actual - self.rehearsal.predicted(self.past, sensors, days, features, trees))
             if np.isfinite(missed).any():
                 errors.append((trees, float(np.nanmean(missed))))
         return errors
@@ -420,48 +367,71 @@ class Learned:
         """Learn from the days from `since` to before `until`, places in the panel."""
         first = since + FIRST_LEARNED
         begin = until - _held_out(first, until)
-        rehearsal = _learn(past, first, begin, seed, "rehearsal", recall)
-        predictions = np.stack([_predicted(rehearsal, past, n) for n in range(begin, until)], axis=1)
         held_out = slice(begin, until)
-        missed = past.values[:, held_out] - predictions
-        booster = _learn(past, first, until, seed, "model", recall)
-        return cls(past, held_out, missed, booster, rehearsal)
+        rehearsal = _learn(past, first, begin, seed, "rehearsal", recall)
+        by_regression, by_trees = rehearsal.parts_of_days(past, held_out)
+        typical, scale = past.typical[:, held_out], past.scale[:, held_out]
+        share = nearest_share(past.residuals[:, held_out] / scale, by_regression, by_trees)
+        departure = (by_regression + np.float32(share) * by_trees) * scale
+        missed = past.values[:, held_out] - np.maximum(typical + departure, 0)
+        learner = _learn(past, first, until, seed, "model", recall)
+        return cls(past, held_out, missed, replace(learner, share=share), replace(rehearsal, share=share))
 
     def forecast(self, day: int, level: float) -> Forecast:
         """Return what it tells of a day of the panel (its place), or of the day after its last."""
-        bands = Bands.calibrated(self.missed, (level,))
-        median = _predicted(self.booster, self.past, day)
+        bands = Bands.calibrated(self.missed, (level,), CUT)
+        unrest = np.float32(recent_unrest(self.missed))
+        median = self.learner.of_day(self.past, day)
         return Forecast(
             date=self.past.dates[day],
             sensors=self.past.sensors,
             level=level,
             models=tuple[Model, ...](["LightGBM"] * len(median)),
             median=median,
-            low=np.maximum(median - bands.below[0], 0),
-            high=median + bands.above[0],
+            low=np.maximum(median - unrest * bands.below[0], 0),
+            high=median + unrest * bands.above[0],
             days=self.past.typical_of[:, day],
         )
+
+
+def recent_unrest(missed: Floats) -> float:
+    """Return how far the last `LAST_DAYS` of (sensors, days, 24) are off, of how far all of them are: that of the
+    sensor in the middle, as a city shares its weather and its holidays; 1 where no sensor tells.
+    """
+    recent, usual = (_mean_size(days) for days in (missed[:, -LAST_DAYS:], missed))
+    tells = np.isfinite(recent) & (usual > 0)
+    return float(np.median(recent[tells] / usual[tells])) if tells.any() else 1.0
+
+
+def _mean_size(errors: Floats) -> NDArray[np.float64]:
+    """Return (sensors,) of (sensors, days, 24): the mean absolute of what is known, NaN where nothing is."""
+    is_known = np.isfinite(errors)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = np.where(is_known, np.abs(errors), 0).sum(axis=(1, 2), dtype=np.float64)
+        return np.asarray(size / is_known.sum(axis=(1, 2)))
 
 
 def _held_out(first: int, until: int) -> int:
     return HELD_OUT[until - first >= LONG_HISTORY]
 
 
-def _learn(past: Past, first: int, until: int, seed: int, name: str, recall: Recall) -> Any:
-    """Return a model as its text says, so that one that was kept tells the same as one that was not."""
+def _learn(past: Past, first: int, until: int, seed: int, name: str, recall: Recall) -> Learner:
+    """Return a model; its trees as their text says, so that those that were kept tell the same as new ones."""
     import lightgbm
 
+    sensors, days = np.divmod(_drawn(len(past.values) * (until - first), seed), until - first)
+    days += first
+    regression = Regression.fitted(past, sensors, days)
+
     def make() -> str:
-        sensors, days = np.divmod(_drawn(len(past.values) * (until - first), seed), until - first)
-        days += first
         target = past.residuals[sensors, days] / past.scale[sensors, days]
+        left = np.clip(target, -CLIPPED, CLIPPED) - regression.departures(past, sensors, days)
         usable = np.isfinite(target)
-        features = past.features(sensors, days)[usable]
-        data = lightgbm.Dataset(features, np.clip(target[usable], -CLIPPED, CLIPPED))
+        data = lightgbm.Dataset(past.features(sensors, days)[usable], left[usable])
         text: str = lightgbm.train({**PARAMETERS, "seed": seed}, data, TREES).model_to_string()
         return text
 
-    return lightgbm.Booster(model_str=recall(name, make))
+    return Learner(lightgbm.Booster(model_str=recall(name, make)), regression)
 
 
 def _drawn(pairs: int, seed: int) -> Ints:
@@ -470,58 +440,6 @@ def _drawn(pairs: int, seed: int) -> Ints:
     if pairs <= most:
         return np.arange(pairs)
     return np.sort(np.random.default_rng(seed).choice(pairs, most, replace=False))
-
-
-def _predicted(booster: Any, past: Past, day: int) -> Floats:
-    sensors = np.arange(len(past.values))
-    days = np.full(len(sensors), day)
-    return _predict_trees(booster, past, sensors, days, past.features(sensors, days))
-
-
-def _predict_trees(
-    booster: Any, past: Past, sensors: Ints, days: Ints, features: Floats, trees: int | None = None
-) -> Floats:
-    """(pairs, 24): the values of pairs of sensor and day, by all trees or the first of them."""
-    predictions = booster.predict(
-        features.reshape(-1, features.shape[-1]), num_iteration=trees, num_threads=1
-    )
-    departure = predictions.reshape(features.shape[:2]) * past.scale[sensors, days]
-    return np.asarray(np.maximum(past.typical[sensors, days] + departure, 0), np.float32)
-
-
-# Means over the days before
-
-
-def _hourly_mean(values: Floats) -> Floats:
-    """Return (sensors, days, 1) of (sensors, days, 24): the mean of the hours known."""
-    is_known = np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        total = np.where(is_known, values, 0).sum(axis=2, keepdims=True)
-        return np.asarray(total / is_known.sum(axis=2, keepdims=True), np.float32)
-
-
-def _before(values: Floats, days: int) -> Floats:
-    """Return the mean of what is known of so many days before each day (axis 1)."""
-    means = np.empty_like(values)
-    for start in range(0, len(values), _AT_ONCE):
-        some = values[start : start + _AT_ONCE]
-        is_known = np.isfinite(some)
-        sums, counts = _sum_before(np.where(is_known, some, 0)), _sum_before(is_known)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means[start : start + _AT_ONCE] = _window(sums, days) / _window(counts, days)
-    return means
-
-
-def _sum_before(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Sums of all days before each day, and of all days: one more along axis 1."""
-    sums = np.zeros((values.shape[0], values.shape[1] + 1, *values.shape[2:]))
-    np.cumsum(values, axis=1, out=sums[:, 1:])
-    return sums
-
-
-def _window(sums: NDArray[np.float64], days: int) -> NDArray[np.float64]:
-    n = np.arange(sums.shape[1] - 1)
-    return sums[:, n] - sums[:, np.maximum(n - days, 0)]
 
 
 # Documents

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from ecluse.apps.city import drawing
 from ecluse.apps.city.names import source_in
@@ -23,14 +24,27 @@ TEMPLATES: Final = Path(__file__).parent / "templates" / "printed"
 
 def print_report(report: Body, arcs: Iterable[Body], lost_time: Mapping[int, float], language: str) -> str:
     """Return the report as a whole HTML page. `arcs`: the reference; `lost_time`: arc → vehicle-hours lost that day."""
-    words = Words(language)
+    return print_reports(report, arcs, lost_time, [language])[language]
+
+
+def print_reports(
+    report: Body, arcs: Iterable[Body], lost_time: Mapping[int, float], languages: Iterable[str]
+) -> dict[str, str]:
+    """Return the same by language; the map is drawn once."""
     arcs = list(arcs)
-    stretches = {arc["arc"]: stretch_of(arc) for arc in arcs}
+    arc_of = {arc["arc"]: arc for arc in arcs}
+    template = _environment().get_template("_strokes.html")
+    strokes = Markup(template.render(strokes=drawing.draw_map(arcs, lost_time)).strip())  # noqa: S704 (of a template)
+    return {language: _printed(report, arc_of, strokes, language) for language in languages}
+
+
+def _printed(report: Body, arc_of: Mapping[int, Body], strokes: Markup, language: str) -> str:
+    words = Words(language)
     traffic, bikes = report["traffic"] or {}, report["bikes"] or {}
     saturation = (traffic.get("usual") or {}).get("saturation_share")
 
     def cells(table: ReportTable) -> Cells:
-        return cells_of(table, report, words, lambda arc: stretches.get(arc, ""))
+        return cells_of(table, report, words, lambda arc: stretch_of(arc_of[arc]) if arc in arc_of else "")
 
     return (
         _environment()
@@ -48,7 +62,7 @@ def print_report(report: Body, arcs: Iterable[Body], lost_time: Mapping[int, flo
             hour=lambda index: ABSENT if index is None else words.hour(report["hours"][index]),
             sections=sections(),
             cells=cells,
-            strokes=drawing.draw_map(arcs, lost_time),
+            strokes=strokes,
             saturation=drawing.draw_hours(
                 (traffic.get("by_hour") or {}).get("saturation_share"), saturation, 100.0
             ),

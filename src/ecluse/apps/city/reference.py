@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import polars as pl
 import shapely
 
 from ecluse.apps.city.curated import Curated, Part
+from ecluse.apps.city.memory import MEMORY, Memory
 from ecluse.documents import Body, Document, Documents
 
 #: The kind of the documents that say what was written: keys "arcs" and "zones".
@@ -19,6 +20,8 @@ ZONES: Final = "reference/zones"
 #: Changes with the form of these documents.
 FORM: Final = 2
 ARCS_IN_CHUNK: Final = 250
+#: About what an arc of these takes in memory.
+ARC_BYTES: Final = 2_000
 #: The border of a zone has no more corners than this on a map.
 CORNERS: Final = 300
 
@@ -39,6 +42,18 @@ def write_reference(documents: Documents, curated: Curated) -> None:
             if key not in documents_:
                 documents.delete(kind, key)
         documents.put(STATE, table, description | {"chunks": len(documents_)})
+
+
+def read_arcs(documents: Documents, curated: Curated, memory: Memory = MEMORY) -> Sequence[Body]:
+    """Return the arcs that `write_reference` wrote; nobody may change them, as they are remembered."""
+    part = curated.whole("arcs")
+    key = None if part is None else (ARCS, _description(part)["made_from"])
+    arcs: Sequence[Body] | None = None if key is None else memory.get(key)
+    if arcs is None:
+        arcs = [arc for chunk in documents.all(ARCS) for arc in chunk.body["arcs"]]
+        if key is not None:
+            memory.put(key, arcs, ARC_BYTES * len(arcs))
+    return arcs
 
 
 def remove_reference(documents: Documents) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any, Final
 
@@ -33,6 +35,11 @@ class Network:
     length: Floats
     latitude: Floats
     longitude: Floats
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a digest of which arcs there are."""
+        return hashlib.sha256(self.ids.tobytes()).hexdigest()
 
     def places(self, ids: NDArray[Any]) -> NDArray[np.int64]:
         """Return where each arc stands; every one of `ids` must be known."""
@@ -72,9 +79,9 @@ class RoadHours:
         return np.asarray(self.observed.any(axis=1))
 
 
-def network_of(arcs: pl.DataFrame, roads: pl.DataFrame) -> Network:
-    """Return the arcs of the reference and of the rows, in the order of their ids."""
-    ids = pl.concat([arcs["arc"], roads["arc"].unique()]).unique().sort()
+def network_of(arcs: pl.DataFrame, others: pl.Series) -> Network:
+    """Return the arcs of the reference and those of `others` that it lacks, in the order of their ids."""
+    ids = pl.concat([arcs["arc"], others]).unique().sort()
     table = ids.to_frame("arc").join(arcs, on="arc", how="left", maintain_order="left")
     return Network(
         ids=table["arc"].to_numpy().astype(np.int64),
@@ -86,8 +93,18 @@ def network_of(arcs: pl.DataFrame, roads: pl.DataFrame) -> Network:
     )
 
 
-def road_hours(roads: pl.DataFrame, network: Network, day: LocalDay, thresholds: Thresholds) -> RoadHours:
-    """Return the grid of one day from rows that may hold other days too."""
+def road_hours(
+    roads: pl.DataFrame,
+    network: Network,
+    day: LocalDay,
+    thresholds: Thresholds,
+    *,
+    speeds_of: date | None = None,
+) -> RoadHours:
+    """Return the grid of one day from rows that may hold other days too.
+
+    `speeds_of`: the date whose limits of speed the lost time is measured by, without it the day's own.
+    """
     rows = roads.filter(pl.col("at").is_between(day.begin, day.end, closed="left"))
     hour = ((rows["at"] - day.begin).dt.total_seconds() // 3600).to_numpy().astype(np.int64)
     at = (network.places(rows["arc"].to_numpy()), hour)
@@ -102,7 +119,7 @@ def road_hours(roads: pl.DataFrame, network: Network, day: LocalDay, thresholds:
     is_impossible[at] = np.isnan(occupancy) & ~np.isnan(raw_occupancy)
     state[is_impossible] = NO_STATE  # it was made of the occupancy
     state[(state == NO_STATE) & ~(np.isnan(flows) & np.isnan(occupancies))] = STATES.index("Inconnu")
-    free = free_flow_speeds(network.labels, day.date, thresholds)
+    free = free_flow_speeds(network.labels, speeds_of or day.date, thresholds)
     return RoadHours(
         day=day,
         network=network,

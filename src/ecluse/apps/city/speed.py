@@ -18,6 +18,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import date
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -41,6 +42,7 @@ _AXIS: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=8192)  # of each arc it is asked several times a day
 def kind_of_road(label: str) -> Kind:
     """Return what kind of road an arc's label names: the ring, an axis, or a street."""
     plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode().casefold()

@@ -18,10 +18,10 @@ calibration days of all sensors, and the higher rank counts: what 1 in 10 of tho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -34,6 +34,9 @@ from ecluse.apps.city.holidays import is_public_holiday
 
 Verdict = Literal["as usual", "unusual", "exceptional", "unknown"]
 Floats = NDArray[np.float32]
+
+#: What `typical_days` does.
+Typical = Callable[["Panel", Sequence[date]], tuple[Floats, NDArray[np.int64]]]
 
 #: How many weeks back the same weekday is looked for.
 WEEKS: Final = 8
@@ -80,7 +83,7 @@ class Panel:
     first: date
     values: Floats
 
-    @property
+    @cached_property
     def dates(self) -> tuple[date, ...]:
         return tuple(self.first + timedelta(days=n) for n in range(self.values.shape[1]))
 
@@ -189,6 +192,19 @@ def panel_of(
     return Panel(names, first, _by_clock(table[:-1], first, last, zone))
 
 
+def by_clock(values: Floats, day: LocalDay) -> Floats:
+    """Return (sensors, 24) by hour of the clock of (sensors, hours) of one local day, as a panel has them."""
+    if day.hours == CLOCK_HOURS:
+        return values
+    of_clock = np.full((len(values), CLOCK_HOURS), np.nan, np.float32)
+    for hour in set(day.clock_hours):
+        same = values[:, [k for k, hour_ in enumerate(day.clock_hours) if hour_ == hour]]
+        has_value = np.isfinite(same).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            of_clock[:, hour] = np.nansum(same, axis=1) / has_value
+    return of_clock
+
+
 def usual_days(
     panel: Panel,
     day: date,
@@ -196,15 +212,17 @@ def usual_days(
     levels: Sequence[float] = LEVELS,
     floor: float = 0.0,
     ceiling: float | None = None,
+    typical: Typical | None = None,
 ) -> Usual:
     """Return what is usual on `day` for every sensor of a panel. Only days before it are looked at.
 
+    `typical`: takes the place of `typical_days`, where these are remembered.
     `floor`, `ceiling`: no band goes beyond (flows and counts are never negative, no occupancy is above 100 %). The
     band wants `WEEKS` × 7 + `CALIBRATION_DAYS` days of history, and is narrower in what it rests on with less.
     """
     before = panel.until(day)
     targets = [day - timedelta(days=n) for n in range(CALIBRATION_DAYS, -1, -1)]
-    medians, counts = typical_days(before, targets)
+    medians, counts = (typical or typical_days)(before, targets)
     truth = np.stack([before.of(target) for target in targets[:-1]], axis=1)
     residuals = truth - medians[:, :-1]
     bands = Bands.calibrated(residuals, tuple(levels))
@@ -260,11 +278,14 @@ def totals(panel: Panel, groups: Mapping[Any, Sequence[Any]] | None = None) -> P
     for n, members in enumerate(groups.values()):
         some = panel.values[[panel.rows[member] for member in members if member in panel.rows]]
         has_value = np.isfinite(some).sum(axis=0)
-        if not has_value.any():
-            continue
-        enough = has_value >= max(REPORTING_SHARE * np.median(has_value[has_value > 0]), 1)
-        values[n] = np.where(enough, np.nansum(some, axis=0), np.nan)
+        values[n] = np.where(enough_report(has_value), np.nansum(some, axis=0), np.nan)
     return Panel(tuple(groups), panel.first, values)
+
+
+def enough_report(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(days, 24): where at least `REPORTING_SHARE` of as many sensors report as usually do, of how many there are."""
+    usually = np.median(counts[counts > 0]) if counts.any() else 0.0
+    return np.asarray(counts >= max(REPORTING_SHARE * float(usually), 1))
 
 
 def usual_of_total(panel: Panel, day: date, groups: Mapping[Any, Sequence[Any]] | None = None) -> Usual:
@@ -272,6 +293,7 @@ def usual_of_total(panel: Panel, day: date, groups: Mapping[Any, Sequence[Any]] 
     return usual_days(totals(panel.until(day), groups), day)
 
 
+@lru_cache(maxsize=4096)  # it is asked of each day of the weeks for each site of works
 def counts_as_sunday(day: date) -> bool:
     """Return whether traffic of a day is compared with that of Sundays: it is one, or a public holiday."""
     return day.weekday() == _SUNDAY or is_public_holiday(day)
@@ -343,8 +365,21 @@ class Bands:
     scores: Floats
 
     @classmethod
-    def calibrated(cls, residuals: Floats, levels: tuple[float, ...]) -> Bands:
-        """From the differences of the calibration days, (sensors, days, 24), NaN where unknown."""
+    def calibrated(cls, residuals: Floats, levels: tuple[float, ...], cut: float = TAIL) -> Bands:
+        """From the differences of the calibration days, (sensors, days, 24), NaN where unknown. `cut`: which share of
+        the nominal tail.
+        """
+        parts = [cls._of_some(some, levels, cut) for some in _some_at_once(residuals)]
+        return cls(
+            below=np.concatenate([part.below for part in parts], axis=1),
+            above=np.concatenate([part.above for part in parts], axis=1),
+            hours=np.concatenate([part.hours for part in parts]),
+            scale=np.concatenate([part.scale for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+        )
+
+    @classmethod
+    def _of_some(cls, residuals: Floats, levels: tuple[float, ...], cut: float) -> Bands:
         is_there = residuals == residuals
         size = np.abs(np.where(is_there, residuals, np.float32(0)))
         counts = is_there.sum(axis=1)
@@ -358,7 +393,7 @@ class Bands:
         scores = _ratio(residuals, others)
         below, above = [], []
         for level in levels:
-            tail = TAIL ** np.sqrt(CALIBRATION_DAYS / residuals.shape[1]) * (1 - level) / 2
+            tail = cut ** np.sqrt(CALIBRATION_DAYS / residuals.shape[1]) * (1 - level) / 2
             enough = (hours for hours in BLOCKS if tail * hours * residuals.shape[1] >= IN_TAIL)
             some = _blocks(scores, next(enough, CLOCK_HOURS))
             lowest, highest = _tails(some, tail)
@@ -366,6 +401,11 @@ class Bands:
             below.append(-np.repeat(lowest, repeats, axis=1) * scale)
             above.append(np.repeat(highest, repeats, axis=1) * scale)
         return cls(np.maximum(np.stack(below), 0), np.maximum(np.stack(above), 0), known_days_, scale, scores)
+
+
+def _some_at_once(values: Floats) -> list[Floats]:
+    """Return values of sensors (first axis) in parts of `_AT_ONCE` sensors."""
+    return [values[start : start + _AT_ONCE] for start in range(0, max(len(values), 1), _AT_ONCE)]
 
 
 def _blocks(scores: Floats, hours: int) -> Floats:
@@ -415,7 +455,8 @@ class _Judge:
 
     @classmethod
     def calibrated(cls, residuals: Floats, bands: Bands, levels: tuple[float, ...]) -> _Judge:
-        difference, is_known = _total(residuals)
+        totals_of_some = [_total(some) for some in _some_at_once(residuals)]
+        difference, is_known = (np.concatenate(parts) for parts in zip(*totals_of_some, strict=True))
         size = np.where(is_known, np.abs(difference), np.float32(0))
         days = is_known.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -423,7 +464,7 @@ class _Judge:
             others = (size.sum(axis=1, keepdims=True) - size) / (days[:, None] - 1)
         usable = is_known & (days >= FEWEST_DAYS)[:, None]
         totals = _ratio(size, others)[usable]
-        hours = _distance(bands.scores)[usable]
+        hours = np.concatenate([_distance(some) for some in _some_at_once(bands.scores)])[usable]
         ordered = np.sort(totals), np.sort(hours)
         ranks = np.sort(np.maximum(_ranks(ordered[0], totals), _ranks(ordered[1], hours)))
         places = [int(np.ceil(level * (len(ranks) + 1) - 1e-9)) for level in levels]
@@ -496,15 +537,7 @@ def _by_clock(table: Floats, first: date, last: date, zone: ZoneInfo) -> Floats:
     at = 0
     for n in range(days):
         day = LocalDay(first + timedelta(days=n), zone)
-        some = table[:, at : at + day.hours]
-        if day.hours == CLOCK_HOURS:
-            values[:, n] = some
-        else:
-            for hour in set(day.clock_hours):
-                same = some[:, [k for k, hour_ in enumerate(day.clock_hours) if hour_ == hour]]
-                has_value = np.isfinite(same).sum(axis=1)
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    values[:, n, hour] = np.nansum(same, axis=1) / has_value
+        values[:, n] = by_clock(table[:, at : at + day.hours], day)
         at += day.hours
     return values
 

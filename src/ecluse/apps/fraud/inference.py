@@ -57,10 +57,6 @@ class FraudScorer:
             for column in self.schema["columns"]
         }
 
-    @property
-    def waits(self) -> bool:
-        return False
-
     @cached_property
     def _specs(self) -> Mapping[str, ColumnSpec]:
         return {spec.name: spec for spec in reversed(list(_specs_of(self.scorer)))}

@@ -6,6 +6,7 @@ from ecluse.apps.fraud.rows import inspections, predictions, training
 from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.catalog import Transaction
 from ecluse.jobs import Job, Link
+from ecluse.models import page_of, segment_of
 from ecluse.sentences import N_
 
 
@@ -53,16 +54,16 @@ def inspection(transaction: Transaction, job: Job) -> Link | None:
     if row is None:
         return None
     if row.kind == "monitor":
-        href = f"/models/{row.model_name}/{row.version}/monitor?look={row.id}"
+        href = f"{page_of(row.model_name, row.version)}/monitor?look={row.id}"
         return Link(href, N_("Open what was found"))
-    return Link(f"/models/{row.model_name}/compare/{row.id}", N_("Open the comparison"))
+    return Link(f"/models/{segment_of(row.model_name)}/compare/{row.id}", N_("Open the comparison"))
 
 
 def monitor_again(transaction: Transaction, job: Job) -> tuple[Link, ...]:
     row = inspections.inspection_by_job(transaction, job.id)
     if row is None:
         return ()
-    return (Link(f"/models/{row.model_name}/{row.version}/monitor", N_("Monitor the model")),)
+    return (Link(f"{page_of(row.model_name, row.version)}/monitor", N_("Monitor the model")),)
 
 
 def labelling(transaction: Transaction, job: Job) -> Link | None:
@@ -88,7 +89,7 @@ def _labelling(row: Inspection) -> Link:
 
 
 def _model(name: str, version: str) -> Link:
-    return Link(f"/models/{name}/{version}", N_("Open the model"))
+    return Link(page_of(name, version), N_("Open the model"))
 
 
 def _table(dataset_id: str) -> Link:

@@ -159,7 +159,7 @@ def _taking(
             sent = _json_body(body_type, await bounded_body(request))
             return await run_in_threadpool(take, sent, runtime, user.user)
         async with storing(runtime, user.user.id, snapshot.name, brought) as keep:
-            sent = await read_sent(request, runtime, user.user.id, keep)
+            sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
             return await run_in_threadpool(take, sent, runtime, user.user)
 
     if brought:

@@ -24,7 +24,7 @@ from urllib.parse import urlencode
 import httpx
 
 from ecluse import models, people
-from ecluse.accounts import SESSION_COOKIE
+from ecluse.accounts import SESSION_COOKIE, cookie_named
 from ecluse.app.application import OURS
 from ecluse.app.signature import FILLED
 from ecluse.apps.hosted import files, snapshot
@@ -124,7 +124,8 @@ class Trial:
                 headers = {"authorization": f"Bearer {accounts.create_token(user.id, 'check')[0]}"}
             else:
                 session = accounts.open_session(user.id)
-                headers = {"accept": "text/html", "cookie": f"{SESSION_COOKIE}={session}"}
+                cookie = cookie_named(SESSION_COOKIE, secure=self.runtime.settings.is_https)
+                headers = {"accept": "text/html", "cookie": f"{cookie}={session}"}
 
             async def send() -> httpx.Response:
                 transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from asyncio import CancelledError
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from anyio import open_file
-from anyio.to_thread import run_sync
+from anyio import open_file, to_thread
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from ecluse import tables
+from ecluse import tables, unclaimed
 from ecluse.apps.hosted.snapshot import TABLES
 from ecluse.apps.hosted.tables import AppFile
 from ecluse.catalog import quotas, user_tables
 from ecluse.catalog.tables import UserTable, new_id
 from ecluse.catalog.user_tables import ESCAPE, like
-from ecluse.errors import InvalidInput, LimitReached, NotFound
+from ecluse.errors import InvalidInput, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import Stored, join_key
+from ecluse.storage.to_the_end import to_the_end
 
 #: Files that one list shows.
 MOST: Final = 100
@@ -50,22 +52,30 @@ def checked_name(name: str) -> str:
 async def receive(
     runtime: Runtime, user_id: str, application: str, name: str, chunks: AsyncIterator[bytes]
 ) -> AppFile:
-    """Store what a request brings."""
+    """Store what a request brings. Where the request is cancelled meanwhile, nothing is kept."""
     row = _row(user_id, application, name)
-    stored = await runtime.data.put_stream_async(row.key, chunks)
-    return await run_sync(_record, runtime, row, stored)
+    await to_thread.run_sync(unclaimed.expect, runtime, row.key)
+    try:
+        stored = await runtime.data.put_stream_async(row.key, chunks)
+    except CancelledError:  # it may have been written all the same
+        await to_the_end(runtime.data.delete, row.key)
+        raise
+    return await to_the_end(_record, runtime, row, stored, undo=partial(_take_back, runtime))
 
 
 async def receive_table(
     runtime: Runtime, user_id: str, application: str, name: str, chunks: AsyncIterator[bytes]
 ) -> AppFile:
-    """Store a table that a request brings, once it is read to its end. Raises as `store_table`."""
+    """Store a table that a request brings, once it is read to its end. Where the request is cancelled meanwhile,
+    nothing is kept. Raises as `store_table`.
+    """
     with runtime.scratch() as folder:
         file = folder / new_id()
         async with await open_file(file, "wb") as opened:
             async for piece in chunks:
                 await opened.write(piece)
-        return await run_sync(store_table, runtime, user_id, application, file, name)
+        undo = partial(_take_back, runtime)
+        return await to_the_end(store_table, runtime, user_id, application, file, name, undo=undo)
 
 
 def store_table(runtime: Runtime, user_id: str, application: str, file: Path, name: str = "") -> AppFile:
@@ -88,6 +98,7 @@ def store(
 ) -> AppFile:
     """Store a file of this machine."""
     row = _row(user_id, application, name or file.name, **values)
+    unclaimed.expect(runtime, row.key)
     return _record(runtime, row, runtime.data.upload(file, row.key))
 
 
@@ -97,6 +108,7 @@ def store_report(
     """Store the parts that a job returned."""
     data = json.dumps(parts, ensure_ascii=False).encode()
     row = _row(user_id, application, f"{verb}.json", verb=verb, job_id=job_id, purpose="report")
+    unclaimed.expect(runtime, row.key)
     return _record(runtime, row, runtime.data.put(row.key, data))
 
 
@@ -119,10 +131,15 @@ def _record(runtime: Runtime, row: AppFile, stored: Stored) -> AppFile:
         with runtime.catalog.write() as transaction:
             quotas.expect_to_keep(transaction, row.user_id, stored.size)
             transaction.add(row)
-    except LimitReached:
+    except BaseException:  # no row leads to the object
         runtime.data.delete(row.key)
         raise
     return row
+
+
+def _take_back(runtime: Runtime, row: AppFile) -> None:
+    """Remove what a request brought that nobody waits for any more."""
+    remove(runtime, row.user_id, row.application, row.id)
 
 
 def file_of(transaction: Session, user_id: str, application: str, file_id: str) -> AppFile:
@@ -265,5 +282,4 @@ def remove(runtime: Runtime, user_id: str, application: str, file_id: str) -> No
         row = file_of(transaction, user_id, application, file_id)
         url = row.url
         transaction.delete(row)
-    located = runtime.stores.locate(url)
-    located.store.delete(located.key)
+    runtime.stores.remove(url)

@@ -41,10 +41,6 @@ class AppModel:
         return "app"
 
     @property
-    def waits(self) -> bool:
-        return True
-
-    @property
     def schema(self) -> Mapping[str, Any]:
         return {"form": "polars", "rows_seen": self.example.height, "columns": self.columns}
 

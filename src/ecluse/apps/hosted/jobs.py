@@ -11,6 +11,7 @@ from ecluse.apps.hosted import files, working
 from ecluse.apps.hosted.snapshot import Snapshot, Verb
 from ecluse.catalog import Transaction, quotas
 from ecluse.catalog import runs as run_rows
+from ecluse.catalog.tables import new_id
 from ecluse.errors import InvalidInput
 from ecluse.jobs import Job, JobKind, JobKinds, Link
 from ecluse.runtime import Runtime
@@ -114,11 +115,12 @@ def queue_verb(
     title = snapshot.title if verb.role == "train" else f"{snapshot.title}: {verb.title}"
     subject = {"verb": verb.name, "values": checked}
     queue = f"app_{snapshot.name}"
+    chosen = job_id or new_id()
     with runtime.catalog.write() as transaction:
         if verb.role == "train":
-            quotas.expect_model(transaction, user_id, snapshot.name)
+            quotas.hold_model(transaction, user_id, snapshot.name, chosen)
         return runtime.jobs.enqueue(
-            kind, queue, user_id, title, subject, job_id=job_id, transaction=transaction
+            kind, queue, user_id, title, subject, job_id=chosen, transaction=transaction
         )
 
 

@@ -19,12 +19,13 @@ from ecluse.app.signature import FILES, FILLED
 from ecluse.apps.hosted import answering, files, markdown
 from ecluse.apps.hosted.api import answer_file
 from ecluse.apps.hosted.jobs import kind_named, queue_score, queue_verb
-from ecluse.apps.hosted.sending import into_folder, into_store, read_sent, values_for
+from ecluse.apps.hosted.sending import into_folder, read_sent, storing, values_for
 from ecluse.apps.hosted.shown import MOST_ROWS
 from ecluse.apps.hosted.snapshot import SCORED, TABLES, Snapshot, Verb
 from ecluse.apps.hosted.tables import AppFile
 from ecluse.apps.hosted.versions import version_for
 from ecluse.apps.hosted.working import NEWEST
+from ecluse.catalog import job_steps
 from ecluse.catalog import jobs as job_rows
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import ModelVersion, User
@@ -134,7 +135,7 @@ def _asked_for(runtime: Runtime, user_id: str, snapshot: Snapshot, reports: list
     with runtime.catalog.read() as transaction:
         ids = [row.job_id for row in reports if row.job_id]
         subjects = {job.id: dict(job.subject) for job, _place in job_rows.by_ids(transaction, user_id, ids)}
-        sought = {job_id: job_rows.step(transaction, job_id, NEWEST, 0) for job_id in subjects}
+        sought = {job_id: job_steps.step(transaction, job_id, NEWEST, 0) for job_id in subjects}
         names = {row.id: row.name for row in files.files_of(transaction, user_id, snapshot.name, "input")}
     said = {}
     for row in reports:
@@ -182,11 +183,11 @@ def _queue(snapshot: Snapshot, verb: Verb) -> Any:
     async def queue(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
         sent: dict[str, Any] = {}
         try:
-            keep = into_store(runtime, user.user.id, snapshot.name, verb.files)
-            sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
-            job = await run_in_threadpool(
-                queue_verb, runtime, user.user.id, snapshot, verb, _given(verb, sent)
-            )
+            async with storing(runtime, user.user.id, snapshot.name, verb.files) as keep:
+                sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
+                job = await run_in_threadpool(
+                    queue_verb, runtime, user.user.id, snapshot, verb, _given(verb, sent)
+                )
         except (InvalidInput, UnreadableTable, NotFound) as error:
             typed = {verb.name: sent}
             return await run_in_threadpool(
@@ -302,9 +303,9 @@ def _score(snapshot: Snapshot, verb: Verb) -> Any:
             return queue_score(runtime, user.user.id, snapshot, exact, sent["table"], _given(verb, sent))
 
         try:
-            keep = into_store(runtime, user.user.id, snapshot.name, [SCORED, *verb.files])
-            sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
-            job = await run_in_threadpool(queue)
+            async with storing(runtime, user.user.id, snapshot.name, [SCORED, *verb.files]) as keep:
+                sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
+                job = await run_in_threadpool(queue)
         except (InvalidInput, UnreadableTable, NotFound, ModelNotFound) as error:
             return await run_in_threadpool(_overview, request, runtime, user.user, snapshot, str(error))
         return RedirectResponse(f"/jobs/{job}", 303)
@@ -359,8 +360,8 @@ def _drawn(
 def _bring(snapshot: Snapshot, verb: Verb) -> Any:
     async def bring(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
         """Store the files that the form of a page brings, and show the page with them: it has an address."""
-        keep = into_store(runtime, user.user.id, snapshot.name, verb.files)
-        sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
+        async with storing(runtime, user.user.id, snapshot.name, verb.files) as keep:
+            sent = await read_sent(request, runtime, user.user.id, keep, is_stored=True)
         return RedirectResponse(f"/{snapshot.name}/{verb.name}?{urlencode(sent)}", 303)
 
     return bring

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.apps.hosted.errors import AppFailed
 from ecluse.catalog.tables import ModelVersion
 from ecluse.inference import from_json
+from ecluse.later import Later
 from ecluse.sentences import _
 
-#: What the columns of requests are; the process makes of them what the example has.
-TYPES: Final[Mapping[str, pl.DataType]] = {
-    "integer": pl.Int64(),
-    "number": pl.Float64(),
-    "boolean": pl.Boolean(),
-    "text": pl.String(),
-    "date": pl.Date(),
-    "datetime": pl.Datetime("us"),
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = Later("polars")
+
+#: The types of Polars that the columns of requests are of; the process makes of them what the example has.
+TYPES: Final[Mapping[str, str]] = {
+    "integer": "Int64",
+    "number": "Float64",
+    "boolean": "Boolean",
+    "text": "String",
+    "date": "Date",
+    "datetime": "Datetime",
 }
 
 
@@ -43,7 +47,7 @@ def columns_of(row: ModelVersion | None) -> list[dict[str, Any]]:
 
 
 def types_of(columns: Sequence[Mapping[str, Any]]) -> dict[str, pl.DataType]:
-    return {column["name"]: TYPES[column["type"]] for column in columns}
+    return {column["name"]: getattr(pl, TYPES[column["type"]])() for column in columns}
 
 
 def read_rows(row: ModelVersion | None, sent: list[dict[str, Any]]) -> Rows:

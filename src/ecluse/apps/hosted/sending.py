@@ -19,8 +19,9 @@ from ecluse.catalog.tables import new_id
 from ecluse.errors import EcluseError, InvalidInput, UploadTooLarge
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.storage.to_the_end import to_the_end
 from ecluse.web.admission import admission_of
-from ecluse.web.multipart import BESIDE, Head, is_form, read_parts
+from ecluse.web.multipart import BESIDE, Event, Head, is_form, read_parts
 from ecluse.web.receiving import receiving
 from ecluse.web.security import MAX_BODY
 from ecluse.web.uploads import gathered, too_large
@@ -73,7 +74,7 @@ async def _read_parts(request: Request, most: int, refusal: EcluseError, keep: K
         if not isinstance(event, Head):
             continue
         if event.filename:
-            kept[event.name] = await keep(event.name, event.filename, gathered(parts))
+            kept[event.name] = await keep(event.name, event.filename, _bounded(parts, most, refusal))
             continue
         text = b"".join([piece async for piece in gathered(parts)])
         if event.filename is None:
@@ -81,6 +82,16 @@ async def _read_parts(request: Request, most: int, refusal: EcluseError, keep: K
         if len(texts) > MOST_FIELDS or sum(map(len, texts.values())) > FIELDS_BYTES:
             raise InvalidInput(_("The form has more than %(count)s fields.", count=MOST_FIELDS))
     return texts | kept
+
+
+async def _bounded(parts: AsyncIterator[Event], most: int, refusal: EcluseError) -> AsyncIterator[bytes]:
+    """Yield the bytes of the file that has begun; raises `refusal` where it has more than `most`."""
+    total = 0
+    async for piece in gathered(parts):
+        total += len(piece)
+        if total > most:
+            raise refusal
+        yield piece
 
 
 async def bounded_body(request: Request) -> bytes:
@@ -129,7 +140,7 @@ def into_store(runtime: Runtime, user_id: str, application: str, brought: Sequen
 async def storing(
     runtime: Runtime, user_id: str, application: str, brought: Sequence[Parameter]
 ) -> AsyncIterator[Keep]:
-    """Yield what `into_store` returns. Where the block ends in an error, none of the files is kept."""
+    """Yield what `into_store` returns. Where the block ends in an error, or is cancelled, none of the files is kept."""
     stored: list[str] = []
     store = into_store(runtime, user_id, application, brought)
 
@@ -141,7 +152,7 @@ async def storing(
         yield keep
     except BaseException:
         for file_id in stored:
-            await run_in_threadpool(files.remove, runtime, user_id, application, file_id)
+            await to_the_end(files.remove, runtime, user_id, application, file_id)
         raise
 
 

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from ecluse import serving as http
 from ecluse.accounts import Accounts, comes_from_elsewhere, expect_scope
+from ecluse.accounts.cookies import own_cookies
 from ecluse.accounts.scopes import Scope as TokenScope
 from ecluse.accounts.ways import Credentials, who_asks
 from ecluse.apps.mlflow.errors import MlflowError
@@ -97,7 +98,8 @@ def make_app(runtime: Runtime, host: str, port: int) -> Application:
     except MlflowException as error:
         reason = str(error).splitlines()[0][:300]
         raise MlflowError(_("MLflow cannot open its tables: %(reason)s", reason=reason)) from error
-    return SignedInAlone(app, runtime.accounts, members=runtime.settings.of(MlflowSettings).members)
+    members = runtime.settings.of(MlflowSettings).members
+    return SignedInAlone(app, runtime.accounts, members=members, is_https=runtime.settings.is_https)
 
 
 def server_environment(settings: Settings, tables: str, host: str, port: int) -> dict[str, str | None]:
@@ -188,10 +190,13 @@ class SignedInAlone:
     A request that could change something is refused where a browser with a session says that another origin sent it.
     """
 
-    def __init__(self, app: Application, accounts: Accounts, *, members: bool) -> None:
+    def __init__(
+        self, app: Application, accounts: Accounts, *, members: bool, is_https: bool = False
+    ) -> None:
         self._app = app
         self._accounts = accounts
         self._members = members
+        self._is_https = is_https
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -201,7 +206,8 @@ class SignedInAlone:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = await asyncio.to_thread(self._refusal, scope["method"], scope["path"], headers)
+        secure = self._is_https or scope.get("scheme") == "https"
+        refusal = await asyncio.to_thread(self._refusal, scope["method"], scope["path"], headers, secure)
         if refusal is None and scope["path"].rstrip("/").endswith(_EXPERIMENTS):
             body = await _body(receive)
             receive = _again(body, receive)
@@ -212,10 +218,12 @@ class SignedInAlone:
             return
         await _answer(send, headers, refusal)
 
-    def _refusal(self, method: str, path: str, headers: Mapping[str, str]) -> Refusal | None:
+    def _refusal(self, method: str, path: str, headers: Mapping[str, str], secure: bool) -> Refusal | None:
         """Say why someone is not let in; None for whom is."""
         try:
-            sender = who_asks(self._accounts, Credentials(headers, _cookies(headers)))
+            sender = who_asks(
+                self._accounts, Credentials(headers, own_cookies(_cookies(headers), secure=secure))
+            )
             if sender is not None:
                 expect_scope(
                     sender[0], TokenScope.MANAGE, None
@@ -233,7 +241,7 @@ class SignedInAlone:
                 ),
             )
         who, way = sender
-        if who.user.role != "admin" and not self._members:
+        if who.service is not None or (who.user.role != "admin" and not self._members):
             return Refusal(
                 403, _("Only administrators may use this MLflow server, as it shows the runs of all.")
             )

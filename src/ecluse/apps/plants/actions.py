@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
+from anyio import to_thread
+
+from ecluse import unclaimed
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.rows import Counts
 from ecluse.apps.plants.tables import ImageSet
-from ecluse.catalog import audit
+from ecluse.catalog import audit, sharing
 from ecluse.catalog.tables import new_id, now
 from ecluse.errors import InvalidInput, JobNotFound, NotFound
 from ecluse.runtime import Runtime, uploads_prefix
 from ecluse.sentences import _
-from ecluse.storage import Located, Stored, join_key, safe_filename
+from ecluse.storage import Stored, join_key, safe_filename
 
 #: The job that imports, and its queue.
 IMPORT: Final = "plants_import"
@@ -60,6 +63,7 @@ def make_set(runtime: Runtime, user_id: str, name: str) -> ImageSet:
         existing = images.set_named(transaction, user_id, checked_name)
         if existing is not None:
             return existing
+        sharing.expect_maker(transaction, user_id)
         row = ImageSet(id=new_id(), user_id=user_id, name=checked_name, created_at=now())
         audit.record(transaction, user_id, "images.set", checked_name)
         return images.add_set(transaction, row)
@@ -69,20 +73,31 @@ def find_set(runtime: Runtime, user_id: str, name: str | None = None) -> ImageSe
     """Return the user's set by its name or id; without one, that which images were imported into last.
 
     Raises:
-        NotFound: there is none, or it is someone else's.
+        NotFound: there is none, or it is not for the user.
+        Forbidden: it is shared with the user to be read.
     """
     with runtime.catalog.read() as transaction:
         if name is not None:
             normalised = unicodedata.normalize("NFC", name).strip()
-            return images.set_named(transaction, user_id, normalised) or images.set_of(
-                transaction, user_id, normalised
-            )
+            row = images.set_named(transaction, user_id, normalised)
+            return row or images.set_of(transaction, user_id, name)  # an id is itself and nothing like it
         newest = images.newest_set(transaction, user_id)
     if newest is None:
         raise NotFound(
             _("There are no images yet. Import some: ecluse plants import DIR, or ecluse plants demo")
         )
     return newest
+
+
+def find_readable_set(runtime: Runtime, user_id: str, name: str) -> ImageSet:
+    """Return a set that the user may see: theirs by its name or id, or by its id one that is shared with them.
+
+    Raises:
+        NotFound: there is none, or it is not for them.
+    """
+    with runtime.catalog.read() as transaction:
+        row = images.set_named(transaction, user_id, unicodedata.normalize("NFC", name).strip())
+        return row or images.readable_set(transaction, user_id, name)
 
 
 def list_sets(runtime: Runtime, user_id: str, *, limit: int = 200, offset: int = 0) -> list[SetSummary]:
@@ -117,8 +132,7 @@ def remove_set(runtime: Runtime, user_id: str, set_id: str) -> int:
         urls = images.remove_set(transaction, user_id, row.id)
         audit.record(transaction, user_id, "images.remove", row.name, images=len(urls))
     for url in urls:
-        located = runtime.stores.locate(url)
-        located.store.delete(located.key)
+        runtime.stores.remove(url)
     # What an import that was killed stored, and did not write down.
     runtime.stores.area("images").delete_prefix(images_prefix(user_id, row.id))
     if row.staged_url is not None:
@@ -208,14 +222,17 @@ async def stage(
 ) -> Stored:
     """Store an uploaded file in a staging folder; `number` tells apart files of one name."""
     located = runtime.stores.locate(staging)
-    name = f"{number:06d}_{safe_filename(filename)}"
-    return await located.store.put_stream_async(join_key(located.key, name), chunks)
+    key = join_key(located.key, f"{number:06d}_{safe_filename(filename)}")
+    await to_thread.run_sync(unclaimed.expect, runtime, key, located.store)
+    return await located.store.put_stream_async(key, chunks)
 
 
 def stage_bytes(runtime: Runtime, staging: str, filename: str, data: bytes, *, number: int = 0) -> Stored:
     """`stage` for what is at hand, such as a list of URLs from a form."""
     located = runtime.stores.locate(staging)
-    return located.store.put(join_key(located.key, f"{number:06d}_{safe_filename(filename)}"), data)
+    key = join_key(located.key, f"{number:06d}_{safe_filename(filename)}")
+    unclaimed.expect(runtime, key, located.store)
+    return located.store.put(key, data)
 
 
 def start_import(
@@ -274,5 +291,4 @@ def forget_staged(runtime: Runtime, set_id: str, url: str) -> None:
 
 def remove_staged(runtime: Runtime, url: str) -> None:
     """Remove what was staged in a folder, where no import of it was or is queued."""
-    located: Located = runtime.stores.locate(url)
-    located.store.delete_prefix(located.key)
+    runtime.stores.remove_below(url)

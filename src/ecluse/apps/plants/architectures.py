@@ -6,13 +6,18 @@ as torchvision; the last layer is `classifier` in both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from math import prod
+from typing import TYPE_CHECKING, Final, Literal
 
 from ecluse.apps.plants.recipe import ARCHITECTURES, Architecture
 from ecluse.errors import InvalidInput
 from ecluse.sentences import _
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Activation = Literal["relu", "relu6"]
 CLASSIFIER: Final = "classifier"
@@ -57,7 +62,8 @@ class Block:
 @dataclass(frozen=True)
 class Network:
     """A stem, perhaps a max pooling (3 × 3, stride 2, padding 1), blocks, perhaps a last convolution, the mean over
-    height and width, and a linear layer from `features` to the labels.
+    height and width, and a linear layer from `features` to the labels. The layer is given the means of what the blocks
+    in `taps` put out, too, behind those `features`.
 
     An image's sides must be multiples of `multiple`: the paddings suppose it. `epsilon` and `momentum` (in torch's
     sense) are those of every batch norm; `dropout` is what its authors put before the last layer.
@@ -73,6 +79,21 @@ class Network:
     momentum: float
     dropout: float
     multiple: int = 32
+    taps: tuple[int, ...] = ()
+
+    @property
+    def inputs(self) -> int:
+        """Return how many numbers the linear layer is given."""
+        return self.features + sum(self.tapped(block) for block in self.taps)
+
+    def tapped(self, block: int) -> int:
+        """Return how many channels a block puts out."""
+        return self.blocks[block].steps[-1].outputs
+
+    def stride(self, block: int) -> int:
+        """Return how many pixels of an image a place of what a block puts out is from the next."""
+        before = [self.stem, *(step for earlier in self.blocks[: block + 1] for step in earlier.steps)]
+        return prod(step.stride for step in before) * (2 if self.max_pooled else 1)
 
     def convolutions(self) -> Iterator[Convolution]:
         """Yield each of them, from the image on."""
@@ -91,7 +112,7 @@ class Network:
             shapes[f"{convolution.name}.weight"] = convolution.shape
             for entry in ("weight", "bias", "running_mean", "running_var"):
                 shapes[f"{convolution.norm}.{entry}"] = (convolution.outputs,)
-        shapes[f"{CLASSIFIER}.weight"] = (labels, self.features)
+        shapes[f"{CLASSIFIER}.weight"] = (labels, self.inputs)
         shapes[f"{CLASSIFIER}.bias"] = (labels,)
         return shapes
 
@@ -116,6 +137,18 @@ def network(name: str, width: int | None = None) -> Network:
     )
 
 
+def network_of(name: str, state: Mapping[str, NDArray[np.float32]]) -> Network:
+    """Return the table that these weights are of: a ResNet18 of its width, a Lite0 with the taps its last layer reads.
+
+    Raises:
+        InvalidInput: there is no architecture of this name.
+    """
+    table = network(name, len(state[f"{network(name).stem.name}.weight"]))
+    tapped = lite0(TAPS)
+    is_tapped = name == tapped.name and state[f"{CLASSIFIER}.weight"].shape[1] == tapped.inputs
+    return tapped if is_tapped else table
+
+
 #: Repeats, kernel, stride, expansion, inputs, outputs: efficientnet_lite_builder.py of tensorflow/tpu, width and
 #: depth 1, without squeeze and excitation.
 _LITE0: Final = (
@@ -129,7 +162,11 @@ _LITE0: Final = (
 )
 
 
-def lite0() -> Network:
+#: The last blocks of those that see an image in 14 × 14 and 7 × 7 places, by their widths: 80, 112, 192, 320.
+TAPS: Final = (7, 10, 14, 15)
+
+
+def lite0(taps: tuple[int, ...] = ()) -> Network:
     """EfficientNet-Lite0: 3.4 million weights before the last layer, 0.4 billion multiplications an image."""
     blocks: list[Block] = []
     for repeats, kernel, stride, expansion, inputs, outputs in _LITE0:
@@ -151,6 +188,7 @@ def lite0() -> Network:
         epsilon=1e-3,
         momentum=0.01,
         dropout=0.2,
+        taps=taps,
     )
 
 

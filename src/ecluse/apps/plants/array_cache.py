@@ -125,9 +125,10 @@ class LocalArrays:
         self._folder = self._root / meaning
 
     def load(self, digest: str, *names: str) -> dict[str, NDArray[Any]] | None:
+        """Return these arrays; None where one of them is not kept, or what is kept cannot be read."""
         try:
             with np.load(self._path(digest), allow_pickle=False) as file:
-                return {name: file[name] for name in names}
+                return {name: file[name] for name in names} if set(names) <= set(file.files) else None
         except FileNotFoundError:  # not computed yet, or evicted
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

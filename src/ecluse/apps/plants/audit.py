@@ -88,7 +88,6 @@ def queue_audit(runtime: Runtime, row: ImageSet) -> str:
 def findings_of(runtime: Runtime, user_id: str, set_id: str) -> Findings:
     """Return what is known of a set now; relabelled and excluded images count no more for what they were."""
     with runtime.catalog.read() as transaction:
-        images.set_of(transaction, user_id, set_id)
         near, contested, suspects = (
             images.count_images(transaction, user_id, set_id, filter_)
             for filter_ in (

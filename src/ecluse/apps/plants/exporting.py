@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Final, cast
+from typing import Final
 
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.rows import Filter
+from ecluse.apps.plants.sharing import origin_of
 from ecluse.apps.plants.splits import manifest_of
 from ecluse.apps.plants.tables import Image
 from ecluse.errors import DigestMismatch, InvalidInput, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import safe_filename
+from ecluse.storage.zips import ZipStream
 
 TABLE: Final = "manifest.csv"
 #: The columns of the table; `part` is that of the newest split.
@@ -93,18 +94,18 @@ def export_folder(
     return len(images)
 
 
-def zip_chunks(runtime: Runtime, user_id: str, set_id: str) -> Iterator[bytes]:
+def zip_chunks(runtime: Runtime, user_id: str, set_id: str, *, with_origins: bool = True) -> Iterator[bytes]:
     """Yield the same as the bytes of a zip, in bounded memory. What cannot be given out is said before the first
-    chunk.
+    chunk. Without `with_origins` the table has of these only the names of files.
 
     Raises:
         NotFound: as `exported_images`.
         DigestMismatch: an image was changed in the store; what came until then is no complete zip.
     """
-    return _zipped(runtime, exported_images(runtime, user_id, set_id))
+    return _zipped(runtime, exported_images(runtime, user_id, set_id), with_origins=with_origins)
 
 
-def table_of(images: list[Exported]) -> bytes:
+def table_of(images: list[Exported], *, with_origins: bool = True) -> bytes:
     """Return the table of what is exported, as CSV that a spreadsheet opens."""
     import polars as pl
 
@@ -116,7 +117,7 @@ def table_of(images: list[Exported]) -> bytes:
             image.row.label,
             image.part,
             image.row.sha256,
-            image.row.origin,
+            origin_of(image.row, is_own=with_origins),
             image.row.imported_label,
             image.row.width,
             image.row.height,
@@ -127,33 +128,12 @@ def table_of(images: list[Exported]) -> bytes:
     return neutralise_formulas(table).write_csv(include_bom=True).encode()
 
 
-def _zipped(runtime: Runtime, images: list[Exported]) -> Iterator[bytes]:
-    sink = _Sink()
-    # Images are compressed already.
-    with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED) as archive:
-        for image in images:
-            archive.writestr(zipfile.ZipInfo(image.path), _bytes(runtime, image.row))
-            yield sink.take()
-        archive.writestr(zipfile.ZipInfo(TABLE), table_of(images))
-    yield sink.take()
-
-
-class _Sink:
-    """A file that cannot be rewound, whose bytes are taken as they come."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-
-    def write(self, data: bytes) -> int:
-        self._held += data
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def take(self) -> bytes:
-        data, self._held = bytes(self._held), bytearray()
-        return data
+def _zipped(runtime: Runtime, images: list[Exported], *, with_origins: bool) -> Iterator[bytes]:
+    archive = ZipStream()
+    for image in images:  # compressed already
+        yield from archive.add(image.path, [_bytes(runtime, image.row)])
+    yield from archive.add(TABLE, [table_of(images, with_origins=with_origins)])
+    yield from archive.close()
 
 
 def _bytes(runtime: Runtime, row: Image) -> bytes:

@@ -17,13 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecluse.apps.plants.architectures import CLASSIFIER, lite0
+from ecluse.apps.plants.architectures import CLASSIFIER, TAPS, lite0
 from ecluse.apps.plants.checkpoints import history_of, pack, unpack
 from ecluse.apps.plants.errors import UnusableCheckpoint, UnusableImages
 from ecluse.apps.plants.graphs import extractor
@@ -57,11 +57,18 @@ _CORNER: Final = 0.7
 #: Inverse strengths of regularisation, as scikit-learn's C: the first and the last of a path, and their number.
 _STRONGEST, _WEAKEST, _STRENGTHS = 1e-3, 1e1, 13
 #: The format of its checkpoints.
-FORMAT: Final = "ecluse-features-1"
+FORMAT: Final = "ecluse-features-2"
 #: Of the whole work: seeing the images, by far the longest.
 _SEEN: Final = 0.95
 
 View = Callable[[Image.Image], NDArray[np.float32]]
+#: What is kept of an image: what is seen in its middle square, and in its corners.
+Kind = Literal["features", "corners"]
+#: Where it is kept: raised where a view or the network is another.
+MEANING: Final = "lite0-2"
+#: The network, and how many numbers it sees in a square: 1280 of its last convolution, 704 of blocks before it.
+_NETWORK: Final = lite0(TAPS)
+SEEN: Final = _NETWORK.inputs
 Array = NDArray[np.float32]
 #: The digest of an image, and what reads its bytes.
 Named = tuple[str, Callable[[], bytes]]
@@ -77,15 +84,15 @@ def features(training_data: TrainingData, options: Options, callbacks: Callbacks
         UnusableImages: the validation part, or the training images of a label, are none.
     """
     _check(training_data, options)
-    views: tuple[View, ...] = (LITE0, *CORNERS) if len(training_data.train) <= _FEW else (LITE0,)
-    train, validation = _seen_parts(training_data, views, callbacks)
+    kinds: tuple[Kind, ...] = ("features", "corners") if len(training_data.train) <= _FEW else ("features",)
+    train, validation = _seen_parts(training_data, kinds, callbacks)
     truth, held_out = (
         np.array([example.label for example in part])
         for part in (training_data.train, training_data.validation)
     )
     path = _Path(train, truth, len(training_data.labels))
     strengths = np.geomspace(_STRONGEST, _WEAKEST, options.epochs or _STRENGTHS).tolist()
-    about = _about(training_data, strengths, len(views))
+    about = _about(training_data, strengths, train.shape[1])
     epochs = _taken_up(path, callbacks, about)
     while len(epochs) < len(strengths) and not (epochs and callbacks.asked_to_finish()):
         began = time.perf_counter()
@@ -104,13 +111,15 @@ def features(training_data: TrainingData, options: Options, callbacks: Callbacks
     details = {
         "optimiser": "L-BFGS",
         "pretrained": {"package": PACKAGE, "sha256": SHA256},
-        "views": len(views),
+        "views": train.shape[1],
         "epochs_are": "strengths of regularisation, from strong to weak",
         "strengths": strengths[: len(candidates)],
         "strength": strengths[best.epoch - 1],
     }
+    digests = [example.sha256 for example in (*training_data.train, *training_data.validation)]
+    seen = dict(zip(digests, (*train[:, 0], *validation), strict=True))
     return TrainedClassifier(
-        "lite0", lite0_state() | layer.state(), LITE0, epochs, best.epoch, "cpu", details
+        "lite0", lite0_state() | layer.state(), LITE0, epochs, best.epoch, "cpu", details, seen
     )
 
 
@@ -170,19 +179,19 @@ def _taken_up(path: _Path, callbacks: Callbacks, about: Mapping[str, Any]) -> li
 
 
 def _seen_parts(
-    training_data: TrainingData, views: Sequence[View], callbacks: Callbacks
+    training_data: TrainingData, kinds: Sequence[Kind], callbacks: Callbacks
 ) -> tuple[Array, Array]:
     """Return what is seen of the training images, (images, views, features), and of the validation's, (images,
     features).
     """
-    total = len(training_data.train) * len(views) + len(training_data.validation)
-    images = len(training_data.train) + len(training_data.validation)
+    views, images = len(_views_of(kinds)), len(training_data.train) + len(training_data.validation)
+    total = len(training_data.train) * views + len(training_data.validation)
 
     def progress(before: int, each: int) -> Callable[[int, int], None]:
         """Told after `before` images; each that is done is `each` views more."""
 
         def tell(done: int, _total: int) -> None:
-            share = _SEEN * (before * len(views) + done * each) / total
+            share = _SEEN * (before * views + done * each) / total
             callbacks.report(
                 "learn", share, _("%(done)s of %(total)s images", done=before + done, total=images)
             )
@@ -191,13 +200,13 @@ def _seen_parts(
 
     train = see_images(
         [(example.sha256, example.read) for example in training_data.train],
-        callbacks.cache(meaning_of(views)),
-        views=views,
-        progress=progress(0, len(views)),
-    ).reshape(len(training_data.train), len(views), -1)
+        callbacks.cache(MEANING),
+        kinds=kinds,
+        progress=progress(0, views),
+    ).reshape(len(training_data.train), views, -1)
     validation = see_images(
         [(example.sha256, example.read) for example in training_data.validation],
-        callbacks.cache(meaning_of((LITE0,))),
+        callbacks.cache(MEANING),
         progress=progress(len(training_data.train), 1),
     )
     return train, validation
@@ -228,7 +237,8 @@ class _Layer:
 class _Path:
     """Logistic regressions on the same features (images, views, features), each begun where the last ended.
 
-    Features are centred, and divided by one number for all: their differences in spread say something.
+    Features are centred. Those of the last convolution are divided by one number for all, those of the blocks before
+    it by another: differences in spread within each say something.
     """
 
     def __init__(self, inputs: Array, truth: NDArray[np.intp], labels: int) -> None:
@@ -239,8 +249,10 @@ class _Path:
         rows = inputs.reshape(-1, inputs.shape[2])
         self._centre = rows.mean(axis=0, dtype=np.float64)
         rows = rows - self._centre.astype(np.float32)
-        self._scale = float(np.sqrt(np.mean(rows * rows, dtype=np.float64))) or 1.0
-        self._rows = rows / np.float32(self._scale)
+        self._scale = np.concatenate(
+            [np.full(part.shape[1], _spread(part)) for part in np.split(rows, [_NETWORK.features], axis=1)]
+        )
+        self._rows = rows / self._scale.astype(np.float32)
         self._model = LogisticRegression(warm_start=True, max_iter=1000)
         #: What was fitted so far, as scikit-learn has it.
         self._weights = list[NDArray[Any]]()
@@ -277,42 +289,57 @@ class _Path:
         return _Layer(weight, bias - weight @ self._centre)
 
 
-def meaning_of(views: Sequence[View]) -> str:
-    """Return what is kept of images that were seen in these views; raised where a view or the network is another."""
-    return {1: "lite0-1", 1 + len(CORNERS): "lite0-corners-1"}[len(views)]
+def _spread(rows: Array) -> float:
+    return float(np.sqrt(np.mean(rows * rows, dtype=np.float64))) or 1.0
 
 
 def see_images(
     images: Sequence[Named],
     cache: ArrayCache,
     *,
-    views: Sequence[View] = (LITE0,),
+    kinds: Sequence[Kind] = ("features",),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float32]:
-    """Return what Lite0 sees in each image, (images, views × 1280) float32, by digest and bytes; see
+    """Return what Lite0 sees in each image, (images, views × 1984) float32, by digest and bytes; see
     `extract_features`.
 
-    Those that were `seen` are not looked at again: what is seen of an image does not depend on those beside it.
+    A view that was seen of an image before, whatever for, is not looked at again: what is seen of an image does not
+    depend on those beside it.
     """
-    width = len(views) * lite0().features
-    cached = cache.load((digest for digest, _ in images), "features")
-    features_of = {digest: arrays["features"] for digest, arrays in cached.items()}
-    missing = {digest: read for digest, read in images if digest not in features_of}
-    before = len(images) - len(missing)
-    if missing:
-        progress(before, len(images))
-    for batch, features in _seen_batches([*missing.items()], views, None):
-        for (digest, _rest), values in zip(batch, features, strict=True):
-            features_of[digest] = values
-            cache.keep(digest, features=values)
-        before += len(batch)
-        progress(before, len(images))
+    width = len(_views_of(kinds)) * SEEN
+    seen = {kind: cache.load((digest for digest, _ in images), kind) for kind in kinds}
+    ahead: dict[tuple[Kind, ...], list[Named]] = {}
+    for digest, read in dict(images).items():
+        if missing := tuple(kind for kind in kinds if digest not in seen[kind]):
+            ahead.setdefault(missing, []).append((digest, read))
+    done = len(images) - sum(map(len, ahead.values()))
+    if ahead:
+        progress(done, len(images))
+    for missing, rest in ahead.items():
+        for batch, features in _seen_batches(rest, _views_of(missing), None):
+            for (digest, _read), values in zip(batch, features, strict=True):
+                for kind, part in _parts_of(missing, values).items():
+                    seen[kind][digest] = {kind: part}
+                cache.keep(digest, **{kind: seen[kind][digest][kind] for kind in kinds})
+            done += len(batch)
+            progress(done, len(images))
     cache.finish()
+    features_of = [[seen[kind][digest][kind] for kind in kinds] for digest, _ in images]
     return (
-        np.stack([features_of[digest] for digest, _ in images])
+        np.array([np.concatenate(parts) for parts in features_of])
         if images
         else np.empty((0, width), np.float32)
     )
+
+
+def _views_of(kinds: Sequence[Kind]) -> tuple[View, ...]:
+    return tuple(view for kind in kinds for view in VIEWS[kind])
+
+
+def _parts_of(kinds: Sequence[Kind], values: Array) -> dict[Kind, Array]:
+    """Return what is seen in the views of each kind, of (views × 1984,)."""
+    ends = np.cumsum([len(VIEWS[kind]) for kind in kinds])[:-1] * SEEN
+    return dict(zip(kinds, np.split(values, ends), strict=True))
 
 
 def extract_features(
@@ -322,7 +349,7 @@ def extract_features(
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """Return what Lite0 sees in each image, (images, views × 1280) float32: one view after another.
+    """Return what Lite0 sees in each image, (images, views × 1984) float32: one view after another.
 
     A batch of images is in memory at a time. `progress` is told how many are done, of how many; what it raises
     ends the work. `threads`: as many as there are cores, up to eight.
@@ -330,7 +357,7 @@ def extract_features(
     Raises:
         UnreadableImage: one of `reads` gives no image.
     """
-    values = np.empty((len(reads), len(views) * lite0().features), np.float32)
+    values = np.empty((len(reads), len(views) * SEEN), np.float32)
     done = 0
     for batch, features in _seen_batches([("", read) for read in reads], views, threads):
         values[done : done + len(batch)] = features
@@ -343,7 +370,7 @@ def extract_features(
 def _seen_batches(
     images: Sequence[Named], views: Sequence[View], threads: int | None
 ) -> Iterator[tuple[Sequence[Named], Array]]:
-    """Yield some images at a time, with what is seen in them, (images, views × 1280)."""
+    """Yield some images at a time, with what is seen in them, (images, views × 1984)."""
     threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
     session = _session(threads)
     size = max(1, _BATCH // len(views))
@@ -352,7 +379,7 @@ def _seen_batches(
             batch = images[start : start + size]
             pixels = np.concatenate(list(pool.map(partial(_seen, views=views), [read for _, read in batch])))
             (features,) = session.run(None, {"images": pixels})
-            yield batch, features.reshape(len(batch), len(views) * lite0().features)
+            yield batch, features.reshape(len(batch), len(views) * SEEN)
 
 
 def _corner(image: Image.Image, across: float, down: float) -> Array:
@@ -372,6 +399,8 @@ CORNERS: Final[tuple[View, ...]] = tuple(
     partial(_corner, across=across, down=down) for across in (0.0, 1.0) for down in (0.0, 1.0)
 )
 
+VIEWS: Final[Mapping[Kind, tuple[View, ...]]] = {"features": (LITE0,), "corners": CORNERS}
+
 
 def _seen(read: Callable[[], bytes], views: Sequence[View]) -> NDArray[np.float32]:
     image = read_picture(read(), side=LITE0.resize).image
@@ -385,5 +414,5 @@ def _session(threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(
-        extractor(lite0(), lite0_state()), options, providers=["CPUExecutionProvider"]
+        extractor(_NETWORK, lite0_state()), options, providers=["CPUExecutionProvider"]
     )

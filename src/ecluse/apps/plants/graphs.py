@@ -32,7 +32,8 @@ def build_graph(network: Network, state: State, crop: int = 224) -> bytes:
 
     `images` (n, 3, crop, crop) float32, as `Transform` makes them, gives `logits` (n, labels), `features`
     (n, features), and `maps` (n, labels, crop / 32, crop / 32): what each place adds to a label's logit, times the
-    number of places (a class activation map; Zhou et al., 2016).
+    number of places (a class activation map; Zhou et al., 2016). Of blocks in `taps`, which see more places, each
+    place is the mean of those it covers.
 
     Raises:
         PlantsError: `state` has not the entries of the network, or `crop` is no size for it.
@@ -41,7 +42,7 @@ def build_graph(network: Network, state: State, crop: int = 224) -> bytes:
 
 
 def extractor(network: Network, state: State, crop: int = 224) -> bytes:
-    """Return the network without its last layer as an ONNX file: `images` in, `features` (n, features) out."""
+    """Return the network without its last layer as an ONNX file: `images` in, `features` (n, inputs) out."""
     return _Writing(network, state, crop).extractor()
 
 
@@ -74,18 +75,20 @@ class _Writing:
         self.network, self.state, self.crop = network, state, crop
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        #: What the blocks in `taps` put out, by their numbers.
+        self.tapped: dict[int, str] = {}
 
     def classifier(self) -> bytes:
         labels = len(self.state.get(f"{CLASSIFIER}.bias", ()))
         self._check(self.network.shapes(labels))
         weight = np.asarray(self.state[f"{CLASSIFIER}.weight"], np.float32)
         last = self._body()
-        self._pooled(last)
-        self._node("Gemm", [FEATURES, self._constant(f"{CLASSIFIER}.weight", weight),
+        self._pooled(last, FEATURES)
+        given = self._described() if self.tapped else FEATURES
+        self._node("Gemm", [given, self._constant(f"{CLASSIFIER}.weight", weight),
                             self._constant(f"{CLASSIFIER}.bias", self.state[f"{CLASSIFIER}.bias"])],
                    LOGITS, transB=1)  # fmt: skip
-        places = self._constant(f"{CLASSIFIER}.maps", weight[:, :, None, None])
-        self._node("Conv", [last, places], MAPS, kernel_shape=[1, 1])
+        self._mapped(last, weight)
         side = self.crop // self.network.multiple
         shapes = {
             LOGITS: (labels,),
@@ -97,8 +100,11 @@ class _Writing:
     def extractor(self) -> bytes:
         shapes = self.network.shapes(0)
         self._check({name: shape for name, shape in shapes.items() if not name.startswith(f"{CLASSIFIER}.")})
-        self._pooled(self._body())
-        return self._file({FEATURES: (self.network.features,)})
+        last = self._body()
+        self._pooled(last, "pooled.last" if self.tapped else FEATURES)
+        if self.tapped:
+            self._described("pooled.last", FEATURES)
+        return self._file({FEATURES: (self.network.inputs,)})
 
     def _check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         for name, shape in shapes.items():
@@ -124,6 +130,8 @@ class _Writing:
             at = self._node("MaxPool", [at], "stem", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
         for number, block in enumerate(self.network.blocks):
             at = self._block(block, at, f"block{number}")
+            if number in self.network.taps:
+                self.tapped[number] = at
         return at if self.network.head is None else self._convolution(self.network.head, at)
 
     def _block(self, block: Block, start: str, name: str) -> str:
@@ -161,9 +169,36 @@ class _Writing:
         limits = [self._constant(name, np.float32(value)) for name, value in (("zero", 0), ("six", 6))]
         return self._node("Clip", [start, *limits], f"{start}.relu6")
 
-    def _pooled(self, start: str) -> None:
-        mean = self._node("GlobalAveragePool", [start], "pooled")
-        self._node("Flatten", [mean], FEATURES, axis=1)
+    def _pooled(self, start: str, output: str) -> str:
+        """Write the means over height and width, (n, channels)."""
+        mean = self._node("GlobalAveragePool", [start], "pooled" if output == FEATURES else f"{output}.mean")
+        return self._node("Flatten", [mean], output, axis=1)
+
+    def _described(self, last: str = FEATURES, output: str = "described") -> str:
+        """Write all that the last layer is given: what the last convolution sees, then the tapped blocks."""
+        means = [self._pooled(start, f"block{number}.features") for number, start in self.tapped.items()]
+        return self._node("Concat", [last, *means], output, axis=1)
+
+    def _mapped(self, last: str, weight: NDArray[np.float32]) -> None:
+        """Write the maps: the last layer in each place, in as many places as the last convolution has."""
+        ends = np.cumsum([self.network.features, *(self.network.tapped(number) for number in self.tapped)])
+        first, *others = np.split(weight[:, :, None, None], ends[:-1], axis=1)
+        kernel = self._constant(f"{CLASSIFIER}.maps", first)
+        output = "maps.last" if self.tapped else MAPS
+        at = self._node("Conv", [last, kernel], output, kernel_shape=[1, 1])
+        for (number, start), part in zip(self.tapped.items(), others, strict=True):
+            fewer = self._in_fewer_places(number, start, part)
+            output = MAPS if number == self.network.taps[-1] else f"maps.to{number}"
+            at = self._node("Add", [at, fewer], output)
+
+    def _in_fewer_places(self, number: int, start: str, weight: NDArray[np.float32]) -> str:
+        """Write what a tapped block adds to each label where the last convolution has its places."""
+        kernel = self._constant(f"{CLASSIFIER}.block{number}", weight)
+        at = self._node("Conv", [start, kernel], f"maps.block{number}", kernel_shape=[1, 1])
+        side = self.network.multiple // self.network.stride(number)
+        if side == 1:
+            return at
+        return self._node("AveragePool", [at], f"{at}.mean", kernel_shape=[side, side], strides=[side, side])
 
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         from onnx import helper

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ecluse import unclaimed
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import checked_label, images_prefix
 from ecluse.apps.plants.errors import UnreadableImage
@@ -293,6 +294,7 @@ def _picture_of(data: bytes) -> Picture:
 def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
     picture = _picture_of(data)
     key = place.key(read.sha256, picture.format)
+    unclaimed.expect(place.runtime, key, place.store)
     place.store.put(key, data, attributes={"Content-Type": FORMATS[picture.format][1]})
     return replace(
         read,

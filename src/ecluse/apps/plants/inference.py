@@ -8,17 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import polars as pl
-
 from ecluse import models
 from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput
+from ecluse.later import Later
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ecluse.apps.plants.prediction import Predictor
+else:
+    pl = Later("polars")
 
 #: The column of a request that holds an image.
 IMAGE: Final = "image"
@@ -45,10 +48,6 @@ class ImageModel:
     @property
     def dtypes(self) -> Mapping[str, pl.DataType]:
         return {IMAGE: pl.String()}
-
-    @property
-    def waits(self) -> bool:
-        return True  # an image is as large as its sender made it
 
     def answer(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return label and probabilities of each image, as `POST /api/plants/predict` does."""

@@ -56,12 +56,12 @@ def usable(runtime: Runtime, user_id: str, set_id: str) -> list[Image]:
     """Return the stored images of a set, those out of use included, the first that came first.
 
     Raises:
-        NotFound: the user has no such set.
+        NotFound: there is no such set that the user may see.
     """
     filter_ = Filter(states=("valid", "excluded"))
     with runtime.catalog.read() as transaction:
-        images.set_of(transaction, user_id, set_id)
-        rows = images.list_images(transaction, user_id, set_id, filter_, limit=None)
+        home = images.readable_set(transaction, user_id, set_id)
+        rows = images.list_images(transaction, home.user_id, set_id, filter_, limit=None)
     return sorted(rows, key=lambda row: (row.created_at, row.id))
 
 
@@ -112,16 +112,18 @@ def groups_of(
 def features_of(
     runtime: Runtime, rows: Sequence[Image], report: Report, checkpoints: Checkpoints | None = None
 ) -> NDArray[np.float32]:
-    """Return what EfficientNet-Lite0 sees in each image, (images, 1280); raises as `groups_of` does."""
-    from ecluse.apps.plants.features import LITE0, meaning_of, see_images
+    """Return what EfficientNet-Lite0 sees last in each image, (images, 1280); raises as `groups_of` does."""
+    from ecluse.apps.plants.architectures import lite0
+    from ecluse.apps.plants.features import MEANING, see_images
 
-    return see_images(
+    seen = see_images(
         [(row.sha256, partial(_read, runtime, row)) for row in rows],
-        machine_cache(runtime, meaning_of((LITE0,)), checkpoints),
+        machine_cache(runtime, MEANING, checkpoints),
         progress=lambda done, total: report(
             done / total, _("%(done)s of %(total)s images", done=done, total=total)
         ),
     )
+    return seen[:, : lite0().features]
 
 
 def _looks(

@@ -34,7 +34,7 @@ class Classifier(nn.Module):  # type: ignore[misc]
             self._at[convolution.name] = layer, norm
             _place(self, convolution.name, layer)
             _place(self, convolution.norm, norm)
-        _place(self, CLASSIFIER, nn.Linear(network.features, labels))
+        _place(self, CLASSIFIER, nn.Linear(network.inputs, labels))
 
     def forward(self, images: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (n, labels) of `images` (n, 3, side, side); `keep` (n, features) is what dropout leaves of each."""
@@ -43,15 +43,18 @@ class Classifier(nn.Module):  # type: ignore[misc]
         return logits
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, features): the mean over height and width of what the last convolution sees."""
+        """(n, inputs): the mean over height and width of what the last convolution sees, then of the tapped blocks."""
         at = self._convolved(self.network.stem, images)
         if self.network.max_pooled:
             at = functional.max_pool2d(at, 3, 2, 1)
-        for block in self.network.blocks:
+        tapped = list[torch.Tensor]()
+        for number, block in enumerate(self.network.blocks):
             at = self._through(block, at)
+            if number in self.network.taps:
+                tapped.append(at.mean((2, 3)))
         if self.network.head is not None:
             at = self._convolved(self.network.head, at)
-        return at.mean((2, 3))
+        return torch.cat((at.mean((2, 3)), *tapped), 1) if tapped else at.mean((2, 3))
 
     def _through(self, block: Block, start: torch.Tensor) -> torch.Tensor:
         at = start

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from ecluse import __version__
 from ecluse.apps.plants import evaluation
-from ecluse.apps.plants.architectures import Network, network
+from ecluse.apps.plants.architectures import CLASSIFIER, network_of
 from ecluse.apps.plants.array_cache import ArrayCache
 from ecluse.apps.plants.card import model_card
 from ecluse.apps.plants.demo import SIMULATED
@@ -117,11 +118,13 @@ def _measured(
     cache_of: Callable[[str], ArrayCache],
 ) -> tuple[dict[str, Any], ServedShare]:
     """Measure the written graph on every part, and write what serving needs besides: labels and what is unfamiliar."""
-    labels, typical = list(split_images.training_data.labels), _typical(split_images)
-    images = len(typical) + len(split_images.training_data.validation) + len(split_images.test)
+    labels, chosen_by = list(split_images.training_data.labels), split_images.training_data.validation
+    typical = _typical(split_images)
+    images = len(split_images.test) + (0 if trained.seen else len(typical) + len(chosen_by))
     looking = _Looking(folder, progress, images, cache_of)
-    train, train_seen = looking.at(typical)
-    validation, validation_seen = looking.at(split_images.training_data.validation)
+    look = partial(_said_before, trained, looking.graph.features) if trained.seen else looking.at
+    train, train_seen = look(typical)
+    validation, validation_seen = look(chosen_by)
     familiarity = learn_familiarity(train_seen, train.truth, validation_seen, validation.predicted)
     temperature = evaluation.fit_temperature(validation.logits, validation.truth)
     test, test_seen = looking.at(split_images.test)
@@ -172,15 +175,9 @@ def write_network(folder: Path, trained: TrainedClassifier) -> None:
         name: np.ascontiguousarray(values, dtype=np.float32) for name, values in sorted(trained.state.items())
     }
     save_file(state, folder / WEIGHTS, metadata={"architecture": trained.architecture})
-    graph = build_graph(_network(trained), state, trained.transform.crop)
+    graph = build_graph(network_of(trained.architecture, state), state, trained.transform.crop)
     (folder / GRAPH_FILE).write_bytes(graph)
     _write_json(folder / TRANSFORM_FILE, trained.transform.to_dict())
-
-
-def _network(trained: TrainedClassifier) -> Network:
-    """Return the table the weights are of; that of ResNet18 comes in several widths."""
-    stem = network(trained.architecture).stem.name
-    return network(trained.architecture, len(trained.state[f"{stem}.weight"]))
 
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -194,7 +191,9 @@ def torch_logits(trained: TrainedClassifier) -> Logits | None:
 
     from ecluse.apps.plants.networks import Classifier, set_state
 
-    classifier = Classifier(_network(trained), len(trained.state["classifier.bias"]))
+    classifier = Classifier(
+        network_of(trained.architecture, trained.state), len(trained.state["classifier.bias"])
+    )
     set_state(classifier, trained.state)
     classifier.eval()
 
@@ -242,6 +241,18 @@ class _Looking:
             for name in ("logits", "features")
         )
         return Answers(examples, logits.astype(np.float64)), features
+
+
+def _said_before(
+    trained: TrainedClassifier, width: int, examples: Sequence[Example]
+) -> tuple[Answers, NDArray[np.float32]]:
+    """Return the same of images that were learned from or chosen by, but for rounding: they are not looked at again.
+
+    Those of the test part are looked at by the file that will be served, whatever was seen of them before.
+    """
+    features = np.array([trained.seen[example.sha256] for example in examples])
+    logits = features @ trained.state[f"{CLASSIFIER}.weight"].T + trained.state[f"{CLASSIFIER}.bias"]
+    return Answers(examples, logits.astype(np.float64)), features[:, :width]
 
 
 def check_export(graph: Graph, answers: Answers, reference: Logits | None) -> dict[str, Any]:

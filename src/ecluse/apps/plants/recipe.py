@@ -123,6 +123,9 @@ class TrainedClassifier:
     device: str
     #: What metrics.json says of it: optimiser, epochs, learning_rate, regularisation …
     details: Mapping[str, Any] = field(default_factory=dict)
+    #: What the layer before the last sees of the images that were learned from and chosen by, (features,) by digest,
+    #: where it was as it is now when they were seen; else empty.
+    seen: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Recipe(Protocol):

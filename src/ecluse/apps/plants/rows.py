@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, fu
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.apps.plants.tables import Image, ImageSet, ImageSplit
-from ecluse.catalog import files
+from ecluse.catalog import files, sharing
 from ecluse.catalog.tables import File, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
@@ -18,6 +18,8 @@ from ecluse.sentences import _
 State = Literal["valid", "rejected", "excluded"]
 STATES: Final[tuple[State, ...]] = ("valid", "excluded", "rejected")
 Order = Literal["origin", "suspicion", "group"]
+#: The kind of a set among what is shared (see `sharing.SETS`).
+SETS: Final = "plants_sets"
 #: How many ids one query names.
 MANY: Final = 500
 
@@ -27,7 +29,8 @@ class Filter:
     """Which images of a set; what is left out does not matter.
 
     `duplicates`: those with others that look nearly the same. `contested`: the same or nearly the same came under
-    another label too. `suspects`: another label is suggested. `text`: part of the origin, the label or the digest.
+    another label too. `suspects`: another label is suggested. `text`: part of the label or the digest, and `by_origin`
+    of the origin too.
     """
 
     label: str | None = None
@@ -37,6 +40,7 @@ class Filter:
     suspects: bool = False
     group: str | None = None
     text: str = ""
+    by_origin: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,30 @@ def add_set(transaction: Transaction, row: ImageSet) -> ImageSet:
 
 def set_of(transaction: Transaction, user_id: str, set_id: str) -> ImageSet:
     """Raises:
-    NotFound: there is none, or it is someone else's.
+    NotFound: there is none, or it is not for the user.
+    Forbidden: it is someone else's, and shared with the user to be read.
     """
     row = find_set(transaction, user_id, set_id)
     if row is None:
-        raise NotFound(_("No set of images %(name)s. See: ecluse plants sets", name=set_id))
+        other = readable_set(transaction, user_id, set_id)
+        raise sharing.refusal(transaction, other.user_id, other.name)
+    return row
+
+
+def no_set(name: str) -> str:
+    """Return what is said of a set that is not there."""
+    return _("No set of images %(name)s. See: ecluse plants sets", name=name)
+
+
+def readable_set(transaction: Transaction, reader_id: str, set_id: str) -> ImageSet:
+    """Return a set that this person may see: theirs, or one that is shared with them.
+
+    Raises:
+        NotFound: there is none, or it is not for them.
+    """
+    row = sharing.readable_row(transaction, SETS, ImageSet, reader_id, set_id)
+    if row is None:
+        raise NotFound(no_set(set_id))
     return row
 
 
@@ -143,6 +166,7 @@ def forget_staged(transaction: Transaction, set_id: str, url: str) -> None:
 def remove_set(transaction: Transaction, user_id: str, set_id: str) -> list[str]:
     """Forget a set, its images and its splits; the addresses of the objects that nothing points at then."""
     row = set_of(transaction, user_id, set_id)
+    sharing.remove_of(transaction, row.user_id, SETS, row.id)
     files.remove(transaction, ImageSet.FILE.table, [set_id], names=[""])
     splits = transaction.scalars(select(ImageSplit.id).where(ImageSplit.set_id == set_id)).all()
     urls = files.remove(transaction, ImageSet.FILE.table, [set_id])
@@ -173,19 +197,34 @@ def images_by_digest(transaction: Transaction, set_id: str, digests: Collection[
 
 def image_of(transaction: Transaction, user_id: str, image_id: str) -> Image:
     """Raises:
-    NotFound: there is none, or it is someone else's.
+    NotFound: there is none, or it is not for the user.
+    Forbidden: it is of a set that is shared with the user to be read.
     """
-    row = transaction.scalar(select(Image).where(Image.id == image_id, Image.user_id == user_id))
+    row = readable_image(transaction, user_id, image_id)
+    if row.user_id != user_id:
+        other = readable_set(transaction, user_id, row.set_id)
+        raise sharing.refusal(transaction, other.user_id, other.name)
+    return row
+
+
+def readable_image(transaction: Transaction, reader_id: str, image_id: str) -> Image:
+    """Return an image of a set that this person may see; of one that is someone else's, only what is stored.
+
+    Raises:
+        NotFound: there is none, or it is not for them.
+    """
+    stored = or_(Image.user_id == reader_id, Image.state != "rejected")
+    row = transaction.scalar(select(Image).where(Image.id == image_id, stored, _seen_by(reader_id)))
     if row is None:
         raise NotFound(_("No image %(name)s. See: ecluse plants show SET", name=image_id))
     return row
 
 
 def images_with(transaction: Transaction, user_id: str, image_ids: Collection[str]) -> dict[str, Image]:
-    """Return those of these images that are the user's and still there, by id."""
+    """Return those of these images that are of sets which the user may see and still there, by id."""
     by_id = dict[str, Image]()
     for part in _parts(image_ids):
-        rows = transaction.scalars(select(Image).where(Image.user_id == user_id, Image.id.in_(part)))
+        rows = transaction.scalars(select(Image).where(Image.id.in_(part), _seen_by(user_id)))
         by_id |= {row.id: row for row in rows}
     return by_id
 
@@ -366,12 +405,13 @@ def add_split(transaction: Transaction, row: ImageSplit) -> ImageSplit:
 
 
 def split_of(transaction: Transaction, user_id: str, split_id: str) -> ImageSplit:
-    """Raises:
-    NotFound: there is none, or it is someone else's.
+    """Return a split of the user's, or of a set that is shared with them by who made both.
+
+    Raises:
+        NotFound: there is none, or it is not for the user.
     """
-    row = transaction.scalar(
-        select(ImageSplit).where(ImageSplit.id == split_id, ImageSplit.user_id == user_id)
-    )
+    seen = sharing.visible(SETS, ImageSplit.user_id, ImageSplit.set_id, user_id)
+    row = transaction.scalar(select(ImageSplit).where(ImageSplit.id == split_id, seen))
     if row is None:
         raise NotFound(_("No split %(name)s. See: ecluse plants show SET", name=split_id))
     return row
@@ -434,14 +474,19 @@ def _matching(query: Select[Any], user_id: str, set_id: str, filter_: Filter) ->
     if filter_.group is not None:
         query = query.where(Image.group == filter_.group)
     if text := filter_.text.strip():
-        query = query.where(
-            or_(
-                Image.origin.icontains(text, autoescape=True),
-                Image.label.icontains(text, autoescape=True),
-                Image.sha256.startswith(text.lower(), autoescape=True),
-            )
-        )
+        has_text = [
+            Image.label.icontains(text, autoescape=True),
+            Image.sha256.startswith(text.lower(), autoescape=True),
+        ]
+        if filter_.by_origin:
+            has_text.append(Image.origin.icontains(text, autoescape=True))
+        query = query.where(or_(*has_text))
     return query
+
+
+def _seen_by(reader_id: str) -> ColumnElement[bool]:
+    """Hold of an image of a set that this person may see."""
+    return sharing.visible(SETS, Image.user_id, Image.set_id, reader_id)
 
 
 def _groups(set_id: str, condition: ColumnElement[bool]) -> Select[str | None]:

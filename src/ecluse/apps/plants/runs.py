@@ -9,6 +9,7 @@ from ecluse.apps.plants import rows
 from ecluse.apps.plants.training import repeat_training
 from ecluse.catalog import Transaction
 from ecluse.catalog.tables import Run
+from ecluse.errors import NotFound
 from ecluse.sentences import N_, _
 from ecluse.tracking.kinds import Fact, TrackedRuns
 
@@ -17,8 +18,9 @@ def _facts(transaction: Transaction, run: Run) -> Sequence[Fact]:
     set_id = run.subject.get("set_id")
     if set_id is None:
         return ()
-    image_set = rows.find_set(transaction, run.user_id, set_id)
-    if image_set is None:
+    try:
+        image_set = rows.readable_set(transaction, run.user_id, set_id)
+    except NotFound:
         return (Fact(N_("Images"), _("a removed set")),)
     return (Fact(N_("Images"), image_set.name, f"/plants/{image_set.id}"),)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from ecluse import unclaimed
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.errors import UnusableImages
 from ecluse.apps.plants.tables import Image, ImageSplit
@@ -53,14 +54,16 @@ def split_for(
     Other `shares` than those of the newest make a split from nothing. None: those of the newest, else `SHARES`.
 
     Raises:
-        NotFound: the user has no such set.
+        NotFound: there is no such set that the user may see.
         InvalidInput: the shares cannot be used.
         UnusableImages: a label has too few images.
     """
     with runtime.catalog.read() as transaction:
-        images.set_of(transaction, user_id, set_id)
+        home = images.readable_set(transaction, user_id, set_id)
         before = images.newest_split(transaction, user_id, set_id, seed=seed)
-        rows = images.list_images(transaction, user_id, set_id, images.Filter(states=("valid",)), limit=None)
+        rows = images.list_images(
+            transaction, home.user_id, set_id, images.Filter(states=("valid",)), limit=None
+        )
     chosen = checked_shares(shares) if shares is not None else None
     goes_on = before is not None and chosen in (None, before.shares)
     earlier_parts: dict[str, Part] = {}
@@ -301,11 +304,12 @@ def _write(runtime: Runtime, split: ImageSplit, manifest: Mapping[str, Any]) -> 
     """Keep a manifest, then the row that points at it."""
     data = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
     key = join_key(splits_prefix(split.user_id), f"{split.id}.json")
+    unclaimed.expect(runtime, key)
     stored = runtime.data.put(key, data)
     split.url, split.sha256, split.size_bytes = runtime.data.url_of(key), stored.sha256, stored.size
     try:
         with runtime.catalog.write() as transaction:
-            name = images.set_of(transaction, split.user_id, split.set_id).name
+            name = images.readable_set(transaction, split.user_id, split.set_id).name
             images.add_split(transaction, split)
             audit.record(transaction, split.user_id, "images.split", name, split=split.id, seed=split.seed)
     except Exception:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 from ecluse.apps.plants import rows as images
-from ecluse.apps.plants.actions import find_set, is_importing
+from ecluse.apps.plants.actions import find_readable_set, is_importing
 from ecluse.apps.plants.errors import UnusableImages
 from ecluse.apps.plants.recipe import ARCHITECTURES, RECIPES, Options, RecipeName, check_choices
 from ecluse.catalog import audit, runs
@@ -39,21 +39,21 @@ class TrainingRequest:
 
 
 def start_training(runtime: Runtime, user_id: str, set_id: str, request: TrainingRequest) -> Run:
-    """Queue a training on a set (its name or id); its run.
+    """Queue a training on a set (its name or id), the user's or one that is shared with them; its run.
 
     Raises:
         InvalidInput: a choice cannot be used, or images are still being imported.
         UnusableImages: the set has fewer than two labels.
-        NotFound: the user has no such set.
+        NotFound: there is no such set that the user may see.
     """
     check_request(request)
-    row = find_set(runtime, user_id, set_id)
+    row = find_readable_set(runtime, user_id, set_id)
     if is_importing(runtime, row):
         raise InvalidInput(
             _("Images are being imported into %(name)s. Wait until they are there.", name=row.name)
         )
     with runtime.catalog.read() as transaction:
-        labels = images.counts(transaction, user_id, [row.id])[row.id].valid
+        labels = images.counts(transaction, row.user_id, [row.id])[row.id].valid
     if len(labels) < 2:
         quoted_labels = ", ".join(f'"{label}"' for label in labels) or "none"
         raise UnusableImages(
@@ -110,7 +110,7 @@ def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | Non
                 )
             )
         set_id, split_id = before.subject["set_id"], before.subject["split_id"]
-        row = images.set_of(transaction, user_id, set_id)
+        row = images.readable_set(transaction, user_id, set_id)
         split = images.split_of(transaction, user_id, split_id)
     if split.sha256 != before.parameters.get("made.split_sha256", split.sha256):
         raise CannotRepeat(

@@ -64,4 +64,5 @@ def _safe(part: str) -> str:
     plain = re.sub(r"[^\w.\- ]+", "_", part).strip(". ")[:80] or "file"
     if plain == part and not part.startswith(".ecluse-"):
         return part
-    return f"{plain}-{hashlib.sha256(part.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256(part.encode(errors="backslashreplace"))
+    return f"{plain}-{digest.hexdigest()[:6]}"

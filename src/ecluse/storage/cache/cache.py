@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import logging
 import os
 import tempfile
@@ -16,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
+from ecluse import telemetry
 from ecluse.errors import DiskFull, InvalidInput
 from ecluse.sentences import _
 from ecluse.storage.cache.downloads import (
@@ -23,10 +23,13 @@ from ecluse.storage.cache.downloads import (
     Progress,
     Request,
     appearing,
-    give_copy,
+    copying_to,
     give_link,
     ignore,
     make_read_only,
+    read_verified,
+    write_read_only,
+    write_sparse,
     write_verified,
 )
 from ecluse.storage.cache.files import (
@@ -34,19 +37,21 @@ from ecluse.storage.cache.files import (
     FULL,
     NAMED,
     READ_ONLY,
+    SMALL,
     File,
     disk_full,
     files_in,
     free_bytes,
     is_left,
     look_at_file,
+    make_folder,
     open_file,
     remove_path,
     reporting_full_disk,
     unfinished_name,
 )
 from ecluse.storage.cache.locks import is_file, lock_file, remove_unheld
-from ecluse.storage.cache.records import facts, hash_file, mark_used, read_record, record_of, write_record
+from ecluse.storage.cache.records import hash_file, is_as_verified, mark_used, record_of, write_record
 from ecluse.storage.folders import NO_LOCKS
 from ecluse.storage.store import ObjectStore
 
@@ -133,7 +138,7 @@ class Cache:
         """
         request = Request(store, key, _checked(sha256), size, progress or ignore)
         with appearing(destination, size) as partial:
-            fetched = self._fetch(request, partial, self._take_link, give_link)
+            fetched = _said(self._fetch(request, partial, own=False), size)
             if partial.stat().st_nlink == 1:
                 partial.chmod(0o444)
         return fetched
@@ -153,7 +158,7 @@ class Cache:
         """
         request = Request(store, key, _checked(sha256), size, progress or ignore)
         with appearing(destination, size) as partial:
-            return self._fetch(request, partial, self._take_copy, give_copy)
+            return _said(self._fetch(request, partial, own=True), size)
 
     def read(self, store: ObjectStore, key: str, sha256: str) -> bytes:
         """Return the bytes of a small object, whose size need not be known; see `copy` for the rest.
@@ -166,6 +171,7 @@ class Cache:
                     data = file.read()
                     if hashlib.sha256(data).hexdigest() == sha256:
                         mark_used(file, time.time_ns())
+                        telemetry.listener().cache_answered("hit", len(data))
                         return data
         except FileNotFoundError:
             pass  # it is not here yet; and one that is no file, or damaged, is replaced by `copy`
@@ -184,11 +190,18 @@ class Cache:
         if not self._has_warned_of_room:
             self._has_warned_of_room = True
             logger.warning("Small objects are read without the cache for now: %s", full)
-        buffer = io.BytesIO()
-        write_verified(Request(store, key, sha256, store.head(key).size, ignore), buffer)
-        return buffer.getvalue()
+        data = read_verified(Request(store, key, sha256, store.head(key).size, ignore))
+        telemetry.listener().cache_answered("miss", len(data))
+        return data
 
     # Look after
+
+    def noted_bytes(self) -> int | None:
+        """Return the bytes in use as they were last counted, without looking at the files; None if they were not."""
+        try:
+            return int((self._locks / _ROOM).read_bytes()[:32])
+        except (OSError, ValueError):  # nothing is kept yet
+            return None
 
     def entries(self) -> list[Entry]:
         """Return every complete entry, least recently used first."""
@@ -231,30 +244,33 @@ class Cache:
 
     # Fetch
 
-    def _fetch(
-        self,
-        request: Request,
-        partial: Path,
-        take: Callable[[Path, str, Path], EntryState],
-        give: Callable[[Path, Path], None],
-    ) -> Fetched:
-        """Fill `partial`: `take` it from the entry, or download the entry and `give` it."""
+    def _fetch(self, request: Request, partial: Path, *, own: bool) -> Fetched:
+        """Fill `partial` from the entry, or download both; `own`: a file of its own, and no link to the entry."""
         entry = self._path(request.sha256)
-        if take(entry, request.sha256, partial) == "intact":
+        take = self._take_copy if own else self._take_link
+        state = take(entry, request.sha256, partial)
+        if state == "intact":
             return Fetched(from_cache=True)
+        if request.size <= SMALL:
+            self._discard_damaged(state, entry, request)
+            self._download_small(request, entry, partial, own=own)
+            return Fetched(from_cache=False, replaced=state == "damaged")
         with self._only_download(request):
             state = take(entry, request.sha256, partial)
             if state == "intact":
                 return Fetched(from_cache=True)
-            if state == "damaged":
-                logger.warning("The cached %s was damaged; it is downloaded again: %s", entry, request.title)
-                self._discard(entry)
+            self._discard_damaged(state, entry, request)
             fetched = Fetched(from_cache=False, replaced=state == "damaged")
-            if request.size <= self.max_bytes and self._download(request, entry, partial, give):
+            if request.size <= self.max_bytes and self._download(request, entry, partial, own=own):
                 return fetched
         with partial.open("wb") as file:
             write_verified(request, file)
         return fetched
+
+    def _discard_damaged(self, state: EntryState, entry: Path, request: Request) -> None:
+        if state == "damaged":
+            logger.warning("The cached %s was damaged; it is downloaded again: %s", entry, request.title)
+            self._discard(entry)
 
     def _take_link(self, entry: Path, sha256: str, partial: Path) -> EntryState:
         try:
@@ -271,7 +287,7 @@ class Cache:
             return "damaged"
         with opened as file:
             status = os.fstat(file.fileno())
-            if read_record(entry) != facts(status):
+            if not is_as_verified(entry, status):
                 if hash_file(file, ignore) != sha256:
                     partial.unlink()
                     return "damaged"
@@ -291,7 +307,7 @@ class Cache:
             if hash_file(source, ignore, target) != sha256:
                 partial.unlink()
                 return "damaged"
-            if read_record(entry) != facts(status):
+            if not is_as_verified(entry, status):
                 write_record(entry, status)
             mark_used(source, time.time_ns())
         return "intact"
@@ -323,26 +339,22 @@ class Cache:
 
     # Download
 
-    def _download(
-        self, request: Request, entry: Path, partial: Path, give: Callable[[Path, Path], None]
-    ) -> bool:
+    def _download(self, request: Request, entry: Path, partial: Path, *, own: bool) -> bool:
         """Download the object into its entry and `partial`; False if there is no room for it."""
-        try:
-            with reporting_full_disk(self._folder, request.size):
-                reserved = self._hold_room(request)
-        except OSError as error:
-            if error.errno not in READ_ONLY:
-                raise
-            logger.warning("The cache cannot be written, so nothing is kept: %s", error)
-            return False
+        reserved = self._held(request, lambda path: write_sparse(path, request.size))
         if reserved is None:
             return False
         try:
             with reporting_full_disk(self._folder, request.size), reserved.open("r+b") as file:
-                write_verified(request, file)
+                if own:
+                    with copying_to(partial, request.size) as copy:
+                        write_verified(request, file, copy)
+                else:
+                    write_verified(request, file)
                 status = make_read_only(file)
             try:
-                give(reserved, partial)
+                if not own:
+                    give_link(reserved, partial)
             finally:
                 reserved.replace(entry)
                 write_record(entry, status)
@@ -350,10 +362,38 @@ class Cache:
             reserved.unlink(missing_ok=True)
         return True
 
-    def _hold_room(self, request: Request) -> Path | None:
+    def _download_small(self, request: Request, entry: Path, partial: Path, *, own: bool) -> None:
+        """Download the object into memory, then write `partial`, and its entry where there is room.
+
+        No lock: two processes that download the same one lose less time than a lock would take.
+        """
+        data = read_verified(request)
+        is_kept = request.size <= self.max_bytes
+        reserved = self._held(request, lambda path: write_read_only(path, data)) if is_kept else None
+        try:
+            if reserved is not None and not own:
+                give_link(reserved, partial)
+            else:
+                partial.write_bytes(data)
+        finally:
+            if reserved is not None:
+                reserved.replace(entry)
+
+    def _held(self, request: Request, hold: Callable[[Path], None]) -> Path | None:
+        """Return a file of the object's size, as `hold` makes it; None where there is no room, or nothing is kept."""
+        try:
+            with reporting_full_disk(self._folder, request.size):
+                return self._hold_room(request, hold)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            logger.warning("The cache cannot be written, so nothing is kept: %s", error)
+            return None
+
+    def _hold_room(self, request: Request, hold: Callable[[Path], None]) -> Path | None:
         """Reserve room with a file of the object's size; None if the entries in use leave too little."""
         reserved = unfinished_name(self._path(request.sha256))
-        reserved.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(reserved.parent)
         with self._locked(_ROOM, lambda: True) as lock:
             used = self._count_in(lock)
             if used is None or self._excess(used, request.size) > 0:
@@ -364,8 +404,7 @@ class Cache:
                 raise disk_full(self._folder, request.size)
             # Noted before it is there: a process killed in between leaves the count too high, never too low.
             self._note_count(lock, used + request.size)
-            with reserved.open("xb") as file:
-                file.truncate(request.size)
+            hold(reserved)
         return reserved
 
     def _make_room(self, size: int) -> int:
@@ -468,7 +507,7 @@ class Cache:
 
     def _acquired(self, path: Path, wait: Callable[[], bool]) -> int | None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             return lock_file(path, wait)
         except OSError as error:
             if error.errno not in NO_LOCKS | READ_ONLY | FULL:
@@ -479,6 +518,13 @@ class Cache:
                 self._has_warned = True
                 logger.warning("No locks in %s, so an object may be downloaded twice: %s", self._locks, error)
             return None
+
+
+def _said(fetched: Fetched, size: int) -> Fetched:
+    """Say to who counts where an object came from."""
+    result: telemetry.CacheResult = "hit" if fetched.from_cache else "damaged" if fetched.replaced else "miss"
+    telemetry.listener().cache_answered(result, size)
+    return fetched
 
 
 def _checked(sha256: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import shutil
@@ -24,6 +25,9 @@ from ecluse.sentences import _, num
 #: After this long an unfinished download counts as abandoned.
 STALE: Final = timedelta(hours=6)
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+#: Up to this many bytes an object is downloaded into memory and hashed at every use, as what would be noted of its
+#: file takes as long to read.
+SMALL: Final = 64 * 1024
 READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
 FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 #: A link, or a socket, where a file was to be opened.
@@ -84,7 +88,22 @@ def open_file(path: Path) -> BinaryIO | None:
 
 def unfinished_name(path: Path) -> Path:
     """Return a name for a file that is to become `path`; it holds the label of the process that writes it."""
-    return path.with_name(f".{path.name[:NAMED]}.{Process.current().label}.{uuid.uuid4().hex}.part")
+    return path.with_name(f".{path.name[:NAMED]}.{_label()}.{uuid.uuid4().hex}.part")
+
+
+@functools.cache
+def _label() -> str:
+    """Return the label of this process, which is asked of the system once."""
+    return Process.current().label
+
+
+os.register_at_fork(after_in_child=_label.cache_clear)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it is there."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def is_left(file: File) -> bool:

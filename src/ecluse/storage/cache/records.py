@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import uuid
@@ -12,7 +11,8 @@ from typing import BinaryIO, Final
 
 from ecluse.processes import boot_id
 from ecluse.storage.cache.downloads import Progress
-from ecluse.storage.cache.files import FULL, READ_ONLY, open_file, remove_path
+from ecluse.storage.cache.files import FULL, READ_ONLY, SMALL, open_file, remove_path
+from ecluse.storage.digests import Digest
 
 _CHUNK: Final = 1024 * 1024
 
@@ -34,6 +34,11 @@ def facts(status: os.stat_result) -> dict[str, int | str | None]:
     }
 
 
+def is_as_verified(entry: Path, status: os.stat_result) -> bool:
+    """Return whether an entry is the very file that was verified; of a small one nothing is noted."""
+    return status.st_size > SMALL and read_record(entry) == facts(status)
+
+
 def read_record(entry: Path) -> object:
     """Read the facts of an entry when it was last verified; None if there is no readable record."""
     try:
@@ -46,6 +51,9 @@ def read_record(entry: Path) -> object:
 
 
 def write_record(entry: Path, status: os.stat_result) -> None:
+    """Note what an entry was like when it was verified; one that is small is hashed each time."""
+    if status.st_size <= SMALL:
+        return
     partial = entry.with_name(f"{entry.name}.{uuid.uuid4().hex}.seen")
     try:
         partial.write_text(json.dumps(facts(status)))
@@ -62,13 +70,12 @@ def write_record(entry: Path, status: os.stat_result) -> None:
 
 def hash_file(source: BinaryIO, progress: Progress, target: BinaryIO | None = None) -> str:
     """Return the SHA-256 of an open file from its beginning, in hexadecimal; the bytes go to `target` on the way."""
-    digest = hashlib.sha256()
-    while chunk := source.read(_CHUNK):
-        digest.update(chunk)
+    digest = Digest()
+    for chunk in digest.beside(iter(lambda: source.read(_CHUNK), b"")):
         if target is not None:
             target.write(chunk)
         progress(len(chunk))
-    return digest.hexdigest()
+    return digest.stored("").sha256
 
 
 def mark_used(file: BinaryIO, at_ns: int) -> None:

@@ -28,6 +28,11 @@ def _open(url: str, _access: Access, _patience: timedelta) -> ObjectStore:
     return ObjectStore(PosixBackend(folder_of(url), url if url.endswith("/") else f"{url}/"))
 
 
+def open_private(url: str) -> ObjectStore:
+    """Return the store in a folder, in which what is written is for the user of this process alone."""
+    return ObjectStore(PosixBackend(folder_of(url), f"{url.rstrip('/')}/", private=True))
+
+
 SCHEME: Final = Scheme(
     "file", "file:///folder", "A folder of this machine", _open, folder=folder_of, has_buckets=False
 )

@@ -69,10 +69,10 @@ def _read_other(env: Mapping[str, str]) -> S3Settings:
 def _detect(access: Access, env: Mapping[str, str]) -> Iterator[Detected]:
     s3 = access.of(S3Settings)
     keys = "S3_ACCESS_KEY" if "S3_ACCESS_KEY" in env else "AWS_ACCESS_KEY_ID"
-    shown = "ambient credentials" if s3.access_key is None else f"{s3.access_key[:4]}…"
+    shown = _("ambient credentials") if s3.access_key is None else f"{s3.access_key[:4]}…"
     yield Detected("endpoint", s3.endpoint or "AWS", first_set(env, _ENDPOINTS)[1])
     yield Detected("region", s3.region, first_set(env, REGIONS)[1])
-    yield Detected("keys", shown, "no keys are set" if s3.access_key is None else keys)
+    yield Detected("keys", shown, _("no keys are set") if s3.access_key is None else keys)
 
 
 def _open(url: str, access: Access, patience: timedelta) -> ObjectStore:

@@ -42,17 +42,16 @@ def model_body(
 ) -> ModelBody:
     """Describe a version, with those of `aliases` that point at it.
 
-    `place`: by which name the reader knows the model; of someone else's, where it lies is left out.
+    `place`: by which name the reader knows the model; of what they may not change, where it lies is left out.
     """
     metrics = row.report.get("metrics", {})
-    is_own = place is None or place.is_own
     return ModelBody(
         name=row.name if place is None else place.address,
         owner=None if place is None else place.handle,
         version=row.version,
         application=row.application,
         aliases=[alias.alias for alias in aliases if (alias.name, alias.version) == (row.name, row.version)],
-        url=row.url if is_own else "",
+        url=row.url if place is None or place.may_change else "",
         size_bytes=row.size_bytes,
         digest=row.manifest_digest,
         metrics=_summary(metrics) if metrics else dict(figures_of(row)),
@@ -155,7 +154,7 @@ def _amount_body(amount: Amount) -> AmountBody:
     return AmountBody(objects=amount.objects, size_bytes=amount.size)
 
 
-def job_body(job: Job) -> JobBody:
-    return JobBody.model_validate(
-        {name: getattr(job, name) for name in JobBody.model_fields if name != "result"}
-    )
+def job_body(job: Job, result: Mapping[str, Any] | None = None) -> JobBody:
+    """Describe a job, with what it made where that is given."""
+    values = {name: getattr(job, name) for name in JobBody.model_fields if name != "result"}
+    return JobBody.model_validate(values | {"result": result})

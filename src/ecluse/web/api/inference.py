@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import math
 import time
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import polars as pl
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from ecluse.accounts import Scope, SignedIn, expect_scope
+from ecluse.accounts import Scope, SignedIn, expect_scope, model_named
+from ecluse.accounts.ways import bearer
 from ecluse.addresses import SENDER_IS_KNOWN
 from ecluse.errors import InvalidInput
 from ecluse.inference import Answered, Read, Served, ServedModels, Values, from_csv, from_json
+from ecluse.later import Later
 from ecluse.sentences import _
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.lately import Lately
 from ecluse.web.security import MayPredict, runtime_of, signed_in, signed_in_or_none
 
-router = APIRouter(tags=["models"])
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = Later("polars")
+
+router = Declarations(tags=["models"])
 CSV: Final = "text/csv"
 #: Rows that are written, and bytes of JSON that are read, faster than a thread takes over.
 SMALL: Final = 64
@@ -131,9 +138,9 @@ async def loaded_for(request: Request, reference: str) -> Served:
     """
     served, lately = inference_of(request), request.app.state.lately
     assert isinstance(lately, Lately)  # noqa: S101 (set where the app is made)
-    authorization = request.headers.get("authorization")
+    token = bearer(request.headers.get("authorization"))
     state = lately.state()
-    row = lately.find(state, authorization, reference)
+    row = lately.find(state, token, reference)
     ready = None if row is None else served.ready(row)
     if ready is not None:
         request.scope.setdefault("state", {})[SENDER_IS_KNOWN] = True
@@ -141,13 +148,13 @@ async def loaded_for(request: Request, reference: str) -> Served:
 
     def look_up() -> tuple[SignedIn, Served]:
         user = signed_in(signed_in_or_none(request, runtime_of(request)))
-        expect_scope(user, Scope.PREDICT, reference.partition("@")[0])
+        expect_scope(user, Scope.PREDICT, model_named(reference))
         return user, served.load(served.resolve(user.user.id, reference))
 
-    user, loaded = await lately.once(state, authorization, reference, look_up)
+    user, loaded = await lately.once(state, token, reference, look_up)
     request.scope.setdefault("state", {})[SENDER_IS_KNOWN] = True
     if loaded.row.user_id == user.user.id:  # a share ends by the clock, too, which changes no row
-        lately.note(state, authorization, reference, user, loaded.row)
+        lately.note(state, token, reference, user, loaded.row)
     return loaded
 
 
@@ -157,6 +164,7 @@ async def ask(loaded: Served, read: Read | Values) -> Answered:
     rows = read if isinstance(read, Values) else read.rows
     frame = await loaded.batcher.ask(rows)
     seconds = time.perf_counter() - began
+    loaded.answered(frame.height)
     return Answered(loaded.row.name, loaded.row.version, frame, read.warnings, seconds)
 
 
@@ -183,7 +191,7 @@ def _body(answered: Answered) -> bytes:
         "warnings": [str(warning) for warning in answered.warnings],
         "milliseconds": round(answered.seconds * 1000, 3),
     }
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, default=str).encode()
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, default=str).encode(errors="replace")
 
 
 def plain_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from ecluse import migration, upkeep
 from ecluse.catalog import journal
 from ecluse.web.api.bodies import migration_body, migration_detail
 from ecluse.web.api.schemas import Accepted, MigrationDetail, MigrationsPage, PlanRequest
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.security import Administrator, RuntimeDep
 
-router = APIRouter(tags=["migrations"])
+router = Declarations(tags=["migrations"])
 
 
 @router.get("/migrations")

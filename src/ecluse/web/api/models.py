@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import StreamingResponse
 
 from ecluse import models as published
@@ -26,11 +26,12 @@ from ecluse.web.api.schemas import (
     SignedLinkBody,
 )
 from ecluse.web.comparison import compare
+from ecluse.web.declarations import Declarations
 from ecluse.web.downloads import send_object
 from ecluse.web.errors import answers
 from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep
 
-router = APIRouter(tags=["models"])
+router = Declarations(tags=["models"])
 
 
 @router.get("/models", responses=answers(422))
@@ -41,19 +42,26 @@ def list_models(
         list[str] | None,
         Query(description=f"All must hold, such as name=leaves and val_accuracy>0.9. {published.GRAMMAR}"),
     ] = None,
+    page: Annotated[int, Query(ge=1, le=1_000_000, description="With `per_page`: which page")] = 1,
+    per_page: Annotated[
+        int | None, Query(ge=1, le=200, description="Models of a page; without it: all of them")
+    ] = None,
 ) -> list[ModelBody]:
-    """Your models, each at its latest version. With conditions: every version that fulfils them."""
-    aliases = published.aliases(runtime, user.user.id)
+    """Your models, each at its latest version. With conditions: every version that fulfils them, without pages."""
     if where:
+        aliases = published.aliases(runtime, user.user.id)
         conditions = [published.parse_condition(text) for text in where]
         return [model_body(row, aliases) for row in published.search(runtime, user.user.id, conditions)]
-    with runtime.catalog.read() as transaction:
-        return [model_body(row, aliases) for row in models.list_latest(transaction, user.user.id)]
+    with runtime.catalog.look() as transaction:
+        aliases = alias_rows.list_aliases(transaction, user.user.id)
+        offset = 0 if per_page is None else (page - 1) * per_page
+        rows = models.list_latest(transaction, user.user.id, limit=per_page, offset=offset)
+        return [model_body(row, aliases) for row in rows]
 
 
 @router.get("/models/{name}/versions", responses=answers(404))
 def list_versions(name: str, runtime: RuntimeDep, user: MayRead) -> list[ModelBody]:
-    """List the versions of a model, newest first: NAME is yours, @OWNER~NAME is shared with you."""
+    """List the versions of a model, newest first: NAME is yours, @OWNER~NAME an organisation's or shared with you."""
     with runtime.catalog.read() as transaction:
         place = published.place_of(transaction, user.user.id, name)
         versions = models.list_versions(transaction, place.owner_id, place.name)
@@ -97,15 +105,16 @@ def set_alias(
     name: str, alias: str, request: AliasRequest, runtime: RuntimeDep, user: MayPublish
 ) -> AliasBody:
     """Make an alias of a version, or move it there from another; 409 where that version is damaged."""
-    own = published.own_name(runtime, user.user.id, name)
-    return alias_body(published.set_alias(runtime, user.user.id, own, alias, request.version))
+    place = published.place_to_change(runtime, user.user.id, name)
+    row = published.set_alias(runtime, place.owner_id, place.name, alias, request.version)
+    return alias_body(row, place)
 
 
 @router.delete("/models/{name}/aliases/{alias}", status_code=204, responses=answers(404))
 def remove_alias(name: str, alias: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Forget an alias; the version it pointed at stays."""
-    own = published.own_name(runtime, user.user.id, name)
-    published.remove_alias(runtime, user.user.id, own, alias)
+    place = published.place_to_change(runtime, user.user.id, name)
+    published.remove_alias(runtime, place.owner_id, place.name, alias)
 
 
 @router.get("/models/{name}/{version}", responses=answers(404, 409))
@@ -121,7 +130,7 @@ def show_version(name: str, version: str, runtime: RuntimeDep, user: MayRead) ->
 @router.post("/models/{name}/{version}/verify", responses=answers(404, 409))
 def verify_version(name: str, version: str, runtime: RuntimeDep, user: MayManage) -> list[FileBody]:
     """Read every stored file again and compare it with its digest; 409 names the file that differs."""
-    row = _own_version(runtime, user, name, version)
+    row = _version_to_change(runtime, user, name, version)
     return [file_body(file) for file in published.verify(runtime, row).files]
 
 
@@ -135,7 +144,7 @@ def sign_file(
     expires_s: Annotated[int, Query(ge=1, le=7 * 86400, description="Seconds it is good for")] = 3600,
 ) -> SignedLinkBody:
     """Make an address by which anyone may download one file until it expires; 409 where the store cannot sign."""
-    row = _own_version(runtime, user, name, version)
+    row = _version_to_change(runtime, user, name, version)
     link = published.signed_link(runtime, row, path, timedelta(seconds=expires_s))
     return SignedLinkBody(
         path=path, url=link.url, expires_at=link.expires_at, size=link.file.size, sha256=link.file.sha256
@@ -170,7 +179,8 @@ def download_file(
 @router.delete("/models/{name}/{version}", status_code=204, responses=answers(404))
 def delete_version(name: str, version: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Delete one version; predictions made with it stay."""
-    published.remove(runtime, user.user.id, published.own_name(runtime, user.user.id, name), version)
+    place = published.place_to_change(runtime, user.user.id, name)
+    published.remove(runtime, place.owner_id, place.name, version)
 
 
 def _version(runtime: Runtime, user: SignedIn, name: str, version: str) -> ModelVersion:
@@ -180,11 +190,11 @@ def _version(runtime: Runtime, user: SignedIn, name: str, version: str) -> Model
         return models.version_of(transaction, place.owner_id, place.name, version)
 
 
-def _own_version(runtime: Runtime, user: SignedIn, name: str, version: str) -> ModelVersion:
-    """Return a version of a model of the user's own."""
-    own = published.own_name(runtime, user.user.id, name)
+def _version_to_change(runtime: Runtime, user: SignedIn, name: str, version: str) -> ModelVersion:
+    """Return a version of a model that the user may change."""
+    place = published.place_to_change(runtime, user.user.id, name)
     with runtime.catalog.read() as transaction:
-        return models.version_of(transaction, user.user.id, own, version)
+        return models.version_of(transaction, place.owner_id, place.name, version)
 
 
 def _body(runtime: Runtime, user: SignedIn, name: str, row: ModelVersion) -> ModelBody:

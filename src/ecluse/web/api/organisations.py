@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from ecluse.accounts import Belonging, Member
+from ecluse import people
+from ecluse.accounts import Belonging, Member, SignedIn
 from ecluse.accounts.organisations import INVITATION_DAYS, MOST_INVITATION_DAYS
+from ecluse.errors import Forbidden
+from ecluse.roles import MemberRole
+from ecluse.runtime import Runtime
+from ecluse.sentences import _
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.security import MayManage, MayRead, RuntimeDep, address_of
 
-router = APIRouter(tags=["organisations"])
-Role = Literal["owner", "member", "viewer"]
+router = Declarations(tags=["organisations"])
 Handle = Annotated[str, Path(max_length=100, description="Without the @", examples=["acme"])]
 
 
@@ -34,7 +39,7 @@ class OrganisationBody(BaseModel):
 
     handle: str
     name: str
-    role: Role
+    role: MemberRole
     members: int
     created_at: datetime
 
@@ -43,7 +48,7 @@ class MemberBody(BaseModel):
     id: str
     email: str
     name: str
-    role: Role
+    role: MemberRole
     joined_at: datetime
 
 
@@ -56,19 +61,19 @@ class RoleRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    role: Role
+    role: MemberRole
 
 
 class InvitationRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    role: Role = "member"
+    role: MemberRole = "member"
     days: int = Field(INVITATION_DAYS, ge=1, le=MOST_INVITATION_DAYS)
 
 
 class InvitationBody(BaseModel):
     id: str
-    role: Role
+    role: MemberRole
     created_at: datetime
     expires_at: datetime
 
@@ -115,16 +120,25 @@ def show_organisation(handle: Handle, runtime: RuntimeDep, user: MayRead) -> Org
 
 
 @router.delete("/organisations/{handle}", status_code=204, responses=answers(404))
-def end_organisation(handle: Handle, runtime: RuntimeDep, user: MayManage) -> None:
-    """End an organisation that you own and that has nothing of its own; what is shared with it is no longer."""
-    runtime.accounts.end_organisation(user.user.id, handle)
+def end_organisation(
+    handle: Handle,
+    runtime: RuntimeDep,
+    user: MayManage,
+    everything: Annotated[
+        bool, Query(description="Remove what it has, too; else one that has something stays")
+    ] = False,
+) -> None:
+    """End an organisation that you own; what is shared with it is no longer. Nothing of it is left in any table."""
+    people.end_organisation(runtime, user.user.id, handle, everything=everything, patience=0)
 
 
 @router.put("/organisations/{handle}/members/{member}", responses=answers(404, 409))
 def set_role(
     handle: Handle, member: str, request: RoleRequest, runtime: RuntimeDep, user: MayManage
 ) -> OrganisationDetail:
-    """Change the role of a member; 409 where nobody would own the organisation."""
+    """Change the role of a member; 409 where nobody would own the organisation. A token makes nobody an owner."""
+    if request.role == "owner":
+        _expect_no_token(runtime, user, handle)
     runtime.accounts.set_member_role(user.user.id, handle, member, request.role)
     return _detail(runtime.accounts.organisation(user.user.id, handle))
 
@@ -139,7 +153,8 @@ def remove_member(handle: Handle, member: str, runtime: RuntimeDep, user: MayMan
 def hand_over(
     handle: Handle, request: HandOverRequest, runtime: RuntimeDep, user: MayManage
 ) -> OrganisationDetail:
-    """Make another member an owner, and yourself a member."""
+    """Make another member an owner, and yourself a member. A token does not."""
+    _expect_no_token(runtime, user, handle)
     runtime.accounts.hand_over(user.user.id, handle, request.member)
     return _detail(runtime.accounts.organisation(user.user.id, handle))
 
@@ -157,7 +172,9 @@ def list_invitations(handle: Handle, runtime: RuntimeDep, user: MayRead) -> list
 def invite(
     request: Request, handle: Handle, body: InvitationRequest, runtime: RuntimeDep, user: MayManage
 ) -> NewInvitation:
-    """Make a link by which one person joins, once."""
+    """Make a link by which one person joins, once. A token invites no owner."""
+    if body.role == "owner":
+        _expect_no_token(runtime, user, handle)
     secret, row = runtime.accounts.invite(user.user.id, handle, body.role, body.days)
     plain = InvitationBody.model_validate(row, from_attributes=True)
     return NewInvitation(**plain.model_dump(), link=f"{address_of(request)}/organisations/join/{secret}")
@@ -167,6 +184,19 @@ def invite(
 def withdraw_invitation(handle: Handle, invitation: str, runtime: RuntimeDep, user: MayManage) -> None:
     """Take an invitation back."""
     runtime.accounts.withdraw_invitation(user.user.id, handle, invitation)
+
+
+def _expect_no_token(runtime: Runtime, user: SignedIn, handle: str) -> None:
+    """Make sure that a person makes someone an owner, who would outlive the token of a program.
+
+    Raises:
+        NotFound, Forbidden: a token asks, or the person does not own the organisation.
+    """
+    runtime.accounts.owned_organisation(user.user.id, handle)
+    if user.token is not None:
+        raise Forbidden(
+            _("A token makes nobody an owner. Do it on the page of @%(handle)s, signed in.", handle=handle)
+        )
 
 
 def secret_of(link: str) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Path
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ecluse.catalog import plans, quotas
 from ecluse.catalog.plan_tables import LIMITS, Plan
 from ecluse.catalog.tables import User
 from ecluse.runtime import Runtime
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.security import Administrator, MayRead, RuntimeDep
 
-router = APIRouter(tags=["plans"])
+router = Declarations(tags=["plans"])
 Limit = Annotated[int | None, Field(ge=0, le=plans.MOST)]
 
 
@@ -37,6 +39,7 @@ class LimitsBody(BaseModel):
 class PlanBody(LimitsBody):
     name: str
     people: int = Field(description="How many people have it")
+    organisations: int = Field(description="How many organisations have it")
 
 
 class UsedBody(BaseModel):
@@ -66,7 +69,9 @@ class GivePlan(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     plan: str | None = Field(max_length=32)
-    until: datetime | None = Field(None, description="When it ends; else as long as the plan lasts")
+    until: AwareDatetime | None = Field(
+        None, description="When it ends, to come; else as long as the plan lasts"
+    )
 
 
 @router.get("/plan")
@@ -79,8 +84,8 @@ def show_plan(runtime: RuntimeDep, user: MayRead) -> UserPlanBody:
 def list_plans(runtime: RuntimeDep, user: Administrator) -> list[PlanBody]:
     """List the plans. For administrators."""
     with runtime.catalog.read() as transaction:
-        people = plans.count_by_plan(transaction)
-        return [_plan_body(plan, people.get(plan.name, 0)) for plan in plans.list_plans(transaction)]
+        holders = plans.count_by_plan(transaction)
+        return [_plan_body(plan, holders) for plan in plans.list_plans(transaction)]
 
 
 @router.patch("/plans/{name}", responses=answers(404))
@@ -91,23 +96,23 @@ def set_plan(
     limits = {limit: getattr(body, limit) for limit in body.model_fields_set}
     with runtime.catalog.write() as transaction:
         plan = plans.set_plan(transaction, name, limits, by=user.user.id)
-        return _plan_body(plan, plans.count_by_plan(transaction).get(name, 0))
+        return _plan_body(plan, plans.count_by_plan(transaction))
 
 
 @router.get("/users/{email}/plan", responses=answers(404))
 def show_plan_of(
     email: Annotated[str, Path(max_length=320)], runtime: RuntimeDep, user: Administrator
 ) -> UserPlanBody:
-    """Show the plan of a person, and what is used of it. For administrators."""
-    return _body(runtime, runtime.accounts.by_email(email))
+    """Show the plan of a person, or of an organisation (@HANDLE), and what is used of it. For administrators."""
+    return _body(runtime, runtime.accounts.owner_called(email))
 
 
 @router.put("/users/{email}/plan", responses=answers(404))
 def give_plan(
     email: Annotated[str, Path(max_length=320)], body: GivePlan, runtime: RuntimeDep, user: Administrator
 ) -> UserPlanBody:
-    """Give a person a plan from now on, or take all limits away. For administrators."""
-    person = runtime.accounts.by_email(email)
+    """Give a person or an organisation (@HANDLE) a plan from now on, or take all limits away. For administrators."""
+    person = runtime.accounts.owner_called(email)
     with runtime.catalog.write() as transaction:
         plans.give(transaction, person, body.plan, by=user.user.id, until=body.until)
     return _body(runtime, person)
@@ -133,8 +138,9 @@ def _body(runtime: Runtime, user: User) -> UserPlanBody:
     )
 
 
-def _plan_body(plan: Plan, people: int) -> PlanBody:
-    return PlanBody(name=plan.name, people=people, **_limits(plan))
+def _plan_body(plan: Plan, holders: Mapping[str, plans.Holders]) -> PlanBody:
+    of = holders.get(plan.name, plans.Holders())
+    return PlanBody(name=plan.name, people=of.people, organisations=of.organisations, **_limits(plan))
 
 
 def _limits(plan: Plan) -> dict[str, int | None]:

@@ -7,24 +7,26 @@ import hashlib
 import re
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import Header, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from ecluse import models as published
 from ecluse.accounts import Scope, expect_scope
 from ecluse.errors import DigestMismatch, InvalidInput, UploadTooLarge
-from ecluse.models import uploads
+from ecluse.models import Place, uploads
 from ecluse.models.uploads import AnnouncedFile, Part, UploadState
+from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web.admission import admission_of
 from ecluse.web.api.bodies import model_body
 from ecluse.web.api.schemas import FileBody, ModelBody
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.multipart import read_body
 from ecluse.web.security import MayPublish, RuntimeDep
 
-router = APIRouter(tags=["models"])
+router = Declarations(tags=["models"])
 #: RFC 9530: the digest of the bytes that are sent, as they are sent.
 _SHA256: Final = re.compile(r"(?:^|[,\s])sha-256=:([A-Za-z0-9+/]{43}=):")
 #: The largest number that an address may name a file or a part by.
@@ -86,6 +88,7 @@ def begin_upload(
 ) -> UploadStateBody:
     """Begin to publish a version, or go on with what its nonce has begun: the answer says which parts are there.
 
+    NAME is a model of yours, @ORGANISATION~NAME one of an organisation in which you are owner or member.
     Nobody sees the version before it is committed. An upload to which nothing comes for a day is removed.
     """
     if request.run is not None:
@@ -97,13 +100,15 @@ def begin_upload(
         run_id=request.run,
         alias=request.alias,
     )
-    return _state_body(uploads.begin(runtime, user.user.id, name, upload_request))
+    place = published.place_to_make(runtime, user.user.id, name)
+    return _state_body(uploads.begin(runtime, place.owner_id, place.name, upload_request), place)
 
 
 @router.get("/models/{name}/uploads/{upload}", responses=answers(404))
 def show_model_upload(name: str, upload: UploadId, runtime: RuntimeDep, user: MayPublish) -> UploadStateBody:
     """Show what of an upload has arrived."""
-    return _state_body(uploads.show(runtime, user.user.id, name, upload))
+    place = published.place_to_make(runtime, user.user.id, name)
+    return _state_body(uploads.show(runtime, place.owner_id, place.name, upload), place)
 
 
 @router.put(
@@ -131,7 +136,7 @@ async def send_part(
     time; the others wait and are not refused, so give your program's writes the time.
     """
     digest = _digest_of(content_digest)
-    part = await run_in_threadpool(uploads.part_of, runtime, user.user.id, name, upload, index, number)
+    part = await run_in_threadpool(_part_of, runtime, user.user.id, name, upload, (index, number))
     async with admission_of(request).arriving(request, user.user.id) as admitted:
         data = await _read(admitted, part, digest)
         await run_in_threadpool(uploads.keep_part, runtime, part, data)
@@ -145,17 +150,25 @@ async def commit_upload(
 
     Sent again it goes on where it was, and answers the same once the version is there.
     """
+    place = await run_in_threadpool(published.place_to_make, runtime, user.user.id, name)
     async with admission_of(request).arriving(request, user.user.id) as admitted:
         await admitted.body()  # it is its turn: putting files together takes as much memory as an upload
-        row = await run_in_threadpool(uploads.commit_upload, runtime, user.user.id, name, upload)
-    aliases = await run_in_threadpool(published.aliases, runtime, user.user.id, name)
-    return model_body(row, aliases)
+        row = await run_in_threadpool(uploads.commit_upload, runtime, place.owner_id, place.name, upload)
+    aliases = await run_in_threadpool(published.aliases, runtime, place.owner_id, place.name)
+    return model_body(row, aliases, place)
 
 
 @router.delete("/models/{name}/uploads/{upload}", status_code=204, responses=answers(404, 409))
 def give_up_upload(name: str, upload: UploadId, runtime: RuntimeDep, user: MayPublish) -> None:
     """Give an upload up: what has arrived is removed. 409 where it is committed."""
-    uploads.give_up(runtime, user.user.id, name, upload)
+    place = published.place_to_make(runtime, user.user.id, name)
+    uploads.give_up(runtime, place.owner_id, place.name, upload)
+
+
+def _part_of(runtime: Runtime, user_id: str, name: str, upload: str, which: tuple[int, int]) -> Part:
+    """Return what part of a file is to be sent: `which` are the place of the file and the number of the part."""
+    place = published.place_to_make(runtime, user_id, name)
+    return uploads.part_of(runtime, place.owner_id, place.name, upload, *which)
 
 
 async def _read(request: Request, part: Part, digest: bytes) -> bytes:
@@ -217,10 +230,10 @@ def _digest_of(header: str) -> bytes:
     return base64.b64decode(match[1])
 
 
-def _state_body(state: UploadState) -> UploadStateBody:
+def _state_body(state: UploadState, place: Place) -> UploadStateBody:
     return UploadStateBody(
         id=state.id,
-        name=state.name,
+        name=place.address,
         version=state.version,
         part_bytes=state.part_bytes,
         committed=state.committed,

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from ecluse import tracking
-from ecluse.catalog import runs
+from ecluse import tables, tracking
+from ecluse.catalog import Transaction, runs, sharing
+from ecluse.catalog.reach import readable_run
 from ecluse.catalog.runs import Curves, RunFilter
 from ecluse.catalog.tables import Run
 from ecluse.errors import CannotRepeat, InvalidInput
+from ecluse.registry import split_owner
 from ecluse.run_values import Direction
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.tracking import programs
 from ecluse.tracking.kinds import expect_ours, tracked_runs
 from ecluse.web.api.schemas import Accepted
+from ecluse.web.api.tables import owner_of
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.security import MayPublish, MayRead, RuntimeDep
 
-router = APIRouter(tags=["runs"])
+router = Declarations(tags=["runs"])
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
@@ -66,6 +71,7 @@ class RunBody(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    owner: str | None = Field(None, description="Handle of whose it is, where it is not yours")
 
 
 class RunDetails(RunBody):
@@ -74,7 +80,7 @@ class RunDetails(RunBody):
 
 class RunPage(BaseModel):
     items: list[RunBody]
-    total: int
+    total: int | None = Field(description="How many there are in all; null behind `after`")
     page: int
     per_page: int
 
@@ -166,6 +172,9 @@ class RunsQuery(BaseModel):
     direction: Direction = "descending"
     page: int = Field(1, ge=1, le=1_000_000)
     per_page: int = Field(20, ge=1, le=200)
+    after: str | None = Field(
+        None, max_length=100, description="Id of the last run of the page before, by time alone"
+    )
 
     def filter(self) -> RunFilter:
         """Raise InvalidInput for a condition that is not NAME=VALUE."""
@@ -182,7 +191,9 @@ class RunsQuery(BaseModel):
 @router.get("/runs")
 def list_runs(runtime: RuntimeDep, user: MayRead, query: Annotated[RunsQuery, Query()]) -> RunPage:
     """Your runs, newest first unless sorted otherwise; those without the metric sorted by come last."""
-    with runtime.catalog.read() as transaction:
+    if query.after is not None:
+        return _runs_behind(runtime, user.user.id, query.after, query)
+    with runtime.catalog.look() as transaction:
         rows, total = runs.list_runs(
             transaction,
             user.user.id,
@@ -197,9 +208,24 @@ def list_runs(runtime: RuntimeDep, user: MayRead, query: Annotated[RunsQuery, Qu
     )
 
 
+def _runs_behind(runtime: Runtime, user_id: str, after: str, query: RunsQuery) -> RunPage:
+    if (query.sort, query.direction) != ("created", "descending"):
+        raise InvalidInput(
+            _("`after` goes on in the order of time alone. Leave `sort` out, or name a `page`.")
+        )
+    with runtime.catalog.look() as transaction:
+        rows = runs.runs_behind(transaction, user_id, after, query.filter(), limit=query.per_page)
+    return RunPage(
+        items=[run_body(row) for row in rows], total=None, page=query.page, per_page=query.per_page
+    )
+
+
 @router.post("/runs", status_code=201, responses=answers(409))
 def begin_run(request: NewRunBody, runtime: RuntimeDep, user: MayPublish) -> RunBody:
-    """Begin a run that your program writes: it logs metrics, publishes a version under its name, and ends it."""
+    """Begin a run that your program writes: it logs metrics, publishes a version under its name, and ends it.
+
+    @ORGANISATION/NAME begins one of an organisation in which you are owner or member.
+    """
     new_run = programs.NewRun(
         name=request.name,
         kind=request.kind,
@@ -208,7 +234,10 @@ def begin_run(request: NewRunBody, runtime: RuntimeDep, user: MayPublish) -> Run
         tags=request.tags,
         started_at=request.started_at,
     )
-    return run_body(programs.begin(runtime.catalog, user.user.id, new_run))
+    handle, name = split_owner(request.name)
+    maker = tables.maker_called(runtime, user.user.id, handle)
+    row = programs.begin(runtime.catalog, maker, replace(new_run, name=name))
+    return run_body(row, handle.removeprefix("@") if maker != user.user.id else None)
 
 
 @router.post("/runs/{run}/metrics", status_code=204, responses=answers(404, 409))
@@ -221,14 +250,16 @@ def log_metrics(run: str, request: PointsBody, runtime: RuntimeDep, user: MayPub
 @router.patch("/runs/{run}", responses=answers(404, 409))
 def note_run(run: str, request: RunNotesBody, runtime: RuntimeDep, user: MayPublish) -> RunBody:
     """Note parameters and tags of a run of your program."""
-    return run_body(programs.note(runtime.catalog, user.user.id, run, request.parameters, request.tags))
+    row = programs.note(runtime.catalog, user.user.id, run, request.parameters, request.tags)
+    return run_body(row, owner_of(runtime, user.user.id, row.user_id))
 
 
 @router.post("/runs/{run}/end", responses=answers(404, 409))
 def end_run(run: str, request: RunEndBody, runtime: RuntimeDep, user: MayPublish) -> RunBody:
     """End a run of your program. Ended so already, it is answered as it is."""
     ending = programs.RunEnd(request.status, request.metrics, request.error, request.finished_at)
-    return run_body(programs.end(runtime.catalog, user.user.id, run, ending))
+    row = programs.end(runtime.catalog, user.user.id, run, ending)
+    return run_body(row, owner_of(runtime, user.user.id, row.user_id))
 
 
 @router.get("/runs/compare", responses=answers(404))
@@ -240,8 +271,9 @@ def compare(
     """Several runs beside each other."""
     with runtime.catalog.read() as transaction:
         compared = tracking.compare(transaction, user.user.id, ids_of(ids))
+        bodies = [_readable_body(transaction, user.user.id, row) for row in compared.runs]
     return ComparedRuns(
-        runs=[run_body(row) for row in compared.runs],
+        runs=bodies,
         parameters=[_settings(setting) for setting in compared.parameters],
         metrics=[_settings(setting) for setting in compared.metrics],
         curves={name: _points(dict(by_run)) for name, by_run in compared.curves.items()},
@@ -252,9 +284,12 @@ def compare(
 def show(run: str, runtime: RuntimeDep, user: MayRead) -> RunDetails:
     """One run: what it was told, how it went, and what it left."""
     with runtime.catalog.read() as transaction:
-        row = runs.run_of(transaction, user.user.id, run)
+        row = readable_run(transaction, user.user.id, run)
         aliases = tracking.aliases_of(transaction, row)
-    return RunDetails(**run_body(row).model_dump(), aliases=list(aliases))
+        if row.user_id not in sharing.makers_of(transaction, user.user.id):
+            aliases = ()
+        body = _readable_body(transaction, user.user.id, row)
+    return RunDetails(**body.model_dump(), aliases=list(aliases))
 
 
 @router.post("/runs/{run}/repeat", status_code=202, responses=answers(404, 422))
@@ -268,7 +303,7 @@ def repeat(run: str, runtime: RuntimeDep, user: MayPublish) -> Accepted:
 def metrics(run: str, runtime: RuntimeDep, user: MayRead) -> dict[str, list[PointBody]]:
     """Show the metrics of a run by name, each by step."""
     with runtime.catalog.read() as transaction:
-        row = runs.run_of(transaction, user.user.id, run)
+        row = readable_run(transaction, user.user.id, run)
         return _points(runs.curves_of(transaction, row.id))
 
 
@@ -307,10 +342,30 @@ def ids_of(given: list[str] | None) -> list[str]:
     return [run_id for text in given or () for run_id in text.split(",") if run_id]
 
 
-def run_body(row: Run) -> RunBody:
+def run_body(row: Run, owner: str | None = None, *, may_change: bool = True) -> RunBody:
+    """Describe a run to a program.
+
+    `owner`: the handle of its owner, where that is not who asks. To who may not change it, it is not said where its
+    files lie, nor what it was made from.
+    """
     main = tracking.main_metric(row)
-    values = {name: getattr(row, name) for name in RunBody.model_fields if name not in ("job", "main_metric")}
-    return RunBody.model_validate(values | {"job": row.job_id, "main_metric": main.name if main else None})
+    apart = ("job", "main_metric", "owner")
+    values = {name: getattr(row, name) for name in RunBody.model_fields if name not in apart}
+    values |= {"job": row.job_id, "main_metric": main.name if main else None, "owner": owner}
+    if not may_change:
+        files = [{**file, "url": ""} for file in row.artifacts or ()]
+        values |= {"job": None, "url": None, "subject": {}, "exports": {}, "artifacts": files}
+        tags = {name: value for name, value in row.tags.items() if name != runs.CHECKPOINT}
+        values |= {"parent_version": None, "tags": tags}
+    return RunBody.model_validate(values)
+
+
+def _readable_body(transaction: Transaction, reader_id: str, row: Run) -> RunBody:
+    """Describe a run to who may see it."""
+    if row.user_id == reader_id:
+        return run_body(row)
+    may_change = row.user_id in sharing.makers_of(transaction, reader_id)
+    return run_body(row, sharing.handle_of(transaction, row.user_id), may_change=may_change)
 
 
 def _points(curves: Curves) -> dict[str, list[PointBody]]:

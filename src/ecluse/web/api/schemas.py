@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from ecluse.accounts import Scope
+
+#: Where a page of a list begins, for programs that read it to the end.
+After = Annotated[
+    str | None,
+    Query(
+        max_length=100,
+        description="Id of the last item of the page before, in place of `page`: as fast far behind as at the start",
+    ),
+]
 
 
 class Accepted(BaseModel):
@@ -33,6 +43,21 @@ class JobBody(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     result: dict[str, Any] | None = Field(None, description="What a finished job made")
+
+
+class JobLine(BaseModel):
+    number: int = Field(description="Grows from line to line; ask for what comes after it with `after`")
+    at: datetime
+    level: Literal["info", "warning"]
+    said: str
+
+
+class JobLines(BaseModel):
+    """What there is to say of a job, the oldest first; its last thousand lines are kept."""
+
+    job: str
+    lines: list[JobLine]
+    is_all: bool = Field(description="The job has ended: no line comes after these")
 
 
 class ModelBody(BaseModel):
@@ -297,3 +322,6 @@ class Me(BaseModel):
         description="What the token may do; `manage` is all of the API, as is a session"
     )
     model: str | None = Field(description="The one model that the token is for; null: all")
+    service_account: str | None = Field(
+        None, description="The service account whose token it is: then the rest is of its organisation"
+    )

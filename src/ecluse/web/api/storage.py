@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from ecluse.catalog import usage, users
 from ecluse.catalog.usage import KindUsage, LargeItem, UserUsage
@@ -21,9 +21,10 @@ from ecluse.web.api.schemas import (
     UsersStoragePage,
     UserStorageBody,
 )
+from ecluse.web.declarations import Declarations
 from ecluse.web.security import Administrator, MayRead, RuntimeDep
 
-router = APIRouter(tags=["storage"])
+router = Declarations(tags=["storage"])
 #: How far back growth goes.
 GROWTH: Final = timedelta(days=365)
 LARGEST: Final = 10
@@ -35,15 +36,15 @@ Amount = Annotated[int, Query(ge=0, le=MOST)]
 @router.get("/storage")
 def show_storage(runtime: RuntimeDep, user: MayRead) -> StorageBody:
     """Show what you have stored: by kind, by day, and the largest things."""
-    with runtime.catalog.read() as transaction:
-        kinds = usage.usage_by_kind(transaction, user.user.id)
-        points = usage.growth(transaction, since=growth_start(), user_id=user.user.id)
-        largest = usage.largest(transaction, user.user.id, limit=LARGEST)
+    with runtime.catalog.look() as transaction:
+        own = usage.own_usage(transaction, user.user.id, since=growth_start(), limit=LARGEST)
     return StorageBody(
-        size_bytes=sum(kind.size for kind in kinds),
-        kinds=[_kind_body(kind) for kind in kinds],
-        growth=[GrowthBody(day=point.day, **_standing(point.sizes), kinds=point.sizes) for point in points],
-        largest=[_item_body(item) for item in largest],
+        size_bytes=sum(kind.size for kind in own.kinds),
+        kinds=[_kind_body(kind) for kind in own.kinds],
+        growth=[
+            GrowthBody(day=point.day, **_standing(point.sizes), kinds=point.sizes) for point in own.points
+        ],
+        largest=[_item_body(item) for item in own.largest],
     )
 
 

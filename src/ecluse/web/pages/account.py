@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.accounts import BROWSER_COOKIE, SESSION_IDLE, TOKEN_DAYS, SignedIn, ways
+from ecluse.accounts import BROWSER_COOKIE, SESSION_IDLE, TOKEN_DAYS, SignedIn, checked_email, ways
 from ecluse.accounts.scopes import MEANINGS
-from ecluse.errors import AccountError, InvalidInput, NotFound, TooManyAttempts
+from ecluse.accounts.sign_ups import Invited
+from ecluse.errors import AccountError, InvalidInput, NotFound, SecondFactorNeeded, TooManyAttempts
 from ecluse.passwords import MIN_PASSWORD
-from ecluse.registry import checked_name
+from ecluse.registry import checked_address
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web import letters
 from ecluse.web.browsers import browser_of
+from ecluse.web.declarations import Declarations
 from ecluse.web.security import (
     CurrentUser,
     RuntimeDep,
@@ -23,13 +27,19 @@ from ecluse.web.security import (
     admission,
     clear_session,
     client_of,
+    cookies_of,
+    forget_target,
+    invitation_of,
     is_from_here,
+    keep_invitation,
     remember_browser,
     set_session,
+    set_step,
+    target_of,
 )
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 Field = Annotated[str, Form()]
 
 
@@ -37,13 +47,21 @@ Field = Annotated[str, Form()]
 def show_sign_in(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
     if visitor is not None:
         return RedirectResponse("/", 303)
-    return _sign_in_page(request, runtime)
+    return sign_in_page(request, runtime)
 
 
 async def form_values(request: Request) -> dict[str, str]:
-    """Read the texts of a form, by the names of its fields."""
+    """Read the texts of a form, by the names of its fields. Raises InvalidInput where one is no text.
+
+    Who sends a form says in which encoding, and some bring halves of characters, which nothing can keep.
+    """
     form = await request.form()
-    return {name: value for name, value in form.items() if isinstance(value, str)}
+    values = {name: value for name, value in form.items() if isinstance(value, str)}
+    try:
+        "".join((*values, *values.values())).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(_("The form has half a character. Send it as UTF-8.")) from error
+    return values
 
 
 FormValues = Annotated[dict[str, str], Depends(form_values)]
@@ -52,7 +70,7 @@ FormValues = Annotated[dict[str, str], Depends(form_values)]
 @router.post("/sign-in")
 def sign_in(request: Request, runtime: RuntimeDep, values: FormValues) -> Response:
     """Start a session by a password."""
-    return _sign_in(request, runtime, ways.PASSWORD, values)
+    return let_in(request, runtime, ways.PASSWORD, values)
 
 
 @router.post("/sign-in/{name}")
@@ -61,33 +79,64 @@ def sign_in_by(request: Request, name: str, runtime: RuntimeDep, values: FormVal
     way = next((way for way in ways.WAYS if way.name == name and way.fields), None)
     if way is None:
         raise NotFound(_("Nobody signs in by %(name)s here.", name=name))
-    return _sign_in(request, runtime, way, values)
+    return let_in(request, runtime, way, values)
 
 
 @router.get("/sign-up")
 def show_sign_up(request: Request, runtime: RuntimeDep) -> Response:
     runtime.accounts.expect_admission(admission(request))
-    return _sign_up_page(request, runtime)
+    return _sign_up_page(request, runtime, {})
 
 
 @router.post("/sign-up")
-def sign_up(
-    request: Request,
-    runtime: RuntimeDep,
-    email: Field = "",
-    password: Field = "",
-    name: Field = "",
-    secret: Field = "",
-) -> Response:
+def sign_up(request: Request, runtime: RuntimeDep, values: FormValues) -> Response:
     """Make an account and enter it."""
     runtime.accounts.expect_admission(admission(request))
+    return _make_account(request, runtime, values)
+
+
+@router.get("/sign-up/{secret}")
+def show_invited_sign_up(request: Request, secret: str, runtime: RuntimeDep) -> Response:
+    """Show the form by which who is invited makes an account; the link stays as good as it was."""
+    runtime.accounts.expect_admission(admission(request), is_invited=True)
+    return _sign_up_page(request, runtime, {}, secret)
+
+
+@router.post("/sign-up/{secret}")
+def sign_up_invited(request: Request, secret: str, runtime: RuntimeDep, values: FormValues) -> Response:
+    """Make an account by an invitation, which is used up, and enter it."""
+    runtime.accounts.expect_admission(admission(request), is_invited=True)
+    return _make_account(request, runtime, values, secret)
+
+
+def _make_account(
+    request: Request, runtime: Runtime, values: Mapping[str, str], invitation: str = ""
+) -> Response:
+    """Make an account of what a form says and enter it; the form again, with the reason, where that fails."""
     try:
         user = runtime.accounts.sign_up(
-            email, password, name, admission=admission(request), secret=secret, client=client_of(request)
+            values.get("email", ""),
+            values.get("password", ""),
+            values.get("name", ""),
+            admission=admission(request),
+            secret=values.get("secret", ""),
+            invitation=invitation,
+            client=client_of(request),
         )
     except (AccountError, InvalidInput) as error:
-        return _sign_up_page(request, runtime, email, name, error)
-    return _enter(request, runtime, user.id, runtime.accounts.open_session(user.id, _browser(request)))
+        return _sign_up_page(request, runtime, values, invitation, error)
+    if runtime.accounts.sends_mail and runtime.accounts.by_email(user.email).verified_at is None:
+        with contextlib.suppress(TooManyAttempts):  # it is asked for on the account page, too
+            runtime.accounts.ask_to_verify(
+                SignedIn(user, None), letters.verify(words_of(request)), client_of(request)
+            )
+    session = runtime.accounts.open_session(user.id, browser_name(request))
+    return enter(request, runtime, user.id, session, _joined(runtime, user.id) if invitation else None)
+
+
+def _joined(runtime: Runtime, user_id: str) -> str:
+    """Return the page that an invitation led a new account to: its organisation, or home."""
+    return next((f"/organisations/{each.handle}" for each in runtime.accounts.organisations(user_id)), "/")
 
 
 @router.get("/sign-in/link/{secret}")
@@ -99,7 +148,7 @@ def show_link(request: Request, secret: str) -> Response:
 @router.post("/sign-in/link/{secret}")
 def use_link(request: Request, secret: str, runtime: RuntimeDep) -> Response:
     """Sign in by a link that works once."""
-    return _sign_in(request, runtime, ways.LINK, {"secret": secret})
+    return let_in(request, runtime, ways.LINK, {"secret": secret})
 
 
 @router.post("/sign-out")
@@ -113,8 +162,12 @@ def sign_out(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Respons
 
 
 @router.get("/account")
-def show_account(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    return _account_page(request, runtime, user)
+def show_account(request: Request, runtime: RuntimeDep, user: CurrentUser, sent: bool = False) -> Response:
+    """Show the account of who asks; `sent`: say that a mail is on its way."""
+    changed = (
+        words_of(request)._("A mail is on its way. Open its link to confirm the address.") if sent else None
+    )
+    return account_page(request, runtime, user, changed=changed)
 
 
 @router.post("/account/identity")
@@ -128,13 +181,27 @@ def change_identity(
     end_others: Field = "",
 ) -> Response:
     """Change the address to sign in with, which takes the password, and the name."""
+    here = is_from_here(request)
     try:
+        address = user.user.email if email == user.user.email else checked_email(email)
+        waits = runtime.accounts.sends_mail and address != user.user.email
+        if waits:
+            runtime.accounts.prove(user, current, here=here)
         runtime.accounts.change_identity(
-            user, email, name, current, here=is_from_here(request), end_others=bool(end_others)
+            user, user.user.email if waits else address, name, current, here=here, end_others=bool(end_others)
         )
+        if waits:  # last, as what ends others ends links that wait
+            runtime.accounts.ask_to_change_email(
+                user,
+                address,
+                current,
+                letters.verify(words_of(request)),
+                here=here,
+                client=client_of(request),
+            )
     except (AccountError, InvalidInput) as error:
-        return _account_page(request, runtime, user, error=error)
-    return RedirectResponse("/account", 303)
+        return account_page(request, runtime, user, error=error)
+    return RedirectResponse("/account?sent=1" if waits else "/account", 303)
 
 
 @router.post("/account/password")
@@ -152,14 +219,16 @@ def change_password(
             user, current, new, here=is_from_here(request), keep_tokens=bool(keep_tokens)
         )
     except (AccountError, InvalidInput) as error:
-        return _account_page(request, runtime, user, error=error)
+        return account_page(request, runtime, user, error=error)
     say = words_of(request)
     changed = (
-        say._("The password is set. Every other session was signed out; the tokens go on.")
+        say._("Your new password holds from now on. Every other browser was signed out; your tokens go on.")
         if keep_tokens
-        else say._("The password is set. Every other session was signed out, and every token ended.")
+        else say._(
+            "Your new password holds from now on. Every other browser was signed out, and every token ended."
+        )
     )
-    return _account_page(request, runtime, user, changed=changed)
+    return account_page(request, runtime, user, changed=changed)
 
 
 @router.post("/account/tokens")
@@ -177,7 +246,7 @@ def make_token(
     """Make a token, which takes the password, and show it, this once."""
     accounts = runtime.accounts
     try:
-        lifetime = _days(days)
+        lifetime = days_of(days)
         accounts.prove(user, current, here=is_from_here(request))
         is_for_all = bool(administers) and user.user.role == "admin"
         secret, _rest = accounts.create_token(
@@ -186,11 +255,12 @@ def make_token(
             days=lifetime,
             administers=is_for_all,
             scopes=scopes,
-            model=checked_name(model) if model else None,
+            model=checked_address(model.strip()) if model else None,
+            proved=user,
         )
     except (AccountError, InvalidInput) as error:
-        return _account_page(request, runtime, user, error=error)
-    return _account_page(request, runtime, user, new_token=secret)
+        return account_page(request, runtime, user, error=error)
+    return account_page(request, runtime, user, new_token=secret)
 
 
 @router.post("/account/tokens/revoke")
@@ -207,69 +277,114 @@ def revoke_token(token_id: str, runtime: RuntimeDep, user: CurrentUser) -> Respo
 
 
 @router.post("/account/sessions/{session_id}/end")
-def end_session(session_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Sign another browser out."""
+def end_session(
+    request: Request, session_id: str, runtime: RuntimeDep, user: CurrentUser, current: Field = ""
+) -> Response:
+    """Sign another browser out, which takes the password."""
+    try:
+        runtime.accounts.prove(user, current, here=is_from_here(request))
+    except (AccountError, InvalidInput) as error:
+        return account_page(request, runtime, user, error=error)
     runtime.accounts.end_session(user.user.id, session_id)
     return RedirectResponse("/account", 303)
 
 
 @router.post("/account/sessions/end")
-def end_other_sessions(runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Sign every other browser out."""
+def end_other_sessions(
+    request: Request, runtime: RuntimeDep, user: CurrentUser, current: Field = ""
+) -> Response:
+    """Sign every other browser out, which takes the password."""
+    try:
+        runtime.accounts.prove(user, current, here=is_from_here(request))
+    except (AccountError, InvalidInput) as error:
+        return account_page(request, runtime, user, error=error)
     runtime.accounts.end_others(user, tokens=False)
     return RedirectResponse("/account", 303)
 
 
-def _sign_in(request: Request, runtime: Runtime, way: ways.Way, values: Mapping[str, str]) -> Response:
-    """Let someone in by a way; the page again, with the reason, where that fails."""
+def let_in(
+    request: Request,
+    runtime: Runtime,
+    way: ways.Way,
+    values: Mapping[str, str],
+    *,
+    may_sign_up: bool = False,
+    invitation: str = "",
+    return_address: str = "",
+) -> Response:
+    """Let someone in by a way; the page again, with the reason, where that fails. See `ways.Entry`."""
     entry = ways.Entry(
-        values, client_of(request), _browser(request), browser=request.cookies.get(BROWSER_COOKIE)
+        values,
+        client_of(request),
+        browser_name(request),
+        browser=cookies_of(request).get(BROWSER_COOKIE),
+        may_sign_up=may_sign_up,
+        invitation=invitation,
+        return_address=return_address,
     )
     if way.enter is None:
         raise NotFound(_("Nobody signs in by %(name)s here.", name=way.name))
     try:
         user, secret = way.enter(runtime.accounts, entry)
+    except SecondFactorNeeded as needed:
+        response = RedirectResponse("/sign-in/code", 303)
+        set_step(request, response, needed.step)
+        return response
     except AccountError as error:
-        return _sign_in_page(request, runtime, way, values, error)
-    return _enter(request, runtime, user.id, secret)
+        return sign_in_page(request, runtime, way, values, error)
+    return enter(request, runtime, user.id, secret)
 
 
-def _sign_in_page(
+def sign_in_page(
     request: Request,
     runtime: Runtime,
     tried: ways.Way | None = None,
     values: Mapping[str, str] | None = None,
     error: AccountError | None = None,
 ) -> Response:
+    """Return the page of all ways to sign in: their forms, and the links to providers."""
+    admitted = runtime.accounts.admits(admission(request))
     context = {
         "ways": [way for way in ways.WAYS if way.fields],
+        "leads": [lead for way in ways.WAYS if way.leads for lead in way.leads(runtime.accounts)],
         "tried": tried,
         "values": values or {},
         "error": str(error) if error else None,
-        "open_sign_up": runtime.accounts.admits(admission(request)) is not None,
+        "sends_mail": runtime.accounts.sends_mail,
+        "open_sign_up": admitted in ("anyone", "secret"),
+        "invitation": invitation_of(request) if admitted in ("anyone", "invited") else "",
     }
     # 422: a form to correct. 401 would make the browser's own dialog a possibility.
-    return _with_delay(render(request, "sign_in.html", context, status=_status(error)), error)
+    return answer_form(request, "sign_in.html", context, error)
 
 
 def _sign_up_page(
     request: Request,
     runtime: Runtime,
-    email: str = "",
-    name: str = "",
+    values: Mapping[str, str],
+    invitation: str = "",
     error: AccountError | InvalidInput | None = None,
 ) -> Response:
+    invited = runtime.accounts.invited(invitation) if invitation else Invited()
     context = {
         "needs_secret": runtime.accounts.admits(admission(request)) == "secret",
-        "email": email,
-        "name": name,
+        "email": invited.email or values.get("email", ""),
+        "name": values.get("name", ""),
         "error": str(error) if error else None,
         "min_password": MIN_PASSWORD,
+        "invitation": invitation,
+        "invited": invited,
+        "leads": [lead for way in ways.WAYS if way.leads for lead in way.leads(runtime.accounts)]
+        if invitation
+        else [],
     }
-    return _with_delay(render(request, "sign_up.html", context, status=_status(error)), error)
+    response = answer_form(request, "sign_up.html", context, error)
+    if context["leads"]:
+        keep_invitation(request, response, invitation)
+    return response
 
 
-def _account_page(
+def account_page(
     request: Request,
     runtime: Runtime,
     user: SignedIn,
@@ -278,27 +393,42 @@ def _account_page(
     new_token: str | None = None,
     changed: str | None = None,
 ) -> Response:
+    """Return the page of an account, with what has just become of it."""
+    identities, providers = runtime.accounts.identities(user.user.id), runtime.accounts.providers
+    linked = {identity.issuer for identity in identities}
     sessions = runtime.accounts.sessions(user.user.id)
     context = {
         "signed_in": user,
         "sessions": sessions,
         "ends": {each.id: min(each.expires_at, each.last_used_at + SESSION_IDLE) for each in sessions},
         "browsers": {session.id: browser_of(session.user_agent) for session in sessions},
+        "identities": identities,
+        "providers": [each for each in providers if each.issuer not in linked],
+        "provider_labels": {each.name: each.label for each in providers},
         "tokens": runtime.accounts.tokens(user.user.id),
         "new_token": new_token,
         "token_days": TOKEN_DAYS,
         "token_scopes": MEANINGS,
         "changed": changed,
+        "sends_mail": runtime.accounts.sends_mail,
+        "factor": runtime.accounts.second_factor(user.user.id),
         "error": str(error) if error else None,
         "min_password": MIN_PASSWORD,
     }
-    return _with_delay(render(request, "account.html", context, status=_status(error)), error)
+    return answer_form(request, "account.html", context, error)
 
 
 def _status(error: AccountError | InvalidInput | None) -> int:
     if error is None:
         return 200
-    return error.status if error.status in (403, 409, 429) else 422
+    return error.status if error.status in (403, 409, 429, 503) else 422
+
+
+def answer_form(
+    request: Request, template: str, context: Mapping[str, object], error: AccountError | InvalidInput | None
+) -> Response:
+    """Answer with the page of a form, which has to be corrected where there is an error."""
+    return _with_delay(render(request, template, dict(context), status=_status(error)), error)
 
 
 def _with_delay(response: Response, error: Exception | None) -> Response:
@@ -308,19 +438,24 @@ def _with_delay(response: Response, error: Exception | None) -> Response:
     return response
 
 
-def _enter(request: Request, runtime: Runtime, user_id: str, secret: str) -> Response:
-    response = RedirectResponse("/", 303)
+def enter(
+    request: Request, runtime: Runtime, user_id: str, secret: str, target: str | None = None
+) -> Response:
+    """Give the browser a session, and know it from now on; show the target, or (None) what it asked for before."""
+    response = RedirectResponse(target or target_of(request), 303)
     set_session(request, response, secret)
-    browser = runtime.accounts.remember_browser(user_id, request.cookies.get(BROWSER_COOKIE))
+    forget_target(request, response)
+    browser = runtime.accounts.remember_browser(user_id, cookies_of(request).get(BROWSER_COOKIE))
     remember_browser(request, response, browser)
     return response
 
 
-def _browser(request: Request) -> str:
+def browser_name(request: Request) -> str:
+    """Return what a browser says of itself."""
     return request.headers.get("user-agent", "")[:300]
 
 
-def _days(text: str) -> int | None:
+def days_of(text: str) -> int | None:
     """Read how long a token lasts, as the form says it: "" is until it is ended."""
     if not text:
         return None

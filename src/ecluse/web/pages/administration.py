@@ -1,36 +1,62 @@
-"""Let administrators see the jobs of everyone, the audit log, plans, and the settings in force."""
+"""Let administrators see organisations, the jobs of everyone, the audit log, plans, and the settings in force."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from fastapi import Form, Query, Request
+from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import audit, plans
+from ecluse.backups.schedule import standing
+from ecluse.catalog import audit, holdings, organisations, plans
 from ecluse.catalog.jobs_of_everyone import failures, jobs_of_everyone
 from ecluse.catalog.plan_tables import LIMITS
-from ecluse.catalog.tables import AuditEntry
 from ecluse.errors import EcluseError, InvalidInput
-from ecluse.formulas import harmless_text
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.settings import in_force
+from ecluse.web.declarations import Declarations
+from ecluse.web.log_export import log_as_csv
+from ecluse.web.log_words import said_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager
 from ecluse.web.security import Administrator, RuntimeDep, is_from_here
-from ecluse.web.templating import render
+from ecluse.web.templating import render, words_of
 
-router = APIRouter(prefix="/administration")
+router = Declarations(prefix="/administration")
 Search = Annotated[str, Query(max_length=200)]
-#: Entries of the log that an export reads at a time.
-BATCH: Final = 1_000
 #: Forms of a limit that stand for none.
 NONE: Final = ("", "none", "–")
-COLUMNS: Final = ("created_at", "action", "subject", "by", "detail")
+
+
+@router.get("/organisations")
+def show_organisations(
+    request: Request, runtime: RuntimeDep, user: Administrator, search: Search = "", page: PageNumber = 1
+) -> Response:
+    """Show every organisation by its handle, with its owners, its plan and what it stores."""
+    return _organisations_page(request, runtime, search=search.strip(), page=page)
+
+
+@router.post("/organisations")
+def give_plan(
+    request: Request,
+    runtime: RuntimeDep,
+    user: Administrator,
+    handle: Annotated[str, Form(max_length=64)] = "",
+    plan: Annotated[str, Form(max_length=32)] = "",
+    current: Annotated[str, Form()] = "",
+) -> Response:
+    """Give an organisation a plan from now on; an empty one takes its limits away."""
+    try:
+        runtime.accounts.prove(user, current, here=is_from_here(request))
+        organisation = runtime.accounts.owner_called(f"@{handle.removeprefix('@')}")
+        with runtime.catalog.write() as transaction:
+            plans.give(transaction, organisation, plan or None, by=user.user.id)
+    except EcluseError as error:
+        if error.status >= 500:
+            raise
+        return _organisations_page(request, runtime, typed={"handle": handle, "plan": plan}, error=error)
+    return _organisations_page(request, runtime, changed=organisation.email)
 
 
 @router.get("/jobs")
@@ -66,6 +92,7 @@ def show_log(
         )
     context = {
         "entries": entries[:PAGE_ROWS],
+        "said": said_of((entry for entry, _by in entries), words_of(request)),
         "search": search,
         "pager": Pager(page, min(len(entries), PAGE_ROWS), None, len(entries) > PAGE_ROWS),
     }
@@ -75,16 +102,16 @@ def show_log(
 @router.get("/log.csv")
 def export_log(runtime: RuntimeDep, user: Administrator, search: Search = "") -> Response:
     """Send the log as CSV, in batches; no text of it is run as a formula by a spreadsheet."""
-    headers = {"content-disposition": 'attachment; filename="log.csv"'}
-    return StreamingResponse(
-        _csv(runtime, search.strip()), media_type="text/csv; charset=utf-8", headers=headers
-    )
+    return log_as_csv(runtime, search.strip())
 
 
 @router.get("/settings")
 def show_settings(request: Request, runtime: RuntimeDep, user: Administrator) -> Response:
-    """Show the settings in force and where each comes from; of secrets nothing."""
-    return render(request, "administration_settings.html", {"settings": in_force(runtime.settings)})
+    """Show how it stands with backups, and the settings in force with where each comes from; of secrets nothing."""
+    with runtime.catalog.read() as transaction:
+        stands = standing(transaction)
+    context = {"settings": in_force(runtime.settings), "backups": stands}
+    return render(request, "administration_settings.html", context)
 
 
 @router.get("/plans")
@@ -121,15 +148,49 @@ def set_plan(
     return RedirectResponse("/administration/plans", 303)
 
 
+def _organisations_page(
+    request: Request,
+    runtime: Runtime,
+    *,
+    search: str = "",
+    page: int = 1,
+    typed: Mapping[str, str] | None = None,
+    changed: str | None = None,
+    error: EcluseError | None = None,
+) -> Response:
+    with runtime.catalog.read() as transaction:
+        rows = organisations.list_all(transaction, search, limit=PAGE_ROWS + 1, offset=(page - 1) * PAGE_ROWS)
+        ids = [row.organisation.id for row in rows]
+        context: dict[str, Any] = {
+            "organisations": rows[:PAGE_ROWS],
+            "given": plans.plans_of(transaction, ids),
+            "stored": holdings.stored_by(transaction, ids),
+            "plans": plans.list_plans(transaction),
+        }
+    context |= {
+        "search": search,
+        "typed": typed or {},
+        "changed": changed and words_of(request)._("%(email)s: done.", email=changed),
+        "pager": Pager(page, min(len(rows), PAGE_ROWS), None, len(rows) > PAGE_ROWS),
+        "error": str(error) if error else None,
+    }
+    return render(request, "administration_organisations.html", context, status=_status(error))
+
+
+def _status(error: EcluseError | None) -> int:
+    if error is None:
+        return 200
+    return error.status if error.status in (403, 404, 429) else 422
+
+
 def _plans_page(request: Request, runtime: Runtime, error: EcluseError | None = None) -> Response:
     with runtime.catalog.read() as transaction:
         context: dict[str, Any] = {
             "plans": plans.list_plans(transaction),
-            "people": plans.count_by_plan(transaction),
+            "holders": plans.count_by_plan(transaction),
             "error": str(error) if error else None,
         }
-    status = 200 if error is None else error.status if error.status in (403, 404, 429) else 422
-    return render(request, "administration_plans.html", context, status=status)
+    return render(request, "administration_plans.html", context, status=_status(error))
 
 
 def _number(limit: str, text: str) -> int | None:
@@ -143,27 +204,3 @@ def _number(limit: str, text: str) -> int | None:
         raise InvalidInput(
             _("%(value)s is no number. Write one, or leave the field empty for no limit.", value=repr(text))
         ) from None
-
-
-def _csv(runtime: Runtime, search: str) -> Iterator[str]:
-    yield _line(COLUMNS)
-    offset = 0
-    while True:
-        with runtime.catalog.read() as transaction:
-            entries = audit.entries(transaction, search=search, limit=BATCH, offset=offset)
-        yield "".join(_line(_cells(entry, by)) for entry, by in entries)
-        if len(entries) < BATCH:
-            return
-        offset += BATCH
-
-
-def _cells(entry: AuditEntry, by: str | None) -> tuple[str, ...]:
-    detail: Mapping[str, Any] = entry.detail
-    written = json.dumps(detail, ensure_ascii=False, default=str)
-    return entry.created_at.isoformat(), entry.action, entry.subject, by or "", written
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    file = io.StringIO()
-    csv.writer(file).writerow([harmless_text(cell) for cell in cells])
-    return file.getvalue()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
@@ -16,12 +16,13 @@ from ecluse.catalog.tables import ModelVersion, User
 from ecluse.runtime import Runtime
 from ecluse.shapes import fault
 from ecluse.web.comparison import headline
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import running_jobs
 from ecluse.web.security import RuntimeDep, Visitor
 from ecluse.web.templating import draw, render, words_of
 
-router = APIRouter()
+router = Declarations()
 SHOWN = 5
 
 

@@ -7,26 +7,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ecluse import models, tables
+from ecluse.catalog import sharing
 from ecluse.catalog.tables import ModelVersion, UserTable
 from ecluse.errors import EcluseError, InvalidInput, ModelRefused, ModelUnreadable, Overloaded, RegistryError
 from ecluse.inference import Answered, Loaded, Served, ServedModels, from_texts, scoring
 from ecluse.runtime import Runtime
 from ecluse.web.api.inference import InferenceDep, ask, plain_rows
+from ecluse.web.declarations import Declarations
 from ecluse.web.pages.account import FormValues
 from ecluse.web.pages.models import readable_version
 from ecluse.web.pages.tables import upload_context
 from ecluse.web.security import CurrentUser, RuntimeDep, address_of
 from ecluse.web.templating import render
 
-router = APIRouter()
+router = Declarations()
 #: Columns that a form shows; a version that takes more is asked by a program.
 MOST_FIELDS: Final = 60
-#: Tables that are offered to be scored, the newest.
+#: Tables that are offered to be scored, the newest of the person and of others.
 MOST_TABLES: Final = 50
 #: What a person can mend or wait for, and the page says so.
 SHOWN: Final = (InvalidInput, ModelRefused, ModelUnreadable, Overloaded, RegistryError)
@@ -165,7 +167,7 @@ def _page(
         "warnings": answered.warnings if answered else (),
         "milliseconds": answered.seconds * 1000 if answered else None,
         "error": str(error) if error else None,
-        "own_page": scoring.page_of_scoring(row),
+        "own_page": scoring.page_of_scoring(row, asked.user_id),
         "is_own": is_own,
         "tables": _tables(runtime, asked.user_id),
     } | upload_context(runtime)
@@ -173,10 +175,15 @@ def _page(
     return render(request, "model_use.html", context, status=error.status if error else 200, headers=headers)
 
 
-def _tables(runtime: Runtime, user_id: str) -> list[UserTable]:
-    """List the tables that a person may choose to have scored, the newest first."""
+def _tables(runtime: Runtime, user_id: str) -> list[tuple[UserTable, str]]:
+    """List the tables that a person may choose to have scored, and what to call them: theirs, then those of others."""
     rows, _total = tables.list_tables(runtime, user_id, limit=MOST_TABLES)
-    return [table for table in rows if table.model is None]
+    with runtime.catalog.read() as transaction:
+        others, _total = sharing.tables_of_others(transaction, user_id, limit=MOST_TABLES)
+    named = [(row, row.name) for row in rows] + [
+        (row, f"@{owner.handle}/{row.name}") for row, owner in others
+    ]
+    return [(row, name) for row, name in named if row.model is None]
 
 
 def _has_format(loaded: Served | None) -> bool:

@@ -9,19 +9,20 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import runs
+from ecluse.catalog import Transaction, runs
 from ecluse.jobs import Group, Job, Link
 from ecluse.runtime import Runtime
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 from ecluse.work import cancel_job, finish_job, kind_of, kinds
 
-router = APIRouter()
+router = Declarations()
 #: Jobs shown as queued or running at most; more than anyone waits for.
 ACTIVE_SHOWN: Final = 1000
 #: An address, and what to call the way there.
@@ -75,10 +76,10 @@ def list_jobs(request: Request, runtime: RuntimeDep, user: CurrentUser, page: Pa
     """Running jobs with their progress, then the ended ones, a page at a time."""
     say = words_of(request)
     running = running_jobs(runtime, user.user.id, say)
-    jobs, pager = ended_page(
-        runtime, user.user.id, page, len(running.jobs) + sum(left.count for left in running.groups)
-    )
-    ended = grouped([Ended(job, seconds_of(job), result_of(runtime, job, say)) for job in jobs])
+    jobs, pager = ended_page(runtime, user.user.id, page)
+    with runtime.catalog.read() as transaction:
+        results = [_result_within(transaction, job, say) for job in jobs]
+    ended = grouped([Ended(job, seconds_of(job), result) for job, result in zip(jobs, results, strict=True)])
     context = {"running": running.jobs, "groups": running.groups, "ended": ended, "pager": pager}
     return render(request, "jobs.html", context)
 
@@ -89,9 +90,17 @@ def show_job(request: Request, job_id: str, runtime: RuntimeDep, user: CurrentUs
     if (group := _group_named(job_id)) is not None:
         return _show_group(request, runtime, user.user.id, group)
     job = runtime.jobs.get(user.user.id, job_id)
-    return render(
-        request, "job.html", {"progress": progress_of(runtime, job, words_of(request), detail=True)}
-    )
+    log = runtime.jobs.lines(user.user.id, job_id)
+    progress = progress_of(runtime, job, words_of(request), detail=True)
+    return render(request, "job.html", {"progress": progress, "log": log, "job": job})
+
+
+@router.get("/jobs/{job_id}/log")
+def show_log(request: Request, job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Draw the part of a page that lists what there is to say of a job, for the page to put in place of what it has."""
+    job = runtime.jobs.get(user.user.id, job_id)
+    log = runtime.jobs.lines(user.user.id, job_id)
+    return render(request, "_job_log.html", {"log": log, "job": job})
 
 
 @router.get("/jobs/{job_id}/progress")
@@ -170,17 +179,15 @@ def _show_group(request: Request, runtime: Runtime, user_id: str, group: Group) 
     return render(request, "_job_group.html", context, headers=headers)
 
 
-def ended_page(runtime: Runtime, user_id: str, page: int, running: int) -> tuple[list[Job], Pager]:
-    """One page of the user's ended jobs, newest first; the last where there are fewer.
-
-    The engine counts no jobs and skips none, so all up to the page are read, and one more.
-    """
-    limit = page * PAGE_ROWS + running + 1
-    ended = [job for job in runtime.jobs.list(user_id, limit=limit) if not job.active]
-    pager = page_of(len(ended), page)
-    return ended[pager.offset : pager.offset + pager.rows], replace(
-        pager, total=None if pager.more else len(ended)
-    )
+def ended_page(runtime: Runtime, user_id: str, page: int) -> tuple[list[Job], Pager]:
+    """One page of the user's ended jobs, newest first; the last where there are fewer. Only then are they counted."""
+    jobs = runtime.jobs.ended(user_id, limit=PAGE_ROWS + 1, offset=(page - 1) * PAGE_ROWS)
+    if not jobs and page > 1:
+        return ended_page(runtime, user_id, page_of(runtime.jobs.count_ended(user_id), page).page)
+    shown = list(jobs[:PAGE_ROWS])
+    more = len(jobs) > len(shown)
+    total = None if more else (page - 1) * PAGE_ROWS + len(shown)
+    return shown, Pager(page, len(shown), total, more)
 
 
 def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False) -> Progress:
@@ -237,7 +244,11 @@ def poll_seconds(job: Job) -> int:
 def result_of(runtime: Runtime, job: Job, say: Words) -> Way | None:
     """Return where a job's result is, and what to call the way there; None when there is none."""
     with runtime.catalog.read() as transaction:
-        link = kind_of(job.kind).result(transaction, job)
+        return _result_within(transaction, job, say)
+
+
+def _result_within(transaction: Transaction, job: Job, say: Words) -> Way | None:
+    link = kind_of(job.kind).result(transaction, job)
     return None if link is None else _way(link, say)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Request
+from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import migration, upkeep
@@ -22,13 +22,14 @@ from ecluse.sentences import N_
 from ecluse.settings import AREAS
 from ecluse.settings.schemes import address_forms
 from ecluse.storage.prices import Cost, monthly_costs, offer_of
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import poll_seconds, progress_of, seconds_of, stages_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.security import Administrator, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 #: What a row of the plan is called, in the order of the table; a state without objects has no row.
 STATES: Final = {
     "planned": N_("To copy"),

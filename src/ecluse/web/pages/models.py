@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse import upkeep
+from ecluse.accounts import SignedIn
 from ecluse.application import application_named, guarded, known_metrics, part, parts
 from ecluse.catalog import Transaction, models
 from ecluse.catalog.tables import ModelVersion
@@ -29,18 +30,20 @@ from ecluse.errors import (
     VersionNotFound,
 )
 from ecluse.jobs import Link
+from ecluse.models import Place
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.web.api.models import download_file
 from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import progress_of
-from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager, page_of
 from ecluse.web.pages.sharing import shared_page
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 #: Files of a version that its page lists; the rest is in the API.
 FILES_SHOWN: Final = 100
 #: Bytes that are read again while the page waits: well under a second on a disk.
@@ -78,8 +81,7 @@ def list_models(
             shown = models.list_latest(transaction, user.user.id, limit=PAGE_ROWS, offset=pager.offset)
     others, others_pager = list[published.SharedModel](), page_of(0, 1)
     if not asked:
-        others_pager = page_of(published.count_shared(runtime, user.user.id), shared)
-        others = published.list_shared(runtime, user.user.id, limit=PAGE_ROWS, offset=others_pager.offset)
+        others, others_pager = _shared_page(runtime, user.user.id, shared)
     kept = [text for text in asked if text != wrong]
     context = {
         "listed": listed(runtime, user.user.id, shown),
@@ -93,6 +95,16 @@ def list_models(
         "figure_names": figure_names(words_of(request)),
     }
     return render(request, "models.html", context, status=error.status if error else 200)
+
+
+def _shared_page(runtime: Runtime, user_id: str, page: int) -> tuple[list[published.SharedModel], Pager]:
+    """Return a page of what others share; the last one where there are fewer."""
+    offset = (page - 1) * PAGE_ROWS
+    shown, total = published.list_shared(runtime, user_id, limit=PAGE_ROWS, offset=offset)
+    pager = page_of(total, page)
+    if pager.page < page:
+        return _shared_page(runtime, user_id, pager.page)
+    return shown, pager
 
 
 @router.get("/models/{name}/compare")
@@ -110,8 +122,12 @@ def show_versions(
     """Show the versions of one model, newest first, a page at a time."""
     with runtime.catalog.read() as transaction:
         place = published.place_of(transaction, user.user.id, name)
+    if not place.may_change:
+        return shared_page(request, runtime, user.user.id, place)
     if not place.is_own:
-        return shared_page(request, runtime, place)
+        with runtime.catalog.read() as transaction:
+            newest = models.version_of(transaction, place.owner_id, place.name)
+        return model_page(request, runtime, newest, place=place, person_id=user.user.id)
     name = place.name
     with runtime.catalog.read() as transaction:
         pager = page_of(models.count_versions(transaction, user.user.id, name), page)
@@ -135,34 +151,31 @@ def show_model(request: Request, name: str, version: str, runtime: RuntimeDep, u
     """One version: what it was measured to do, on what, and its files."""
     with runtime.catalog.read() as transaction:
         place = published.place_of(transaction, user.user.id, name)
-    if not place.is_own:
-        return shared_page(request, runtime, place, version)
-    return model_page(request, runtime, version_of(runtime, user.user.id, place.name, version))
+    if not place.may_change:
+        return shared_page(request, runtime, user.user.id, place, version)
+    return _page_to_change(request, runtime, user, place, version)
 
 
 @router.post("/models/{name}/{version}/verify")
 def verify(request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Read every stored file again and say whether it is what its manifest says; large ones in the background."""
-    row = version_of(runtime, user.user.id, name, version)
+    place = published.place_to_change(runtime, user.user.id, name)
+    row = version_at(runtime, place, version)
     say = words_of(request)
     if row.size_bytes > AT_ONCE:
-        upkeep.start_model_verification(runtime, user.user.id, row.name, row.version)
-        return RedirectResponse(f"/models/{row.name}/{row.version}", 303)
+        upkeep.start_model_verification(runtime, user.user.id, place.address, row.version)
+        return RedirectResponse(f"/models/{place.segment}/{row.version}", 303)
     try:
         manifest = published.verify(runtime, row)
     except RegistryError as error:
-        return model_page(
-            request, runtime, version_of(runtime, user.user.id, name, version), FormOutcome(error=error)
-        )
+        return _page_to_change(request, runtime, user, place, version, FormOutcome(error=error))
     verified = say.ngettext(
         "%(count)s file, %(size)s.",
         "%(count)s files, %(size)s.",
         len(manifest.files),
         size=say.bytes(manifest.size),
     )
-    return model_page(
-        request, runtime, version_of(runtime, user.user.id, name, version), FormOutcome(verified=verified)
-    )
+    return _page_to_change(request, runtime, user, place, version, FormOutcome(verified=verified))
 
 
 @router.post("/models/{name}/{version}/alias")
@@ -175,20 +188,23 @@ def set_alias(
     alias: Annotated[str, Form()] = "",
 ) -> Response:
     """Make an alias of this version, or move it here."""
-    row = version_of(runtime, user.user.id, name, version)
+    place = published.place_to_change(runtime, user.user.id, name)
+    row = version_at(runtime, place, version)
     try:
-        published.set_alias(runtime, user.user.id, name, alias.strip(), version)
+        published.set_alias(runtime, place.owner_id, place.name, alias.strip(), version)
     except (InvalidInput, DigestMismatch) as error:
-        return model_page(request, runtime, row, FormOutcome(error=error, alias=alias))
-    return RedirectResponse(f"/models/{row.name}/{row.version}#aliases", 303)
+        outcome = FormOutcome(error=error, alias=alias)
+        return _page_to_change(request, runtime, user, place, version, outcome)
+    return RedirectResponse(f"/models/{place.segment}/{row.version}#aliases", 303)
 
 
 @router.post("/models/{name}/{version}/alias/{alias}/remove")
 def remove_alias(name: str, version: str, alias: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Forget an alias; the version it pointed at stays."""
-    row = version_of(runtime, user.user.id, name, version)
-    published.remove_alias(runtime, user.user.id, name, alias)
-    return RedirectResponse(f"/models/{row.name}/{row.version}#aliases", 303)
+    place = published.place_to_change(runtime, user.user.id, name)
+    row = version_at(runtime, place, version)
+    published.remove_alias(runtime, place.owner_id, place.name, alias)
+    return RedirectResponse(f"/models/{place.segment}/{row.version}#aliases", 303)
 
 
 @router.post("/models/{name}/{version}/link")
@@ -202,22 +218,25 @@ def make_link(
     hours: Annotated[int, Form(ge=1, le=168)] = 1,
 ) -> Response:
     """Make an address by which anyone may download one file for some hours, or say why there is none."""
-    row = version_of(runtime, user.user.id, name, version)
+    place = published.place_to_change(runtime, user.user.id, name)
+    row = version_at(runtime, place, version)
     try:
         link = published.signed_link(runtime, row, path, timedelta(hours=hours))
     except (CannotSign, DigestMismatch) as error:
-        return model_page(request, runtime, row, FormOutcome(error=error, unsigned=path))
-    return model_page(request, runtime, row, FormOutcome(link=link))
+        outcome = FormOutcome(error=error, unsigned=path)
+        return _page_to_change(request, runtime, user, place, version, outcome)
+    return _page_to_change(request, runtime, user, place, version, FormOutcome(link=link))
 
 
 @router.post("/models/{name}/{version}/delete")
 def delete(request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Delete one version; what was scored with it stays."""
-    row = version_of(runtime, user.user.id, name, version)
+    place = published.place_to_change(runtime, user.user.id, name)
+    version_at(runtime, place, version)
     try:
-        published.remove(runtime, user.user.id, name, version)
+        published.remove(runtime, place.owner_id, place.name, version)
     except VersionInUse as error:
-        return model_page(request, runtime, row, FormOutcome(error=error))
+        return _page_to_change(request, runtime, user, place, version, FormOutcome(error=error))
     return RedirectResponse("/models", 303)
 
 
@@ -333,25 +352,49 @@ def figure_names(say: Words) -> dict[str, str]:
     return {name: say._(metric.title) for name, metric in known_metrics().items()}
 
 
+def _page_to_change(
+    request: Request,
+    runtime: Runtime,
+    user: SignedIn,
+    place: Place,
+    version: str,
+    outcome: FormOutcome | None = None,
+) -> Response:
+    """Show the page of a version to who may change it."""
+    row = version_at(runtime, place, version)
+    return model_page(request, runtime, row, outcome, place=place, person_id=user.user.id)
+
+
 def model_page(
     request: Request,
     runtime: Runtime,
     version: ModelVersion,
     outcome: FormOutcome | None = None,
+    *,
+    place: Place | None = None,
+    person_id: str = "",
 ) -> Response:
-    """Show the page of one version: as its application shows it, else what its metadata say."""
+    """Show the page of one version: as its application shows it, else what its metadata say.
+
+    `place` and `person_id`: whose model it is to whom, where that need not be the same. The page of an organisation's
+    tells of the model alone, in the way of the core: what it was made of is seen by who has that.
+    """
     say, user_id, outcome = words_of(request), version.user_id, outcome or FormOutcome()
+    organisation = None if place is None or place.is_own else place
+    called = version.name if organisation is None else organisation.address
     error = outcome.error
     manifest, unreadable = _manifest(runtime, version)
     with runtime.catalog.read() as transaction:
         versions = models.versions_page(transaction, user_id, version.name, limit=VERSIONS_SHOWN)
         versions_total = models.count_versions(transaction, user_id, version.name)
-        sources = sources_of(transaction, [version])
+        sources = sources_of(transaction, [version]) if organisation is None else {}
     aliases = published.aliases(runtime, user_id, version.name)
-    job = upkeep.verification_of(runtime, user_id, version.name, version.version)
+    job = upkeep.verification_of(runtime, person_id or user_id, called, version.version)
     files = manifest.files if manifest else ()
     context = {
         "version": version,
+        "address": called,
+        "organisation": organisation.handle if organisation else None,
         "versions": listed(runtime, user_id, versions),
         "versions_total": versions_total,
         "sources": sources,
@@ -372,7 +415,7 @@ def model_page(
         "is_answering": is_answering(version),
     }
     status = error.status if error else 200
-    own = application_named(version.application)
+    own = application_named(version.application) if organisation is None else None
     make = None if own is None else part(own, "model_page")
     if own is not None and make is not None:
         # What is refused or cannot be read is answered as on any page; all else is a fault of the application.
@@ -429,6 +472,12 @@ def readable_version(runtime: Runtime, user_id: str, name: str, version: str) ->
         return models.version_of(transaction, place.owner_id, place.name, version)
 
 
-def version_of(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:
+def version_at(runtime: Runtime, place: Place, version: str) -> ModelVersion:
+    """Return a version of the model of a place."""
     with runtime.catalog.read() as transaction:
-        return models.version_of(transaction, user_id, name, version)
+        return models.version_of(transaction, place.owner_id, place.name, version)
+
+
+def version_of(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:
+    """Return a version of a model of one's own."""
+    return version_at(runtime, Place(user_id, name), version)

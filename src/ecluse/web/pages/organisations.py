@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Request
+from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.accounts import SignedIn
+from ecluse import people
+from ecluse.accounts import Member, SignedIn
 from ecluse.accounts.organisations import INVITATION_DAYS
-from ecluse.catalog.of_organisations import ROLES
-from ecluse.errors import EcluseError, InvalidInput
+from ecluse.catalog import holdings, quotas
+from ecluse.errors import EcluseError, InvalidInput, NotFound
+from ecluse.roles import ROLES
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web import letters
+from ecluse.web.declarations import Declarations
 from ecluse.web.security import CurrentUser, RuntimeDep, address_of
-from ecluse.web.templating import render
+from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 Field = Annotated[str, Form()]
+#: Models, tables and runs that the page of an organisation lists, each; their own lists have the rest.
+LISTED: Final = 10
+#: What is done to a member after a question alone.
+ASKED: Final = ("remove", "hand_over")
+
+
+@dataclass(frozen=True)
+class _Invited:
+    """Who was invited a moment ago: whoever gets a link, or the address that it was sent to."""
+
+    link: str | None = None
+    sent_to: str | None = None
+
+
+_NOBODY: Final = _Invited()
 
 
 @router.get("/organisations")
@@ -35,7 +55,7 @@ def add_organisation(
     try:
         runtime.accounts.add_organisation(user.user.id, handle, name)
     except EcluseError as error:
-        return _list_page(request, runtime, user, typed=(handle, name), error=_to_correct(error))
+        return _list_page(request, runtime, user, typed=(handle, name), error=to_correct(error))
     return RedirectResponse(f"/organisations/{handle}", 303)
 
 
@@ -56,7 +76,7 @@ def accept_invitation(secret: str, runtime: RuntimeDep, user: CurrentUser) -> Re
 @router.get("/organisations/{handle}")
 def show_organisation(request: Request, handle: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Show who belongs to an organisation."""
-    return _page(request, runtime, user, handle)
+    return organisation_page(request, runtime, user, handle)
 
 
 @router.post("/organisations/{handle}/invite")
@@ -67,14 +87,19 @@ def invite(
     user: CurrentUser,
     role: Field = "member",
     days: Annotated[int, Form()] = INVITATION_DAYS,
+    email: Annotated[str, Form(max_length=320)] = "",
 ) -> Response:
-    """Make a link by which one person joins, and show it, this once."""
+    """Make a link by which one person joins, and show it, this once; or send it to an address, and show it nobody."""
     try:
+        if email.strip():
+            text = letters.invitation(words_of(request), user.user, handle)
+            runtime.accounts.invite_by_mail(user.user.id, handle, role, days, email, text)
+            return organisation_page(request, runtime, user, handle, invited=_Invited(sent_to=email.strip()))
         secret, _rest = runtime.accounts.invite(user.user.id, handle, role, days)
     except EcluseError as error:
-        return _page(request, runtime, user, handle, error=_to_correct(error))
+        return organisation_page(request, runtime, user, handle, error=to_correct(error))
     link = f"{address_of(request)}/organisations/join/{secret}"
-    return _page(request, runtime, user, handle, link=link)
+    return organisation_page(request, runtime, user, handle, invited=_Invited(link=link))
 
 
 @router.post("/organisations/{handle}/invitations/{invitation}/withdraw")
@@ -92,9 +117,13 @@ def change_member(
     runtime: RuntimeDep,
     user: CurrentUser,
     action: Field = "",
+    is_sure: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Change the role of a member, hand the organisation over to them, or remove them."""
+    """Change the role of a member, hand the organisation over to them, or remove them: these two after a question."""
     try:
+        if action in ASKED and not is_sure:
+            runtime.accounts.owned_organisation(user.user.id, handle)
+            return organisation_page(request, runtime, user, handle, asked=(action, member))
         if action == "remove":
             runtime.accounts.remove_member(user.user.id, handle, member)
         elif action == "hand_over":
@@ -104,7 +133,7 @@ def change_member(
         else:
             raise InvalidInput(_("Choose what is to be done with the member."))
     except EcluseError as error:
-        return _page(request, runtime, user, handle, error=_to_correct(error))
+        return organisation_page(request, runtime, user, handle, error=to_correct(error))
     return RedirectResponse(f"/organisations/{handle}", 303)
 
 
@@ -114,7 +143,7 @@ def leave(request: Request, handle: str, runtime: RuntimeDep, user: CurrentUser)
     try:
         runtime.accounts.remove_member(user.user.id, handle, user.user.id)
     except EcluseError as error:
-        return _page(request, runtime, user, handle, error=_to_correct(error))
+        return organisation_page(request, runtime, user, handle, error=to_correct(error))
     return RedirectResponse("/organisations", 303)
 
 
@@ -122,15 +151,15 @@ def leave(request: Request, handle: str, runtime: RuntimeDep, user: CurrentUser)
 def end_organisation(request: Request, handle: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """End an organisation."""
     try:
-        runtime.accounts.end_organisation(user.user.id, handle)
+        people.end_organisation(runtime, user.user.id, handle, patience=0)
     except EcluseError as error:
-        return _page(request, runtime, user, handle, error=_to_correct(error))
+        return organisation_page(request, runtime, user, handle, error=to_correct(error))
     return RedirectResponse("/organisations", 303)
 
 
-def _to_correct(error: EcluseError) -> EcluseError:
+def to_correct(error: EcluseError) -> EcluseError:
     """Return an error that a form can be corrected after; what is not there, or a fault, is answered as anywhere."""
-    if error.status not in (403, 409, 422):
+    if error.status not in (403, 409, 422, 429):
         raise error
     return error
 
@@ -152,25 +181,46 @@ def _list_page(
     return render(request, "organisations.html", context, status=error.status if error else 200)
 
 
-def _page(
+def organisation_page(
     request: Request,
     runtime: Runtime,
     user: SignedIn,
     handle: str,
     *,
-    link: str | None = None,
+    invited: _Invited = _NOBODY,
+    asked: tuple[str, str] | None = None,
     error: EcluseError | None = None,
 ) -> Response:
+    """Return the page of an organisation, with what has just become of it."""
     organisation, members = runtime.accounts.organisation(user.user.id, handle)
     is_owner = organisation.role == "owner"
+    with runtime.catalog.read() as transaction:
+        things = holdings.holdings_of(transaction, organisation.id, most=LISTED)
+        allowance = quotas.allowance_of(transaction, organisation.id)
+        used = quotas.used_by(transaction, organisation.id) if allowance is None else allowance.used
     context = {
         "organisation": organisation,
         "members": members,
+        "services": runtime.accounts.services(user.user.id, handle),
+        "things": things,
+        "allowance": allowance,
+        "used": used,
+        "asked": None if asked is None else _question(*asked, members),
         "is_owner": is_owner,
         "invitations": runtime.accounts.invitations(user.user.id, handle) if is_owner else [],
         "my_id": user.user.id,
         "days": INVITATION_DAYS,
-        "link": link,
+        "link": invited.link,
+        "sent_to": invited.sent_to,
+        "sends_mail": runtime.accounts.sends_mail,
         "error": str(error) if error else None,
     }
     return render(request, "organisation.html", context, status=error.status if error else 200)
+
+
+def _question(action: str, member_id: str, members: list[Member]) -> tuple[str, Member]:
+    """Return what is to be done with which member. Raises NotFound where there is none."""
+    for member in members:
+        if member.id == member_id:
+            return action, member
+    raise NotFound(_("No member %(value)s of this organisation.", value=member_id))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import tracking
 from ecluse.application import application_named, applications, guarded, parts
-from ecluse.catalog import Transaction, runs
+from ecluse.catalog import Transaction, runs, sharing
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.runs import RunFilter
-from ecluse.catalog.tables import ModelVersion, Run, now
+from ecluse.catalog.tables import ModelVersion, Run, User, now
 from ecluse.errors import CannotRepeat, InvalidInput, JobNotFound
 from ecluse.run_values import SORTED_BY, Direction
 from ecluse.runtime import Runtime
@@ -26,6 +27,7 @@ from ecluse.tracking import Figure, Tracked
 from ecluse.tracking.kinds import Fact, tracked_runs
 from ecluse.web.api.runs import condition_of, ids_of, start_repeat
 from ecluse.web.comparison import headline
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -45,7 +47,7 @@ PROGRAM_KIND: Final = "training"
 #: How the parameters begin that say how a version was made, beside those that were asked for.
 MADE: Final = "made."
 
-router = APIRouter()
+router = Declarations()
 #: Columns that are sorted from the smallest or the first on.
 FIRST_UP: Final = ("name", "application", "kind", "status", "version")
 
@@ -110,25 +112,32 @@ def list_runs(
     with runtime.catalog.read() as transaction:
         try:
             selection = asked.selection()
-            _, total = runs.list_runs(transaction, user.user.id, selection, limit=0)
-            pager = page_of(total, asked.page)
-            shown, total = runs.list_runs(
+            list_page = partial(
+                runs.list_runs,
                 transaction,
                 user.user.id,
                 selection,
                 sort=sort,
                 direction=asked.direction,
                 limit=PAGE_ROWS,
-                offset=pager.offset,
             )
+            shown, total = list_page(offset=(asked.page - 1) * PAGE_ROWS)
+            pager = page_of(total, asked.page)
+            if pager.page != asked.page:  # it is beyond the last one, which is shown instead
+                shown, total = list_page(offset=pager.offset)
         except InvalidInput as refused:
             error, pager = refused, page_of(0, 1)
         models_of_applications = runs.names_of(transaction, user.user.id)
+        others, others_total = list[tuple[Run, User]](), 0
+        if not asked.narrows and asked.page == 1:
+            others, others_total = sharing.runs_of_others(transaction, user.user.id, limit=PAGE_ROWS)
     metric = sort if sort not in SORTED_BY else None
     names = sorted({name for run in shown for name in run.metrics} | ({metric} if metric else set()))
     context = {
         "rows": [Row(run, _shown_figure(run, metric, say), seconds_of(run)) for run in shown],
         "pager": pager,
+        "others": others,
+        "others_total": others_total,
         "asked": asked,
         "metrics": [(name, metric_name(name, say)) for name in names],
         "metric": metric_name(metric, say) if metric else None,
@@ -220,16 +229,22 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
     with runtime.catalog.read() as transaction:
         tracked = tracking.read(transaction, user_id, run_id)
         run = tracked.run
-        version = _version_of(transaction, run)
-        facts = _facts(transaction, run)
-    progress = _progress(runtime, run, say)
+        is_own = run.user_id == user_id
+        may_change = is_own or run.user_id in sharing.makers_of(transaction, user_id)
+        owner = None if is_own else sharing.handle_of(transaction, run.user_id)
+        # Of what is another's neither what it was made from is told nor what was published: whoever may see that does.
+        version = _version_of(transaction, run) if is_own else None
+        facts = _facts(transaction, run) if is_own else ()
+    progress = _progress(runtime, run, say) if is_own else None
     is_active = run.status in runs.ACTIVE
     return {
         "run": run,
-        "aliases": tracked.aliases,
+        "aliases": tracked.aliases if may_change else (),
         "version": version,
         "facts": facts,
-        "run_parts": _drawn_parts(request, run),
+        "owner": owner,
+        "may_change": may_change,
+        "run_parts": _drawn_parts(request, run) if is_own else [],
         "seconds": seconds_of(run),
         "main": _main(tracked, version, say),
         "figures": run_charts(tracked.curves, run.application, say),
@@ -244,7 +259,9 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         ],
         "parameters": [each for each in sorted(run.parameters.items()) if not each[0].startswith(MADE)],
         "made": _made_of(run),
-        "tags": sorted(run.tags.items()),
+        "tags": sorted(
+            (name, value) for name, value in run.tags.items() if may_change or name != runs.CHECKPOINT
+        ),
         "can_repeat": version is not None and _may_repeat(run),
         "repeat_words": tracked_runs(run.application).repeat_words,
         "refused": None,

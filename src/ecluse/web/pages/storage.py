@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from ecluse.accounts import SignedIn
 from ecluse.application import StoredKind, leave_out, ours_first
-from ecluse.catalog import quotas, usage, users
+from ecluse.catalog import daily, quotas, usage, users
 from ecluse.catalog.usage import DayUsage, KindUsage, LargeItem
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -20,13 +20,15 @@ from ecluse.sentences import N_, _, num
 from ecluse.settings import Area
 from ecluse.storage.prices import Cost, Offer, load_prices, monthly_costs, offer_of
 from ecluse.web.api.storage import LARGEST, growth_start
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep, administrator
 from ecluse.web.storage_charts import storage_costs, stored_growth
 from ecluse.web.templating import render, words_of
+from ecluse.web.use_chart import use_by_day
 
-router = APIRouter()
+router = Declarations()
 GB: Final = 10**9
 #: Guesses of the estimate's form: reads a month for each stored thing.
 READS_EACH: Final = 10
@@ -110,6 +112,7 @@ def show_storage(
         "item_page": item_page,
         "figures": [
             *([stored_growth(points, today, titles, say)] if points else []),
+            *([use_by_day(context["used"], say)] if context["used"] else []),
             *([storage_costs(costs, offers_now, say)] if size or not assumed.guessed else []),
         ],
         "places": places,
@@ -227,6 +230,7 @@ def _own(runtime: Runtime, user: SignedIn) -> dict[str, Any]:
         return {
             "kinds": usage.usage_by_kind(transaction, who),
             "points": usage.growth(transaction, since=growth_start(), user_id=who),
+            "used": daily.days_of(transaction, who, since=growth_start()),
             "largest": usage.largest(transaction, who, limit=LARGEST),
             "people": [],
             "pager": None,
@@ -239,6 +243,7 @@ def _everyones(runtime: Runtime, page: int) -> dict[str, Any]:
         return {
             "kinds": usage.usage_by_kind(transaction),
             "points": usage.growth(transaction, since=growth_start()),
+            "used": daily.days_of(transaction, None, since=growth_start()),
             "largest": [],
             "people": usage.usage_by_user(transaction, limit=PAGE_ROWS, offset=pager.offset),
             "pager": pager,

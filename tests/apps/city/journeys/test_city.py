@@ -30,6 +30,7 @@ from tests.journeys.browser import (
 )
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),

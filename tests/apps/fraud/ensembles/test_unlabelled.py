@@ -20,7 +20,7 @@ from ecluse.settings import Settings
 from tests.application import Application, run_ecluse, running
 from tests.apps.fraud.ensembles.library import french, payments, plants
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 RATE = 0.05
 

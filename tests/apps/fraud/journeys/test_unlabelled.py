@@ -29,6 +29,7 @@ from tests.journeys.browser import (
 from tests.journeys.browser import Journey as Way
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.long,
     pytest.mark.timeout(600),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),

@@ -16,6 +16,7 @@ from tests.application import Application
 from tests.journeys.browser import DESKTOP, Journey, executable, new_page, picture
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),

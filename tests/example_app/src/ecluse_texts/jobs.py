@@ -1,4 +1,4 @@
-"""Train in a worker: count the words of the texts, a part at a time, so that a worker that dies costs one part."""
+"""Train in a worker: count the words of the texts, some at a time, so that a worker that dies costs one batch."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ecluse_texts import bayes, rows
 
 KIND: Final = "texts_train"
 QUEUE: Final = "texts"
-PART: Final = 2
+BATCH: Final = 2
 
 
 def run_training(runtime: Runtime, task: Task, set_id: str, pause: float) -> None:
     with runtime.catalog.read() as transaction:
         examples = rows.set_of(transaction, task.user_id, set_id).examples
-    parts = [examples[at : at + PART] for at in range(0, len(examples), PART)]
+    batches = [examples[at : at + BATCH] for at in range(0, len(examples), BATCH)]
     counts = []
-    for number, part in enumerate(parts):
-        counts.append(task.step("count", _count, part, pause))
-        task.report("count", (number + 1) / (len(parts) + 1))
+    for number, batch in enumerate(batches):
+        counts.append(task.step("count", _count, batch, pause))
+        task.report("count", (number + 1) / (len(batches) + 1))
     task.report("save", 0.99)
     task.step("save", _save, runtime, task.user_id, set_id, bayes.add_counts(counts))
 
 
-def _count(part: list[Any], pause: float) -> bayes.Counts:
+def _count(batch: list[Any], pause: float) -> bayes.Counts:
     time.sleep(pause)
-    return bayes.count_words(part)
+    return bayes.count_words(batch)
 
 
 def _save(runtime: Runtime, user_id: str, set_id: str, model: bayes.Counts) -> None:

@@ -12,6 +12,8 @@ import click
 
 from ecluse.apps.city.commands.backtest import backtest
 from ecluse.apps.city.commands.data import check, demo, fetch
+from ecluse.apps.city.commands.dates import Day
+from ecluse.apps.city.commands.sharing import share, shares, unshare
 from ecluse.apps.city.settings import CitySettings
 from ecluse.cli.groups import Group
 from ecluse.cli.output import Record, Rows, counted, progress, reports, say
@@ -24,20 +26,6 @@ if TYPE_CHECKING:
     from ecluse.documents import Documents
     from ecluse.jobs import Job
     from ecluse.runtime import Runtime
-
-
-class Day(click.ParamType[date, Any]):
-    """A date, written as 2025-10-14."""
-
-    name = "date"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        if isinstance(value, date):
-            return value
-        try:
-            return datetime.strptime(value, "%Y-%m-%d").date()
-        except ValueError:
-            self.fail(f"{value!r} is no date; write it as 2025-10-14.", param, ctx)
 
 
 @click.group(cls=Group)
@@ -214,7 +202,7 @@ def show_day(day: date, kind: str | None, home: Path | None) -> Record:
     from ecluse.apps.city.days import find_day
     from ecluse.errors import InvalidInput
 
-    with opened(home) as runtime:
+    with opened(home, reads=True) as runtime:
         mark = find_day(runtime.documents, day)
         if kind is not None and kind not in mark["kinds"]:
             raise InvalidInput(f"{day} has no metrics {kind!r}. There are: {', '.join(mark['kinds'])}.")
@@ -490,6 +478,6 @@ def _brief(value: Any) -> str:
 
 
 #: Commands of the group that have a file of their own: import it above and name its command here.
-OTHERS: tuple[click.Command, ...] = (backtest, check, demo, fetch)
+OTHERS: tuple[click.Command, ...] = (backtest, check, demo, fetch, share, shares, unshare)
 for command in OTHERS:
     city.add_command(command)

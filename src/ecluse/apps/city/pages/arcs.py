@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from starlette.responses import Response
 
 from ecluse.apps.city.calendar import LocalDay, place_of
@@ -24,11 +24,12 @@ from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_
 from ecluse.web.charts import Chart
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 #: Days before a day that an arc's page tells of.
 HISTORY: Final = 28
 #: A street on the scan has at least so many arcs; at most so many are read.

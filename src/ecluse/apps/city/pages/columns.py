@@ -238,3 +238,23 @@ COLUMNS: Final[dict[str, dict[str, Any]]] = {
         "impact": _NUMBER,
     },
 }
+
+#: The columns of a ranking of bottlenecks that hold one value.
+RANKED: Final[dict[str, Any]] = {
+    "rank": pl.Int64,
+    "arc": pl.Int64,
+    "label": pl.String,
+    "zone": pl.Int64,
+    "latitude": pl.Float64,
+    "longitude": pl.Float64,
+    "arcs_total": pl.Int64,
+    "recurrence": pl.Float64,
+    "days_queued": pl.Int64,
+    "days_measured": pl.Int64,
+    "duration": pl.Float64,
+    "length": pl.Float64,
+    "longest": pl.Float64,
+    "lost_time": pl.Float64,
+    "lost_time_a_day": pl.Float64,
+    "impact": pl.Float64,
+}

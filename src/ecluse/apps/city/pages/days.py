@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Request
+from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.accounts import SignedIn
@@ -25,12 +25,13 @@ from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.web.charts import Chart
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import running_jobs
 from ecluse.web.security import Administrator, CurrentUser, RuntimeDep, policy_with_tiles
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 #: Weeks of the calendar strip.
 STRIP_WEEKS: Final = 16
 #: Days in the table of days.

@@ -7,17 +7,19 @@ from datetime import date
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import polars as pl
-
 from ecluse.apps.city.days import no_such_day
-from ecluse.apps.city.pages.columns import COLUMNS
 from ecluse.apps.city.pages.view import naming, read_day
 from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
 from ecluse.formulas import neutralise_formulas
+from ecluse.later import Later
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ecluse.apps.city.bottlenecks import Ranking
+else:
+    pl = Later("polars")
 
 #: What documents say of their city, which each row says in columns of its own.
 _OF_CITY: Final = ("city_name", "invented")
@@ -41,6 +43,8 @@ def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tup
         NotFound: no table has this name.
         NoSuchDay: the day has no such table.
     """
+    from ecluse.apps.city.pages.columns import COLUMNS  # types of Polars, which a start does without
+
     if name not in TABLES:
         raise NotFound(f"No table {name[:40]!r} of a day; there are {', '.join(TABLES)}.")
     kind, rows_of = TABLES[name]
@@ -69,6 +73,8 @@ def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tup
 
 def bottleneck_table(ranking: Ranking, names: Mapping[str, Any]) -> pl.DataFrame:
     """Return the bottlenecks of a period, one a row. `names`: the city's name, and whether it is invented."""
+    from ecluse.apps.city.pages.columns import RANKED  # as above
+
     period = {
         "from": ranking.first,
         "to": ranking.last,
@@ -77,34 +83,12 @@ def bottleneck_table(ranking: Ranking, names: Mapping[str, Any]) -> pl.DataFrame
         "days": ranking.days,
     }
     columns = {
-        name: pl.Series([row.get(name) for row in ranking.items], dtype=kind)
-        for name, kind in _RANKED.items()
+        name: pl.Series([row.get(name) for row in ranking.items], dtype=kind) for name, kind in RANKED.items()
     }
     for name in ("arcs", "hours"):
         columns[name] = pl.Series(["; ".join(map(str, row[name])) for row in ranking.items], dtype=pl.String)
     frame = pl.DataFrame(columns)
     return frame.select(*(pl.lit(value).alias(name) for name, value in period.items()), pl.all())
-
-
-#: The columns of a ranking of bottlenecks that hold one value.
-_RANKED: Final[dict[str, Any]] = {
-    "rank": pl.Int64,
-    "arc": pl.Int64,
-    "label": pl.String,
-    "zone": pl.Int64,
-    "latitude": pl.Float64,
-    "longitude": pl.Float64,
-    "arcs_total": pl.Int64,
-    "recurrence": pl.Float64,
-    "days_queued": pl.Int64,
-    "days_measured": pl.Int64,
-    "duration": pl.Float64,
-    "length": pl.Float64,
-    "longest": pl.Float64,
-    "lost_time": pl.Float64,
-    "lost_time_a_day": pl.Float64,
-    "impact": pl.Float64,
-}
 
 
 def encode_table(frame: pl.DataFrame, form: Format) -> bytes:

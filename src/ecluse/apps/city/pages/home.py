@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.city.sample import ARCS, DAYS, start_sample
 from ecluse.catalog import Transaction
 from ecluse.catalog.tables import User
+from ecluse.web.declarations import Declarations
 from ecluse.web.security import CurrentUser, RuntimeDep
 
-router = APIRouter()
+router = Declarations()
 
 
 def card(transaction: Transaction, user: User) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
@@ -26,11 +26,12 @@ from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
 from ecluse.web.charts import Chart
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 #: Days of a period at most.
 LONGEST: Final = 62
 #: Days of the two periods that are compared where none are named.

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from ecluse.apps.city.calendar import place_of
@@ -25,6 +25,7 @@ from ecluse.documents import Body
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
 from ecluse.web.charts import Chart
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import ABSENT, Words
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -32,7 +33,7 @@ from ecluse.web.templating import render, words_of
 if TYPE_CHECKING:
     from ecluse.apps.city.sections import Cells
 
-router = APIRouter()
+router = Declarations()
 #: Rows of a long table before the rest is folded away.
 SHOWN: Final = 30
 #: Kinds of metrics each page reads.
@@ -219,16 +220,22 @@ def _more_sections(runtime: Runtime, report: Body, say: Words) -> list[tuple[str
 @router.get("/city/{day}/report.html")
 def download_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Return the report as one file that needs nothing else; as a download, as its styles stand inside it."""
+    at = city.date_of(day)
+    text = printed_report(runtime, at, words_of(request).language)
+    return _download(text, "text/html; charset=utf-8", f"report-{at}.html")
+
+
+def printed_report(runtime: Runtime, at: date, language: str) -> str:
+    """Return the report of a day as a page that needs nothing else. Raises NoSuchDay where there is none."""
     from ecluse.apps.city.printed import print_report
 
-    documents, at = runtime.documents, city.date_of(day)
+    documents = runtime.documents
     report = _report(runtime, at)
     mapped = city.read_map(documents, at)
     lost_of_arc = {
         arc: value for arc, value in zip(mapped.arcs, mapped.lost, strict=True) if value is not None
     }
-    text = print_report(report, city.all_arcs(documents), lost_of_arc, words_of(request).language)
-    return _download(text, "text/html; charset=utf-8", f"report-{at}.html")
+    return print_report(report, city.all_arcs(documents), lost_of_arc, language)
 
 
 @router.get("/city/{day}/report.csv")

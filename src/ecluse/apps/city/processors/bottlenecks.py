@@ -42,18 +42,25 @@ def _hours(inputs: Inputs) -> Hours:
     flow, occupancy = inputs.flow_panel, inputs.occupancy_panel
     since = max(occupancy.values.shape[1] - 7 * WEEKS, 0)
     network, occupancy_values = inputs.network, occupancy.values[:, since:]
-    free = free_flow_speeds(network.labels, inputs.day.date, inputs.thresholds)[:, None, None]
-    lost_hours = lost_time(
-        flow.values[:, since:], occupancy_values, network.length[:, None, None], free, inputs.thresholds
-    )
+    free = free_flow_speeds(network.labels, inputs.day.date, inputs.thresholds)
     with np.errstate(invalid="ignore"):
         queue = occupancy_values >= inputs.thresholds.congested
+    # Of the hours without a queue nobody asks what was lost, and they are nearly all.
+    rows = np.nonzero(queue)[0]
+    lost_hours = np.full(queue.shape, np.nan, np.float32)
+    lost_hours[queue] = lost_time(
+        flow.values[:, since:][queue],
+        occupancy_values[queue],
+        network.length[rows],
+        free[rows],
+        inputs.thresholds,
+    )
     return Hours(
         tuple(network.ids.tolist()),
         occupancy.dates[since:],
         np.isfinite(occupancy_values),
         queue,
-        lost_hours.astype(np.float32),
+        lost_hours,
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from ecluse.apps.city.inputs import Inputs, Metrics
-from ecluse.apps.city.numbers import rounded_int
+from ecluse.apps.city.numbers import whole_list
 from ecluse.apps.city.processors.arcs import CHUNK
 from ecluse.apps.city.processors.processor import Processor
 from ecluse.sentences import N_
@@ -33,8 +35,8 @@ def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
 def _chunk(arcs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "arc": [arc["arc"] for arc in arcs],
-        "state": ["".join(LETTERS[state] for state in arc["state"]) for arc in arcs],
-        "flow": [[rounded_int(flow) for flow in arc["flow"]] for arc in arcs],
+        "state": ["".join(map(LETTERS.__getitem__, arc["state"])) for arc in arcs],
+        "flow": whole_list(np.array([arc["flow"] for arc in arcs], np.float64)),
         "lost_time": [arc["lost_time"] for arc in arcs],
         "verdict": "".join(VERDICT_LETTERS[arc["verdict"]] for arc in arcs),
     }

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 
-from ecluse.apps.city.calendar import LocalDay, days_between
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import rounded, rounded_int
 from ecluse.apps.city.processors.processor import Processor, listed
-from ecluse.apps.city.road_hours import OUTSIDE, Floats, grid, possible
+from ecluse.apps.city.road_days import totals_on
+from ecluse.apps.city.road_hours import OUTSIDE, Floats
 from ecluse.apps.city.sections import Column, Figure, ReportTable, Section
-from ecluse.apps.city.speed import free_flow_speeds, lost_time
 from ecluse.documents import Body
 from ecluse.sentences import N_
 
@@ -31,7 +28,7 @@ def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     has the reason in `failing`: one that gives the same flow all night may stand among the busiest.
     """
     network = inputs.network
-    vehicles, lost_totals = daily_totals(inputs, PERSISTENCE_DAYS)
+    vehicles, lost_totals = totals_on(inputs.network, inputs.road_days, PERSISTENCE_DAYS)
     zones = [int(zone) for zone in np.unique(network.zone[network.zone != OUTSIDE])]
     of_zones = np.full((len(zones), PERSISTENCE_DAYS), np.nan)
     for n, zone in enumerate(zones):
@@ -84,33 +81,6 @@ def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
             ],
         }
     )
-
-
-def daily_totals(inputs: Inputs, days: int) -> tuple[Floats, Floats]:
-    """(arcs, days) vehicles and vehicle-hours lost, the last column the day itself; NaN where nothing is known."""
-    network, zone, last = inputs.network, inputs.day.zone, inputs.day.date
-    days_of_period = [LocalDay(date, zone) for date in days_between(last - timedelta(days=days - 1), last)]
-    begin = days_of_period[0].begin
-    rows = inputs.roads.filter(pl.col("at").is_between(begin, inputs.day.end, closed="left")).select(
-        "arc", "flow", "occupancy", hour=((pl.col("at") - begin).dt.total_seconds() // 3600).cast(pl.Int32)
-    )
-    at = (network.places(rows["arc"].to_numpy()), rows["hour"].to_numpy())
-    hours = [day.hours for day in days_of_period]
-    flow, occupancy = (
-        grid((len(network.ids), sum(hours)), at, rows[name].to_numpy()) for name in ("flow", "occupancy")
-    )
-    flow, occupancy = possible(flow, occupancy, inputs.thresholds)
-    free = free_flow_speeds(network.labels, last, inputs.thresholds)
-    lost_hours = lost_time(flow, occupancy, network.length[:, None], free[:, None], inputs.thresholds)
-    return _by_day(flow, hours), _by_day(lost_hours, hours)
-
-
-def _by_day(values: Floats, hours: list[int]) -> Floats:
-    """Return the sums over days of so many hours each; NaN where none is known."""
-    is_known = ~np.isnan(values)
-    begins = np.cumsum([0, *hours[:-1]])
-    sums = np.add.reduceat(np.where(is_known, values, 0.0), begins, axis=1)
-    return np.where(np.logical_or.reduceat(is_known, begins, axis=1), sums, np.nan)
 
 
 def _ranked(values: Floats) -> list[tuple[int, dict[str, Any]]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.apps.city.calendar import LocalDay
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.names import REASONS as REASON_NAMES
 from ecluse.apps.city.numbers import ratio, rounded
 from ecluse.apps.city.processors.processor import Processor, listed
+from ecluse.apps.city.road_days import last_hours_on, last_states_on
 from ecluse.apps.city.road_hours import NO_STATE, OUTSIDE
 from ecluse.apps.city.sections import Column, ReportTable, Section
 from ecluse.apps.city.sensors import REASONS, SensorDay, failing_sensors
@@ -68,19 +70,9 @@ def _closed(inputs: Inputs) -> NDArray[np.bool_]:
     """(arcs,): which are closed: in an hour of the day, or, without a row of it, in their last one of these weeks."""
     day = inputs.road_hours
     closed = np.asarray((day.arc_state == ARC_STATES.index("Barré")).any(axis=1))
-    absent = inputs.network.ids[(day.arc_state == NO_STATE).all(axis=1)]
-    last = (
-        inputs.roads.filter(
-            pl.col("arc").is_in(pl.Series(absent, dtype=pl.Int32).implode())
-            & (pl.col("at") < inputs.day.begin)
-            & pl.col("arc_state").is_not_null()
-        )
-        .group_by("arc")
-        .agg(pl.col("arc_state").sort_by("at").last())
-        .filter(pl.col("arc_state") == "Barré")
-    )
-    closed[inputs.network.places(last["arc"].to_numpy())] = True
-    return closed
+    absent = (day.arc_state == NO_STATE).all(axis=1)
+    before = last_states_on(inputs.network, inputs.road_days)
+    return np.asarray(closed | (absent & (before == ARC_STATES.index("Barré"))))
 
 
 def _of_closed(inputs: Inputs, zones: list[int | None], n: int) -> dict[str, Any]:
@@ -127,19 +119,12 @@ def _impossible(inputs: Inputs) -> dict[int, list[dict[str, Any]]]:
 
 def _last_seen(inputs: Inputs) -> dict[int, datetime]:
     """Place of a silent arc → the last hour of these weeks that had a value."""
-    silent = inputs.network.ids[~inputs.road_hours.reporting]
-    rows = (
-        inputs.roads.filter(
-            pl.col("arc").is_in(pl.Series(silent, dtype=pl.Int32).implode())
-            & (pl.col("flow").is_not_null() | pl.col("occupancy").is_not_null())
-            & (pl.col("at") < inputs.day.begin)
-        )
-        .group_by("arc")
-        .agg(pl.col("at").max())
-        .sort("arc")
-    )
-    places = inputs.network.places(rows["arc"].to_numpy()).tolist()
-    return dict(zip(places, rows["at"].to_list(), strict=True))
+    ordinals, hours = last_hours_on(inputs.network, inputs.road_days)
+    silent = np.flatnonzero(~inputs.road_hours.reporting & (ordinals > 0)).tolist()
+    starts = {
+        n: LocalDay(date.fromordinal(n), inputs.day.zone).starts for n in set(ordinals[silent].tolist())
+    }
+    return {n: starts[int(ordinals[n])][int(hours[n])] for n in silent}
 
 
 def _availability(sensors: Sensors) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from ecluse.apps.city.coverage import rests_on_few
 from ecluse.apps.city.inputs import Inputs, Metrics
 from ecluse.apps.city.numbers import ratio, rounded, rounded_int, rounded_list, whole_list
 from ecluse.apps.city.processors.processor import Processor, some
+from ecluse.apps.city.road_days import city_hours
 from ecluse.apps.city.road_hours import Floats, RoadHours, mean, road_hours, total
 from ecluse.apps.city.sections import Column, Figure, ReportTable, Section
 from ecluse.apps.city.tables import STATES
-from ecluse.apps.city.typical import REPORTING_SHARE, Panel, usual_days, usual_of_total
+from ecluse.apps.city.typical import Panel, enough_report, usual_days
 from ecluse.documents import Body
 from ecluse.sentences import N_, _, num
 
@@ -96,7 +97,7 @@ def _usual(inputs: Inputs) -> dict[str, Any]:
     """Median and band by hour of the city's saturation share and vehicles on such a day."""
     day = inputs.day
     share = usual_days(_saturation_panel(inputs), day.date, ceiling=1.0).by_hour(CITY, day)
-    vehicles = usual_of_total(inputs.flow_panel, day.date).by_hour(CITY, day)
+    vehicles = usual_days(_vehicles_panel(inputs), day.date).by_hour(CITY, day)
     return {
         "saturation_share": {name: [*map(rounded, values)] for name, values in share.items()},
         "vehicles": {name: [rounded_int(value) for value in values] for name, values in vehicles.items()},
@@ -107,13 +108,18 @@ def _saturation_panel(inputs: Inputs) -> Panel:
     """Return the city's saturation share by day and hour of the clock, where at least half of the arcs report that
     usually do.
     """
-    occupancy = inputs.occupancy_panel.values
-    known_arcs = np.isfinite(occupancy).sum(axis=0)
-    slow = (occupancy >= inputs.thresholds.congested).sum(axis=0)
-    usually = np.median(known_arcs[known_arcs > 0]) if known_arcs.any() else 0.0
-    enough = known_arcs >= max(REPORTING_SHARE * float(usually), 1)
-    share = np.where(enough, slow / np.maximum(known_arcs, 1), np.nan).astype(np.float32)
-    return Panel((CITY,), inputs.occupancy_panel.first, share[None])
+    known_arcs, slow = (city_hours(inputs.road_days, name) for name in ("occupancy_count", "slow_count"))
+    share = np.where(enough_report(known_arcs), slow / np.maximum(known_arcs, 1), np.nan)
+    return Panel((CITY,), inputs.first, share[None].astype(np.float32))
+
+
+def _vehicles_panel(inputs: Inputs) -> Panel:
+    """Return the city's vehicles by day and hour of the clock before the day, where enough arcs report."""
+    counts, sums = (
+        city_hours(inputs.road_days, name)[: inputs.history_days] for name in ("flow_count", "flow_sum")
+    )
+    vehicles = np.where(enough_report(counts), sums, np.nan)
+    return Panel((CITY,), inputs.first, vehicles[None].astype(np.float32))
 
 
 def _week_before(inputs: Inputs) -> dict[str, Any] | None:
@@ -123,7 +129,10 @@ def _week_before(inputs: Inputs) -> dict[str, Any] | None:
     share is in `compared`): two sums over different hours cannot be compared.
     """
     before = LocalDay(inputs.day.date - timedelta(days=7), inputs.day.zone)
-    then, now = road_hours(inputs.roads, inputs.network, before, inputs.thresholds), inputs.road_hours
+    rows = inputs.road_days.rows(before)
+    if rows is None:
+        return None
+    then, now = road_hours(rows, inputs.network, before, inputs.thresholds), inputs.road_hours
     if not then.reporting.any():
         return None
     congested = inputs.thresholds.congested

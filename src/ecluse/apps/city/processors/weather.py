@@ -18,6 +18,7 @@ import polars as pl
 from ecluse.apps.city.inputs import HISTORY_DAYS, Inputs, Metrics
 from ecluse.apps.city.numbers import rounded
 from ecluse.apps.city.processors.processor import Processor, some
+from ecluse.apps.city.road_days import like_days_in
 from ecluse.apps.city.sections import Figure, ReportTable, Section
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.apps.city.typical import Panel, panel_of, typical_days
@@ -112,8 +113,22 @@ def _effects(inputs: Inputs) -> dict[str, dict[str, dict[str, Any]]]:
         return {"bikes": {}, "roads": {}}
     return {
         "bikes": _by_category(deviations(_bike_panel(inputs), days), categories),
-        "roads": _by_category(deviations(inputs.flow_panel, days), categories),
+        "roads": _by_category(_road_deviations(inputs, days), categories),
     }
+
+
+def _road_deviations(inputs: Inputs, days: list[date]) -> dict[date, float]:
+    """Return the deviations of the roads; that of a day before is remembered with the days that decide it."""
+    panel = inputs.flow_panel
+    known = [day for day in days if panel.index(day) is not None]
+
+    def make(missing: list[int]) -> list[tuple[float | None]]:
+        made = deviations(panel, [known[n] for n in missing])
+        return [(made.get(known[n]),) for n in missing]
+
+    decided_by = [[day, *like] for day, like in zip(known, like_days_in(panel, known), strict=True)]
+    values = inputs.road_days.recall_each("deviation", inputs.network.digest, decided_by, make)
+    return {day: value for day, (value,) in zip(known, values, strict=True) if value is not None}
 
 
 def _bike_panel(inputs: Inputs) -> Panel:

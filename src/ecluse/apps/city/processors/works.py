@@ -10,7 +10,7 @@ fewer than `FEWEST` such days before the site.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -63,27 +63,38 @@ def compute(inputs: Inputs, metrics: Mapping[str, Metrics]) -> Metrics:
     return Metrics(body)
 
 
-def change(panel: Panel, sensors: list[int], begin: date, last: date) -> dict[str, float | int | None] | None:
-    """Return the values of some sensors before `begin` and from it to `last`, and the change for the same weekdays.
+def changes(
+    panels: Sequence[Panel], sensors: list[int], begin: date, last: date
+) -> list[dict[str, float | int | None] | None]:
+    """Return for each panel, all of the same sensors and days, the values of some sensors before `begin` and from it to
+    `last`, and the change for the same weekdays.
 
-    None where the panel has too few days before, or nothing on either side.
+    None where there are too few days before, or nothing on either side.
     """
+    panel = panels[0]
     places = [panel.rows[sensor] for sensor in sensors if sensor in panel.rows]
-    before = [day for day in panel.dates if 0 < (begin - day).days <= 7 * WEEKS]
-    since = [day for day in panel.dates if begin <= day <= last]
+    at = max((begin - panel.first).days, 0)
+    before = panel.dates[max((begin - panel.first).days - 7 * WEEKS, 0) : at]
+    since = panel.dates[at : max((last - panel.first).days + 1, 0)]
     if not places or len(before) < FEWEST or not since:
-        return None
-    old, new = _values(panel, places, before), _values(panel, places, since)
+        return [None] * len(panels)
+    old, new = (
+        np.concatenate([_values(panel, places, days) for panel in panels]) for days in (before, since)
+    )
+    usual = _usual_of(old, before, since)
+    return [
+        _change(*values)
+        for values in zip(*(np.split(values, len(panels)) for values in (old, new, usual)), strict=True)
+    ]
+
+
+def _change(
+    old: NDArray[np.float32], new: NDArray[np.float32], usual: NDArray[np.float32]
+) -> dict[str, float | int | None] | None:
     if not np.isfinite(old).any() or not np.isfinite(new).any():
         return None
-    measured = expected = 0.0
-    like = np.array([_like(day) for day in before])
-    typical = {kind: _usual(old[:, like == kind]) for kind in {_like(day) for day in since}}
-    for n, day in enumerate(since):
-        usual = typical[_like(day)]
-        both = np.isfinite(usual) & np.isfinite(new[:, n])
-        measured += float(new[:, n][both].sum(dtype=np.float64))
-        expected += float(usual[both].sum(dtype=np.float64))
+    both = np.isfinite(usual) & np.isfinite(new)
+    measured, expected = (float(values[both].sum(dtype=np.float64)) for values in (new, usual))
     return {
         "before": rounded(float(np.nanmean(old, dtype=np.float64))),
         "since": rounded(float(np.nanmean(new, dtype=np.float64))),
@@ -142,8 +153,7 @@ def _shape(site: Mapping[str, Any]) -> str | None:
 def _item(inputs: Inputs, site: Mapping[str, Any], arcs: list[dict[str, Any]]) -> dict[str, Any]:
     ids = [arc["arc"] for arc in arcs]
     begin, last = site["begin"], inputs.day.date
-    flow = change(inputs.flow_panel, ids, begin, last) if ids else None
-    occupancy = change(inputs.occupancy_panel, ids, begin, last) if ids else None
+    flow, occupancy = changes([inputs.flow_panel, inputs.occupancy_panel], ids, begin, last)
     return {
         "site": site["site"],
         "title": _short(site["title"]),
@@ -169,9 +179,19 @@ def _short(text: str | None) -> str | None:
     return text if text is None or len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"
 
 
-def _values(panel: Panel, places: list[int], days: list[date]) -> NDArray[np.float32]:
-    """Return (sensors, days, 24) values."""
-    return panel.values[places][:, [(day - panel.first).days for day in days]]
+def _values(panel: Panel, places: list[int], days: Sequence[date]) -> NDArray[np.float32]:
+    """Return (sensors, days, 24) values of days that follow each other."""
+    begin = (days[0] - panel.first).days
+    return panel.values[places, begin : begin + len(days)]
+
+
+def _usual_of(old: NDArray[np.float32], before: Sequence[date], since: Sequence[date]) -> NDArray[np.float32]:
+    """Return what the days `before`, whose values are `old`, make usual on each of the days `since`, as these are."""
+    kinds, like = np.array([_like(day) for day in before]), np.array([_like(day) for day in since])
+    usual = np.empty((len(old), len(since), old.shape[2]), np.float32)
+    for kind in set(like.tolist()):
+        usual[:, like == kind] = _usual(old[:, kinds == kind])[:, None]
+    return usual
 
 
 def _like(day: date) -> int:
@@ -181,11 +201,16 @@ def _like(day: date) -> int:
 
 def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the median of each sensor and hour over the days of (sensors, days, 24); NaN below `FEWEST` of them."""
-    enough = np.isfinite(values).sum(axis=1) >= FEWEST
-    usual = np.full(enough.shape, np.nan, np.float32)
-    if enough.any():
-        usual[enough] = np.nanmedian(np.moveaxis(values, 1, 2)[enough], axis=1)
-    return usual
+    counts = np.isfinite(values).sum(axis=1)
+    if values.shape[1] < FEWEST:
+        return np.full(counts.shape, np.nan, np.float32)
+    ordered = np.sort(values, axis=1)  # NaN comes last
+    sensors, hours = np.arange(counts.shape[0])[:, None], np.arange(counts.shape[1])
+    low, high = (
+        ordered[sensors, np.maximum(at, 0), hours]
+        for at in ((counts - 1) // 2, np.minimum(counts // 2, values.shape[1] - 1))
+    )
+    return np.where(counts >= FEWEST, (low + high) / np.float32(2), np.float32(np.nan))
 
 
 def _days_known(values: NDArray[np.float32]) -> int:

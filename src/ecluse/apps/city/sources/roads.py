@@ -304,20 +304,25 @@ def _table(rows: dict[str, NDArray[Any]]) -> pl.DataFrame:
     """Return the rows of a day in the order of arcs and hours; of equal ones the last."""
     order = _by_arc_and_hour(rows["arc"], rows["at"])
     arc, at = rows["arc"][order], rows["at"][order]
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = (arc[1:] != arc[:-1]) | (at[1:] != at[:-1])
-    columns = {"arc": arc, "at": at.astype(np.int64) * _MINUTE} | {
-        name: rows[name][order] for name in ("flow", "occupancy", "state", "arc_state")
-    }
-    return pl.DataFrame({name: column[last] for name, column in columns.items()}).select(
-        "arc",
-        pl.col("at").cast(MOMENT),
-        pl.col("flow", "occupancy").fill_nan(None),
-        *(
-            pl.when(pl.col(name) != MISSING).then(pl.col(name)).cat.to(ROADS[name])
-            for name in ("state", "arc_state")
-        ),
+    is_last = np.ones(len(order), np.bool_)
+    is_last[:-1] = (arc[1:] != arc[:-1]) | (at[1:] != at[:-1])
+    if not is_last.all():
+        order, arc, at = order[is_last], arc[is_last], at[is_last]
+    return pl.DataFrame(
+        {
+            "arc": arc,
+            "at": pl.Series(at.astype(np.int64) * _MINUTE).cast(MOMENT),
+            **{name: pl.Series(rows[name][order], nan_to_null=True) for name in ("flow", "occupancy")},
+            **{name: _states(rows[name][order], ROADS[name]) for name in ("state", "arc_state")},
+        }
     )
+
+
+def _states(codes: NDArray[np.uint8], kind: pl.DataType) -> pl.Series:
+    states = pl.Series(codes)
+    if codes.max(initial=0) == MISSING:
+        states = states.set(states == MISSING, None)
+    return states.cat.to(kind)
 
 
 def _by_arc_and_hour(arc: NDArray[np.int32], at: NDArray[np.int32]) -> NDArray[np.intp]:

@@ -6,11 +6,15 @@ jobs then do stands in `jobs/`.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from anyio import to_thread
+
+from ecluse import unclaimed
 from ecluse.apps.fraud.actions.versions import expect_may_score
 from ecluse.apps.fraud.goal import Goal
 from ecluse.apps.fraud.performance.reports import read_trained_report
@@ -26,10 +30,12 @@ from ecluse.catalog.fences import not_counted
 from ecluse.catalog.tables import new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
 from ecluse.jobs import title_of
+from ecluse.models import place_of
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.sentences import _
 from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
+from ecluse.storage.to_the_end import to_the_end
 from ecluse.tabular.layout import LOOK, Layout
 
 Reasons = Literal["all", "risky", "none"]
@@ -44,14 +50,22 @@ async def store_upload(runtime: Runtime, user_id: str, filename: str, chunks: As
     Raises:
         UploadTooLarge, InvalidInput: from `chunks`; nothing is kept.
     """
-    return await runtime.data.put_stream_async(_upload_key(user_id, filename), chunks)
+    key = _upload_key(user_id, filename)
+    await to_thread.run_sync(unclaimed.expect, runtime, key)
+    try:
+        return await runtime.data.put_stream_async(key, chunks)
+    except CancelledError:  # it may have been written all the same
+        await to_the_end(runtime.data.delete, key)
+        raise
 
 
 def add_table(
     runtime: Runtime, user_id: str, filename: str, chunks: Iterable[bytes], layout: Layout = LOOK
 ) -> Dataset:
     """Store a table from chunks at hand, such as those of a local file, and record it."""
-    stored = runtime.data.put_stream(_upload_key(user_id, filename), chunks)
+    key = _upload_key(user_id, filename)
+    unclaimed.expect(runtime, key)
+    stored = runtime.data.put_stream(key, chunks)
     return record_dataset(runtime, user_id, filename, stored, layout)
 
 
@@ -113,12 +127,25 @@ def find_dataset(runtime: Runtime, user_id: str, dataset: str) -> Dataset:
     """Find the user's dataset by its id, or by the address that its upload returned.
 
     Raises:
-        NotFound: there is none, or it is someone else's.
+        NotFound: there is none, or it is not for the user.
+        Forbidden: it is someone else's, and shared with the user to be read.
     """
     with runtime.catalog.read() as transaction:
         if "/" in dataset:
             return datasets.dataset_by_url(transaction, user_id, dataset)
         return datasets.dataset_of(transaction, user_id, dataset)
+
+
+def find_readable(runtime: Runtime, reader_id: str, dataset: str) -> Dataset:
+    """Find a dataset that this person may see, by its id; one of their own also by the address of its upload.
+
+    Raises:
+        NotFound: there is none, or it is not for them.
+    """
+    with runtime.catalog.read() as transaction:
+        if "/" in dataset:
+            return datasets.dataset_by_url(transaction, reader_id, dataset)
+        return datasets.readable_dataset(transaction, reader_id, dataset)
 
 
 def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) -> Dataset:
@@ -182,8 +209,7 @@ def remove_dataset(runtime: Runtime, user_id: str, dataset_id: str) -> None:
         if url is None:
             return
         audit.record(transaction, user_id, "dataset.remove", dataset.filename)
-    located = runtime.stores.locate(url)
-    located.store.delete(located.key)
+    runtime.stores.remove(url)
 
 
 # Training and scoring
@@ -313,6 +339,8 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> TrainingPlan:
 class ScoringRequest:
     """With which version of a model to score a table, and how; the latest version when none is named.
 
+    `model_name` is @OWNER/NAME of a model that is shared.
+
     `reasons` says which rows are explained. Explaining a row costs a hundred times its score. `columns`
     {the model's: the table's} says what the table calls a column of the model.
     """
@@ -325,13 +353,13 @@ class ScoringRequest:
 
 
 def start_prediction(runtime: Runtime, user_id: str, dataset_id: str, request: ScoringRequest) -> Prediction:
-    """Queue the scoring of a table.
+    """Queue the scoring of a table that the user may see; the scores are the user's.
 
     Raises:
-        NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
+        NotFound, ModelNotFound, VersionNotFound: not there, or the user may not see it.
         InvalidInput: the table could not be read, or has no such column; the model is of another application.
     """
-    dataset = find_dataset(runtime, user_id, dataset_id)
+    dataset = find_readable(runtime, user_id, dataset_id)
     if dataset.state == "failed":
         raise InvalidInput(
             _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
@@ -339,20 +367,22 @@ def start_prediction(runtime: Runtime, user_id: str, dataset_id: str, request: S
     _check_columns(dataset, list(request.columns.values()))
     job_id = new_id()
     with runtime.catalog.write() as transaction:
-        model = expect_may_score(models.version_of(transaction, user_id, request.model_name, request.version))
+        place = place_of(transaction, user_id, request.model_name)
+        model = expect_may_score(models.version_of(transaction, place.owner_id, place.name, request.version))
         prediction = predictions.add_prediction(
             transaction,
             Prediction(
                 user_id=user_id,
                 job_id=job_id,
                 dataset_id=dataset.id,
-                model_name=model.name,
+                model_name=place.address,
                 version=model.version,
                 format=request.result_format,
             ),
         )
-        datasets.touch_dataset(transaction, dataset.id)
-        audit.record(transaction, user_id, "model.predict", model.name, dataset=dataset.filename)
+        if dataset.user_id == user_id:
+            datasets.touch_dataset(transaction, dataset.id)
+        audit.record(transaction, user_id, "model.predict", place.address, dataset=dataset.filename)
         title = title_of(model.name, dataset.filename)
         subject = {
             "prediction_id": prediction.id,

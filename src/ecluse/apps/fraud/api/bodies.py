@@ -14,8 +14,9 @@ from ecluse.runtime import Runtime
 from ecluse.web.api.bodies import model_body
 
 
-def dataset_body(row: Dataset) -> DatasetBody:
-    return DatasetBody.model_validate(
+def dataset_body(row: Dataset, owner: str | None = None) -> DatasetBody:
+    """Describe a table. `owner`: the handle of its owner where that is not who asks, who is told less of it."""
+    body = DatasetBody.model_validate(
         {
             "id": row.id,
             "filename": row.filename,
@@ -30,6 +31,7 @@ def dataset_body(row: Dataset) -> DatasetBody:
             "created_at": row.created_at,
         }
     )
+    return body if owner is None else body.model_copy(update={"owner": owner, "job": None, "filepath": None})
 
 
 def training_body(row: TrainingRun) -> TrainingBody:
@@ -51,8 +53,9 @@ def training_body(row: TrainingRun) -> TrainingBody:
     )
 
 
-def prediction_body(runtime: Runtime, row: Prediction) -> PredictionBody:
-    return PredictionBody.model_validate(
+def prediction_body(runtime: Runtime, row: Prediction, owner: str | None = None) -> PredictionBody:
+    """Describe a scoring. `owner`: the handle of its owner where that is not who asks, who is told less of it."""
+    body = PredictionBody.model_validate(
         {
             "id": row.id,
             "job": row.job_id,
@@ -70,6 +73,11 @@ def prediction_body(runtime: Runtime, row: Prediction) -> PredictionBody:
             "created_at": row.created_at,
             "finished_at": row.finished_at,
         }
+    )
+    if owner is None:
+        return body
+    return body.model_copy(
+        update={"owner": owner, "job": None, "dataset": None, "key": None, "filepath": None}
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
@@ -16,15 +16,18 @@ from ecluse.apps.fraud.api.schemas import AnalyzeRequest, DatasetBody, LayoutReq
 from ecluse.apps.fraud.rows import datasets
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
+from ecluse.storage.to_the_end import to_the_end
 from ecluse.tabular.layout import Layout
 from ecluse.web.admission import LONGEST_ID, admission_of
-from ecluse.web.api.schemas import Accepted
+from ecluse.web.api.schemas import Accepted, After
+from ecluse.web.api.tables import owner_of
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.receiving import receiving
 from ecluse.web.security import MayManage, MayPredict, MayRead, RuntimeDep
 from ecluse.web.uploads import open_upload
 
-router = APIRouter(tags=["datasets"])
+router = Declarations(tags=["datasets"])
 #: How long `POST /api/analyze` waits for a profile that is being made before it answers 202.
 ANALYZE_SECONDS: Final = 20.0
 
@@ -67,7 +70,7 @@ async def upload(
         incoming = await open_upload(arrival.request, arrival.most, arrival.refusal)
         stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
         layout = Layout(sheet, header_row)
-        row = await run_in_threadpool(
+        row = await to_the_end(
             workflows.record_dataset, runtime, user.user.id, incoming.filename, stored, layout
         )
     return dataset_body(row)
@@ -93,38 +96,43 @@ async def show_upload(
     responses=answers(404) | {202: {"model": Accepted, "description": "Still being read"}},
 )
 async def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: MayPredict) -> Response | ProfileBody:
-    """Show the columns of a table, with guesses of the label, identifier, customer and time columns."""
+    """Show the columns of a table that you may read, with guesses of the label, identifier, customer and time."""
     deadline = time.monotonic() + ANALYZE_SECONDS
     while True:
-        row = await run_in_threadpool(workflows.find_dataset, runtime, user.user.id, body.reference)
+        row = await run_in_threadpool(workflows.find_readable, runtime, user.user.id, body.reference)
+        owner = await run_in_threadpool(owner_of, runtime, user.user.id, row.user_id)
         if row.state == "failed":
             raise InvalidInput(_("%(file)s could not be read: %(error)s", file=row.filename, error=row.error))
         if row.profile is not None:
-            return ProfileBody(dataset=dataset_body(row), profile=row.profile)
+            return ProfileBody(dataset=dataset_body(row, owner), profile=row.profile)
+        if owner is not None:  # whose job it is to read it
+            raise InvalidInput(_("%(file)s is still being read by its owner. Ask again.", file=row.filename))
         if time.monotonic() > deadline:
             accepted = Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}")
             return JSONResponse(accepted.model_dump(), 202)
         await asyncio.sleep(0.25)
 
 
-@router.get("/datasets")
+@router.get("/datasets", responses=answers(422))
 def list_datasets(
     runtime: RuntimeDep,
     user: MayRead,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: After = None,
 ) -> list[DatasetBody]:
     """Your tables, newest first."""
-    with runtime.catalog.read() as transaction:
-        rows = datasets.list_datasets(transaction, user.user.id, limit=per_page, offset=(page - 1) * per_page)
+    offset = 0 if after is not None else (page - 1) * per_page
+    with runtime.catalog.look() as transaction:
+        rows = datasets.list_datasets(transaction, user.user.id, limit=per_page, offset=offset, after=after)
     return [dataset_body(row) for row in rows]
 
 
 @router.get("/datasets/{dataset_id}", responses=answers(404))
 def show_dataset(dataset_id: str, runtime: RuntimeDep, user: MayRead) -> DatasetBody:
-    """One of your tables."""
-    with runtime.catalog.read() as transaction:
-        return dataset_body(datasets.dataset_of(transaction, user.user.id, dataset_id))
+    """One of your tables, or by its id one that is shared with you; its file is at `/api/tables/{table}/file`."""
+    row = workflows.find_readable(runtime, user.user.id, dataset_id)
+    return dataset_body(row, owner_of(runtime, user.user.id, row.user_id))
 
 
 @router.post("/datasets/{dataset_id}/layout", status_code=202, responses=answers(404))

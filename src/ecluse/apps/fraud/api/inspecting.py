@@ -163,7 +163,8 @@ class RetrainRequest(BaseModel):
     )
 
 
-def inspection_body(row: Inspection) -> InspectionBody:
+def inspection_body(row: Inspection, *, is_listed: bool = False) -> InspectionBody:
+    """Describe an inspection; in a list its result is left out."""
     return InspectionBody.model_validate(
         {
             "id": row.id,
@@ -174,7 +175,7 @@ def inspection_body(row: Inspection) -> InspectionBody:
             "model_name": row.model_name,
             "version": row.version,
             "other_version": row.other_version,
-            "result": row.result,
+            "result": None if is_listed else row.result,
             "error": row.error,
             "created_at": row.created_at,
             "finished_at": row.finished_at,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from ecluse.apps.fraud.actions import labelling
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.api.inspecting import (
@@ -21,10 +19,11 @@ from ecluse.apps.fraud.labelling.answers import add_label
 from ecluse.apps.fraud.rows import labels
 from ecluse.apps.fraud.rows.tables import Inspection
 from ecluse.runtime import Runtime
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep
 
-router = APIRouter(tags=["labels"])
+router = Declarations(tags=["labels"])
 
 
 @router.get("/labels", responses=answers(404))

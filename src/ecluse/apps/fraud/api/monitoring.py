@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from ecluse import models as published
 from ecluse.apps.fraud.actions import monitoring as actions
@@ -19,10 +19,11 @@ from ecluse.apps.fraud.api.inspecting import (
     inspection_body,
 )
 from ecluse.apps.fraud.rows import inspections
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep
 
-router = APIRouter(tags=["monitoring"])
+router = Declarations(tags=["monitoring"])
 
 
 @router.get("/models/{name}/{version}/monitor", responses=answers(404))
@@ -97,14 +98,14 @@ def list_inspections(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[InspectionBody]:
     """Your questions, monitorings and comparisons, newest first, without their results."""
-    with runtime.catalog.read() as transaction:
+    with runtime.catalog.look() as transaction:
         rows = inspections.list_inspections(
             transaction,
             user.user.id,
             inspections.InspectionFilter(model_name=model, dataset_id=dataset),
             limit=limit,
         )
-    return [inspection_body(row).model_copy(update={"result": None}) for row in rows]
+    return [inspection_body(row, is_listed=True) for row in rows]
 
 
 @router.get("/inspections/{inspection}", responses=answers(404))

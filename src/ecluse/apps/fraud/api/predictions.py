@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import StreamingResponse
 
 from ecluse import models
@@ -20,24 +20,27 @@ from ecluse.apps.fraud.performance.reports import AnyReport, read_report
 from ecluse.apps.fraud.rows import predictions
 from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.scoring.formats import result_format
-from ecluse.catalog import models as model_rows
+from ecluse.catalog import sharing
 from ecluse.errors import InvalidInput, ModelNotFound, NotFound, VersionNotFound
 from ecluse.intervals import expected_among
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
-from ecluse.web.api.schemas import Accepted
+from ecluse.web.api.schemas import Accepted, After
+from ecluse.web.declarations import Declarations
 from ecluse.web.downloads import joined, send_object
 from ecluse.web.errors import answers
 from ecluse.web.security import MayPredict, MayRead, RuntimeDep
 
-router = APIRouter(tags=["predictions"])
+router = Declarations(tags=["predictions"])
 _CHUNK = 1024 * 1024
 
 
 @router.post("/predict", status_code=202, responses=answers(404))
 def predict(body: PredictRequest, runtime: RuntimeDep, user: MayPredict) -> Accepted:
-    """Score a table with one of your models."""
-    name, _at, named = body.model.partition("@")
+    """Score a table that you may read with one of your models, or with one that is shared with you: @OWNER/NAME."""
+    sign = "@" if body.model.startswith("@") else ""
+    name, _at, named = body.model.removeprefix("@").partition("@")
+    name = f"{sign}{name}"
     if named and body.version and named != body.version:
         raise InvalidInput(
             _(
@@ -46,34 +49,40 @@ def predict(body: PredictRequest, runtime: RuntimeDep, user: MayPredict) -> Acce
                 other=body.version,
             )
         )
-    dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
-    model = models.resolve(runtime, user.user.id, f"{name}@{body.version}" if body.version else body.model)
-    request = workflows.ScoringRequest(model.name, model.version, body.format, body.reasons, body.columns)
+    dataset = workflows.find_readable(runtime, user.user.id, body.reference)
+    reference = f"{name}@{body.version}" if body.version else body.model
+    model = models.resolve_readable(runtime, user.user.id, reference)
+    address = models.address_of(runtime, user.user.id, model)
+    request = workflows.ScoringRequest(address, model.version, body.format, body.reasons, body.columns)
     row = workflows.start_prediction(runtime, user.user.id, dataset.id, request)
     return Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}", prediction=row.id)
 
 
-@router.get("/predictions")
+@router.get("/predictions", responses=answers(422))
 def list_predictions(
     runtime: RuntimeDep,
     user: MayRead,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: After = None,
 ) -> list[PredictionBody]:
     """Your predictions, newest first."""
-    with runtime.catalog.read() as transaction:
+    offset = 0 if after is not None else (page - 1) * per_page
+    with runtime.catalog.look() as transaction:
         rows = predictions.list_predictions(
-            transaction, user.user.id, limit=per_page, offset=(page - 1) * per_page
+            transaction, user.user.id, limit=per_page, offset=offset, after=after
         )
     return [prediction_body(runtime, row) for row in rows]
 
 
 @router.get("/predictions/{prediction_id}", responses=answers(404))
 def show_prediction(prediction_id: str, runtime: RuntimeDep, user: MayRead) -> PredictionDetail:
-    """One prediction, with its riskiest rows."""
+    """One prediction of yours or one that is shared with you, with its riskiest rows."""
     with runtime.catalog.read() as transaction:
-        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
-    return PredictionDetail(**prediction_body(runtime, row).model_dump(), summary=row.summary)
+        row = predictions.readable_prediction(transaction, user.user.id, prediction_id)
+        is_own = row.user_id == user.user.id
+        owner = None if is_own else sharing.handle_of(transaction, row.user_id)
+    return PredictionDetail(**prediction_body(runtime, row, owner).model_dump(), summary=row.summary)
 
 
 @router.get("/predictions/{prediction_id}/budget", responses=answers(404, 422))
@@ -85,7 +94,7 @@ def show_budget(
 ) -> BudgetBody:
     """Show what exactly so many of the riskiest rows hold, those that a download with the same `alerts` sends."""
     with runtime.catalog.read() as transaction:
-        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+        row = predictions.readable_prediction(transaction, user.user.id, prediction_id)
     if row.key is None:
         raise _no_result(row)
     if (ranking := ranking_of(runtime, row)) is None:
@@ -101,10 +110,9 @@ def show_budget(
 
 
 def report_of(runtime: Runtime, row: Prediction) -> AnyReport | None:
-    """Read the report of the version that scored; None once it is gone, or where it could not have scored."""
+    """Read the report of the version that scored; None once it is gone or shared no more, or could not have scored."""
     try:
-        with runtime.catalog.read() as transaction:
-            version = model_rows.version_of(transaction, row.user_id, row.model_name, row.version)
+        version = models.resolve_readable(runtime, row.user_id, f"{row.model_name}@{row.version}")
     except (ModelNotFound, VersionNotFound):
         return None  # deleted since; the scores stay without its words
     return read_report(version.report) if may_score(version) else None
@@ -125,7 +133,7 @@ def download(
 ) -> StreamingResponse:
     """Send the scored table, or its riskiest rows."""
     with runtime.catalog.read() as transaction:
-        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+        row = predictions.readable_prediction(transaction, user.user.id, prediction_id)
     return send_prediction(runtime, row) if alerts is None else send_riskiest(runtime, row, alerts)
 
 
@@ -172,8 +180,9 @@ def send_riskiest(runtime: Runtime, row: Prediction, alerts: int) -> StreamingRe
         raise _no_result(row)
     chunks = _riskiest(runtime, row, row.url, row.sha256, alerts)
     first = next(chunks)
+    model = row.model_name.rpartition("/")[2]
     headers = {
-        "content-disposition": f'attachment; filename="riskiest_{min(alerts, row.rows or alerts)}_{row.model_name}.csv"'
+        "content-disposition": f'attachment; filename="riskiest_{min(alerts, row.rows or alerts)}_{model}.csv"'
     }
     return StreamingResponse(
         joined(first, chunks), media_type=result_format("csv").media_type, headers=headers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from ecluse.apps.fraud.actions import ensembles
 from ecluse.apps.fraud.actions import main as workflows
@@ -26,10 +26,11 @@ from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.references.published import POSITIVE
 from ecluse.apps.fraud.rows import references
 from ecluse.web.api.bodies import file_body
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.security import MayManage, MayPredict, MayRead, RuntimeDep
 
-router = APIRouter(tags=["references"])
+router = Declarations(tags=["references"])
 
 
 @router.get("/references")

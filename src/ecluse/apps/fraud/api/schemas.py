@@ -47,7 +47,9 @@ class AnalyzeRequest(DatasetReference):
 class PredictRequest(DatasetReference):
     """What to score with which model; the latest version unless one is named."""
 
-    model: str = Field(examples=["payments", "payments@v20251121_041000", "payments@production"])
+    model: str = Field(
+        examples=["payments", "payments@v20251121_041000", "payments@production", "@anna/payments"]
+    )
     version: str | None = None
     format: ResultName = DEFAULT
     reasons: Literal["all", "risky", "none"] = Field(
@@ -118,13 +120,16 @@ class LayoutRequest(BaseModel):
 class DatasetBody(BaseModel):
     id: str
     filename: str
-    filepath: str = Field(description="Store address; accepted wherever a dataset is asked for")
+    owner: str | None = Field(None, description="Handle of its owner, where that is not you")
+    filepath: str | None = Field(
+        description="Store address; accepted wherever a dataset is asked for. Null of one that is shared with you"
+    )
     size_bytes: int
     sha256: str
     state: Literal["profiling", "ready", "failed"]
     error: str | None
     rows: int | None
-    job: str | None = Field(description="Job that profiles it")
+    job: str | None = Field(description="Job that profiles it; null of one that is shared with you")
     layout: LayoutBody | None = Field(
         description="Which sheet and row it is read from; null until it is read, of Parquet, and of older tables"
     )
@@ -166,6 +171,7 @@ class PredictionBody(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     id: str
+    owner: str | None = Field(None, description="Handle of its owner, where it is not yours")
     job: str | None
     dataset: str | None
     model_name: str

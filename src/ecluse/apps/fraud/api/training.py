@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field, create_model
 
 from ecluse.apps.fraud.actions import main as workflows
@@ -13,10 +13,11 @@ from ecluse.apps.fraud.api.schemas import DatasetReference, HistoryPage
 from ecluse.apps.fraud.rows import training
 from ecluse.apps.fraud.training.request import Choice, TrainingRequest, choices
 from ecluse.web.api.schemas import Accepted
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.security import MayPublish, MayRead, RuntimeDep
 
-router = APIRouter(tags=["training"])
+router = Declarations(tags=["training"])
 
 
 def _field(choice: Choice) -> tuple[Any, Any]:
@@ -59,7 +60,7 @@ def history(
     status: Status | None = None,
 ) -> HistoryPage:
     """Your trainings, newest first."""
-    with runtime.catalog.read() as transaction:
+    with runtime.catalog.look() as transaction:
         rows, total = training.list_runs(
             transaction, user.user.id, status=status, limit=per_page, offset=(page - 1) * per_page
         )

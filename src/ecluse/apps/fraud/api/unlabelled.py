@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
-
 from ecluse import models
 from ecluse.apps.fraud.actions import ensembles as workflows
 from ecluse.apps.fraud.actions.main import find_dataset
@@ -17,13 +15,14 @@ from ecluse.apps.fraud.rows import mappings
 from ecluse.errors import VersionNotFound
 from ecluse.runtime import Runtime
 from ecluse.web.api.schemas import Accepted
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.references.facts import MatchResult
 
-router = APIRouter(tags=["unlabelled"])
+router = Declarations(tags=["unlabelled"])
 
 
 @router.post("/apply_unlabeled", status_code=202, responses=answers(404))

@@ -15,6 +15,7 @@ from ecluse.apps.fraud.commands import monitoring as watching
 from ecluse.apps.fraud.commands.labels import asked_for_label, label_lines
 from ecluse.apps.fraud.commands.references import references
 from ecluse.apps.fraud.commands.remote import predict_there, train_there
+from ecluse.apps.fraud.commands.results import results, tables
 from ecluse.apps.fraud.commands.tables import add_table, layout_options, say_layout
 from ecluse.apps.fraud.commands.unlabelled import ensemble, match
 from ecluse.apps.fraud.metrics import SUMMARY
@@ -47,6 +48,8 @@ def fraud() -> None:
 fraud.add_command(references)
 fraud.add_command(match)
 fraud.add_command(ensemble)
+fraud.add_command(results)
+fraud.add_command(tables)
 
 
 @fraud.command()
@@ -156,6 +159,8 @@ def predict(
 ) -> Record:
     """Score FILE with MODEL (NAME, NAME@VERSION, NAME@ALIAS) into OUTPUT: CSV, or Parquet if it ends in .parquet.
 
+    A model that is shared with you is called @OWNER/NAME.
+
     At the server that was signed in to (ecluse login URL), else on this machine.
     """
     if not output.parent.is_dir():
@@ -167,9 +172,10 @@ def predict(
             body = predict_there(server, file, output, asked, layout)
             return _scored(output, body["rows"], body["flagged"], f"{body['model_name']}@{body['version']}")
     with acting(home, email) as (runtime, user):
-        used = expect_may_score(published.resolve(runtime, user.id, model))
+        used = expect_may_score(published.resolve_readable(runtime, user.id, model))
+        name = published.address_of(runtime, user.id, used)
         dataset_id = add_table(runtime, user, file, layout)
-        request = workflows.ScoringRequest(used.name, used.version, name_for(output), reasons, columns)
+        request = workflows.ScoringRequest(name, used.version, name_for(output), reasons, columns)
         prediction = workflows.start_prediction(runtime, user.id, dataset_id, request)
         finish(runtime, user, prediction.job_id or "", f"Scoring {file.name}")
         with runtime.catalog.read() as transaction:

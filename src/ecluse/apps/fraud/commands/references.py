@@ -170,7 +170,7 @@ def import_references(
 @reports
 def list_references(domain: str | None, email: str | None, home: Path | None) -> Rows:
     """List every reference model, with the figures of its own test rows and of its transfer to the others."""
-    with acting(home, email) as (runtime, _):
+    with acting(home, email, reads=True) as (runtime, _):
         rows = [_row(row) for row in library.find_all(runtime, domain=domain)]
     decimals = {"fraud_rate": 4, **dict.fromkeys(SHOWN, 3)}
     return Rows(rows, COLUMNS, "No references yet. Build some: ecluse fraud references demo", decimals)
@@ -183,7 +183,7 @@ def list_references(domain: str | None, email: str | None, home: Path | None) ->
 @reports
 def show(name: str, email: str | None, home: Path | None) -> Record:
     """One reference: its figures, its columns with their importance, and its files."""
-    with acting(home, email) as (runtime, _):
+    with acting(home, email, reads=True) as (runtime, _):
         row = library.find(runtime, name)
         files = [asdict(file) for file in library.manifest_of(runtime, row).files]
         reading = _reading(runtime, name)

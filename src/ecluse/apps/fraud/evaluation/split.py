@@ -145,6 +145,12 @@ def draw_folds(split: Split, labels: NDArray[np.int8], *, count: int, seed: int)
     return tuple(usable[:count])
 
 
+def shares_later(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of the rows that are later than each, (rows,) in [0, 1); one odd date moves no other row's."""
+    after = len(times) - np.searchsorted(np.sort(times), times, side="right")
+    return np.asarray(after / max(len(times), 1), dtype=np.float64)
+
+
 def check_labels(labels: NDArray[np.int8]) -> None:
     """Raises UnusableTarget when the labels (rows,) of 0 and 1 leave nothing to learn or to measure."""
     positives, rows = int(labels.sum()), len(labels)

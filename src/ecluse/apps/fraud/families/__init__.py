@@ -7,20 +7,26 @@ pickles.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from ecluse.errors import ModelUnreadable
+from ecluse.later import Later
 from ecluse.sentences import _
 
-Matrix = NDArray[np.float32]
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = Later("numpy")
+
+Matrix: TypeAlias = "NDArray[np.float32]"
+Floats: TypeAlias = "NDArray[np.float64]"
 Params = Mapping[str, Any]
 Scores = Sequence[tuple[int, float]]
 OWN_PARAMS = frozenset({"rounds", "patience", "fixed_rounds"})
@@ -71,11 +77,16 @@ def has_settled(scores: Scores) -> bool:
 
 @dataclass(frozen=True)
 class FamilyFacts:
-    """What is told of a family without loading it: its module, what to call it, and the packages behind it."""
+    """What is told of a family without loading it: its module, what to call it, and the packages behind it.
+
+    The library of a family that is `alone` is not safe in several threads: its module fits and explains within
+    `one_at_a_time`, and a search gives its other workers fits of other families meanwhile.
+    """
 
     module: str
     shown_name: str
     packages: tuple[str, ...]
+    alone: bool = False
 
     @property
     def requires(self) -> str:
@@ -85,10 +96,28 @@ class FamilyFacts:
 
 FAMILIES: dict[str, FamilyFacts] = {
     "lightgbm": FamilyFacts("ecluse.apps.fraud.families.lightgbm", "LightGBM", ("lightgbm",)),
-    "catboost": FamilyFacts("ecluse.apps.fraud.families.catboost", "CatBoost", ("catboost",)),
+    "catboost": FamilyFacts("ecluse.apps.fraud.families.catboost", "CatBoost", ("catboost",), alone=True),
     "xgboost": FamilyFacts("ecluse.apps.fraud.families.xgboost", "XGBoost", ("xgboost", "xgboost-cpu")),
     "linear": FamilyFacts("ecluse.apps.fraud.families.linear", "Logistic regression", ("scipy",)),
 }
+
+
+_LOCKS: dict[str, threading.Lock] = {
+    name: threading.Lock() for name, facts in FAMILIES.items() if facts.alone
+}
+_ASK_S = 0.2
+
+
+@contextmanager
+def one_at_a_time(name: str, tick: Tick = lambda: None) -> Iterator[None]:
+    """Wait until no other thread of this process is within this for the family; `tick` is called and may raise."""
+    lock = _LOCKS[name]
+    while not lock.acquire(timeout=_ASK_S):
+        tick()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True)
@@ -105,7 +134,8 @@ class FitData:
     """Matrices (rows, features) float32 with NaN where missing, and labels (rows,) of 0 and 1.
 
     `categorical` are the positions of features whose values are level codes. A fit uses `threads` cores.
-    `prepared` keeps what a family has built from the matrices (binned data) for its next fit.
+    `prepared` keeps what a family has built from the matrices (binned data) for its next fit. `ages` (rows,) are the
+    shares of the rows of `train` that are later than each; None where nothing tells.
     """
 
     train: Matrix
@@ -115,6 +145,13 @@ class FitData:
     categorical: tuple[int, ...] = ()
     threads: int = 1
     prepared: dict[str, Any] = field(default_factory=dict)
+    ages: Floats | None = None
+
+    def weights(self, params: Params) -> Floats | None:
+        """Return what each row of `train` counts, (rows,): half with each `half_life` of age; None: all count 1."""
+        if self.ages is None or "half_life" not in params:
+            return None
+        return np.asarray(0.5 ** (self.ages / params["half_life"]), dtype=np.float64)
 
 
 class FittedModel(Protocol):

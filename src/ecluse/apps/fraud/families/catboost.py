@@ -1,4 +1,10 @@
-"""Fit, save and load CatBoost's symmetric trees, as its binary format."""
+"""Fit, save and load CatBoost's symmetric trees, as its binary format.
+
+The library keeps for the whole process whom to ask whether it is interrupted, sets it as it begins to fit or to
+explain, and takes it away as it ends. A thread that asks at that moment calls nothing, and the process dies:
+https://github.com/catboost/catboost/blob/master/catboost/libs/helpers/interrupt.cpp (version 1.2.10). Its loggers are
+shared likewise (https://github.com/catboost/catboost/issues/2620). Hence `one_at_a_time`.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +17,28 @@ import catboost
 import numpy as np
 
 from ecluse.apps.fraud.clock import with_heartbeat
-from ecluse.apps.fraud.families import OWN_PARAMS, STEM, FitData, Floats, Matrix, Params, Start, Tick, Until
+from ecluse.apps.fraud.families import (
+    OWN_PARAMS,
+    STEM,
+    FitData,
+    Floats,
+    Matrix,
+    Params,
+    Start,
+    Tick,
+    Until,
+    one_at_a_time,
+)
+from ecluse.apps.fraud.families.catboost_trees import read_trees
+from ecluse.apps.fraud.families.leaf_shares import LeafShares
 from ecluse.errors import ModelUnreadable
 from ecluse.sentences import _
 
 SUFFIX = ".cbm"
 MAGIC = b"CBM1"
-# Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
-SHAP_ROWS = 10_000
+#: After the magic stands the length of the core (4 bytes, the least first), then the core. The library reads on behind
+#: the end of a file that is cut off: catboost/libs/model/model.cpp, `ReadModel` (1.2.10).
+CORE_AT = 8
 #: So many rows are answered by one thread.
 FEW_ROWS = 256
 FIXED = {
@@ -30,9 +50,12 @@ FIXED = {
 }
 #: What the library notes of each fit besides the model; without it the same model is the same file.
 DIARY = ("model_guid", "train_finish_time")
+_FIRST = {"depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 5.0, "rounds": 1200}
 STARTS = (
-    Start(2, "CatBoost", {"depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 5.0, "rounds": 1200}),
-    Start(11, _("CatBoost, deep"), {"depth": 8, "learning_rate": 0.08, "l2_leaf_reg": 5.0, "rounds": 800}),
+    Start(2, "CatBoost", _FIRST),
+    Start(4, _("CatBoost, recent rows"), {**_FIRST, "half_life": 0.15}),
+    Start(6, _("CatBoost, latest rows"), {**_FIRST, "half_life": 0.05}),
+    Start(15, _("CatBoost, deep"), {"depth": 8, "learning_rate": 0.08, "l2_leaf_reg": 5.0, "rounds": 800}),
 )
 
 
@@ -49,6 +72,9 @@ class CatBoostModel:
     def __init__(self, model: Any, features: int) -> None:
         self._model = model
         self._features = features
+        self._leaf_shares = LeafShares(
+            lambda: read_trees(model), self._ask_contributions, trees=self.rounds, features=features
+        )
 
     @property
     def rounds(self) -> int:
@@ -57,25 +83,33 @@ class CatBoostModel:
     def predict_margin(self, matrix: Matrix) -> Floats:
         if not len(matrix):
             return np.zeros(0)
-        raw = self._model.predict(matrix, prediction_type="RawFormulaVal", thread_count=_threads(matrix))
+        # The library keeps values column by column, and takes over those that stand so three times as fast.
+        pool = catboost.Pool(np.asfortranarray(matrix))
+        raw = self._model.predict(pool, prediction_type="RawFormulaVal", thread_count=_threads(matrix))
         return np.asarray(raw, dtype=np.float64)
 
     def contributions(self, matrix: Matrix) -> Floats:
-        parts = [
-            np.asarray(
-                self._model.get_feature_importance(
-                    catboost.Pool(matrix[at : at + SHAP_ROWS]),
-                    type="ShapValues",
-                    thread_count=_threads(matrix),
-                ),
-                dtype=np.float64,
+        return self._leaf_shares.contributions(matrix)
+
+    def _ask_contributions(self, matrix: Matrix, first: int) -> Floats:
+        model = self._model
+        if first:
+            model = model.copy()
+            model.shrink(self.rounds, ntree_start=first)
+        pool = catboost.Pool(matrix)
+        with one_at_a_time("catboost"):
+            shares = model.get_feature_importance(
+                pool,
+                type="ShapValues",
+                thread_count=_threads(matrix),
+                # Of itself the library prepares all leaves, for one row too.
+                shap_mode="NoPreCalc" if len(matrix) == 1 else "Auto",
             )
-            for at in range(0, len(matrix), SHAP_ROWS)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, self._features + 1))
+        return np.asarray(shares, dtype=np.float64)
 
     def importances(self) -> Floats:
-        gain = np.asarray(self._model.get_feature_importance(), dtype=np.float64)
+        with one_at_a_time("catboost"):
+            gain = np.asarray(self._model.get_feature_importance(), dtype=np.float64)
         return gain / (gain.sum() or 1.0)
 
     def save(self, directory: Path, stem: str = STEM) -> tuple[str, ...]:
@@ -116,12 +150,12 @@ class _EachRound:
 def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> CatBoostModel:
     """Boost with early stopping on the log loss of the validation rows.
 
-    Besides CatBoost's own parameters: `rounds`, `patience`, `fixed_rounds` and `threads`.
+    Besides CatBoost's own parameters: `rounds`, `patience`, `fixed_rounds` and `half_life` (see `FitData.weights`).
     """
-    own = {name: params[name] for name in params if name not in OWN_PARAMS}
+    own = {name: params[name] for name in params if name not in OWN_PARAMS | {"half_life"}}
     fixed = int(params.get("fixed_rounds", 0))
     rounds = fixed or int(params.get("rounds", 1200))
-    train, valid = with_heartbeat(lambda: _pools(data), tick)
+    train, valid = with_heartbeat(lambda: _pools(data, params), tick)
     watched = _EachRound(tick, None if fixed else until)
     stopping = {} if fixed else {"od_type": "Iter", "od_wait": int(params.get("patience", 60))}
     model = catboost.CatBoost(
@@ -135,7 +169,8 @@ def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -
             "thread_count": data.threads,
         }
     )
-    model.fit(train, eval_set=None if fixed else valid, callbacks=[watched])
+    with one_at_a_time("catboost", tick):
+        model.fit(train, eval_set=None if fixed else valid, callbacks=[watched])
     if watched.failure is not None:
         raise watched.failure
     for name in DIARY:
@@ -157,6 +192,14 @@ def load(path: Path) -> CatBoostModel:
             raise ModelUnreadable(
                 _("%(file)s is not a CatBoost model. Fetch the version again.", file=path.name)
             )
+        if len(raw) < CORE_AT or len(raw) < CORE_AT + int.from_bytes(raw[CORE_AT - 4 : CORE_AT], "little"):
+            raise ModelUnreadable(
+                _(
+                    "%(file)s is cut off after %(count)s bytes. Fetch the version again.",
+                    file=path.name,
+                    count=len(raw),
+                )
+            )
         model.load_model(blob=raw)
     except (OSError, catboost.CatBoostError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
@@ -166,10 +209,11 @@ def load(path: Path) -> CatBoostModel:
     return CatBoostModel(model, len(model.feature_names_))
 
 
-def _pools(data: FitData) -> tuple[catboost.Pool, catboost.Pool]:
-    if "catboost" not in data.prepared:
-        train = catboost.Pool(data.train, data.train_labels)
+def _pools(data: FitData, params: Params) -> tuple[catboost.Pool, catboost.Pool]:
+    key = f"catboost half_life={params.get('half_life')}"
+    if key not in data.prepared:
+        train = catboost.Pool(data.train, data.train_labels, weight=data.weights(params))
         valid = catboost.Pool(data.valid, data.valid_labels)
-        data.prepared["catboost"] = (train, valid)
-    train, valid = data.prepared["catboost"]
+        data.prepared[key] = (train, valid)
+    train, valid = data.prepared[key]
     return train, valid

@@ -23,13 +23,13 @@ from ecluse.apps.fraud.families import (
     Until,
     boost,
 )
+from ecluse.apps.fraud.families.leaf_shares import LeafShares
+from ecluse.apps.fraud.families.lightgbm_trees import read_trees
 from ecluse.apps.fraud.measures import average_precision
 from ecluse.errors import ModelUnreadable
 from ecluse.sentences import _
 
 SUFFIX = ".txt.gz"
-# Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
-SHAP_ROWS = 10_000
 QUIET = {"verbosity": -1}
 FIXED = {
     "objective": "binary",
@@ -41,24 +41,27 @@ FIXED = {
     **QUIET,
 }
 _SAMPLED = {"feature_fraction": 0.7, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0}
+_FIRST = {"learning_rate": 0.05, "num_leaves": 31, **_SAMPLED}
 _LEVEL_SETS = {"num_leaves": 15, **_SAMPLED, "cat_smooth": 20.0, "native_categories": True}
 # "plain" and "large" are two of AutoGluon's settings (tabular/models/lgb, "GBM" and "GBMLarge").
 STARTS = (
-    Start(1, "LightGBM", {"learning_rate": 0.05, "num_leaves": 31, **_SAMPLED}),
-    Start(3, _("LightGBM, level sets"), {"learning_rate": 0.05, **_LEVEL_SETS}),
-    Start(5, _("LightGBM, plain"), {"learning_rate": 0.05, "num_leaves": 31}),
+    Start(1, "LightGBM", _FIRST),
+    Start(3, _("LightGBM, latest rows"), {**_FIRST, "half_life": 0.05}),
+    Start(5, _("LightGBM, recent rows"), {**_FIRST, "half_life": 0.15}),
+    Start(7, _("LightGBM, level sets"), {"learning_rate": 0.05, **_LEVEL_SETS}),
+    Start(8, _("LightGBM, plain"), {"learning_rate": 0.05, "num_leaves": 31}),
     Start(
-        7,
+        11,
         _("LightGBM, extra trees"),
         {"learning_rate": 0.04, "num_leaves": 63, "extra_trees": True, **_SAMPLED},
     ),
     Start(
-        8,
+        12,
         _("LightGBM, shallow"),
         {"learning_rate": 0.08, "num_leaves": 8, "max_depth": 3, "feature_fraction": 0.8, "lambda_l2": 5.0},
     ),
     Start(
-        10,
+        14,
         _("LightGBM, large"),
         {"learning_rate": 0.03, "num_leaves": 128, "feature_fraction": 0.9, "min_data_in_leaf": 3},
     ),
@@ -72,6 +75,12 @@ class LightGbmModel:
 
     def __init__(self, booster: lightgbm.Booster) -> None:
         self._booster = booster
+        self._leaf_shares = LeafShares(
+            lambda: read_trees(booster.model_to_string()),
+            self._ask_contributions,
+            trees=int(booster.num_trees()),
+            features=int(booster.num_feature()),
+        )
 
     @property
     def rounds(self) -> int:
@@ -81,13 +90,11 @@ class LightGbmModel:
         return np.asarray(self._booster.predict(matrix, raw_score=True), dtype=np.float64)
 
     def contributions(self, matrix: Matrix) -> Floats:
-        parts = [
-            np.asarray(
-                self._booster.predict(matrix[at : at + SHAP_ROWS], pred_contrib=True), dtype=np.float64
-            )
-            for at in range(0, len(matrix), SHAP_ROWS)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, matrix.shape[1] + 1))
+        return self._leaf_shares.contributions(matrix)
+
+    def _ask_contributions(self, matrix: Matrix, first: int) -> Floats:
+        shares = self._booster.predict(matrix, pred_contrib=True, start_iteration=first)
+        return np.asarray(shares, dtype=np.float64)
 
     def importances(self) -> Floats:
         gain = np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)
@@ -109,13 +116,12 @@ def vary(rng: np.random.Generator) -> tuple[Params, ...]:
 def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> LightGbmModel:
     """Boost with early stopping on the validation rows.
 
-    Besides LightGBM's own parameters: `rounds`, `patience`, `fixed_rounds`, and `native_categories` (split
-    level codes as sets instead of as ordered numbers).
+    Besides LightGBM's own parameters: `rounds`, `patience`, `fixed_rounds`, `half_life` (see `FitData.weights`), and
+    `native_categories` (split level codes as sets instead of as ordered numbers).
     """
-    not_theirs = OWN_PARAMS | {"native_categories"}
+    not_theirs = OWN_PARAMS | {"native_categories", "half_life"}
     own = {name: params[name] for name in params if name not in not_theirs}
-    native = bool(params.get("native_categories"))
-    train, valid = with_heartbeat(lambda: _datasets(data, native=native), tick)
+    train, valid = with_heartbeat(lambda: _datasets(data, params), tick)
     threads = {"num_threads": data.threads}
     booster = lightgbm.Booster({**FIXED, **threads, **own, "seed": seed}, train)
     booster.add_valid(valid, "valid")
@@ -184,16 +190,21 @@ def _ignore(_: object) -> None:
     return None
 
 
-def _datasets(data: FitData, *, native: bool) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
-    key = f"lightgbm native={native}"
+def _datasets(data: FitData, params: Params) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+    native, weights = bool(params.get("native_categories")), data.weights(params)
+    key = f"lightgbm native={native} half_life={params.get('half_life')}"
     if key not in data.prepared:
-        params = {name: FIXED[name] for name in ("max_bin", "feature_pre_filter", "verbosity")}
-        params["num_threads"] = data.threads
-        categorical = list(data.categorical) if native else []
+        binned = {name: FIXED[name] for name in ("max_bin", "feature_pre_filter", "verbosity")}
+        binned["num_threads"] = data.threads
         train = lightgbm.Dataset(
-            data.train, data.train_labels, params=params, categorical_feature=categorical, free_raw_data=True
+            data.train,
+            data.train_labels,
+            weight=weights,
+            params=binned,
+            categorical_feature=list(data.categorical) if native else [],
+            free_raw_data=True,
         )
-        valid = lightgbm.Dataset(data.valid, data.valid_labels, reference=train, params=params)
+        valid = lightgbm.Dataset(data.valid, data.valid_labels, reference=train, params=binned)
         data.prepared[key] = (train.construct(), valid.construct())
     train, valid = data.prepared[key]
     return train, valid

@@ -17,7 +17,7 @@ SUFFIX = ".json"
 FORMAT = "ecluse linear 1"
 FIT_ROWS = 100_000
 LEVELS = 64
-STARTS = (Start(6, _("linear model"), {"l2": 1.0}),)
+STARTS = (Start(10, _("linear model"), {"l2": 1.0}),)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from ecluse.apps.fraud.families import (
     Until,
     boost,
 )
+from ecluse.apps.fraud.families.leaf_shares import LeafShares
+from ecluse.apps.fraud.families.xgboost_trees import read_trees
 from ecluse.apps.fraud.measures import average_precision
 from ecluse.errors import ModelUnreadable
 from ecluse.sentences import _
@@ -35,12 +37,12 @@ FIXED = {
 }
 STARTS = (
     Start(
-        4,
+        9,
         "XGBoost",
         {"max_depth": 5, "eta": 0.06, "subsample": 0.8, "colsample_bytree": 0.7, "lambda": 2.0},
     ),
     Start(
-        9,
+        13,
         _("XGBoost, deep"),
         {
             "max_depth": 8,
@@ -61,6 +63,12 @@ class XgBoostModel:
 
     def __init__(self, booster: xgboost.Booster) -> None:
         self._booster = booster
+        self._leaf_shares = LeafShares(
+            lambda: read_trees(bytes(booster.save_raw("json"))),
+            self._ask_contributions,
+            trees=self.rounds,
+            features=int(booster.num_features()),
+        )
 
     @property
     def rounds(self) -> int:
@@ -71,7 +79,15 @@ class XgBoostModel:
         return np.asarray(margins, dtype=np.float64)
 
     def contributions(self, matrix: Matrix) -> Floats:
-        shares = self._booster.predict(xgboost.DMatrix(matrix), pred_contribs=True, validate_features=False)
+        return self._leaf_shares.contributions(matrix)
+
+    def _ask_contributions(self, matrix: Matrix, first: int) -> Floats:
+        shares = self._booster.predict(
+            xgboost.DMatrix(matrix),
+            pred_contribs=True,
+            validate_features=False,
+            iteration_range=(first, self.rounds),
+        )
         return np.asarray(shares, dtype=np.float64)
 
     def importances(self) -> Floats:

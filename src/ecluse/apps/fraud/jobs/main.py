@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ecluse import models
+from ecluse import models, unclaimed
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.main import Reasons, plan_training
-from ecluse.apps.fraud.jobs.tables import fetch_table, open_stored, table_of
+from ecluse.apps.fraud.jobs.tables import fetch_table, open_stored, readable_table_of, table_of
 from ecluse.apps.fraud.metrics import SUMMARY
 from ecluse.apps.fraud.performance.reports import AnyReport, read_report, read_trained_report, report_content
 from ecluse.apps.fraud.performance.trained import TrainedReport
@@ -105,8 +105,7 @@ def _profile(runtime: Runtime, task: Task, dataset_id: str, chosen: dict[str, An
             )
         except UnreadableTable:
             if dataset.rows is None:  # else it was read before, and stays as it was
-                located = runtime.stores.locate(dataset.url)
-                located.store.delete(located.key)  # the row stays, to say why
+                runtime.stores.remove(dataset.url)  # the row stays, to say why
             raise
     with runtime.catalog.write() as transaction:
         kept = ({} if layout is None else layout.to_dict()) | {"asked": asked.get("asked")}
@@ -313,7 +312,7 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
 def _result_key(runtime: Runtime, task: Task, prediction_id: str) -> str:
     with runtime.catalog.read() as transaction:
         prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
-        dataset = datasets.dataset_of(transaction, task.user_id, prediction.dataset_id or "")
+        dataset = datasets.readable_dataset(transaction, task.user_id, prediction.dataset_id or "")
     name = safe_filename(Path(dataset.filename).name.split(".")[0])
     filename = f"{task.user_id}_{timestamp()}_{name}_{prediction_id}.{prediction.format}"
     return join_key(predictions_prefix(task.user_id), filename)
@@ -336,7 +335,7 @@ def _score(
 
     with runtime.catalog.read() as transaction:
         prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
-    dataset = table_of(runtime, task.user_id, prediction.dataset_id)
+    dataset = readable_table_of(runtime, task.user_id, prediction.dataset_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
         version, files = _model_files(runtime, task.user_id, prediction, folder)
@@ -355,11 +354,13 @@ def _score(
                 ),
                 kept=kept,
             )
-            known = _unseen_labels(runtime, version, files, dataset, table)
+            # What the owner said of the rows, and which of them a model has learned from, is told the owner alone.
+            is_own = task.user_id == dataset.user_id
+            known = _unseen_labels(runtime, version, files, dataset, table) if is_own else None
             summary = write_scores(batches, result, result_format(prediction.format).name, known)
             if reasons != "none":
                 summary = replace(summary, top=_with_sentences(scorer, table, summary, columns or {}))
-            own = own_values(
+            values = own_values(
                 table,
                 summary.top_places,
                 list(read_report(version.report).columns),
@@ -368,6 +369,7 @@ def _score(
             )
         task.report("save", 0.95)
         store = runtime.data
+        unclaimed.expect(runtime, key)
         stored = patiently(lambda: store.upload(result, key))
     with runtime.catalog.write() as transaction:
         recorded = predictions.set_done(
@@ -380,7 +382,7 @@ def _score(
                 sha256=stored.sha256,
                 rows=summary.rows,
                 flagged=summary.flagged,
-                summary=summary.to_dict() | {"own": own},
+                summary=summary.to_dict() | {"own": values},
                 ranking=None if summary.ranking is None else summary.ranking.to_bytes(),
             ),
         )
@@ -407,7 +409,7 @@ def _model_files(
 ) -> tuple[ModelVersion, Path]:
     """Return a prediction's model, and its verified files in one folder, for reading only."""
     destination = folder / "model"
-    row = models.resolve(runtime, user_id, f"{prediction.model_name}@{prediction.version}")
+    row = models.resolve_readable(runtime, user_id, f"{prediction.model_name}@{prediction.version}")
     models.checkout(runtime, row, destination)
     return row, destination
 
@@ -421,7 +423,8 @@ def _unseen_labels(
     from ecluse.apps.fraud.scoring.results import known_labels
     from ecluse.apps.fraud.tables.labels import UNKNOWN
 
-    if (files / LEARNED_FILE).exists():
+    # Of what another's model has learned from, whose table that is alone may ask.
+    if version.user_id != dataset.user_id or (files / LEARNED_FILE).exists():
         return None
     with runtime.catalog.read() as transaction:
         given = labels.labels_of(transaction, dataset.user_id, dataset.id)

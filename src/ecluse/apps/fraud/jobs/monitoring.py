@@ -5,7 +5,6 @@ What they say is the `result` of an inspection's row. A step may run twice and t
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -306,7 +305,9 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
 
 def _target(files: Path) -> tuple[str, str | None]:
     """Return the column a model predicts, and the value of it that means fraud; empty where it predicts none."""
-    info = json.loads((files / "model.json").read_text(encoding="utf-8"))
+    from ecluse.apps.fraud.scoring.model import read_json
+
+    info = read_json(files / "model.json")
     return str(info.get("target") or ""), info.get("positive_value")
 
 

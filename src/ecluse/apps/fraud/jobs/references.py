@@ -304,12 +304,13 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
 def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]) -> None:
     """Commit the version and give it its row; nothing is doubled where another job has built the same meanwhile."""
     url = str(built["url"])
-    version, registry = url.rsplit("/", 1)[1], runtime.registry_at(url)
+    version = url.rsplit("/", 1)[1]
     known = _built_version(runtime, recipe)
     if known is not None:
         if known != version:
-            registry.delete(recipe.name, version)
+            _remove_spare(runtime, recipe, url)
         return
+    registry = runtime.registry_at(url)
     description = ReferenceDescription.from_dict(built["description"])
     manifest = registry.commit(
         recipe.name,
@@ -327,6 +328,12 @@ def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]
         },
     )
     keep_reference(runtime, task.user_id, registry, manifest, description)
+
+
+def _remove_spare(runtime: Runtime, recipe: Recipe, url: str) -> None:
+    """Remove what was built here of a version that another job has built, too."""
+    if (registry := runtime.registry_to_clear(url)) is not None:
+        registry.delete(recipe.name, url.rsplit("/", 1)[1])
 
 
 def _tidy(runtime: Runtime, task: Task, recipe: Recipe) -> None:

@@ -52,14 +52,22 @@ def table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
         return datasets.dataset_of(transaction, user_id, dataset_id)
 
 
+def readable_table_of(runtime: Runtime, reader_id: str, dataset_id: str | None) -> Dataset:
+    """Return a table that a job of this person reads: theirs, or one that is shared with them at this moment."""
+    if dataset_id is None:
+        raise NotFound(_("The table was deleted before the job ran. Upload it again."))
+    with runtime.catalog.read() as transaction:
+        return datasets.readable_dataset(transaction, reader_id, dataset_id)
+
+
 def readable(runtime: Runtime, user_id: str, table_id: str) -> Readable | None:
-    """Return a table that was uploaded here, to be read by any model; None where there is none.
+    """Return a table that was uploaded here and this person may see, to be read by any model; None where none is.
 
     Raises:
         InvalidInput: it is not read yet, or could not be.
     """
     try:
-        dataset = table_of(runtime, user_id, table_id)
+        dataset = readable_table_of(runtime, user_id, table_id)
     except NotFound:
         return None
     if dataset.state != "ready":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Form, Request
+from fastapi import Form, Request
 from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
@@ -23,11 +23,12 @@ from ecluse.catalog import models
 from ecluse.errors import DigestMismatch, EcluseError, InvalidInput, NotFound, VersionNotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web.declarations import Declarations
 from ecluse.web.pages.models import compare_page, figure_names, listed
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 #: What the next version is most often called by.
 USUAL_ALIAS: Final = "production"
 #: Rows flagged by one version alone that are shown before the rest is folded away.

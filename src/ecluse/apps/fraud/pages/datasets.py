@@ -10,12 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
+from ecluse import models as published
+from ecluse.accounts import SignedIn
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.actions.versions import may_score
+from ecluse.apps.fraud.actions.versions import SCORING, may_score
 from ecluse.apps.fraud.goal import OFFERED
 from ecluse.apps.fraud.performance.reports import read_report
 from ecluse.apps.fraud.rows import predictions, training
@@ -24,24 +26,27 @@ from ecluse.apps.fraud.rows.tables import Dataset
 from ecluse.apps.fraud.scoring.formats import DEFAULT, ResultName
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, meaning_in_profile
 from ecluse.apps.fraud.training.request import TrainingRequest, form_titles
-from ecluse.catalog import models
+from ecluse.catalog import models, sharing
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput, JobNotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.tabular.layout import Layout
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 BUDGETS: Final = (10, 30, 60, 300, 900, 3600)
 DEFAULT_BUDGET: Final = 60
 SHOWN: Final = 10
 #: Columns listed at first; a table may have thousands.
 COLUMNS_SHOWN: Final = 200
+#: Models of others among which those that score transactions are looked for.
+SHARED_OFFERED: Final = 500
 #: Explaining this many rows takes about ten seconds on two cores.
 EXPLAIN_ALL_ROWS: Final = 5_000
 YEAR_NAME: Final = re.compile(r"year|ann[eé]e|(?<![a-z])(yr|an)(?![a-z])", re.IGNORECASE)
@@ -138,8 +143,8 @@ def show_dataset(
     view: Annotated[TableView, Query()],
 ) -> Response:
     """Show one table."""
-    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
-    return _dataset_page(request, runtime, row, view)
+    row = workflows.find_readable(runtime, user.user.id, dataset_id)
+    return _dataset_page(request, runtime, user, row, view)
 
 
 @router.get("/fraud/d/{dataset_id}/meaning")
@@ -165,7 +170,7 @@ def train(
     try:
         run = workflows.start_training(runtime, user.user.id, row.id, training_request(row, choices))
     except InvalidInput as error:
-        return _dataset_page(request, runtime, row, choices=choices, error=error)
+        return _dataset_page(request, runtime, user, row, choices=choices, error=error)
     return RedirectResponse(f"/jobs/{run.job_id}", 303)
 
 
@@ -180,12 +185,12 @@ def score(
     reasons: Annotated[workflows.Reasons, Form()] = "risky",
 ) -> Response:
     """Queue the scoring with the latest version of a model, and show where its result will be."""
-    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    row = workflows.find_readable(runtime, user.user.id, dataset_id)
     try:
         chosen = workflows.ScoringRequest(model, result_format=result_format, reasons=reasons)
         scored = workflows.start_prediction(runtime, user.user.id, row.id, chosen)
     except InvalidInput as error:
-        return _dataset_page(request, runtime, row, error=error)
+        return _dataset_page(request, runtime, user, row, error=error)
     return RedirectResponse(f"/fraud/p/{scored.id}", 303)
 
 
@@ -205,7 +210,7 @@ def read_again(
         layout = Layout(sheet or None, _header_row(names, header_row))
         workflows.read_again(runtime, user.user.id, row.id, layout)
     except InvalidInput as error:
-        return _dataset_page(request, runtime, row, error=error)
+        return _dataset_page(request, runtime, user, row, error=error)
     return RedirectResponse(f"/fraud/d/{row.id}", 303)
 
 
@@ -337,34 +342,44 @@ def default_name(filename: str) -> str:
 def _dataset_page(
     request: Request,
     runtime: Runtime,
+    user: SignedIn,
     row: Dataset,
     view: TableView | None = None,
     *,
     choices: TrainChoices | None = None,
     error: InvalidInput | None = None,
 ) -> Response:
-    say, view = words_of(request), view or TableView()
+    """Show a table: to whom it is shared with what may be read, and the scores that they made of it."""
+    say, view, user_id = words_of(request), view or TableView(), user.user.id
+    is_own = row.user_id == user_id
     with runtime.catalog.read() as transaction:
-        latest = [version for version in models.list_latest(transaction, row.user_id) if may_score(version)]
-        trained, trained_total = training.list_runs(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
-        scored = predictions.list_predictions(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
-        scored_total = predictions.count_predictions(transaction, row.user_id, dataset_id=row.id)
-    form = train_form(row, choices.target if choices else view.target, view.keep)
+        owner = None if is_own else sharing.handle_of(transaction, row.user_id)
+        may_share = is_own or row.user_id in sharing.makers_of(transaction, user_id)
+        latest = [version for version in models.list_latest(transaction, user_id) if may_score(version)]
+        trained, trained_total = training.list_runs(transaction, user_id, dataset_id=row.id, limit=SHOWN)
+        scored = predictions.list_predictions(transaction, user_id, dataset_id=row.id, limit=SHOWN)
+        scored_total = predictions.count_predictions(transaction, user_id, dataset_id=row.id)
+    shared, _total = published.list_shared(runtime, user_id, limit=SHARED_OFFERED, applications=SCORING)
+    form = train_form(row, choices.target if choices else view.target, view.keep) if is_own else None
     shown = _columns(row)[: None if view.columns == "all" else COLUMNS_SHOWN]
     guessed = next((version.name for version in latest if can_score(version, row)), None)
     context = {
         "dataset": row,
+        "owner": owner,
+        "may_share": may_share,
         "profile": row.profile,
         "layout": layout if (layout := layout_of(row)).preview else None,
         "columns": shown,
         "years": years(shown),
-        "progress": reading_progress(runtime, row, say),
+        "progress": reading_progress(runtime, row, say) if is_own else None,
         "form": _as_sent(form, choices) if form and choices else form,
         "label": label_of(row),
         "period": _period(row, say),
         "kinds": _kinds(say),
         "roles": _roles(say),
         "models": latest,
+        "shared_models": shared,
+        "may_score": bool(latest or shared),
         "chosen_model": view.model or guessed,
         "guessed_model": guessed,
         "reasons": default_reasons(row.rows),

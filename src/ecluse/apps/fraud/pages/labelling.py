@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request, UploadFile
+from fastapi import Form, Query, Request, UploadFile
 from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
@@ -26,12 +26,13 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.storage import safe_filename
 from ecluse.tabular.formats import ACCEPTED
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import ABSENT, Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 Answer = Literal["fraud", "legitimate", "skip", "undo"]
 Text = Annotated[str, Form()]
 #: Scorings of a table that are looked through for models to ask for.

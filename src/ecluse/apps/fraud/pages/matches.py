@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
@@ -22,6 +22,7 @@ from ecluse.apps.fraud.tables.names import is_weak_reason
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -29,7 +30,7 @@ from ecluse.web.templating import render, words_of
 if TYPE_CHECKING:
     from ecluse.apps.fraud.references.facts import Match, MatchResult
 
-router = APIRouter()
+router = Declarations()
 #: From this fit on references judge alone (`ensembles.building.STRONG`, which the web process does not load).
 SURE_FIT: Final = 0.8
 #: From this score on a pair of columns needs no second look.

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Request
+from fastapi import Form, Request
 from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
@@ -33,11 +33,12 @@ from ecluse.jobs import Link
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.models import FormOutcome, ModelPage, model_page, version_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 
-router = APIRouter()
+router = Declarations()
 DRAWING: Final = re.compile(r"plots/[a-z_]+\.svg")
 COMPARISONS_SHOWN: Final = 8
 #: Tables the scoring form lets one choose from: the newest. Any other is scored from its own page.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Form, Request
+from fastapi import Form, Request
 from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
@@ -34,13 +34,14 @@ from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import EcluseError, InvalidInput, JobNotFound, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.models import figure_names
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 CHECKS_SHOWN: Final = 20
 #: Columns named in a finding, and rows of the drift table before the rest is folded away.
 NAMED: Final = 4

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from ecluse import shares
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.pages.datasets import label_of
 from ecluse.apps.fraud.rows import datasets, predictions, references
-from ecluse.errors import EcluseError
+from ecluse.errors import EcluseError, NotSignedIn
 from ecluse.runtime import Runtime
+from ecluse.storage.to_the_end import to_the_end
 from ecluse.tabular.formats import ACCEPTED, format_names
+from ecluse.web.declarations import Declarations
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.receiving import receiving
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 from ecluse.web.uploads import open_upload
 
-router = APIRouter()
+router = Declarations()
 SHOWN = 10
 
 
@@ -36,11 +39,9 @@ async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
         async with receiving(request, runtime, user.user.id) as arrival:
             incoming = await open_upload(arrival.request, arrival.most, arrival.refusal)
             stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
-            row = await run_in_threadpool(
-                workflows.record_dataset, runtime, user.user.id, incoming.filename, stored
-            )
+            row = await to_the_end(workflows.record_dataset, runtime, user.user.id, incoming.filename, stored)
     except EcluseError as error:
-        if error.status >= 500:
+        if error.status >= 500 or isinstance(error, NotSignedIn):
             raise
         if scripted:
             message = words_of(request).phrase(str(error))
@@ -67,10 +68,13 @@ def _fraud_page(
         scored_total = predictions.count_predictions(transaction, user_id)
         names = datasets.filenames(transaction, user_id, [row.dataset_id for row in scored])
         library = references.count_references(transaction)
+    others, others_total = shares.of_others(runtime.catalog, user_id, datasets.TABLES, limit=PAGE_ROWS)
     context = {
         "datasets": tables,
         "label_of": label_of,
         "pager": pager,
+        "others": others,
+        "others_total": others_total,
         "predictions": scored,
         "predictions_total": scored_total,
         "names": names,

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from ecluse import shares
 from ecluse.apps.fraud import risk
 from ecluse.apps.fraud.api.budget import (
     Meaning,
@@ -33,17 +34,19 @@ from ecluse.apps.fraud.rows.tables import Prediction
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
 from ecluse.apps.fraud.scoring.formats import result_format
 from ecluse.apps.fraud.scoring.reasons import as_written
+from ecluse.catalog import sharing
 from ecluse.errors import JobNotFound, NotFound
 from ecluse.runtime import Runtime
-from ecluse.storage import safe_filename
 from ecluse.tabular.formats import NAME_ENDINGS
+from ecluse.web.declarations import Declarations
+from ecluse.web.downloads import saved_as
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 DEFAULT_BUDGET: Final = 20
 MOMENT: Final = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}):\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?")
 Budget = Annotated[int, Query(ge=1, le=1_000_000_000)]
@@ -95,7 +98,17 @@ def list_scored(request: Request, runtime: RuntimeDep, user: CurrentUser, page: 
         pager = page_of(predictions.count_predictions(transaction, user.user.id), page)
         rows = predictions.list_predictions(transaction, user.user.id, limit=PAGE_ROWS, offset=pager.offset)
         names = datasets.filenames(transaction, user.user.id, [row.dataset_id for row in rows])
-    return render(request, "fraud/predictions.html", {"predictions": rows, "names": names, "pager": pager})
+    others, others_total = shares.of_others(
+        runtime.catalog, user.user.id, predictions.RESULTS, limit=PAGE_ROWS
+    )
+    context = {
+        "predictions": rows,
+        "names": names,
+        "pager": pager,
+        "others": others,
+        "others_total": others_total,
+    }
+    return render(request, "fraud/predictions.html", context)
 
 
 @router.get("/fraud/p/{prediction_id}")
@@ -108,13 +121,19 @@ def show_prediction(
 ) -> Response:
     """One scored table. `?budget=` is how many of the riskiest rows one can review."""
     with runtime.catalog.read() as transaction:
-        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
-        names = datasets.filenames(transaction, user.user.id, [row.dataset_id])
+        row = predictions.readable_prediction(transaction, user.user.id, prediction_id)
+        names = datasets.filenames(transaction, row.user_id, [row.dataset_id])
         given, _frauds = labels.count_labels(transaction, user.user.id, row.dataset_id or "")
+        is_own = row.user_id == user.user.id
+        has_table = datasets.digest_of(transaction, row.user_id, row.dataset_id) is not None
+        owner = None if is_own else sharing.handle_of(transaction, row.user_id)
+        may_share = is_own or row.user_id in sharing.makers_of(transaction, user.user.id)
     say, report = words_of(request), report_of(runtime, row)
     threshold = _threshold(row, report)
     context: dict[str, Any] = {
         "prediction": row,
+        "owner": owner,
+        "may_share": may_share,
         "result_format": result_format,
         "levels": risk.LEVELS,
         "level_named": risk.level_named,
@@ -122,12 +141,13 @@ def show_prediction(
         "summary": row.summary,
         "threshold": threshold,
         "given": given,
+        "of_another": row.dataset_id is not None and not has_table,
         "lacks": " column(s) of the model: " in (row.error or ""),
         "meaning": meaning_of_scores(row.summary or {}, report),
         "score_column": score_names(row.summary or {}).score,
         "taught": report.learned.labels if report is not None and report.learned is not None else 0,
         "stated_rate": report.fraud_rate.stated if isinstance(report, EnsembleReport) else None,
-        "progress": _progress(runtime, row, say),
+        "progress": _progress(runtime, row, say) if is_own else None,
         "rows": [],
         "chart": None,
     }
@@ -150,7 +170,7 @@ def tell_budget(
 ) -> JSONResponse:
     """Show what exactly the `budget` riskiest rows hold, in words for the page's script."""
     with runtime.catalog.read() as transaction:
-        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+        row = predictions.readable_prediction(transaction, user.user.id, prediction_id)
     if not (cuts := cuts_of(row.summary or {})):
         raise NotFound(f"Prediction {row.id} has no scored rows: it is {row.status}.")
     report = report_of(runtime, row)
@@ -171,14 +191,11 @@ def find_prediction(prediction_id: str) -> Response:
 def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Send the scored table, named after the one it was made from."""
     with runtime.catalog.read() as transaction:
-        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
-        names = datasets.filenames(transaction, user.user.id, [row.dataset_id])
+        row = predictions.readable_prediction(transaction, user.user.id, prediction_id)
+        names = datasets.filenames(transaction, row.user_id, [row.dataset_id])
     answer = send_prediction(runtime, row)
     if row.dataset_id in names:
-        name = scored_name(names[row.dataset_id], row.format)
-        answer.headers["content-disposition"] = (
-            f"attachment; filename=\"{safe_filename(name)}\"; filename*=UTF-8''{quote(name)}"
-        )
+        answer.headers["content-disposition"] = saved_as(scored_name(names[row.dataset_id], row.format))
     return answer
 
 
@@ -188,7 +205,7 @@ def download_riskiest(
 ) -> Response:
     """Send the riskiest rows alone, for whoever reviews them."""
     with runtime.catalog.read() as transaction:
-        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+        row = predictions.readable_prediction(transaction, user.user.id, prediction_id)
     return send_riskiest(runtime, row, budget)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Request
+from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.jobs import reference_evaluation as evaluation
@@ -21,6 +21,7 @@ from ecluse.errors import EcluseError, InvalidInput
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import poll_seconds
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -28,7 +29,7 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 from ecluse.work import cancel_job
 
-router = APIRouter()
+router = Declarations()
 #: Jobs queued within so long of the first that is not done are shown as one piece of work.
 TOGETHER: Final = timedelta(minutes=2)
 MOST_JOBS: Final = 1_000

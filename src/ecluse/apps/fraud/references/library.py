@@ -221,9 +221,10 @@ def remove(runtime: Runtime, user: User, name: str) -> None:
         references.withdraw_reference(transaction, name)
         row: ReferenceModel | None = references.reference_of(transaction, name)
     while row is not None:  # once, or again where a migration led its row elsewhere meanwhile
-        registry, (own, version) = runtime.registry_at(row.url), row.url.rsplit("/", 2)[1:]
-        for other in {*registry.versions(own), version}:
-            registry.delete(own, other)
+        own, version = row.url.rsplit("/", 2)[1:]
+        if (registry := runtime.registry_to_clear(row.url)) is not None:
+            for other in {*registry.versions(own), version}:
+                registry.delete(own, other)
         with runtime.catalog.write() as transaction:
             row = references.remove_reference(transaction, row)
             if row is None:

@@ -1,19 +1,23 @@
-"""Find and keep uploaded tables. Every query names the owner: another person's row does not exist."""
+"""Find and keep uploaded tables. Every query names the owner, or asks what a reader may see."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.apps.fraud.rows.tables import Dataset, FraudTraining, Inspection, Label, Prediction
-from ecluse.catalog import files, work
+from ecluse.catalog import files, sharing, work
+from ecluse.catalog.behind import behind
 from ecluse.catalog.tables import File, MigrationRow, now
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 from ecluse.tabular.layout import Layout
+
+#: The kind of a table among what is shared (see `apps.fraud.sharing`).
+TABLES: Final = "fraud_tables"
 
 
 def add_dataset(transaction: Transaction, dataset: Dataset) -> Dataset:
@@ -28,10 +32,32 @@ def layout_of(dataset: Dataset) -> Layout:
 
 
 def dataset_of(transaction: Transaction, user_id: str, dataset_id: str) -> Dataset:
+    """Raises:
+    NotFound: there is none, or it is not for the user.
+    Forbidden: it is someone else's, and shared with the user to be read.
+    """
     dataset = transaction.scalar(select(Dataset).where(Dataset.id == dataset_id, Dataset.user_id == user_id))
     if dataset is None:
-        raise NotFound(_("No dataset %(value)s. See your datasets: GET /api/datasets", value=dataset_id))
+        other = readable_dataset(transaction, user_id, dataset_id)
+        raise sharing.refusal(transaction, other.user_id, other.filename)
     return dataset
+
+
+def readable_dataset(transaction: Transaction, reader_id: str, dataset_id: str) -> Dataset:
+    """Return a table that this person may see: theirs, or one that is shared with them.
+
+    Raises:
+        NotFound: there is none, or it is not for them.
+    """
+    row = sharing.readable_row(transaction, TABLES, Dataset, reader_id, dataset_id)
+    if row is None:
+        raise NotFound(no_dataset(dataset_id))
+    return row
+
+
+def no_dataset(dataset_id: str) -> str:
+    """Return what is said of a table that is not there."""
+    return _("No dataset %(value)s. See your datasets: GET /api/datasets", value=dataset_id)
 
 
 def dataset_by_url(transaction: Transaction, user_id: str, url: str) -> Dataset:
@@ -50,12 +76,14 @@ def dataset_by_url(transaction: Transaction, user_id: str, url: str) -> Dataset:
 
 
 def list_datasets(
-    transaction: Transaction, user_id: str, *, limit: int = 200, offset: int = 0
+    transaction: Transaction, user_id: str, *, limit: int = 200, offset: int = 0, after: str | None = None
 ) -> list[Dataset]:
+    """List the user's tables, the newest first; `after`: those behind the one of this id. Raises InvalidInput."""
+    later = () if after is None else behind(transaction, Dataset, user_id, after)
     return list(
         transaction.scalars(
             select(Dataset)
-            .where(Dataset.user_id == user_id)
+            .where(Dataset.user_id == user_id, *later)
             .order_by(Dataset.created_at.desc(), Dataset.id)
             .limit(limit)
             .offset(offset)
@@ -76,11 +104,12 @@ def readable_datasets(transaction: Transaction, user_id: str, *, limit: int) -> 
 
 
 def filenames(transaction: Transaction, user_id: str, dataset_ids: Collection[str | None]) -> dict[str, str]:
-    """File name by id of those of these datasets that are the user's and still there."""
+    """File name by id of those of these datasets that the user may see and that are still there."""
     ids = {dataset_id for dataset_id in dataset_ids if dataset_id is not None}
-    rows = transaction.execute(
-        select(Dataset.id, Dataset.filename).where(Dataset.user_id == user_id, Dataset.id.in_(ids))
-    )
+    if not ids:
+        return {}
+    visible = sharing.visible_rows(TABLES, Dataset, user_id)
+    rows = transaction.execute(select(Dataset.id, Dataset.filename).where(Dataset.id.in_(ids), visible))
     return {row.id: row.filename for row in rows}
 
 
@@ -100,9 +129,20 @@ def set_profile(
 
 
 def is_used(transaction: Transaction, dataset_id: str) -> bool:
-    """Tell whether a training, scores, labels or a check were made from a table."""
-    made = (FraudTraining.dataset_id, Prediction.dataset_id, Label.dataset_id, Inspection.dataset_id)
-    return any(transaction.scalar(select(func.count()).where(column == dataset_id)) for column in made)
+    """Tell whether its owner made a training, scores, labels or a check from a table.
+
+    What others scored of it keeps nobody from reading it otherwise: their scores have the columns of then.
+    """
+    made = (FraudTraining.dataset_id, Label.dataset_id, Inspection.dataset_id)
+    scored = (
+        select(func.count())
+        .select_from(Prediction)
+        .join(Dataset, Dataset.id == Prediction.dataset_id)
+        .where(Dataset.id == dataset_id, Prediction.user_id == Dataset.user_id)
+    )
+    return bool(transaction.scalar(scored)) or any(
+        transaction.scalar(select(func.count()).where(column == dataset_id)) for column in made
+    )
 
 
 def ready_datasets(transaction: Transaction, user_id: str, filename: str, sha256: str) -> list[Dataset]:
@@ -122,10 +162,11 @@ def touch_dataset(transaction: Transaction, dataset_id: str) -> None:
 
 
 def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> str | None:
-    """Forget a table, and return where it lies at this moment; None where there is none."""
+    """Forget a table and with whom it was shared, and return where it lies at this moment; None where there is none."""
     mine = (Dataset.id == dataset_id, Dataset.user_id == user_id)
     if transaction.scalar(delete(Dataset).where(*mine).returning(Dataset.id)) is None:
         return None
+    sharing.remove_of(transaction, user_id, TABLES, dataset_id)
     work.forget(transaction, [dataset_id])
     return next(iter(files.remove(transaction, "datasets", [dataset_id])), None)
 

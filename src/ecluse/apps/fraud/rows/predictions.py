@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.apps.fraud.rows.tables import Prediction
-from ecluse.catalog import work
+from ecluse.catalog import sharing, work
+from ecluse.catalog.behind import behind
 from ecluse.catalog.tables import File
 from ecluse.errors import NotFound
 from ecluse.sentences import _
+
+#: The kind of a scoring among what is shared (see `apps.fraud.sharing`).
+RESULTS: Final = "fraud_results"
 
 
 def add_prediction(transaction: Transaction, prediction: Prediction) -> Prediction:
@@ -26,8 +30,25 @@ def prediction_of(transaction: Transaction, user_id: str, prediction_id: str) ->
         select(Prediction).where(Prediction.id == prediction_id, Prediction.user_id == user_id)
     )
     if prediction is None:
-        raise NotFound(_("No prediction %(value)s. See: GET /api/predictions", value=prediction_id))
+        raise NotFound(no_prediction(prediction_id))
     return prediction
+
+
+def no_prediction(prediction_id: str) -> str:
+    """Return what is said of a scoring that is not there."""
+    return _("No prediction %(value)s. See: GET /api/predictions", value=prediction_id)
+
+
+def readable_prediction(transaction: Transaction, reader_id: str, prediction_id: str) -> Prediction:
+    """Return a scoring that this person may see: theirs, or one that is shared with them.
+
+    Raises:
+        NotFound: there is none, or it is not for them.
+    """
+    row = sharing.readable_row(transaction, RESULTS, Prediction, reader_id, prediction_id)
+    if row is None:
+        raise NotFound(no_prediction(prediction_id))
+    return row
 
 
 def ranking_of(transaction: Transaction, prediction_id: str) -> bytes | None:
@@ -59,12 +80,17 @@ def list_predictions(
     status: str | None = None,
     limit: int = 50,
     offset: int = 0,
+    after: str | None = None,
 ) -> list[Prediction]:
-    """List the user's predictions, newest first; those of one dataset or status where one is named."""
+    """List the user's predictions, newest first; those of one dataset or status where one is named.
+
+    `after`: those behind the one of this id. Raises InvalidInput.
+    """
+    later = () if after is None else behind(transaction, Prediction, user_id, after)
     return list(
         transaction.scalars(
             select(Prediction)
-            .where(*_conditions(user_id, dataset_id, status))
+            .where(*_conditions(user_id, dataset_id, status), *later)
             .order_by(Prediction.created_at.desc(), Prediction.id)
             .limit(limit)
             .offset(offset)

@@ -37,8 +37,9 @@ class Dataset(OfWork, HasFile, Base):
     """
 
     __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_owner_time", "user_id", "created_at"),)
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     filename: Mapped[str] = mapped_column(String(300))
     rows: Mapped[int | None]
     profile: Mapped[dict[str, Any] | None]
@@ -81,8 +82,9 @@ class Prediction(OfWork, HasFile, Base):
     """One scoring, from the moment it was asked for. It has a file once its result is complete."""
 
     __tablename__ = "predictions"
+    __table_args__ = (Index("ix_predictions_owner_time", "user_id", "created_at"),)
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
     model_name: Mapped[str] = mapped_column(String(100))
     version: Mapped[str] = mapped_column(String(32))
@@ -164,7 +166,10 @@ class Inspection(OfWork, Base):
     """
 
     __tablename__ = "inspections"
-    __table_args__ = (Index("ix_inspections_model", "user_id", "model_name", "version"),)
+    __table_args__ = (
+        Index("ix_inspections_model", "user_id", "model_name", "version"),
+        Index("ix_inspections_owner_time", "user_id", "created_at"),
+    )
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(16))

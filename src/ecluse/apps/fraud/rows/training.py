@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Select, func, select, update
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.apps.fraud import metrics
 from ecluse.apps.fraud.rows.tables import FraudTraining
-from ecluse.catalog import runs
+from ecluse.catalog import runs, sums
 from ecluse.catalog.tables import Run, Work, new_id
 from ecluse.errors import NotFound
 from ecluse.run_values import flat_values
@@ -171,9 +172,10 @@ def list_runs(
         chosen = chosen.where(FraudTraining.dataset_id == dataset_id)
     if status is not None:
         chosen = chosen.join(Work, Work.id == Run.id).where(Work.status == status)
-    total = transaction.scalar(select(func.count()).select_from(chosen.with_only_columns(Run.id).subquery()))
+    key = ("trainings", user_id, dataset_id, status)
+    total = sums.kept(transaction, key, lambda: _count(transaction, chosen))
     page = chosen.order_by(Run.created_at.desc(), Run.id).limit(limit).offset(offset)
-    return [_training(*row) for row in transaction.execute(page)], total or 0
+    return [_training(*row) for row in transaction.execute(page)], total
 
 
 def set_plan(transaction: Transaction, run_id: str, plan: dict[str, Any]) -> None:
@@ -183,8 +185,15 @@ def set_plan(transaction: Transaction, run_id: str, plan: dict[str, Any]) -> Non
     runs.set_parameters(transaction, run_id, _parameters(plan), anew=True)
 
 
+@cache  # to put it together takes longer than what it is asked for
 def _trainings() -> Select[Run, FraudTraining]:
     return select(Run, FraudTraining).join(FraudTraining, FraudTraining.run_id == Run.id)
+
+
+def _count(transaction: Transaction, query: Select[Run, FraudTraining]) -> sums.Sum[int]:
+    rows = query.with_only_columns(Run.id).subquery()
+    count = transaction.scalar(select(func.count()).select_from(rows)) or 0
+    return sums.Sum(count, rows=count)
 
 
 def _first(transaction: Transaction, query: Select[Run, FraudTraining]) -> TrainingRun | None:

@@ -176,9 +176,9 @@ def refuse_other_kinds(model: FraudModel, table: Table, mapping: Mapping[str, st
     for spec in model.specs:
         if spec.kind not in ("number", "datetime"):
             continue
-        text = ColumnSpec(spec.name, "category").read(head[spec.name])
-        unread = text.filter(text.is_not_null() & spec.read(head[spec.name]).is_null())
-        if len(unread) > MOSTLY * max(len(text) - text.null_count(), 1):
+        unread = _unread(spec, head[spec.name])
+        # Hardly a column holds any: only then it is counted how many values there are.
+        if len(unread) and len(unread) > MOSTLY * len(_texts(head[spec.name])):
             name = mapping.get(spec.name, spec.name)
             wrong.append(
                 _(
@@ -196,6 +196,16 @@ def refuse_other_kinds(model: FraudModel, table: Table, mapping: Mapping[str, st
                 problems=listing(wrong[:10], "; "),
             )
         )
+
+
+def _unread(spec: ColumnSpec, raw: pl.Series) -> pl.Series:
+    """Return the values of a column that are there and are no number, or no date, as text."""
+    return _texts(raw.filter(spec.read(raw).is_null()))
+
+
+def _texts(raw: pl.Series) -> pl.Series:
+    """Return the values of a column that are there, as text."""
+    return ColumnSpec(raw.name, "category").read(raw).drop_nulls()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,14 +6,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
-
-import numpy as np
-import polars as pl
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.apps.fraud.scoring.columns import REASONS
+from ecluse.later import Later
 from ecluse.sentences import num
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+else:
+    np = Later("numpy")
+    pl = Later("polars")
 
 _WANTED: Final[ContextVar[dict[str, str] | None]] = ContextVar("wanted_sentences", default=None)
 _DECIMAL: Final = re.compile(r"-?\d{1,12}\.(\d{1,6})")

@@ -26,7 +26,7 @@ from ecluse.apps.fraud.tables.meaning import (
     speaks_for,
 )
 from ecluse.errors import InvalidInput
-from ecluse.sentences import _
+from ecluse.sentences import Cell, _
 
 UNKNOWN: Final = np.int8(-1)
 _BETWEEN_WORDS: Final = r"([^\W\d_])[\s_-]+([^\W\d_])"  # as `plain` leaves out
@@ -92,7 +92,7 @@ def reading_of_outcomes(
             _(
                 '%(column)s never holds "%(value)s". Its values: %(values)s.',
                 column=column,
-                value=named,
+                value=Cell(named),
                 values=shown(levels),
             )
         )

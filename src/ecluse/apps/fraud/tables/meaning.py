@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ecluse.apps.fraud.words import name_words
 from ecluse.errors import InvalidInput
-from ecluse.sentences import _, listing, num
+from ecluse.sentences import Cell, _, listing, num
 
 YES: Final = frozenset({"yes", "y", "true", "t", "1", "oui", "o", "vrai", "v"})
 NO: Final = frozenset({"no", "n", "false", "f", "0", "non", "faux"})
@@ -207,7 +207,7 @@ def require_meaning(meaning: Meaning) -> str:
     if meaning.sure and meaning.value is not None:
         return meaning.value
     held = [
-        _('"%(value)s" (%(share)s)', value=value, share=_percent(share))
+        _('"%(value)s" (%(share)s)', value=Cell(value), share=_percent(share))
         for value, share in meaning.values[:6]
     ]
     if len(meaning.values) > len(held):
@@ -295,8 +295,8 @@ def are_numbers(levels: Sequence[str]) -> bool:
 
 
 def shown(levels: Sequence[str]) -> str:
-    """Return the first values in quotation marks."""
-    return ", ".join(f'"{level}"' for level in levels[:6]) + (", …" if len(levels) > 6 else "")
+    """Return the first values in quotation marks, as text out of a table."""
+    return Cell(", ".join(f'"{level}"' for level in levels[:6]) + (", …" if len(levels) > 6 else ""))
 
 
 def _named(ranked: Sequence[str], column: str, named: str) -> list[str]:
@@ -310,7 +310,7 @@ def _named(ranked: Sequence[str], column: str, named: str) -> list[str]:
             _(
                 '%(column)s never holds "%(value)s". Its values: %(values)s.',
                 column=column,
-                value=named,
+                value=Cell(named),
                 values=shown(ranked),
             )
         )

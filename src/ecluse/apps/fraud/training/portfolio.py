@@ -23,11 +23,12 @@ class Trial:
     seed: int
 
 
-def portfolio(*, seed: int, categorical: bool) -> tuple[Trial, ...]:
+def portfolio(*, seed: int, categorical: bool, timed: bool = False) -> tuple[Trial, ...]:
     """Return the starts of all installed families in their turns, then rounds of variations of each, drawn with `seed`.
 
     The last round is the one that reaches `MAX_VARIATIONS`; there is none where no family varies. Settings for
-    level sets count, and are left out when no feature is `categorical`.
+    level sets count, and are left out when no feature is `categorical`; so do those that weigh recent rows more, where
+    the rows are not `timed`.
     """
     rng = np.random.default_rng(seed)
     families = {kind: family(kind) for kind in FAMILIES if is_installed(kind)}
@@ -45,7 +46,12 @@ def portfolio(*, seed: int, categorical: bool) -> tuple[Trial, ...]:
             number += 1
             name = _("%(model)s, variation %(number)s", model=FAMILIES[kind].shown_name, number=number)
             trials.append(Trial(name, kind, params, seed + number))
-    return tuple(t for t in trials if categorical or not t.params.get("native_categories"))
+    lacking = {
+        setting
+        for setting, is_there in (("native_categories", categorical), ("half_life", timed))
+        if not is_there
+    }
+    return tuple(trial for trial in trials if not any(trial.params.get(setting) for setting in lacking))
 
 
 def is_installed(kind: str) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.fraud.clock import Stopwatch, with_heartbeat
 from ecluse.apps.fraud.errors import UnusableTarget
-from ecluse.apps.fraud.evaluation.split import Rows, Split
+from ecluse.apps.fraud.evaluation.split import Rows, Split, shares_later
 from ecluse.apps.fraud.families import FitData
 from ecluse.apps.fraud.features.features import (
     FeatureEngineer,
@@ -125,13 +125,13 @@ class FeatureMaker:
         labels, where = self.rows.labels[fit], selector.positions(engineer.features)
         if not len(held):
             # A family still wants some rows to look at; they are then of those it fits.
-            return FitData(
-                matrix, labels, matrix[:1], labels[:1], _categorical(engineer, where), self.threads
-            )
-        other = with_heartbeat(lambda: _matrix(engineer, self.rows.frame[held], where), tick)
-        return FitData(
-            matrix, labels, other, self.rows.labels[held], _categorical(engineer, where), self.threads
-        )
+            other, other_labels = matrix[:1], labels[:1]
+        else:
+            other = with_heartbeat(lambda: _matrix(engineer, self.rows.frame[held], where), tick)
+            other_labels = self.rows.labels[held]
+        ages = None if self.split.times is None else shares_later(self.split.times[fit])
+        categorical = _categorical(engineer, where)
+        return FitData(matrix, labels, other, other_labels, categorical, self.threads, ages=ages)
 
 
 def measured(prepared: Prepared, rows: LabelledRows, split: Split, *, tick: Tick) -> Prepared:

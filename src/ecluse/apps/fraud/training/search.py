@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.clock import Stopwatch
-from ecluse.apps.fraud.families import FitData, FittedModel, Floats, Params, Until, family
+from ecluse.apps.fraud.families import FAMILIES, FitData, FittedModel, Floats, Params, Until, family
 from ecluse.apps.fraud.families.blend import Member
 from ecluse.apps.fraud.performance.parts import TriedModel
 from ecluse.apps.fraud.training.blending import CONSIDERED, MOST_MEMBERS, choose_weights, mean_precision
@@ -153,33 +153,49 @@ class SearchSetting:
     kept: Kept | None = None
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Seconds of work at which a search ends and last begins settings, and what fitting the best again takes.
+
+    That is `refits` times the seconds of one of their fits, and `refit` times for the first such fit alone, which has
+    to be through at `latest`.
+    """
+
+    deadline: float = float("inf")
+    last_start: float = float("inf")
+    refits: float = 0.0
+    refit: float = 0.0
+    latest: float = float("inf")
+
+
 def search_models(
     folds: Sequence[FoldData],
     setting: SearchSetting,
     *,
     seed: int,
-    deadline: float,
-    last_start: float | None = None,
-    refits: float = 0.0,
+    limits: Limits,
     more: Further | None = None,
 ) -> SearchResult:
-    """Fit the portfolio on the folds until the watch is at `deadline` (seconds of work).
+    """Fit the portfolio on the folds until the watch is at the deadline of `limits`.
 
-    No settings are begun after `last_start`, nor when they would end too late to fit the best again, which takes
-    `refits` times the seconds of one of their fits. The first settings are fitted on every fold until they have
-    settled, whatever the deadline: nothing less may be published. Where all is tried early, the best are fitted on
-    `more` folds, too, and judged by all. Which settings are reached depends on the machine's speed; each fit itself
-    depends on the seed only.
+    No settings are begun after the last start, nor when they would end too late to fit the best again. Those that are
+    through too late to be fitted again, as they took longer than others, are left out. The first settings are fitted
+    on every fold until they have settled, whatever the limits: nothing less may be published. Where all is tried
+    early, the best are fitted on `more` folds, too, and judged by all. Which settings are reached depends on the
+    machine's speed; each fit itself depends on the seed only.
     """
-    trials = portfolio(seed=seed, categorical=any(fold.data.categorical for fold in folds))
-    limits = _Limits(deadline, last_start or deadline, refits)
+    trials = portfolio(
+        seed=seed,
+        categorical=any(fold.data.categorical for fold in folds),
+        timed=any(fold.data.ages is not None for fold in folds),
+    )
     return _result_of(_Race(folds, trials, setting, limits, more=more))
 
 
 def repeat_models(folds: Sequence[FoldData], record: TrainingRecord, setting: SearchSetting) -> SearchResult:
     """Fit what a search fitted, each as many rounds, without a clock, and return the same; nothing stops it."""
     trials = [Trial(trial.name, trial.family, trial.params, trial.seed) for trial in record.trials]
-    race = _Race(folds, trials, replace(setting, stop=NEVER), _Limits(), record.trials)
+    race = _Race(folds, trials, replace(setting, stop=NEVER), Limits(), record.trials)
     result = _result_of(race)
     return replace(result, planned=record.planned, begun=record.begun, ended=record.ended)
 
@@ -260,15 +276,6 @@ def _as_before(fit: FitFacts) -> Until:
     return Until(lambda rounds: fit.was_cut and rounds >= fit.rounds)
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """Seconds of work at which a search ends and last begins settings, and what fitting the best again takes."""
-
-    deadline: float = float("inf")
-    last_start: float = float("inf")
-    refits: float = 0.0
-
-
 class _Race:
     """The trials on their way: what is waiting, what is fitted, and what there is time for."""
 
@@ -277,7 +284,7 @@ class _Race:
         folds: Sequence[FoldData],
         trials: Sequence[Trial],
         setting: SearchSetting,
-        limits: _Limits,
+        limits: Limits,
         before: Sequence[TrialRecord] = (),
         more: Further | None = None,
     ) -> None:
@@ -301,11 +308,13 @@ class _Race:
         self._by_trial: dict[int, Candidate] = {}
         self.waiting: deque[At] = deque()
         self._watch = watch
-        self._begun = 0
+        # Drawn from the portfolio, and of those the settings of which a fit was begun.
+        self._drawn = 0
+        self._begun: set[int] = set()
         self._closed = False
         self._fits: dict[int, dict[int, Fit]] = {}
         self._deadline = deadline
-        self._last_start = limits.last_start
+        self._limits = limits
         self.refits = limits.refits
         turns = -(-len(folds) // workers)
         self._first_seconds = FIRST_SHARE * max(deadline - watch.seconds(exact=True), 0.0) / turns
@@ -320,20 +329,46 @@ class _Race:
 
     def end(self) -> float:
         """When the search must end (seconds of work), so that the best can still be fitted again."""
+        return self._deadline - self._seconds_again(self.refits)
+
+    def _seconds_again(self, times: float) -> float:
+        """Seconds of work to fit the costliest members of a blend, so many times the seconds of their fits."""
         slowest = sorted((c.seconds for c in self.candidates), reverse=True)[:MOST_MEMBERS]
-        return self._deadline - self.refits * sum(slowest) / self.workers
+        return times * sum(slowest) / self.workers
+
+    def leave_out_late(self, trial: int) -> bool:
+        """Leave out settings, but the first, that are through too late to be fitted again; tell whether."""
+        again = self._seconds_again(self._limits.refit)
+        if trial == 0 or self._watch.seconds(exact=True) + again <= self._limits.latest:
+            return False
+        del self._by_trial[trial], self._fits[trial]
+        self.ended = "budget"
+        return True
 
     def next_trial(self) -> bool:
         """Put the next trial in line; False when none is left or it would come too late."""
-        if self._begun == len(self.trials) or self._closed:
+        if self._drawn == len(self.trials) or self._closed:
             return False
         now = self._watch.seconds()
-        if self._begun and (now >= self._last_start or now + self._expected() > self.end()):
+        if self._drawn and (now >= self._limits.last_start or now + self._expected() > self.end()):
             self.ended = "budget"
             return False
-        self.waiting.extend((self._begun, fold) for fold in range(self._folds_of(self._begun)))
-        self._begun += 1
+        self.waiting.extend((self._drawn, fold) for fold in range(self._folds_of(self._drawn)))
+        self._drawn += 1
         return True
+
+    def next_fit(self, running: Collection[At]) -> At | None:
+        """Take from the line the first fit that can go on beside those that are `running`; None where there is none."""
+        fitted_now = {self.trials[trial].family for trial, _ in running}
+        while True:
+            for at in self.waiting:
+                name = self.trials[at[0]].family
+                if name not in fitted_now or not FAMILIES[name].alone:
+                    self.waiting.remove(at)
+                    self._begun.add(at[0])
+                    return at
+            if not self.next_trial() and (running or not self.extend()):
+                return None
 
     def take_up(self) -> Iterator[Candidate]:
         """Go on where a worker before this one was stopped; the candidates it was through with, in their order."""
@@ -341,10 +376,12 @@ class _Race:
         if self._end is not None and self._end.fits <= fits.keys():
             # Fits that came later than the end were not used.
             fits = {at: fit for at, fit in fits.items() if at in self._end.fits}
-            self._begun, self.ended, self._closed = self._end.begun, self._end.ended, True
+            self._drawn, self.ended, self._closed = self._end.begun, self._end.ended, True
+            self._begun = set(range(self._drawn))
         else:
             self._end = None
-            self._begun = 1 + max((trial for trial, _ in fits), default=-1)
+            self._begun = {trial for trial, _ in fits}
+            self._drawn = 1 + max(self._begun, default=-1)
         first = {at: fit for at, fit in fits.items() if at[1] < self._folds_of(at[0])}
         for at, fit in first.items():
             if (complete := self.add(*at, fit)) is not None:
@@ -352,11 +389,11 @@ class _Race:
         if self._end is None:
             self.waiting.extend(
                 (trial, fold)
-                for trial in range(self._begun)
+                for trial in range(self._drawn)
                 for fold in range(self._folds_of(trial))
                 if (trial, fold) not in first
             )
-            if self._begun and self.is_late():
+            if self._drawn and self.is_late():
                 self.close("budget")
         finalists = [at for at in self.kept.finalists if at in self._by_trial]
         if self._more is not None and finalists and not self.waiting:
@@ -381,7 +418,7 @@ class _Race:
         """Keep that the search is over, for a worker that may have to go on from there."""
         if self._end is None:
             fits = frozenset((trial, fold) for trial, some in self._fits.items() for fold in some)
-            self.kept.keep_search_end(SearchEnd(self.ended, self._begun, fits))
+            self.kept.keep_search_end(SearchEnd(self.ended, len(self._begun), fits))
 
     def _folds_of(self, trial: int) -> int:
         return len(self.before[trial].fits) if self.before else self._base
@@ -443,7 +480,7 @@ class _Race:
 
     def enough(self) -> bool:
         """Tell whether there is anything to return: the first settings, settled on every fold."""
-        return bool(self.candidates)
+        return 0 in self._by_trial
 
     def close(self, ended: Ending) -> None:
         """Begin nothing more than what must be there."""
@@ -452,7 +489,7 @@ class _Race:
 
     def line(self) -> str:
         """Return what is being fitted, and the best so far."""
-        name = self.trials[max(self._begun - 1, 0)].name
+        name = self.trials[max(self._begun, default=0)].name
         best = max((c.average_precision for c in self.candidates), default=None)
         so_far = (
             _("Best so far: average precision %(figure)s", figure=num(best, ".3f"))
@@ -462,7 +499,7 @@ class _Race:
         return _(
             "%(trial)s, %(number)s of up to %(total)s. %(so_far)s",
             trial=name,
-            number=self._begun,
+            number=len(self._begun),
             total=len(self.trials),
             so_far=so_far,
         )
@@ -479,7 +516,7 @@ class _Race:
             *self._truth(folds),
             folds,
             len(self.trials),
-            self._begun,
+            len(self._begun),
             self.ended,
             tuple(candidate.record() for candidate in candidates),
         )
@@ -537,10 +574,7 @@ def _run(race: _Race, pool: ThreadPoolExecutor) -> None:
     for candidate in race.take_up():
         tried(len(race.candidates), candidate.average_precision)
     while True:
-        while len(running) < race.workers and (
-            race.waiting or race.next_trial() or (not running and race.extend())
-        ):
-            at = race.waiting.popleft()
+        while len(running) < race.workers and (at := race.next_fit(running.values())) is not None:
             running[pool.submit(race.fit, *at)] = at
         if not running:
             return
@@ -550,7 +584,7 @@ def _run(race: _Race, pool: ThreadPoolExecutor) -> None:
             at, fit = running.pop(future), future.result()
             complete = race.add(*at, fit)
             race.kept.add(at, fit)
-            if complete is not None:
+            if complete is not None and not race.leave_out_late(at[0]):
                 tried(len(race.candidates), complete.average_precision)
         late, asked = race.is_late(), race.setting.stop()
         if late or asked:

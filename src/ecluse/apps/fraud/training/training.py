@@ -53,6 +53,7 @@ from ecluse.apps.fraud.training.search import (
     Blend,
     FoldData,
     Further,
+    Limits,
     SearchResult,
     SearchSetting,
     Tried,
@@ -214,9 +215,13 @@ def _search(training: Training, course: PreparedFolds, control: SearchControl) -
         folds,
         setting,
         seed=plan.seed,
-        deadline=begun + left,
-        last_start=LAST_START * plan.budget_s,
-        refits=course.fits * MORE_TIME * course.growth,
+        limits=Limits(
+            begun + left,
+            last_start=LAST_START * plan.budget_s,
+            refits=course.fits * MORE_TIME * course.growth,
+            refit=MORE_TIME * course.growth,
+            latest=OVERRUN * plan.budget_s - _reserve(course) - again / max(course.fits, 1),
+        ),
         more=_further(training, course, lambda: report(_("Fitting the best on further folds"))),
     )
     clock.watch.wanted = 1
@@ -243,8 +248,9 @@ def _further(training: Training, course: PreparedFolds, tick: Callable[[], None]
 
 
 def _reserve(course: PreparedFolds) -> float:
-    """Seconds for blending and for the measurement at the end, which grow with the rows."""
-    return 0.2 + 3e-5 * sum(len(fold.held) for fold in course.folds)
+    """Seconds for blending, measuring and saving at the end, which grow with the rows and with the features."""
+    features = len(course.prepared[0].selector.features)
+    return 0.2 + 1e-3 * features + 3e-5 * sum(len(fold.held) for fold in course.folds)
 
 
 def _choose(course: PreparedFolds, search: SearchResult, clock: Clock) -> Blend:

@@ -7,7 +7,7 @@ import time
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -21,19 +21,20 @@ from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.typed_json import write
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import ErrorBody, answers
 from ecluse.web.security import MayManage, MayPredict, MayRead, RuntimeDep
 
-router = APIRouter(prefix="/plants", tags=["plants"])
+router = Declarations(prefix="/plants", tags=["plants"])
 #: Pixels of a side of the explanation, which is a square.
 MAP_SIDE: Final = 320
 
 Model = Annotated[
     str | None,
     Query(
-        description="NAME (its latest version), NAME@VERSION or NAME@ALIAS; without it, your model of images that "
-        "was published last",
-        examples=["leaves", "leaves@production"],
+        description="NAME (its latest version), NAME@VERSION or NAME@ALIAS, with @OWNER/ before it for one that is "
+        "shared with you; without it, your model of images that was published last",
+        examples=["leaves", "leaves@production", "@anna/leaves"],
         max_length=200,
     ),
 ]
@@ -191,6 +192,7 @@ class ServedBody(BaseModel):
 @router.post("/predict", openapi_extra=_ONE, responses=answers(404, 409, 413) | _BUSY)
 async def predict(
     request: Request,
+    runtime: RuntimeDep,
     served: ServedDep,
     user: MayPredict,
     model: Model = None,
@@ -211,7 +213,7 @@ async def predict(
             answer = await _answer(served, loaded, looked, explain)
     return PredictedBody(
         **answer.model_dump(),
-        model=loaded.row.name,
+        model=models.address_of(runtime, user.user.id, loaded.row),
         version=loaded.row.version,
         milliseconds=round(looked.milliseconds, 2),
     )
@@ -220,6 +222,7 @@ async def predict(
 @router.post("/predict/batch", openapi_extra=_SEVERAL, responses=answers(404, 409, 413) | _BUSY)
 async def predict_several(
     request: Request,
+    runtime: RuntimeDep,
     served: ServedDep,
     user: MayPredict,
     model: Model = None,
@@ -240,7 +243,7 @@ async def predict_several(
             loaded = await run_in_threadpool(served.load, user.user.id, model)
             results = [await _file_answer(served, loaded, sent, explain) for sent in form.files]
     return BatchBody(
-        model=loaded.row.name,
+        model=models.address_of(runtime, user.user.id, loaded.row),
         version=loaded.row.version,
         milliseconds=round((time.perf_counter() - began) * 1000, 2),
         results=results,
@@ -251,7 +254,7 @@ async def predict_several(
 def show_model(runtime: RuntimeDep, served: ServedDep, user: MayRead, model: Model = None) -> ServedBody:
     """Show the version that a request with this `model` would be answered by now, and its figures."""
     row = served.resolve(user.user.id, model)
-    return served_body(runtime, row, served.loaded_at(row))
+    return served_body(runtime, user.user.id, row, served.loaded_at(row))
 
 
 @router.post("/model/reload", responses=answers(404, 409))
@@ -261,15 +264,17 @@ def reload_model(runtime: RuntimeDep, served: ServedDep, user: MayManage, model:
     It is not needed after an alias was moved or a version published: those count at the next request.
     """
     loaded = served.reload(user.user.id, model)
-    return served_body(runtime, loaded.row, loaded.loaded_at)
+    return served_body(runtime, user.user.id, loaded.row, loaded.loaded_at)
 
 
-def served_body(runtime: Runtime, row: ModelVersion, loaded_at: datetime | None) -> ServedBody:
-    """Return a version as the API describes it."""
+def served_body(
+    runtime: Runtime, reader_id: str, row: ModelVersion, loaded_at: datetime | None
+) -> ServedBody:
+    """Return a version as the API describes it to a reader."""
     report = read_classifier_report(row.report)
     aliases = models.aliases(runtime, row.user_id, row.name)
     return ServedBody(
-        name=row.name,
+        name=models.address_of(runtime, reader_id, row),
         version=row.version,
         aliases=[alias.alias for alias in aliases if alias.version == row.version],
         labels=list(report.labels),

@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
@@ -25,16 +25,19 @@ from ecluse.apps.plants.http.stored_images import (
 )
 from ecluse.apps.plants.recipe import Architecture, Options, RecipeName
 from ecluse.apps.plants.rows import Filter, Order, State
+from ecluse.apps.plants.sharing import origin_of, seen, seen_summary
 from ecluse.apps.plants.tables import Image, ImageSplit
+from ecluse.catalog import sharing
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.web.api.schemas import Accepted
+from ecluse.web.declarations import Declarations
 from ecluse.web.errors import answers
 from ecluse.web.receiving import receiving
 from ecluse.web.security import MayManage, MayPublish, MayRead, RuntimeDep, is_json
 
-router = APIRouter(prefix="/plants", tags=["plants"])
+router = Declarations(prefix="/plants", tags=["plants"])
 Page = Annotated[int, Query(ge=1, le=1_000_000)]
 _UPLOAD: Final = {
     "requestBody": {
@@ -101,9 +104,10 @@ class CountsBody(BaseModel):
 class SetBody(BaseModel):
     id: str
     name: str
+    owner: str | None = Field(None, description="Handle of its owner, where it is not yours")
     counts: CountsBody
     size_bytes: int
-    job: str | None = Field(description="The import or audit that was started last")
+    job: str | None = Field(description="The import or audit that was started last; of a set of yours")
     created_at: datetime
     imported_at: datetime | None
     audited_at: datetime | None
@@ -145,7 +149,7 @@ class ImageBody(BaseModel):
     imported_label: str
     state: State
     reason: str | None = Field(description="Why it was rejected")
-    origin: str
+    origin: str = Field(description="Where it came from; of a set that is someone else's, its file's name")
     sha256: str
     size_bytes: int
     format: str
@@ -254,15 +258,17 @@ async def import_images(request: Request, runtime: RuntimeDep, user: MayManage) 
 
 @router.get("/sets/{set_id}", responses=answers(404))
 def show_set(set_id: str, runtime: RuntimeDep, user: MayRead) -> SetDetail:
-    """One of your sets, by its id or name."""
-    row = workflows.find_set(runtime, user.user.id, set_id)
-    summary = workflows.summary_of(runtime, user.user.id, row)
-    findings = audit.findings_of(runtime, user.user.id, row.id)
+    """One of your sets, by its id or name, or by its id one that is shared with you."""
+    row = workflows.find_readable_set(runtime, user.user.id, set_id)
+    is_own = row.user_id == user.user.id
+    summary = seen_summary(workflows.summary_of(runtime, row.user_id, row), is_own=is_own)
+    findings = audit.findings_of(runtime, row.user_id, row.id)
     with runtime.catalog.read() as transaction:
-        reasons = dict(images.reasons(transaction, user.user.id, row.id))
-        divided = images.list_splits(transaction, user.user.id, row.id)
+        reasons = dict(images.reasons(transaction, row.user_id, row.id)) if is_own else {}
+        divided = images.list_splits(transaction, row.user_id, row.id)
+        owner = None if is_own else sharing.handle_of(transaction, row.user_id)
     return SetDetail(
-        **_set_body(summary).model_dump(),
+        **_set_body(summary, owner).model_dump(),
         rejected_for=reasons,
         near_duplicates=findings.near_duplicates,
         contested=findings.contested,
@@ -283,8 +289,8 @@ def export_set(set_id: str, runtime: RuntimeDep, user: MayRead) -> StreamingResp
     """Send the images in use as a .zip: a folder for each label, and a table of them. Each is compared
     with its digest.
     """
-    row = workflows.find_set(runtime, user.user.id, set_id)
-    return send_set(runtime, row)
+    row = workflows.find_readable_set(runtime, user.user.id, set_id)
+    return send_set(runtime, row, user.user.id)
 
 
 @router.post("/sets/{set_id}/audit", status_code=202, responses=answers(404))
@@ -327,21 +333,23 @@ class ImagesQuery(BaseModel):
 def list_images(
     set_id: str, runtime: RuntimeDep, user: MayRead, query: Annotated[ImagesQuery, Query()]
 ) -> ImagesPage:
-    """Images of a set."""
-    row, filter_ = workflows.find_set(runtime, user.user.id, set_id), query.filter()
-    page, per_page = query.page, query.per_page
+    """Images of a set of yours, or of one that is shared with you: then those that are stored."""
+    row = workflows.find_readable_set(runtime, user.user.id, set_id)
+    is_own = row.user_id == user.user.id
+    filter_, page, per_page = seen(query.filter(), is_own=is_own), query.page, query.per_page
     with runtime.catalog.read() as transaction:
-        total = images.count_images(transaction, user.user.id, row.id, filter_)
+        total = images.count_images(transaction, row.user_id, row.id, filter_)
         rows = images.list_images(
             transaction,
-            user.user.id,
+            row.user_id,
             row.id,
             filter_,
             order=query.order,
             limit=per_page,
             offset=(page - 1) * per_page,
         )
-    return ImagesPage(items=[_image_body(row) for row in rows], total=total, page=page, per_page=per_page)
+    items = [_image_body(each, is_own=is_own) for each in rows]
+    return ImagesPage(items=items, total=total, page=page, per_page=per_page)
 
 
 @router.patch("/sets/{set_id}/images", responses=answers(404))
@@ -353,9 +361,10 @@ def correct_images(set_id: str, body: Corrections, runtime: RuntimeDep, user: Ma
 
 @router.get("/images/{image_id}", responses=answers(404))
 def show_image(image_id: str, runtime: RuntimeDep, user: MayRead) -> ImageBody:
-    """One image of yours."""
+    """One image of yours, or of a set that is shared with you."""
     with runtime.catalog.read() as transaction:
-        return _image_body(images.image_of(transaction, user.user.id, image_id))
+        row = images.readable_image(transaction, user.user.id, image_id)
+    return _image_body(row, is_own=row.user_id == user.user.id)
 
 
 @router.patch("/images/{image_id}", responses=answers(404))
@@ -373,7 +382,7 @@ async def show_thumbnail(
 ) -> Response:
     """Send an image as a JPEG of at most 256 × 256 pixels, made here, without what its file said beside."""
     row = await run_in_threadpool(stored_image, runtime, user.user.id, image_id)
-    return await send_thumbnail(runtime, work, row, if_none_match)
+    return await send_thumbnail(runtime, work, row, user.user.id, if_none_match)
 
 
 @router.get("/images/{image_id}/file", response_class=StreamingResponse, responses=answers(404, 409))
@@ -381,7 +390,8 @@ def download_image(
     image_id: str, runtime: RuntimeDep, user: MayRead, if_none_match: IfNoneMatch = ""
 ) -> Response:
     """Send the file of an image as it was imported."""
-    return send_image(runtime, stored_image(runtime, user.user.id, image_id), if_none_match)
+    row = stored_image(runtime, user.user.id, image_id)
+    return send_image(runtime, row, user.user.id, if_none_match)
 
 
 # Splits and trainings
@@ -389,10 +399,10 @@ def download_image(
 
 @router.get("/sets/{set_id}/splits", responses=answers(404))
 def list_splits(set_id: str, runtime: RuntimeDep, user: MayRead) -> list[SplitBody]:
-    """List how a set was divided, newest first."""
-    row = workflows.find_set(runtime, user.user.id, set_id)
+    """List how a set was divided by its owner, newest first."""
+    row = workflows.find_readable_set(runtime, user.user.id, set_id)
     with runtime.catalog.read() as transaction:
-        return [_split_body(split) for split in images.list_splits(transaction, user.user.id, row.id)]
+        return [_split_body(split) for split in images.list_splits(transaction, row.user_id, row.id)]
 
 
 @router.post("/sets/{set_id}/splits", responses=answers(404))
@@ -415,7 +425,10 @@ def show_split(split_id: str, runtime: RuntimeDep, user: MayRead) -> dict[str, A
 
 @router.post("/sets/{set_id}/train", status_code=202, responses=answers(404))
 def train(set_id: str, body: TrainPlantsRequest, runtime: RuntimeDep, user: MayPublish) -> Accepted:
-    """Train a model on a set. Its figures come from images that it has not seen."""
+    """Train a model of yours on a set of yours, or on one that is shared with you.
+
+    Its figures come from images that it has not seen.
+    """
     options = Options(
         seed=body.seed,
         epochs=body.epochs,
@@ -474,27 +487,30 @@ def _correct(runtime: Runtime, user_id: str, set_id: str, image_ids: list[str], 
 # Bodies
 
 
-def _set_body(summary: workflows.SetSummary) -> SetBody:
+def _set_body(summary: workflows.SetSummary, owner: str | None = None) -> SetBody:
+    """Describe a set. `owner`: the handle of its owner, where that is not who asks."""
     row = summary.row
     return SetBody(
         id=row.id,
         name=row.name,
+        owner=owner,
         counts=CountsBody(
             valid=dict(summary.counts.valid),
             excluded=dict(summary.counts.excluded),
             rejected=dict(summary.counts.rejected),
         ),
         size_bytes=summary.size,
-        job=row.job_id,
+        job=row.job_id if owner is None else None,
         created_at=row.created_at,
         imported_at=row.imported_at,
         audited_at=row.audited_at,
     )
 
 
-def _image_body(row: Image) -> ImageBody:
-    names = ImageBody.model_fields.keys() - {"set"}
-    return ImageBody.model_validate({name: getattr(row, name) for name in names} | {"set": row.set_id})
+def _image_body(row: Image, *, is_own: bool) -> ImageBody:
+    names = ImageBody.model_fields.keys() - {"set", "origin"}
+    values = {name: getattr(row, name) for name in names}
+    return ImageBody.model_validate(values | {"set": row.set_id, "origin": origin_of(row, is_own=is_own)})
 
 
 def _split_body(row: ImageSplit) -> SplitBody:

@@ -148,7 +148,7 @@ def sets(email: str | None, home: Path | None) -> Rows:
 @reports
 def show(name: str, email: str | None, home: Path | None) -> Record:
     """Show the images of a set by label, what was rejected and why, and the same images under several labels."""
-    with acting(home, email) as (runtime, user):
+    with acting(home, email, reads=True) as (runtime, user):
         row = workflows.find_set(runtime, user.id, name)
         summary = workflows.summary_of(runtime, user.id, row)
         with runtime.catalog.read() as transaction:

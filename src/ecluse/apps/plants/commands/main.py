@@ -50,6 +50,17 @@ COMMANDS: Final[Table] = {
         "predict",
         "Ask a published classifier what images show.",
     ),
+    "share": (
+        "ecluse.apps.plants.commands.sharing",
+        "share",
+        "Share a set with a person, an organisation or by a link, to be read.",
+    ),
+    "shares": (
+        "ecluse.apps.plants.commands.sharing",
+        "shares",
+        "List with whom a set is shared, and until when.",
+    ),
+    "unshare": ("ecluse.apps.plants.commands.sharing", "unshare", "Take a share of a set back."),
     "remove": ("ecluse.apps.plants.commands.images", "remove", "Remove a set with its images and splits."),
 }
 

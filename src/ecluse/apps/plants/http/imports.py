@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
-
 from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.formats import ENDINGS
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.storage.to_the_end import to_the_end
 from ecluse.web.file_forms import FileForm, open_file_form
 from ecluse.web.receiving import Receiving
 
@@ -38,7 +37,7 @@ async def open_import(arrival: Receiving) -> FileForm:
 
 
 async def import_form(runtime: Runtime, user_id: str, form: FileForm, set_field: str) -> Queued:
-    """Stage the files of a form and queue their import. Of an upload that breaks off nothing is kept.
+    """Stage the files of a form and queue their import. Of an upload that breaks off, or is cancelled, nothing is kept.
 
     `set_field` names the set, which is made unless it is there; left empty, it is called after the first file. The
     field `label` is that of images which no folder or list gives one.
@@ -52,12 +51,11 @@ async def import_form(runtime: Runtime, user_id: str, form: FileForm, set_field:
         async for upload in form.files():
             await workflows.stage(runtime, staging, upload.filename, upload.chunks, number=len(names))
             names.append(upload.filename)
-        name = form.fields.get(set_field, "").strip()
-        label = form.fields.get("label") or None
-        return await run_in_threadpool(_queue, runtime, user_id, staging, names, name, label)
-    except Exception:
-        await run_in_threadpool(workflows.remove_staged, runtime, staging)
+    except BaseException:
+        await to_the_end(workflows.remove_staged, runtime, staging)
         raise
+    name, label = form.fields.get(set_field, "").strip(), form.fields.get("label") or None
+    return await to_the_end(_queue_staged, runtime, user_id, staging, names, name, label)
 
 
 def set_name_of(filename: str) -> str:
@@ -65,6 +63,17 @@ def set_name_of(filename: str) -> str:
     name = PurePath(filename.replace("\\", "/")).name
     ending = next((end for end in TAKEN if name.lower().endswith(end)), "")
     return name[: len(name) - len(ending)].strip() or "images"
+
+
+def _queue_staged(
+    runtime: Runtime, user_id: str, staging: str, names: list[str], name: str, label: str | None
+) -> Queued:
+    """Queue the import of what was staged, which goes where it is not queued."""
+    try:
+        return _queue(runtime, user_id, staging, names, name, label)
+    except Exception:
+        workflows.remove_staged(runtime, staging)
+        raise
 
 
 def _queue(

@@ -96,8 +96,10 @@ class ImageModels:
     def resolve(self, user_id: str, reference: str | None = None) -> ModelVersion:
         """Return the version that a reference means now; without one the user's model of images published last.
 
+        @OWNER/NAME means a model of another that the user may see.
+
         Raises:
-            ModelNotFound, VersionNotFound: the user has no such model, or none of images.
+            ModelNotFound, VersionNotFound: there is no such model that the user may see, or they have none of images.
             InvalidInput: it is a model of something else.
         """
         if not reference:
@@ -108,7 +110,7 @@ class ImageModels:
                     _("You have no model of images yet. Train one: ecluse plants train --name NAME")
                 )
             return newest
-        row = models.resolve(self._runtime, user_id, reference)
+        row = models.resolve_readable(self._runtime, user_id, reference)
         if row.application != APPLICATION:
             raise InvalidInput(_("%(name)s is no model of images. See: GET /api/models", name=row.name))
         return row
@@ -122,8 +124,15 @@ class ImageModels:
         return self._served(self._kept.load(self.resolve(user_id, reference)))
 
     def reload(self, user_id: str, reference: str | None = None) -> Served:
-        """Forget what is loaded of a version, and load it again, every byte verified."""
-        return self._served(self._kept.reload(self.resolve(user_id, reference)))
+        """Forget what is loaded of a version that the user may change, and load it again, every byte verified.
+
+        Raises:
+            Forbidden: the user may read it, and not change it.
+        """
+        row = self.resolve(user_id, reference)
+        if row.user_id != user_id:
+            models.resolve_changeable(self._runtime, user_id, reference or "")
+        return self._served(self._kept.reload(row))
 
     def _served(self, kept: Kept) -> Served:
         assert isinstance(kept.model, ImageModel)  # noqa: S101 (what `open_model` returns)
@@ -146,6 +155,7 @@ class ImageModels:
         seconds = time.perf_counter() - began
         self._metrics.images.labels("label" if prediction.known else "none of these").inc()
         self._metrics.seconds.observe(seconds)
+        self._kept.answered.note(served.row.user_id, 1)
         return Looked(sent.name, seconds * 1000, data, prediction)
 
 

@@ -102,6 +102,7 @@ def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str
     request, began = request_of(run), time.monotonic()
     with runtime.catalog.read() as transaction:
         split = images.split_of(transaction, run.user_id, split_id)
+        images.readable_set(transaction, run.user_id, split.set_id)  # a share may have ended since
     with runtime.scratch() as folder:
         split_images = read_training_data(
             runtime,

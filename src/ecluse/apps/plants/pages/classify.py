@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -27,14 +27,17 @@ from ecluse.errors import (
 )
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import NBSP, Words
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render
 
-router = APIRouter()
+router = Declarations()
 #: Pixels of the longer side of the picture that is shown back: alone, and in a table of several.
 ALONE, IN_TABLE = 480, 128
 MAP_SIDE: Final = 320
+#: Models of others among which those of images are looked for.
+SHARED_OFFERED: Final = 500
 #: What a person can mend, and the form says so.
 MENDABLE: Final = (InvalidInput, Overloaded, RegistryError, UploadTooLarge)
 
@@ -78,7 +81,7 @@ def classify_page(
     user: CurrentUser,
     model: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
-    """Show the form: a model of the user, and images to drop."""
+    """Show the form: a model that the user may ask, and images to drop."""
     return _page(request, runtime, user.user.id, model)
 
 
@@ -150,9 +153,11 @@ def offered(runtime: Runtime, user_id: str, chosen: str = "") -> list[Offered]:
                 if alias.name == row.name:
                     version = models.version_of(transaction, user_id, row.name, alias.version)
                     choices.append(Offered(f"{row.name}@{alias.alias}", version, alias.alias))
+    shared, _total = published.list_shared(runtime, user_id, limit=SHARED_OFFERED, applications=[APPLICATION])
+    choices += [Offered(each.place.address, each.row) for each in shared]
     if chosen and chosen not in {choice.reference for choice in choices}:
         try:
-            row = published.resolve(runtime, user_id, chosen)
+            row = published.resolve_readable(runtime, user_id, chosen)
         except (ModelNotFound, VersionNotFound, InvalidInput):  # the page says so where it answers
             return choices
         if row.application == APPLICATION:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Request
+from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.plants import rows as images
@@ -24,10 +24,11 @@ from ecluse.errors import (
 )
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web.declarations import Declarations
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 logger = logging.getLogger(__name__)
 #: The longer side of the picture on its page, in pixels.
 SIDE = 640
@@ -39,7 +40,10 @@ def show_image(
     request: Request, set_id: str, image_id: str, runtime: RuntimeDep, user: CurrentUser
 ) -> Response:
     """One image."""
-    return _image_page(request, runtime, _image(runtime, user.user.id, set_id, image_id))
+    with runtime.catalog.read() as transaction:
+        row = images.readable_image(transaction, user.user.id, image_id)
+    _expect_in(row, set_id)
+    return _image_page(request, runtime, row, is_own=row.user_id == user.user.id)
 
 
 @router.post("/plants/{set_id}/images/{image_id}")
@@ -64,9 +68,13 @@ def decide(
 def _image(runtime: Runtime, user_id: str, set_id: str, image_id: str) -> Image:
     with runtime.catalog.read() as transaction:
         row = images.image_of(transaction, user_id, image_id)
-    if row.set_id != set_id:
-        raise NotFound(_("The set has no image %(name)s. See: ecluse plants show SET", name=image_id))
+    _expect_in(row, set_id)
     return row
+
+
+def _expect_in(row: Image, set_id: str) -> None:
+    if row.set_id != set_id:
+        raise NotFound(_("The set has no image %(name)s. See: ecluse plants show SET", name=row.id))
 
 
 def _part(runtime: Runtime, row: Image) -> str | None:
@@ -86,7 +94,13 @@ def _part(runtime: Runtime, row: Image) -> str | None:
 
 
 def _image_page(
-    request: Request, runtime: Runtime, row: Image, *, error: EcluseError | None = None, label: str = ""
+    request: Request,
+    runtime: Runtime,
+    row: Image,
+    *,
+    is_own: bool = True,
+    error: EcluseError | None = None,
+    label: str = "",
 ) -> Response:
     with runtime.catalog.read() as transaction:
         home = images.set_of(transaction, row.user_id, row.set_id)
@@ -100,6 +114,7 @@ def _image_page(
         )
     context = {
         "image_set": home,
+        "is_own": is_own,
         "picture": shown(row, side=SIDE),
         "alike": [shown(row_alike) for row_alike in alike if row_alike.id != row.id],
         "labels": labels,

@@ -11,9 +11,10 @@ from ecluse.apps.plants.pages.charts import classifier_charts, shaded
 from ecluse.apps.plants.pages.pictures import Shown, shown
 from ecluse.apps.plants.pages.recipes import RecipeText, recipe_texts
 from ecluse.apps.plants.report import DoubtfulImage, read_classifier_report
-from ecluse.apps.plants.tables import Image
-from ecluse.catalog import runs
+from ecluse.apps.plants.tables import Image, ImageSet
+from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import ModelVersion
+from ecluse.errors import NotFound
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
@@ -57,7 +58,7 @@ def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> d
     with runtime.catalog.read() as transaction:
         rows = images.images_with(transaction, version.user_id, [str(entry.image) for entry in doubtful])
         split = images.find_split(transaction, version.user_id, report.split.id or "")
-        home = images.set_of(transaction, version.user_id, split.set_id) if split else None
+        home = _home(transaction, version.user_id, split.set_id) if split else None
         run = runs.run_of_version(transaction, version.user_id, version.name, version.version)
     labels, confusion = report.labels, report.confusion
     named = report.recipe or "–"
@@ -75,6 +76,14 @@ def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> d
         "run": run,
         "recipe": recipe or RecipeText(named, named, "", ""),
     }
+
+
+def _home(transaction: Transaction, user_id: str, set_id: str) -> ImageSet | None:
+    """Return the set that a user's version learned from; None where they may see it no more."""
+    try:
+        return images.readable_set(transaction, user_id, set_id)
+    except NotFound:
+        return None
 
 
 def confused_pairs(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Confused]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Request
+from fastapi import Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from ecluse import shares
 from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.http.imports import TAKEN, import_form, open_import
@@ -16,10 +17,11 @@ from ecluse.apps.plants.sample import start_sample
 from ecluse.apps.plants.tables import ImageSet
 from ecluse.apps.plants.training import KIND as TEACHING
 from ecluse.catalog import models, runs
-from ecluse.errors import EcluseError, InvalidInput
+from ecluse.errors import EcluseError, InvalidInput, NotSignedIn
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, running_jobs
 from ecluse.web.pages.models import figure_names, listed
@@ -28,7 +30,7 @@ from ecluse.web.receiving import receiving
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 Field = Annotated[str, Form()]
 #: What jobs of this application are called by begins so.
 JOBS: Final = "plants_"
@@ -77,7 +79,7 @@ async def import_files(request: Request, runtime: RuntimeDep, user: CurrentUser)
             queued = await import_form(runtime, user.user.id, form, "set")
             await arrival.give_to_job(queued.job)
     except EcluseError as error:
-        if error.status >= 500:
+        if error.status >= 500 or isinstance(error, NotSignedIn):
             raise
         if scripted:
             message = words_of(request).phrase(str(error))
@@ -104,9 +106,13 @@ def import_addresses(
             raise InvalidInput(_("The list names no address."))
         row = workflows.make_set(runtime, user.user.id, set)
         staging = workflows.new_staging(runtime, user.user.id)
-        workflows.stage_bytes(runtime, staging, "addresses.csv", urls.encode())
-        source = workflows.Source(staging, "addresses.csv", staged=True)
-        workflows.start_import(runtime, user.user.id, row.id, source, label=label or None)
+        try:
+            workflows.stage_bytes(runtime, staging, "addresses.csv", urls.encode())
+            source = workflows.Source(staging, "addresses.csv", staged=True)
+            workflows.start_import(runtime, user.user.id, row.id, source, label=label or None)
+        except Exception:
+            workflows.remove_staged(runtime, staging)  # no row leads to it
+            raise
     except EcluseError as error:
         if error.status >= 500:
             raise
@@ -150,8 +156,11 @@ def _plants_page(
         names = [row.name for row in images.list_sets(transaction, user_id, limit=NAMES_OFFERED)]
         latest = models.list_latest(transaction, user_id, application="plants", limit=MODELS_SHOWN)
     sets = workflows.list_sets(runtime, user_id, limit=PAGE_ROWS, offset=pager.offset)
+    others, others_total = shares.of_others(runtime.catalog, user_id, images.SETS, limit=PAGE_ROWS)
     context = {
         "sets": [_line(summary) for summary in sets],
+        "others": others,
+        "others_total": others_total,
         "pager": pager,
         "models": listed(runtime, user_id, latest),
         "figure_names": figure_names(say),

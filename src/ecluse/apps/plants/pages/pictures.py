@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
+from ecluse.apps.plants.sharing import name_of
 from ecluse.apps.plants.tables import Image
 
 #: The longer side of a thumbnail on a page, in pixels, and the shorter one of an image nothing is known of.
@@ -40,11 +39,3 @@ def shown(row: Image, *, side: int = THUMBNAIL) -> Shown:
     width, height = row.width or side, row.height or side
     scale = min(1.0, side / max(width, height))
     return Shown(row, name_of(row.origin), max(1, round(width * scale)), max(1, round(height * scale)))
-
-
-def name_of(origin: str) -> str:
-    """Return the last part of where an image came from: `roses/12.jpg` in an archive, a path or an address is
-    `12.jpg`.
-    """
-    path = unquote(urlsplit(origin).path) if re.match(r"[a-z0-9]+://", origin) else origin
-    return re.split(r"[/\\!]", path.rstrip("/"))[-1] or origin

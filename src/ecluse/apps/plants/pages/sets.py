@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
-from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi import Depends, Form, Query, Request
 from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
@@ -22,19 +22,21 @@ from ecluse.apps.plants.pages.pictures import Shown, shown
 from ecluse.apps.plants.pages.recipes import architecture_names, recipe_texts, torch_is_missing
 from ecluse.apps.plants.recipe import ARCHITECTURES, RECIPES, Architecture, Options, RecipeName
 from ecluse.apps.plants.rows import Counts, Filter, State
+from ecluse.apps.plants.sharing import seen, seen_summary
 from ecluse.apps.plants.tables import ImageSet
 from ecluse.apps.plants.training import TrainingRequest, start_training
-from ecluse.catalog import Transaction, runs
+from ecluse.catalog import Transaction, runs, sharing
 from ecluse.catalog.tables import Run
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.web.declarations import Declarations
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PageNumber, Pager, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
-router = APIRouter()
+router = Declarations()
 Only = Literal["", "duplicates", "contested", "suspects"]
 Choice = TypeVar("Choice", RecipeName, Architecture)
 #: Images of each label, and labels, that the unfiltered gallery shows.
@@ -119,7 +121,7 @@ class Check:
 
 @dataclass(frozen=True)
 class TrainForm:
-    """The training form as it is shown. `open`: whether more than name and recipe were chosen."""
+    """The training form as it is shown. `open`: whether more than a name was chosen."""
 
     name: str
     recipe: str = "features"
@@ -129,7 +131,7 @@ class TrainForm:
 
     @property
     def open(self) -> bool:
-        return bool(self.epochs or self.seed or self.architecture)
+        return self.recipe != "features" or bool(self.epochs or self.seed or self.architecture)
 
 
 def sent_form(
@@ -163,7 +165,7 @@ def show_set(
     view: Annotated[View, Depends(asked_view)],
 ) -> Response:
     """One set with its gallery: a few images of each label, or a page of those that a filter lets through."""
-    return _set_page(request, runtime, _set(runtime, user.user.id, set_id), view)
+    return _set_page(request, runtime, _readable(runtime, user.user.id, set_id), view, user.user.id)
 
 
 class DecisionForm(BaseModel):
@@ -188,7 +190,7 @@ def decide(
     try:
         change(runtime, user.user.id, row.id, form.image, form.do, form.label)
     except InvalidInput as error:
-        return _set_page(request, runtime, row, shown_view, error=error)
+        return _set_page(request, runtime, row, shown_view, user.user.id, error=error)
     return RedirectResponse(f"/plants/{row.id}?{shown_view.query}#gallery", 303)
 
 
@@ -201,11 +203,11 @@ def train(
     form: Annotated[TrainForm, Depends(sent_form)],
 ) -> Response:
     """Queue a training and show how it goes; the form again when a choice cannot be used."""
-    row = _set(runtime, user.user.id, set_id)
+    row = _readable(runtime, user.user.id, set_id)
     try:
         run = start(runtime, user.user.id, row, form)
     except (InvalidInput, UnusableImages) as error:
-        return _set_page(request, runtime, row, View(), form=form, error=error)
+        return _set_page(request, runtime, row, View(), user.user.id, form=form, error=error)
     return RedirectResponse(f"/runs/{run}", 303)
 
 
@@ -216,7 +218,7 @@ def look_through(request: Request, set_id: str, runtime: RuntimeDep, user: Curre
     try:
         start_audit(runtime, user.user.id, row.id)
     except InvalidInput as error:
-        return _set_page(request, runtime, row, View(), error=error)
+        return _set_page(request, runtime, row, View(), user.user.id, error=error)
     return RedirectResponse(f"/plants/{row.id}", 303)
 
 
@@ -227,14 +229,14 @@ def remove(request: Request, set_id: str, runtime: RuntimeDep, user: CurrentUser
     try:
         workflows.remove_set(runtime, user.user.id, row.id)
     except InvalidInput as error:
-        return _set_page(request, runtime, row, View(), error=error)
+        return _set_page(request, runtime, row, View(), user.user.id, error=error)
     return RedirectResponse("/plants", 303)
 
 
 @router.get("/plants/{set_id}/export.zip")
 def export(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Send the images of the set that are in use, in a folder for each label."""
-    return send_set(runtime, _set(runtime, user.user.id, set_id))
+    return send_set(runtime, _readable(runtime, user.user.id, set_id), user.user.id)
 
 
 def change(
@@ -324,36 +326,43 @@ def _set(runtime: Runtime, user_id: str, set_id: str) -> ImageSet:
         return images.set_of(transaction, user_id, set_id)
 
 
+def _readable(runtime: Runtime, user_id: str, set_id: str) -> ImageSet:
+    with runtime.catalog.read() as transaction:
+        return images.readable_set(transaction, user_id, set_id)
+
+
 def _set_page(
     request: Request,
     runtime: Runtime,
     row: ImageSet,
     view: View,
+    reader_id: str,
     *,
     form: TrainForm | None = None,
     error: EcluseError | None = None,
 ) -> Response:
-    say, user_id = words_of(request), row.user_id
+    say, is_own = words_of(request), row.user_id == reader_id
     place = f"/plants/{row.id}"
+    summary = seen_summary(workflows.summary_of(runtime, row.user_id, row), is_own=is_own)
+    counts = summary.counts
     with runtime.catalog.read() as transaction:
-        counts = images.counts(transaction, user_id, [row.id])[row.id]
         doubts = _doubts(transaction, row)
-        rejected = images.list_images(
-            transaction, user_id, row.id, Filter(states=("rejected",)), limit=REJECTED_SHOWN
-        )
-        reasons = images.reasons(transaction, user_id, row.id)
-        split = images.newest_split(transaction, user_id, row.id)
-        size = images.stored_bytes(transaction, user_id, [row.id])[row.id]
-        trainings = _trainings(transaction, row)
-    groups, pictures, pager = _gallery(runtime, row, counts, view)
+        only_rejected = seen(Filter(states=("rejected",)), is_own=is_own)
+        rejected = images.list_images(transaction, row.user_id, row.id, only_rejected, limit=REJECTED_SHOWN)
+        reasons = images.reasons(transaction, row.user_id, row.id) if is_own else []
+        split = images.newest_split(transaction, row.user_id, row.id)
+        trainings = _trainings(transaction, row, reader_id)
+        owner = None if is_own else sharing.handle_of(transaction, row.user_id)
+    groups, pictures, pager = _gallery(runtime, row, counts, view, is_own=is_own)
     context = {
         "image_set": row,
+        "owner": owner,
         "counts": counts,
         "labels": [
             (label, counts.valid.get(label, 0), counts.excluded.get(label, 0)) for label in counts.labels
         ],
-        "size": size,
-        "running": plant_jobs(runtime, user_id, say, row.id),
+        "size": summary.size,
+        "running": plant_jobs(runtime, reader_id, say, row.id),
         "checks": checks_of(place, counts, doubts, say),
         "reasons": reasons,
         "rejected": [shown(file) for file in rejected],
@@ -385,10 +394,10 @@ def _doubts(transaction: Transaction, row: ImageSet) -> dict[Only, int]:
     }
 
 
-def _trainings(transaction: Transaction, row: ImageSet) -> list[Run]:
+def _trainings(transaction: Transaction, row: ImageSet, user_id: str) -> list[Run]:
     """Return those of this set among the newest of the user, newest first."""
     filter_ = runs.RunFilter(application="plants")
-    rows, _rest = runs.list_runs(transaction, row.user_id, filter_, limit=RUNS_LOOKED_AT)
+    rows, _rest = runs.list_runs(transaction, user_id, filter_, limit=RUNS_LOOKED_AT)
     return [run for run in rows if run.subject.get("set_id") == row.id]
 
 
@@ -398,7 +407,7 @@ def part_names(say: Words) -> dict[str, str]:
 
 
 def _gallery(
-    runtime: Runtime, row: ImageSet, counts: Counts, view: View
+    runtime: Runtime, row: ImageSet, counts: Counts, view: View, *, is_own: bool
 ) -> tuple[list[tuple[str, int, list[Shown]]], list[Shown], Pager | None]:
     """Return a few images of each label, or one page of those that the view asks for."""
     with runtime.catalog.read() as transaction:
@@ -410,7 +419,7 @@ def _gallery(
                 total = counts.valid.get(label, 0) + counts.excluded.get(label, 0)
                 groups.append((label, total, [shown(image) for image in rows]))
             return groups, [], None
-        filter_, order = view.filter(), ORDERS.get(view.only, "origin")
+        filter_, order = seen(view.filter(), is_own=is_own), ORDERS.get(view.only, "origin")
         pager = page_of(images.count_images(transaction, row.user_id, row.id, filter_), view.page)
         rows = images.list_images(
             transaction, row.user_id, row.id, filter_, order=order, limit=pager.rows, offset=pager.offset

@@ -173,7 +173,18 @@ def _lies_in(place: str, folder: str) -> bool:
     inner, outer = _real(place), _real(folder)
     if inner.is_relative_to(outer):
         return True
-    return outer.exists() and any(path.exists() and path.samefile(outer) for path in (inner, *inner.parents))
+    return _is_there(outer) and any(
+        _is_there(path) and path.samefile(outer) for path in (inner, *inner.parents)
+    )
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file or folder; of a name that no file system takes, there is none."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _real(url: str) -> Path:
