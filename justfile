@@ -1,16 +1,19 @@
-# Every task of the project. `just` lists them; `just check` is what CI runs before the tests.
+# Every task of the project. `just` lists them.
 export PATH := justfile_directory() / ".venv/bin:" + env_var("PATH")
 
 _default:
     @just --list --unsorted
 
-# Lint, format check (Python and templates), types, layers.
-check:
-    ruff check src tests benchmarks tools
-    ruff format --check src tests benchmarks tools
+# Lint, format check (Python and templates), layers: what ./test begins with.
+lint:
+    ruff check --quiet src tests benchmarks tools
+    ruff format --quiet --check src tests benchmarks tools
     djangofmt --quiet --check src
+    lint-imports --quiet
+
+# The same, and types.
+check: lint
     mypy
-    lint-imports
 
 # Reformat and mend what can be mended.
 fix:

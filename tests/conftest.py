@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
+import json
 import logging
 import shutil
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -45,12 +47,14 @@ if TYPE_CHECKING:
 
 # What a machine does beside the tests must not decide them.
 settings.register_profile("quick", deadline=None, max_examples=30)
-settings.register_profile("thorough", deadline=None)
+settings.register_profile("nightly", deadline=None)
 
 # As strong as it is, a hash takes a quarter of a second, and the suite signs up hundreds of people.
 hashing._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
 
 
+#: By module, the seconds that its tests take; modules under a second are left out. Written by --store-durations.
+DURATIONS = Path(__file__).with_name("durations.json")
 SERVERS = pytest.StashKey[ExitStack]()
 ADDRESSES = pytest.StashKey[dict[str, str]]()
 #: A folder with what each process of the tests writes as it crashes, and what is said of those that did.
@@ -59,14 +63,17 @@ CRASHES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--thorough", action="store_true", help="also the tests marked thorough")
+    parser.addoption("--nightly", action="store_true", help="the tests marked nightly, and property tests at length")
+    parser.addoption("--store-durations", action="store_true", help=f"write {DURATIONS.name}")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    settings.load_profile("thorough" if config.option.thorough else "quick")
+    settings.load_profile("nightly" if config.option.nightly else "quick")
     if getattr(config.option, "numprocesses", None):
         config.pluginmanager.register(_FailuresAtOnce(config))
+    if config.option.store_durations:
+        config.pluginmanager.register(_StoredDurations())
     if path := getattr(config, "workerinput", {}).get("last_words"):
         faulthandler.enable(Path(path).open("w"))  # noqa: SIM115  -- for as long as this process lives
 
@@ -85,22 +92,43 @@ class _FailuresAtOnce:
             terminal.write_line(f"FAILED {report.nodeid} ({report.when}): {str(reason)[:500]}")
 
 
+class _StoredDurations:
+    """Writes how long each module took."""
+
+    def __init__(self) -> None:
+        self._seconds: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid.partition("::")[0]] += report.duration
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workerinput"):
+            return
+        known: dict[str, float] = json.loads(DURATIONS.read_text())
+        known |= {module: round(seconds) for module, seconds in self._seconds.items()}
+        kept = {module: known[module] for module in sorted(known) if known[module] >= 1}
+        DURATIONS.write_text(json.dumps(kept, indent=0) + "\n")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the long modules; leave the thorough tests out, unless they are asked for or a file is named."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # begun last, they would run alone
+    """Begin with the modules that take longest; keep the tests of this tier, or all of a path that is named."""
+    seconds: dict[str, float] = json.loads(DURATIONS.read_text())
+    # A module with a long test that begins last would run alone.
+    items.sort(key=lambda item: -seconds.get(item.nodeid.partition("::")[0], 0))
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return
     _refuse_unknown_cases(items)
-    if config.option.thorough:
-        return
-    left = [item for item in items if _is_thorough(item)]
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in set(left)]
+    chosen = [item for item in items if _is_of_tier(item, nightly=config.option.nightly)]
+    left = set(items) - set(chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item in left])
+    items[:] = chosen
 
 
-def _is_thorough(item: pytest.Item) -> bool:
-    return any(not mark.args or _case_of(item) in mark.args for mark in item.iter_markers("thorough"))
+def _is_of_tier(item: pytest.Item, *, nightly: bool) -> bool:
+    marked = any(not mark.args or _case_of(item) in mark.args for mark in item.iter_markers("nightly"))
+    if nightly:  # a property test runs in both tiers, longer here
+        return marked or getattr(getattr(item, "function", None), "is_hypothesis_test", False)
+    return not marked
 
 
 def _case_of(item: pytest.Item) -> str:
@@ -109,17 +137,17 @@ def _case_of(item: pytest.Item) -> str:
 
 
 def _refuse_unknown_cases(items: list[pytest.Item]) -> None:
-    """Raise UsageError where a mark `thorough("s3")` names a case that its test does not have."""
+    """Raise UsageError where a mark `nightly("s3")` names a case that its test does not have."""
     marked: dict[str, set[str]] = {}
     for item in items:
-        for mark in item.iter_markers("thorough"):
+        for mark in item.iter_markers("nightly"):
             if not mark.args:
                 continue
             test = item.nodeid.partition("[")[0]
             marked.setdefault(test, set(mark.args)).discard(_case_of(item))
     unknown = {test: cases for test, cases in marked.items() if cases}
     if unknown:
-        raise pytest.UsageError(f"marked thorough, but there is no such case: {unknown}")
+        raise pytest.UsageError(f"marked nightly, but there is no such case: {unknown}")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -33,7 +33,7 @@ from tests.migrating import Sizes, fill
 from tests.patience import until
 from tests.web.test_pages import browser
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 DAY = 86400
 PASSWORD = "a long password"

@@ -28,7 +28,7 @@ from ecluse.settings import Settings
 from tests.homes import ELSEWHERE, Made, fill_home
 from tests.test_backups import SMALL, back_up, bring_back
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 Line = dict[str, Any]
 SOURCES = Path(backups.__file__).parents[1]

@@ -49,7 +49,7 @@ from ecluse.errors import InvalidInput, ModelRefused, ModelUnreadable
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 RANDOM = np.random.default_rng(0)
 MATRIX = RANDOM.normal(size=(60, 3))
@@ -181,7 +181,7 @@ TREES: dict[str, tuple[Callable[[], Any], Any]] = {
 LESS_COMMON = ("neighbours", "truth values", "outliers", "extra")
 
 
-@pytest.mark.thorough(*LESS_COMMON)
+@pytest.mark.nightly(*LESS_COMMON)
 @pytest.mark.parametrize("name", TREES)
 def test_what_skops_would_not_load_is_published_as_a_graph_that_answers_alike(
     name: str, tmp_path: Path
@@ -231,7 +231,7 @@ def test_a_graph_that_answers_otherwise_is_not_published_in_the_place_of_a_model
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.thorough("lightgbm two", "onnx")
+@pytest.mark.nightly("lightgbm two", "onnx")
 @pytest.mark.parametrize("name", ["sklearn pipeline", "lightgbm two", "onnx"])
 def test_it_answers_so_in_a_fresh_process(name: str, tmp_path: Path) -> None:
     make, rows = MODELS[name]
@@ -333,6 +333,18 @@ def test_rows_are_compared_with_the_example(tmp_path: Path) -> None:
     pack(LinearRegression().fit(MATRIX, NUMBERS), tmp_path, MATRIX)
     with pytest.raises(InvalidInput, match="2 columns; the model takes 3"):
         answer(unpack(tmp_path), MATRIX[:, :2])
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+def test_a_native_file_that_is_cut_off_is_refused(name: str, tmp_path: Path) -> None:
+    make, rows = MODELS[name]
+    pack(make(), tmp_path, rows)
+    (file,) = tmp_path.glob("model.*")
+    whole = file.read_bytes()
+    for size in range(0, len(whole) * 3 // 4, len(whole) // 20):
+        file.write_bytes(whole[:size])
+        with pytest.raises(ModelUnreadable):
+            unpack(tmp_path)
 
 
 def test_a_damaged_card_is_said_to_be(tmp_path: Path) -> None:

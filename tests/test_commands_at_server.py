@@ -23,7 +23,7 @@ from ecluse.apps.fraud.sample import write_sample
 from tests.application import KEPT, Application, running
 from tests.forking import run_forked
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 
 @dataclass(frozen=True)

@@ -285,7 +285,7 @@ def test_a_key_that_would_break_the_identities_is_refused(tmp_path: Path, key: s
     assert list((tmp_path / "run").iterdir()) == []
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_each_role_can_do_its_part_of_the_main_job_and_nothing_beyond(
     tmp_path: Path, postgresql_url: str
 ) -> None:

@@ -18,7 +18,7 @@ import pytest
 from ecluse.catalog import Catalog
 from tests.application import Application, running
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 PACKAGE = Path(__file__).parent / "example_app"
 EXAMPLES = [

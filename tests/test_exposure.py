@@ -12,7 +12,7 @@ import pytest
 from tests.application import KEPT, run_ecluse
 from tests.forking import run_forked
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 ANY = "0.0.0.0"  # noqa: S104 (others are to reach it)
 HTTPS = {"ECLUSE_PUBLIC_URL": "https://ecluse.example.org"}

@@ -22,7 +22,7 @@ from tests import hostile_files
 from tests.application import running
 from tests.hostile_files import FAR, ROWS, Hostile, book, shared, sheet, uses
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 FRENCH = Words("fr")
 MEMORY = 600 << 20
@@ -222,7 +222,7 @@ def test_who_no_longer_wants_an_answer_ends_its_reader(tmp_path: Path) -> None:
 # Neighbours
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_neighbours_jobs_run_undisturbed_while_hostile_files_are_read(tmp_path: Path) -> None:
     wanted = (
         "far cell, single quotes",

@@ -33,7 +33,7 @@ from tests.application import KEPT, run_ecluse, running
 from tests.faults import Fault, FaultProxy, fault_proxy
 from tests.servers import free_port
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 SEED = Path(__file__).parent / "mlflow_seed.py"
 #: Runs of the seed whose one file is fetched; a few more runs stand beside them.
 RUNS = 4

@@ -18,8 +18,6 @@ from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import inherited
 from tests.accounts import account
 
-pytestmark = pytest.mark.long
-
 WORKER = """
 import signal, sys, time
 from pathlib import Path
@@ -115,7 +113,7 @@ def wait_for(path: Path, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.thorough("sqlite")
+@pytest.mark.nightly("sqlite")
 def test_a_job_whose_worker_is_killed_is_finished_by_the_next_and_publishes_once(
     opened: Runtime, workers: Workers, tmp_path: Path
 ) -> None:
@@ -156,7 +154,7 @@ def test_a_stage_is_told_when_it_begins_however_soon_after_another(
     assert opened.jobs.get("user-1", job_id).message == "resting"
 
 
-@pytest.mark.thorough("sqlite")
+@pytest.mark.nightly("sqlite")
 def test_a_stopped_worker_leaves_its_job_to_the_next(
     opened: Runtime, workers: Workers, tmp_path: Path
 ) -> None:
@@ -183,7 +181,7 @@ def test_a_persons_mistake_is_told_and_a_fault_of_ours_is_not_explained(
     assert (tmp_path / "failed").read_text() == ours.error
 
 
-@pytest.mark.thorough("sqlite")
+@pytest.mark.nightly("sqlite")
 def test_a_store_that_stays_away_is_told_as_it_is(opened: Runtime, workers: Workers, tmp_path: Path) -> None:
     workers.start()
     job = wait_until_ended(opened, enqueue(opened, tmp_path, 0, fault="away"))
@@ -191,7 +189,7 @@ def test_a_store_that_stays_away_is_told_as_it_is(opened: Runtime, workers: Work
     assert (tmp_path / "failed").read_text() == "The store is away."
 
 
-@pytest.mark.thorough("postgresql")
+@pytest.mark.nightly("postgresql")
 def test_progress_may_be_told_from_another_thread(opened: Runtime, workers: Workers, tmp_path: Path) -> None:
     workers.start()
     job = wait_until_ended(opened, enqueue(opened, tmp_path, 0.1, fault="thread"))

@@ -139,7 +139,7 @@ def test_the_client_imports_nothing_of_the_server() -> None:
     assert 'pip install "ecluse[server]"' in done.stderr
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_it_publishes_from_an_environment_without_the_server(
     application: Application, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from tests.faults import Fault, FaultProxy, fault_proxy, kind
 from tests.migrating import Sizes, all_pointers, check_rows, contents, fill
 from tests.servers import ObjectServer, store_environment
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 
 @contextmanager
@@ -112,7 +112,7 @@ MOMENTS = [
 ]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_run_killed_at_many_moments_copies_nothing_twice_that_had_arrived(
     open_home: Runtime, proxy: FaultProxy, tmp_path: Path
 ) -> None:
@@ -170,7 +170,7 @@ def copies_after_arrival(proxy: FaultProxy) -> Counter[str]:
     return again
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_rollback_killed_at_many_moments_leaves_the_rows_right(
     open_home: Runtime, proxy: FaultProxy, tmp_path: Path
 ) -> None:
@@ -199,7 +199,7 @@ def test_a_rollback_killed_at_many_moments_leaves_the_rows_right(
     assert contents(open_home.stores.folder(there)) == {}
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_run_outlives_a_server_that_is_killed_and_comes_back(
     restartable: ObjectServer, tmp_path: Path
 ) -> None:
@@ -257,7 +257,7 @@ def test_a_byte_that_changes_on_the_way_is_noticed(
     check_rows(open_home)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_run_on_folders_killed_at_random_moments_arrives_whole(
     runtime: Runtime, tmp_path: Path, seed: int

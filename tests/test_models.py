@@ -52,8 +52,6 @@ from ecluse.settings import Settings
 from tests import publisher
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture
 def user(runtime: Runtime) -> User:
@@ -923,7 +921,7 @@ def test_what_the_publisher_says_of_trust_is_no_trust(runtime: Runtime, user: Us
         models.load_skops(runtime, folder / "model.skops")
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_trust_is_an_administrators_and_kept_in_the_catalog(
     runtime: Runtime, user: User, existing: Path
 ) -> None:
@@ -942,7 +940,7 @@ def test_trust_is_an_administrators_and_kept_in_the_catalog(
     assert [one.outcome for one in again] == ["published", "unchanged"]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_what_skops_cannot_hold_is_told_of_its_model_and_the_rest_goes_on(
     runtime: Runtime, user: User, existing: Path
 ) -> None:
@@ -966,7 +964,7 @@ def test_what_skops_cannot_hold_is_told_of_its_model_and_the_rest_goes_on(
     assert again["broken"].problems
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_pickle_that_never_ends_or_kills_its_reader_is_given_up(
     runtime: Runtime, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ from tests.homes import Made, end_a_job, fill_home, objects_of, place, settings_
 from tests.migrating import Sizes
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 SMALL = Sizes(models=1, files=1, file_bytes=500, tables=1)
 
@@ -199,7 +199,7 @@ def killed_at(moment: str, *arguments: str) -> bool:
         return process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_everything_moves_from_one_postgresql_to_another(
     new_postgresql_url: Callable[[], str], tmp_path: Path
 ) -> None:
@@ -358,7 +358,7 @@ def test_a_job_that_waits_is_waited_for_or_refused(runtime: Runtime, made: Made,
         assert both.destination.jobs.get(made.user_id, job).status == "cancelled"
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_pages_say_how_and_what_was_moved(runtime: Runtime, made: Made, elsewhere: Settings) -> None:
     moved(runtime.settings, elsewhere)
 

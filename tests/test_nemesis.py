@@ -67,8 +67,7 @@ def test_only_one_starts_a_process_again(tmp_path: Path) -> None:
     member.end()
 
 
-@pytest.mark.thorough
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.timeout(1500)
 def test_what_was_promised_is_kept_whatever_is_struck(tmp_path_factory: pytest.TempPathFactory) -> None:
     seed = int(os.environ.get("NEMESIS_SEED", "7"))

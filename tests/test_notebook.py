@@ -17,7 +17,7 @@ import pytest
 
 from tests.application import Application, running
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guides" / "own-models.md"
 SERVER = "https://ml.example.org"

@@ -21,7 +21,7 @@ from ecluse.jobs.task import kind_of_part
 from ecluse.runtime import Runtime
 from tests.accounts import account
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 USER = "user-1"
 PART = kind_of_part("work", "squares")
@@ -135,8 +135,7 @@ def test_workers_share_the_parts_and_results_are_in_order(squares: Squares) -> N
     assert squares.got == [0, 1, 4, 9, 16, 25]
 
 
-@pytest.mark.long
-@pytest.mark.thorough("postgresql")
+@pytest.mark.nightly("postgresql")
 def test_a_thousand_parts_are_done(squares: Squares) -> None:
     job_id = squares.enqueue(1000)
     for name in ("first", "second"):

@@ -23,7 +23,7 @@ from ecluse.storage import Cache, open_store
 from tests.faults import UNSEEN, Fault, FaultProxy, When, fault_proxy
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 NAME = "payments"
 #: The waits between attempts are most of the time: many publishers wait at once.

@@ -29,7 +29,7 @@ from ecluse.settings import Settings
 from ecluse.storage import ObjectStore, ensure_bucket, open_store
 from tests.application import KEPT, run_ecluse
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 ANY_PORT = ("--port-s3", "0", "--port-database", "0")
 
@@ -119,7 +119,7 @@ def processes_of(home: Path) -> list[str]:
     return [command for command in commands if f"{home}/servers/" in command]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_what_is_stored_and_the_keys_outlast_a_restart(home: Path) -> None:
     folder = home / "servers"
     with LocalServers(folder, s3_port=0, database_port=0) as first:
@@ -141,7 +141,7 @@ def test_what_is_stored_and_the_keys_outlast_a_restart(home: Path) -> None:
     assert processes_of(home) == []
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_application_writes_in_its_buckets_and_makes_none(home: Path) -> None:
     with LocalServers(home / "servers", s3_port=0, database_port=0) as servers:
         settings = Settings.from_environment(servers.environment(), home=home)
@@ -197,7 +197,7 @@ def test_secrets_are_in_a_file_of_their_owner_and_nowhere_else(home: Path) -> No
     assert json.loads(run_ecluse(home, {}, "servers", "stop", "--json").stdout) == {"stopped": False}
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_server_that_dies_is_started_again_even_when_its_leash_was_cut(home: Path) -> None:
     with started(home, "servers", "start") as servers:
         servers.store().put("kept", b"for long")
@@ -214,7 +214,7 @@ def test_a_server_that_dies_is_started_again_even_when_its_leash_was_cut(home: P
     assert processes_of(home) == []
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_killed_parent_leaves_no_server_and_the_next_start_waits_for_the_last(home: Path) -> None:
     with started(home, "servers", "start") as servers:
         servers.store().put("kept", b"for long")
@@ -241,7 +241,7 @@ def test_the_whole_application_runs_over_them_with_one_command(home: Path) -> No
     assert any("In another terminal" in line and "servers/environment" in line for line in application.said)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_an_environment_that_points_elsewhere_is_not_overruled(home: Path) -> None:
     elsewhere = {"DATABASE_URL": "postgresql://someone:hush-hush@elsewhere/db"}
     done = run_ecluse(home, elsewhere, "up", "--servers", "--port", "0", *ANY_PORT)

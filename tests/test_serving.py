@@ -20,7 +20,7 @@ from ecluse.cli.serve import listen
 from ecluse.serving import make_server
 from ecluse.serving.connections import Bounds
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 #: Times so short that a test need not wait, and far apart where one is to come before another.
 QUICK = Bounds(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, rest_seconds=0.5, window_bytes=10)

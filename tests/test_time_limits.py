@@ -32,7 +32,7 @@ from ecluse.settings import Settings
 from ecluse.storage import administration, open_store
 from tests.test_silence import silent_server
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 ROOT = Path(__file__).parents[1]
 

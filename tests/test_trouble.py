@@ -128,7 +128,7 @@ def is_allowed(*words: str) -> bool:
         return False
 
 
-@pytest.mark.thorough("postgresql")
+@pytest.mark.nightly("postgresql")
 def test_a_worker_whose_clock_is_a_minute_behind_keeps_its_job(opened: Runtime, workers: Workers) -> None:
     try:
         behind = shifted(workers.folder, -60)
@@ -148,7 +148,7 @@ def test_a_worker_whose_clock_is_a_minute_behind_keeps_its_job(opened: Runtime, 
 TWIN = ("unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c")
 
 
-@pytest.mark.thorough("sqlite")
+@pytest.mark.nightly("sqlite")
 def test_a_worker_of_another_machine_with_the_same_name_keeps_its_job(
     opened: Runtime, workers: Workers
 ) -> None:
@@ -166,7 +166,7 @@ def test_a_worker_of_another_machine_with_the_same_name_keeps_its_job(
     assert workers.noted("published") == ["one"]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_job_goes_on_where_it_was_through_more_deploys_than_deaths_are_allowed(
     opened: Runtime, workers: Workers
 ) -> None:
@@ -188,7 +188,7 @@ def test_a_job_goes_on_where_it_was_through_more_deploys_than_deaths_are_allowed
     assert workers.noted("published") == ["7"]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.parametrize("environ", ["sqlite"], indirect=True)
 def test_a_full_disk_that_empties_again_leaves_no_job_behind(
     small_disk: Path, opened: Runtime, workers: Workers

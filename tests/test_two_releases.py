@@ -172,7 +172,7 @@ def until_ready(application: Application) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_deploy_beside_the_release_before_loses_nothing_and_shows_nobody_an_error(
     before: Path, postgresql_url: str, restartable: ObjectServer, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.migrating import Sizes, all_pointers, check_rows, fill
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_job_waits_for_a_process_that_has_just_died(runtime: Runtime, user_id:
         assert ended(runtime, user_id, job_id).status == "done"
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on(
     runtime: Runtime, elsewhere: str
 ) -> None:

@@ -46,7 +46,7 @@ from tests.servers import ObjectServer, free_port
 from tests.test_rooms import ask
 from tests.test_silence import own_postgresql, stopped  # noqa: F401 (a fixture)
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 USER = "user-1"
 Sample = Callable[..., float | None]

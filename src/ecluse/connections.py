@@ -104,6 +104,12 @@ def open_engine(url: str, limits: Limits = WORKING, revision: str = "") -> Engin
     return engine
 
 
+def close_engine(engine: Engine) -> None:
+    """Close the connections of a database: those that are free now, and those in use when they are given back."""
+    event.listen(engine.pool, "checkin", lambda _, record: record.invalidate())
+    engine.dispose()
+
+
 def _follow(engine: Engine) -> None:
     """Let each statement be a part of the trace that it belongs to: its verb and table, never its text or values."""
 
@@ -274,7 +280,11 @@ def _connecting(limits: Limits, name: str) -> Callable[..., Any]:
         chosen = {**_LINE, "application_name": name, **options}
         connection = server.connect(chosen)
         if "options" not in options:  # who names some of the server's in the address knows best
-            _set_limits(connection, limits)
+            try:
+                _set_limits(connection, limits)
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
     return connect

@@ -22,8 +22,6 @@ from ecluse.cli.output import harmless
 from tests.application import run_ecluse, running
 from tools import reference
 
-pytestmark = pytest.mark.long
-
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
 
 
@@ -89,7 +87,7 @@ def test_the_doctor_proves_every_part(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_doctor_says_which_part_is_away_and_fails(tmp_path: Path) -> None:
     done = run(
         tmp_path / "home",

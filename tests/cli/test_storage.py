@@ -27,7 +27,7 @@ from ecluse.storage.prices import load_prices
 from tests.application import KEPT, run_ecluse
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 
 class Here:
@@ -200,7 +200,7 @@ def test_what_cannot_be_copied_is_said(here: Here, tree: Path, tmp_path: Path) -
     assert "cannot be written" in blocked.stderr
 
 
-@pytest.mark.thorough("file")
+@pytest.mark.nightly("file")
 def test_listing_is_by_pages_by_suffix_and_tells_sizes(anywhere: Here, tree: Path) -> None:
     anywhere.ok("cp", str(tree), "data:t")
     first = anywhere.json("ls", "data:t", "--limit", "2")

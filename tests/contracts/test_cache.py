@@ -33,7 +33,7 @@ from ecluse.storage import Cache, Fetched, ObjectStore, Stored, open_store
 from ecluse.storage.cache.files import SMALL
 from tests.servers import ObjectServer, free_port
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 HIT, MISS, REPLACED = Fetched(True), Fetched(False), Fetched(False, replaced=True)
 

@@ -41,7 +41,7 @@ from ecluse.work import cancel_job
 from tests.accounts import account
 from tests.application import Application, running
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 ROWS = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
 

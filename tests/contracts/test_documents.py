@@ -26,8 +26,6 @@ from ecluse.errors import (
 from ecluse.settings import DocumentsSettings, Settings
 from tests.servers import free_port
 
-pytestmark = pytest.mark.long
-
 #: What points the documents at a database of its own that is empty: no tables yet.
 Fresh = Callable[[], dict[str, str]]
 DATABASES = ["sqlite", "postgresql", "mongodb", "dynalite", "moto"]

@@ -55,7 +55,7 @@ def rows_read(catalog: Catalog, statement: str, values: Any) -> dict[str, float]
     return read
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_page_of_a_hundred_thousand_reads_few_rows(catalog: Catalog) -> None:
     with catalog.write() as transaction:
         person = users.add_user(

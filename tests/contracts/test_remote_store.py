@@ -43,7 +43,7 @@ from tests.servers import (
     store_environment,
 )
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 SHORT = timedelta(seconds=1)
 
@@ -135,7 +135,7 @@ def test_a_missing_bucket_is_told_and_made(restricted: dict[str, str], environme
     assert opened(missing).put("a", b"x").size == 1
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_store_that_refuses_connections_is_told(environment: dict[str, str]) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     away = environment | {"S3_ENDPOINT": endpoint}

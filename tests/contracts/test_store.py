@@ -29,8 +29,6 @@ from ecluse.settings import Settings
 from ecluse.storage import ObjectStore, join_key, open_store
 from tests.servers import ObjectServer, free_port
 
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture(params=["memory", "file", "s3", "azure"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
@@ -321,7 +319,7 @@ def test_a_listing_is_cut_by_suffix_and_into_pages(store: ObjectStore) -> None:
     assert store.list_page("a", suffix=".json", after=part.next).items[0].key == "a/03.json"
 
 
-@pytest.mark.thorough("azure", "s3")
+@pytest.mark.nightly("azure", "s3")
 def test_thousands_of_objects_are_listed_whole(store: ObjectStore) -> None:
     # More than a page of a thousand; Azurite's are of five thousand, and it takes a minute for as many.
     count = 1_300 if store.url.startswith("az:") else 10_000

@@ -34,8 +34,11 @@ STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pract
 
 
 def executable() -> str | None:
-    """The browser to drive: Chromium of the system; None where there is none."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    """The browser to drive: Chromium of the system; None where there is none and none is required."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    assert found or "ECLUSE_REQUIRE_BROWSER" not in os.environ, f"no browser is installed: {', '.join(names)}"
+    return found
 
 
 #: What draws WebGL without a graphics card.

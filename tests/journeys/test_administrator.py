@@ -19,8 +19,7 @@ from tests.journeys.browser import executable
 from tests.journeys.people import LANGUAGES, PASSWORD, Person, person
 
 pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.timeout(600),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]

@@ -21,8 +21,7 @@ from tests.journeys.people import LANGUAGES, Person, person
 from tests.patience import until
 
 pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]

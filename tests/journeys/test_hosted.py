@@ -15,8 +15,7 @@ from tests.apps.hosted.test_examples import EXAMPLES, archive_of_leaves, png
 from tests.journeys.browser import DESKTOP, PHONE, Journey, executable, new_page, picture
 
 pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]
@@ -122,7 +121,7 @@ def test_an_application_is_trained_and_asked_by_its_forms(journey: Journey) -> N
     assert journey.complaints == []
 
 
-@pytest.mark.thorough("dark-phone")
+@pytest.mark.nightly("dark-phone")
 @pytest.mark.parametrize(("theme", "width"), [("light", "desktop"), ("dark", "phone")])
 def test_pages_of_applications_have_no_barriers_and_fit(
     journey: Journey, browser: Browser, theme: str, width: str

@@ -14,8 +14,7 @@ from tests.application import Application
 from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, overflow, picture
 
 pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.timeout(600),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]
@@ -116,7 +115,7 @@ def test_everything_is_moved_followed_verified_and_rolled_back(app: Application,
     assert not list(moved.rglob("weights.bin"))
 
 
-@pytest.mark.thorough("dark-phone")
+@pytest.mark.nightly("dark-phone")
 @pytest.mark.parametrize(("theme", "width"), [("light", "desktop"), ("dark", "phone")])
 def test_no_page_of_models_and_migrations_has_a_barrier(
     app: Application, browser: Browser, page: Page, theme: str, width: str

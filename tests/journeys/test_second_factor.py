@@ -14,8 +14,7 @@ from tests.application import Application
 from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, overflow, picture
 
 pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.timeout(600),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]

@@ -18,8 +18,7 @@ from tests.servers import ObjectServer, store_environment
 from tests.slow import slow_line
 
 pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]
@@ -60,7 +59,7 @@ def test_an_upload_says_that_others_come_first_and_ends_well(
             page.wait_for_url("**/fraud/d/*", timeout=60_000)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_page_that_no_one_sees_asks_for_nothing(browser: Browser, tmp_path: Path) -> None:
     with running(tmp_path / "home") as app:
         page = browser.new_context(viewport=DESKTOP).new_page()

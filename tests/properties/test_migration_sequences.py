@@ -67,7 +67,7 @@ def fresh(folder: Path) -> Iterator[Runtime]:
         yield runtime
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @given(
     memory=st.booleans(),
     steps=st.lists(

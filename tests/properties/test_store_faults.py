@@ -27,7 +27,7 @@ from ecluse.storage import ObjectStore, Stored, open_store
 from tests.faults import NATURAL, Fault, When, fault_proxy, kind
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 #: The waits between attempts are most of the time: many cases wait at once.
 ABREAST: Final = 24
@@ -283,7 +283,7 @@ VERBS: Final = (
 )
 
 
-@pytest.mark.thorough("put_stream, large")
+@pytest.mark.nightly("put_stream, large")
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_a_verb_ends_whole_or_in_a_clear_error_whichever_request_fails(
     verb: Verb, restartable: ObjectServer, tmp_path: Path
@@ -324,7 +324,7 @@ def test_a_store_that_fails_for_good_is_told_of_by_every_verb(
     assert wrong == {}
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_server_killed_in_the_middle_of_a_write_comes_back_and_gets_the_rest(
     restartable: ObjectServer, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from tests.storage_isolation.hostile import ALWAYS, of_others
 from tests.storage_isolation.scanning import places
 from tests.storage_isolation.watched import Watched, watch
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 TABLE = Path(__file__).with_name("places.txt")
 

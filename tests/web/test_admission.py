@@ -150,7 +150,7 @@ async def _until(holds: Callable[[], bool]) -> None:
 FILES, BYTES, SPEED = 20, 9_000_000, 12e6
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_twenty_uploads_at_once_into_a_slow_store_are_all_stored(
     object_server: ObjectServer, tmp_path: Any
 ) -> None:

@@ -45,7 +45,7 @@ from tests.application import Application, running
 from tests.apps.plants.sets import add_set
 from tests.apps.plants.tiny import publish_tiny
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 OWNER: Final = "owner@example.org"
 CHECKS: Final = [
     not_a_server_error,
@@ -235,7 +235,7 @@ def test_every_operation_answers_as_described(asked: Asked) -> None:
     assert len({operation for operation, status in asked.answered if status < 300}) >= 60
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["fitting", "wrong"])
 def test_every_operation_answers_as_described_at_length(asked: Asked, mode: GenerationMode) -> None:

@@ -25,7 +25,7 @@ from ecluse.catalog.fences import job_of_thread
 from ecluse.catalog.fences import keep_fence as keep_fence
 from ecluse.catalog.revisions import HEAD as HEAD
 from ecluse.catalog.sums import Sums
-from ecluse.connections import lift_limits, open_engine, remade, why_postgresql_fails
+from ecluse.connections import close_engine, lift_limits, open_engine, remade, why_postgresql_fails
 from ecluse.disks import is_damage, is_locked, private_file, usable, why_sqlite_fails
 from ecluse.errors import (
     CatalogDamaged,
@@ -267,7 +267,7 @@ class Catalog:
 
     def close(self) -> None:
         self.changes.close()
-        self.engine.dispose()
+        close_engine(self.engine)
 
     @contextmanager
     def _reported(self) -> Iterator[None]:

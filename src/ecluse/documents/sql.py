@@ -27,7 +27,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from ecluse.connections import open_engine, why_postgresql_fails
+from ecluse.connections import close_engine, open_engine, why_postgresql_fails
 from ecluse.disks import is_damage, private_file, why_sqlite_fails
 from ecluse.documents.backend import Document, Range
 from ecluse.documents.canonical import KEY_LIMIT, KIND_LIMIT, Body, Entry
@@ -128,7 +128,7 @@ class SqlDocuments:
             connection.execute(select(TABLE.c.kind).limit(1)).all()
 
     def close(self) -> None:
-        self._engine.dispose()
+        close_engine(self._engine)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

@@ -22,7 +22,7 @@ from ecluse.vitals.asking import in_thread
 logger = logging.getLogger(__name__)
 Check = Callable[[Runtime], None]
 #: Seconds that each part has to answer. An orchestrator that asks waits longer: tell it so (`timeoutSeconds`).
-ANSWERS_WITHIN: Final = 4.0
+ANSWERS_WITHIN: Final = 2.0
 #: The state of a part that has not answered by then.
 NO_ANSWER: Final = "no_answer"
 #: The state of a part that fails by a fault of ours.

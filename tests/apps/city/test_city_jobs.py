@@ -40,8 +40,6 @@ from tests.application import KEPT, run_ecluse
 from tests.apps.city.sample import FIRST, LAST, held
 from tests.apps.city.test_forecast import after, waves
 
-pytestmark = pytest.mark.long
-
 MONDAY = date(2025, 10, 13)
 #: With four weeks before it.
 THURSDAY = date(2025, 10, 30)
@@ -255,7 +253,7 @@ def test_a_scheduled_day_is_computed_and_a_corrected_one_before_it_again(
     assert schedule.queue_due(runtime, daily.due_at(tuesday)) == 0
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_scheduled_day_without_data_is_tried_again_later_and_given_up_at_last(
     runtime: Runtime, administrator: User, sample: Path
 ) -> None:
@@ -306,7 +304,7 @@ def worker_process(home: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_killed(
     runtime: Runtime, administrator: User, sample: Path, tmp_path: Path, empty_home: Path
@@ -344,7 +342,7 @@ def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_k
         assert held(other.documents) == held(runtime.documents)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_there(
     runtime: Runtime, administrator: User, sample: Path
@@ -368,7 +366,7 @@ def test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_the
     assert {item["status"] for item in facts} == {"up to date", "done"}
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
     runtime: Runtime, administrator: User, sample: Path
@@ -432,7 +430,7 @@ def test_the_commands_compute_list_and_show_days(sample: Path, tmp_path: Path) -
     assert "no raw data for 2025-11-03" in failed["days"][1]["error"]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_commands_speak_to_people_too(sample: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     done = run_ecluse(home, {}, "city", "run", "--date", "2025-10-13", "--raw", str(sample))

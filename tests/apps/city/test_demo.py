@@ -215,7 +215,7 @@ def test_the_arcs_of_a_street_are_chained_and_the_ring_closes() -> None:
     assert ground.downstream[ring[-1]] == ground.upstream[ring[0]]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @given(st.integers(12, 3348))
 def test_any_number_of_arcs_can_be_drawn(arcs: int) -> None:
     ground = draw_base_map(arcs)

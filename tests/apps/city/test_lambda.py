@@ -31,7 +31,7 @@ from ecluse.storage import open_store
 from tests.apps.city.sample import held
 from tests.servers import ObjectServer
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "lambda"
 PARIS = ZoneInfo("Europe/Paris")
@@ -142,7 +142,7 @@ def handler(cloud: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 # One day, one event
 
 
-@pytest.mark.thorough("event1", "event2")
+@pytest.mark.nightly("event1", "event2")
 @pytest.mark.parametrize("event", [SCHEDULED, BY_SCHEDULER, {"date": "2025-10-06"}])
 def test_an_event_computes_one_day(handler: ModuleType, event: dict[str, Any]) -> None:
     mark = handler.compute_day(event, CONTEXT)
@@ -155,7 +155,7 @@ def test_an_event_computes_one_day(handler: ModuleType, event: dict[str, Any]) -
     assert documents.get("reports", "2025-10-06")["date"] == "2025-10-06"
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_same_event_twice_leaves_the_same_documents(handler: ModuleType) -> None:
     handler.compute_day(SCHEDULED, CONTEXT)
     before = held(handler.computing().documents)

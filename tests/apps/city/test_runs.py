@@ -23,7 +23,7 @@ from ecluse.errors import InvalidInput, SettingsError, StoreUnavailable
 from ecluse.runtime import Runtime
 from tests.apps.city.sample import LAST, LONG_DAY, held
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 WEDNESDAY = date(2025, 10, 15)
 

@@ -52,7 +52,7 @@ def runtimes(
         yield opened
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_same_run_leaves_identical_documents_on_every_store_and_database(
     runtimes: dict[str, Runtime],
 ) -> None:

@@ -264,7 +264,7 @@ def test_plain_text_never_fails_and_holds_no_empty_line(html: str) -> None:
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real files are not beside this checkout")
-@pytest.mark.thorough("2025-02-04", "2025-03-30")
+@pytest.mark.nightly("2025-02-04", "2025-03-30")
 @pytest.mark.parametrize("day", [date(2025, 2, 4), date(2025, 3, 30), date(2025, 10, 26)], ids=str)
 def test_the_real_answer_gives_the_disruptions_whose_periods_touch_the_day(layers: Layers, day: date) -> None:
     folder = f"dt={day.isoformat()}/hour=08"

@@ -17,7 +17,7 @@ from ecluse.settings import Settings
 from tests.application import run_ecluse
 from tests.described import write_described
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 
 def run(home: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -42,7 +42,7 @@ def write_workbook(table: pl.DataFrame, file: Path) -> None:
     workbook.save(file)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_folder_of_tables_becomes_a_library_that_is_listed_measured_and_removed(
     home: Path, tmp_path: Path
 ) -> None:

@@ -302,7 +302,7 @@ def test_what_a_csv_writer_wrote_comes_back_whatever_the_chunks(table: list[list
     assert back == table
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_parquet_file_that_unpacks_to_far_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.parquet"
     rows = pl.DataFrame({"n": range(3000)}).with_columns(pl.lit("z" * 900_000).alias("text"))

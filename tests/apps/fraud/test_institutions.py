@@ -69,7 +69,7 @@ def test_the_columns_of_an_institution_read_as_what_they_are() -> None:
     assert kinds["N° opération"] == "identifier"
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_no_other_column_of_an_institution_is_taken_for_its_label(tmp_path: Path) -> None:
     wrong, found = [], 0
     for one in library():

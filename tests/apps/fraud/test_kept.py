@@ -125,7 +125,7 @@ def repeated(workers: Workers) -> None:
     assert digests(workers.folder / "repeated") == digests(workers.folder / "model")
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_six_interruptions_in_the_life_of_a_training_end_with_a_model(workers: Workers) -> None:
     at_last: Stop = lambda attempt, stage: stage == "save" and bool(attempt.members)  # noqa: E731
     ways = [after(0, "features"), after(3), after(3), after(0, "calibrate"), after(0, "test"), at_last]

@@ -404,7 +404,7 @@ def test_too_few_of_a_kind_are_refused() -> None:
         )
 
 
-@pytest.mark.thorough("40", "100")
+@pytest.mark.nightly("40", "100")
 @pytest.mark.parametrize("count", [17, 40, 100])
 def test_a_few_answers_never_make_the_probabilities_worse_on_average(count: int) -> None:
     """Models that say too little, too much or about the right thing; answers in the order asked."""

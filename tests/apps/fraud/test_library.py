@@ -51,7 +51,7 @@ from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.servers import ObjectServer
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 NAMES = ("harbour_bank_cards", "kestrel_cards", "banque_du_canal")
 BUDGET = 2.0
@@ -279,7 +279,7 @@ def test_the_table_of_a_failed_import_stays_until_a_later_one_builds_its_referen
         assert datasets.list_datasets(transaction, admin.id) == []
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.parametrize("stage", ["search", "save"])
 def test_a_killed_worker_loses_no_reference_and_doubles_none(
     runtime: Runtime, admin: User, stage: str
@@ -307,7 +307,7 @@ def test_a_killed_worker_loses_no_reference_and_doubles_none(
     assert [one.job_id for one in again] == [None, None]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_two_workers_build_two_references_side_by_side(runtime: Runtime, admin: User) -> None:
     started = building.start_building(runtime, admin, [recipe(name) for name in NAMES[:2]])
     workers = [worker_process(runtime) for _ in range(2)]

@@ -32,8 +32,6 @@ from ecluse.work import finish_job, reconcile
 from tests.application import KEPT, Application, run_ecluse, running
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> SamplePaths:
@@ -56,7 +54,7 @@ def ecluse(home: Path, environ: dict[str, str], *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.thorough("embedded")
+@pytest.mark.nightly("embedded")
 def test_a_table_becomes_a_model_that_scores_another(
     environ: dict[str, str], sample: SamplePaths, tmp_path: Path
 ) -> None:
@@ -134,7 +132,7 @@ def test_a_wrong_choice_is_told_before_the_table_is_stored(tmp_path: Path, wrong
     assert not (tmp_path / "home" / "store" / "user_data").exists()
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_command_goes_on_when_the_worker_it_relied_on_ends(tmp_path: Path) -> None:
     home = tmp_path / "home"
     tables = []
@@ -217,7 +215,7 @@ def fits_of(kept: Checkpoints) -> list[str]:
     return [name for name in kept.names() if name.startswith("fits")]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_training_whose_worker_is_killed_goes_on_and_is_published_once(
     application: Application, sample: SamplePaths
 ) -> None:
@@ -255,7 +253,7 @@ def test_a_training_whose_worker_is_killed_goes_on_and_is_published_once(
         assert not Checkpoints(runtime, user.id, job).names()
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_request_to_finish_outlives_the_worker(tmp_path: Path, sample: SamplePaths) -> None:
     with running(tmp_path / "home") as application, application.client() as client:
         with sample.labelled.open("rb") as file:
@@ -278,7 +276,7 @@ def test_a_request_to_finish_outlives_the_worker(tmp_path: Path, sample: SampleP
         assert report["seconds"] < 180 < report["budget_s"]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_two_models_train_side_by_side_on_two_workers(application: Application, sample: SamplePaths) -> None:
     second = subprocess.Popen(
         [sys.executable, "-m", "ecluse", "worker"],

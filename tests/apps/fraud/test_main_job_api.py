@@ -16,7 +16,7 @@ import pytest
 from ecluse.apps.fraud.sample import write_sample
 from tests.application import Application, running
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")
@@ -460,7 +460,7 @@ def test_health_and_metrics_answer(application: Application) -> None:
     assert "ecluse_http_requests_total" in httpx.get(f"{application.address}/metrics", timeout=60).text
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_store_that_is_away_is_503_and_nothing_is_recorded(tmp_path: Path, sample: Any) -> None:
     away = {
         "ECLUSE_STORE_URL": "s3://gone",

@@ -21,7 +21,7 @@ from tests.application import Application, running
 from tests.faults import fault_proxy
 from tests.servers import ObjectServer
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 MODELS = 2
 TABLES = 10
@@ -29,7 +29,7 @@ TABLES = 10
 ATTEMPTS = 5
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.parametrize("rate", [0.02, 0.15])
 def test_the_main_job_loses_nothing_and_does_nothing_twice_under_faults(
     rate: float, object_server: ObjectServer, postgresql_url: str, tmp_path: Path

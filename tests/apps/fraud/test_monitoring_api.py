@@ -23,7 +23,7 @@ from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from tests.application import Application, running
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 Watched = dict[str, Any]
 
@@ -156,7 +156,7 @@ def test_questions_are_answered_judged_and_learned_from(
     assert not before["fraud_probability"].equals(after["fraud_probability"])
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_version_that_learned_is_watched_taught_and_trained_again_as_itself(
     application: Application, client: httpx.Client, watched: Watched, tmp_path: Path
 ) -> None:
@@ -317,7 +317,7 @@ def alone(tmp_path: Path) -> Iterator[Application]:
         yield started
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_look_whose_worker_is_killed_is_finished_and_a_cancelled_one_ends(alone: Application) -> None:
     rows = generate(rows=4_000, seed=5, fraud_share=0.05)
     with alone.client() as client:

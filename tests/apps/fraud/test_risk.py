@@ -149,7 +149,6 @@ def test_an_ensemble_says_where_a_fourth_level_begins(four_levels: tuple[RiskLev
     assert f"CRITICAL is the top {share / 4:.2%}" in card_of(info, report)
 
 
-@pytest.mark.long
 def test_a_training_sets_a_fourth_level_and_reports_it(
     tmp_path: Path, four_levels: tuple[RiskLevel, ...]
 ) -> None:

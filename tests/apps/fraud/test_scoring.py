@@ -28,7 +28,7 @@ from ecluse.sentences import Sentence
 from ecluse.tabular.dataset import open_table
 from ecluse.web.i18n import Words
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 PLAN = TrainingPlan(
     "is_fraud",
@@ -85,7 +85,7 @@ def test_a_row_scores_the_same_in_any_order_and_company(
     assert score_frame(model, rows[chosen], reasons_for="all").equals(together[chosen])
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch_rows=st.integers(40, 2_000), threads=st.integers(1, 4), seed=st.integers(0, 100))
 def test_scores_are_the_same_whatever_the_batches_the_threads_and_the_order(

@@ -96,7 +96,7 @@ def test_members_fitted_on_all_rows_rank_new_rows_like_the_folds_said(found: Sea
         assert member.model.rounds == round(1.5 * candidate.rounds)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_number_of_fits_side_by_side_changes_nothing() -> None:
     first, second = (search(folds(450), workers=workers) for workers in (1, 2))
     alike = {c.name: c.margins for c in first.candidates}.keys() & {c.name for c in second.candidates}

@@ -15,7 +15,7 @@ from ecluse.apps.fraud.sample import generate
 from tests.application import Application
 from tests.apps.fraud.test_monitoring_api import done, upload
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 Learned = dict[str, Any]
 

@@ -397,7 +397,7 @@ def test_a_positive_value_is_found_whatever_its_case(tmp_path: Path) -> None:
     assert report.positive_value == "true"
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_table_of_a_thousand_columns_is_learned_from_its_strongest(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = pl.DataFrame(rng.normal(size=(300, 1_000)).round(4), schema=[f"c{i}" for i in range(1_000)])
@@ -612,7 +612,7 @@ def test_the_report_says_why_the_model_was_not_fitted_on_all_rows(
     assert (report.refit, report.refitted) == (why, False)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_search_for_features_is_charged_once_and_not_to_every_fold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

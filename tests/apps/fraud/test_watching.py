@@ -302,7 +302,7 @@ def test_two_versions_that_rank_a_few_frauds_alike_may_rank_the_next_apart() -> 
     assert alone["average_precision"].interval == alone["roc_auc"].interval == (0.0, 0.0)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_versions_that_are_equally_good_are_rarely_told_apart() -> None:
     """95 % intervals: of 60 pairs drawn alike, three are expected to seem different."""
     wrong = 0

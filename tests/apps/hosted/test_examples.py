@@ -30,7 +30,7 @@ from ecluse.settings import Settings
 from tests.application import Application, running
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE / "examples"
@@ -290,7 +290,7 @@ def test_a_model_answers_values_and_draws_a_page_and_a_report(app: Application, 
     assert planned["status"] == "done", planned
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_it_works_over_postgresql_and_s3_and_leaves_nothing(
     object_server: ObjectServer, postgresql_url: str, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "your-application.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
@@ -98,7 +98,7 @@ def test_the_body_of_its_request_is_json() -> None:
     ]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_what_new_writes_keeps_every_promise(tmp_path: Path) -> None:
     """`ecluse apps new`, and the check of what it wrote: described, trained, answered, private, resumed, removed."""
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.application import Application, running
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 HERE = Path(__file__).parent
 SLOW = HERE / "slow.py"
@@ -243,7 +243,7 @@ def trained_fragile(app: Application, client: httpx.Client, **body: str) -> dict
     return app.wait_for_job(client, client.post("/api/fragile/train", json=body).json()["job"])
 
 
-@pytest.mark.thorough("loop", "eat")
+@pytest.mark.nightly("loop", "eat")
 @pytest.mark.parametrize("mode", ["crash", "loop", "eat"])
 def test_a_page_that_fails_takes_down_itself_alone(client: httpx.Client, trained: object, mode: str) -> None:
     failed = client.get(f"/fragile/drawn?mode={mode}", headers={"accept": "text/html"})
@@ -257,7 +257,7 @@ def test_a_page_that_fails_takes_down_itself_alone(client: httpx.Client, trained
     assert "Drawn." in page.text
 
 
-@pytest.mark.thorough("eat")
+@pytest.mark.nightly("eat")
 @pytest.mark.parametrize("mode", ["crash", "eat"])
 def test_a_training_that_fails_takes_down_itself_alone(
     app: Application, client: httpx.Client, mode: str
@@ -371,17 +371,14 @@ def test_the_list_of_jobs_says_what_each_made(client: httpx.Client, trained: dic
     assert job["result"] == client.get(f"/api/status/{job['id']}").json()["result"]
 
 
-def test_a_training_is_cancelled_within_two_seconds(
+def test_a_cancelled_training_leaves_no_process(
     app: Application, client: httpx.Client, table: str
 ) -> None:
     job = ask(client, "train", table=table, steps=1000, pause=0.05)
     wait_for(lambda: "step" in client.get(f"/api/status/{job}").json()["message"])
     (process,) = children_of_worker(app)
     client.post(f"/api/jobs/{job}/cancel").raise_for_status()
-    began = time.monotonic()
     wait_for(lambda: not Path(f"/proc/{process}").exists())
-    took = time.monotonic() - began
-    assert took < 30, took  # two seconds on a quiet machine: `ecluse apps check` measures it
     assert client.get(f"/api/status/{job}").json()["status"] == "cancelled"
 
 

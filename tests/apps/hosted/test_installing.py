@@ -11,7 +11,7 @@ import pytest
 from ecluse.apps.hosted import snapshot
 from ecluse.errors import EcluseError
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 CODE = """
 from pathlib import Path

@@ -20,7 +20,7 @@ from ecluse.app import Table
 from ecluse.app.reading import dated
 from tests.application import Application, running
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 HERE = Path(__file__).parent
 PAGE = {"accept": "text/html"}

@@ -14,7 +14,7 @@ import pytest
 from ecluse.apps.hosted.pages import _shown
 from tests.application import Application, running
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 WORDS = Path(__file__).parent / "words.py"
 

@@ -39,7 +39,7 @@ from ecluse.work import followed
 from tests.application import KEPT, run_ecluse
 from tests.servers import ObjectServer, free_port
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 pytest.importorskip("mlflow")
 
@@ -279,7 +279,7 @@ def due_now(served: Served) -> list[exports.Exported]:
         return [one for one in exports.done_runs(transaction, MLFLOW) if work.is_due(one, served.url, now())]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_an_export_that_was_killed_goes_on_where_it_was(served: Served, tmp_path: Path) -> None:
     run = train(served.runtime, served.admin, tmp_path / "model", "killed")
 
@@ -299,7 +299,7 @@ def test_an_export_that_was_killed_goes_on_where_it_was(served: Served, tmp_path
     check_read(served.read(run.id, tmp_path / "read"), run, served.admin)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_model_of_another_owner_keeps_its_name(served: Served, tmp_path: Path) -> None:
     other = served.runtime.accounts.add("other@example.org", "Bob")
     first = train(served.runtime, served.admin, tmp_path / "first", "shared")
@@ -467,7 +467,7 @@ def working(runtime: Runtime, kinds: dict[str, JobKind]) -> Iterator[None]:
         worker.close()
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -505,7 +505,7 @@ def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
     assert (found["status"], found["versions"]) == ("FINISHED", [])
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_command_exports_what_failed_too(served: Served, tmp_path: Path) -> None:
     with (
         pytest.raises(ZeroDivisionError),
@@ -546,7 +546,7 @@ def test_an_export_whose_job_is_gone_is_queued_again(runtime: Runtime, tmp_path:
         assert [work.queue_due(exporting) for _ in range(2)] == [1, 0]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_server_that_is_away_is_told_from_one_that_refuses(served: Served, tmp_path: Path) -> None:
     run = train(served.runtime, served.admin, tmp_path, "away", published=False)
     away = MlflowSettings(url=f"http://127.0.0.1:{free_port()}")
@@ -583,7 +583,7 @@ def test_the_settings_of_mlflow_hide_the_token() -> None:
         Settings.from_environment({"ECLUSE_MLFLOW_TOKEN": "two words"})
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_postgresql_and_s3_stand_behind_it(
     object_server: ObjectServer, postgresql_url: str, tmp_path: Path
 ) -> None:

@@ -106,7 +106,7 @@ def test_an_audit_groups_the_copies_judges_every_label_and_leaves_relabelled_ima
     assert findings_of(runtime, user.id, imported.id).suspects == len(suspects) - 1
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_same_images_are_judged_alike_after_every_import(
     runtime: Runtime, user: User, imported: ImageSet, leaves: Path, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ def told(home: Path, *arguments: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_one_command_makes_a_set_that_is_audited_and_can_be_divided_and_exported(tmp_path: Path) -> None:
     home = tmp_path / "home"
     made = told(home, "demo", "--each", "20")

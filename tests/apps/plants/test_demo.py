@@ -71,7 +71,7 @@ def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_linear_classifier_of_pixels_fails_where_one_of_learned_features_does_well() -> None:
     from ecluse.apps.plants.features import extract_features
 

@@ -38,7 +38,7 @@ SMALL = Plan(
 )
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_two_processes_learn_what_one_does() -> None:
     """Nine images in batches of four: in the last batch one process has an image, the other none."""
     of = training_data(train=9, validation=5)
@@ -60,7 +60,7 @@ def test_two_processes_learn_what_one_does() -> None:
     assert all(np.array_equal(went_on.state[name], values) for name, values in trained.state.items())
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_job_that_is_cancelled_leaves_no_process_behind() -> None:
     notes = Notes(cancelled=lambda notes: any("Looking" in message for _, _, message in notes.reports))
     began = len(children())

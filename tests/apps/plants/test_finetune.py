@@ -20,7 +20,7 @@ from ecluse.apps.plants.recipe import Options, TrainedClassifier, TrainingData
 from ecluse.errors import InvalidInput, JobCancelled
 from tests.apps.plants.training_images import LABELS, Notes, example, training_data
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 torch = pytest.importorskip("torch", reason="torch is not installed: ./test installs it")
 trainer = pytest.importorskip("ecluse.apps.plants.trainer")

@@ -39,7 +39,7 @@ from tests.apps.plants.test_audit import ended
 from tests.apps.plants.test_keypoints import augmented, scene
 from tests.apps.plants.training_images import Memory, Notes, training_data
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 EACH = 6
 
@@ -125,7 +125,7 @@ def another_machine(runtime: Runtime) -> None:
     shutil.rmtree(runtime.settings.home / FOLDER, ignore_errors=True)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_an_audit_that_is_interrupted_again_and_again_goes_on_on_other_machines_and_finds_the_same(
     runtime: Runtime, user: User, tmp_path: Path, work: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

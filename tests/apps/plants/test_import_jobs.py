@@ -164,7 +164,7 @@ def test_a_cancelled_import_keeps_what_came_and_removes_what_was_uploaded(
     assert 0 < len(rows_of(runtime, leaves)) < 200
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_an_import_whose_worker_is_killed_is_taken_up_and_leaves_what_one_that_was_not_killed_leaves(
     tmp_path: Path, object_server: ObjectServer, postgresql_url: str

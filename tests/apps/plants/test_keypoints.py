@@ -96,7 +96,7 @@ def user(runtime: Runtime) -> User:
     return runtime.accounts.local_administrator()
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_augmented_copies_are_on_one_side_of_a_split_and_an_image_is_seen_once(
     runtime: Runtime, user: User, tmp_path: Path
 ) -> None:

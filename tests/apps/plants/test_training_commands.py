@@ -76,7 +76,7 @@ def test_a_model_is_trained_and_asked_and_unreadable_files_are_named(place: str,
         assert picture.size == (448, 448)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_training_is_repeated_from_its_run_with_the_same_files(
     runtime: Runtime,
 ) -> None:

@@ -39,8 +39,6 @@ from tests.application import KEPT
 from tests.apps.plants.sets import LABELS, add_set, learn_last_layer
 from tests.servers import ObjectServer
 
-pytestmark = pytest.mark.long
-
 REQUEST = TrainingRequest("shapes", options=Options(epochs=3))
 
 
@@ -442,7 +440,7 @@ def outcome(runtime: Runtime, user: User, workers: Workers, name: str, kills: li
     return weights(runtime, row), (trained, row.report["metrics"], row.report["confusion"])
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_training_killed_twice_gives_the_weights_of_one_that_was_not(
     served: tuple[Runtime, Workers],
 ) -> None:

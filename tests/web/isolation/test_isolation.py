@@ -17,7 +17,7 @@ from tests.web.isolation.house import PERSONS, TOKENS, House, Observed, opened
 from tests.web.isolation.table import Row, read_rows
 from tests.web.test_doors import routes
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.nightly
 
 ROWS: Final = read_rows()
 SECTIONS: Final = list(dict.fromkeys(row.section for row in ROWS))

@@ -10,6 +10,7 @@ import catboost
 
 from ecluse.client.kinds import Kind, class_named, own_class, unreadable
 from ecluse.client.kinds.estimators import answer
+from ecluse.client.kinds.whole import is_whole_catboost
 
 FILE: Final = "model.cbm"
 #: The classes that are made from a file.
@@ -34,8 +35,11 @@ def save(model: Any, folder: Path, example: Any = None) -> Mapping[str, Any]:
 def load(folder: Path, details: Mapping[str, Any]) -> Any:
     """Return a model of the class that was published; `ModelUnreadable` where the file is none."""
     model = class_named(details.get("class"), CLASSES)()
+    raw = (folder / FILE).read_bytes()
+    if not is_whole_catboost(raw):
+        raise unreadable(FILE, "cut off, or no CBM")
     try:
-        model.load_model(str(folder / FILE), format="cbm")
+        model.load_model(blob=raw, format="cbm")
     except (catboost.CatBoostError, ValueError, TypeError, KeyError) as error:
         raise unreadable(FILE, type(error).__name__) from error
     return model

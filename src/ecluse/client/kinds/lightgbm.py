@@ -13,6 +13,7 @@ from sklearn.preprocessing import LabelEncoder
 from ecluse.client.kinds import Answers, Kind, class_named, own_class, unreadable
 from ecluse.client.kinds.estimators import answer as ask
 from ecluse.client.kinds.estimators import classes_from, plain_classes
+from ecluse.client.kinds.whole import is_whole_lightgbm
 
 FILE: Final = "model.txt"
 #: The classes that are made from a file.
@@ -35,7 +36,10 @@ def load(folder: Path, details: Mapping[str, Any]) -> Any:
     """Return a model of the class that was published; `ModelUnreadable` where the file is none."""
     kind = class_named(details.get("class"), CLASSES)
     try:
-        booster = lightgbm.Booster(model_str=(folder / FILE).read_text(encoding="utf-8"))
+        text = (folder / FILE).read_text(encoding="utf-8")
+        if not is_whole_lightgbm(text):
+            raise unreadable(FILE, "cut off, or no model in text")
+        booster = lightgbm.Booster(model_str=text)
     except (lightgbm.basic.LightGBMError, ValueError, TypeError, KeyError) as error:
         raise unreadable(FILE, type(error).__name__) from error
     if kind is lightgbm.Booster:

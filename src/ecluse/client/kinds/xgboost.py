@@ -12,6 +12,7 @@ import xgboost
 from ecluse.client.kinds import Answers, Kind, class_named, own_class, unreadable
 from ecluse.client.kinds.estimators import answer as ask
 from ecluse.client.kinds.estimators import columns
+from ecluse.client.kinds.whole import is_whole_xgboost
 
 FILE: Final = "model.ubj"
 #: The classes that are made from a file.
@@ -38,8 +39,11 @@ def save(model: Any, folder: Path, example: Any = None) -> Mapping[str, Any]:
 def load(folder: Path, details: Mapping[str, Any]) -> Any:
     """Return a model of the class that was published; `ModelUnreadable` where the file is none."""
     model = class_named(details.get("class"), CLASSES)()
+    raw = (folder / FILE).read_bytes()
+    if not is_whole_xgboost(raw):
+        raise unreadable(FILE, "cut off, or no UBJ")
     try:
-        model.load_model(folder / FILE)
+        model.load_model(bytearray(raw))
     except (xgboost.core.XGBoostError, ValueError, TypeError, KeyError) as error:
         raise unreadable(FILE, type(error).__name__) from error
     return model

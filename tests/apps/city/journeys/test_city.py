@@ -30,8 +30,7 @@ from tests.journeys.browser import (
 )
 
 pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]
@@ -198,7 +197,7 @@ def test_without_scripts_the_hour_has_a_button_and_the_map_is_a_drawing(
     context.close()
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_tiles_of_the_settings_come_from_their_host_and_lie_behind_the_streets(
     tmp_path: Path, browser: Browser, complaints: list[str]
 ) -> None:
@@ -308,7 +307,7 @@ def test_no_page_and_no_table_is_wider_than_its_place(app: Application, browser:
     assert not too_wide, "\n".join(f"{place}: {parts}" for place, parts in too_wide.items())
 
 
-@pytest.mark.thorough("dark-viewport1")
+@pytest.mark.nightly("dark-viewport1")
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)])
 def test_no_page_keeps_someone_out(
     app: Application, browser: Browser, scheme: Literal["light", "dark"], viewport: object

@@ -44,7 +44,7 @@ from tests.apps.fraud.ensembles.library import (
     visits,
 )
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 RATE = 0.05
 PLAN = EnsemblePlan(RATE, identifier_columns=("id_paiement",), time_column="date_paiement")

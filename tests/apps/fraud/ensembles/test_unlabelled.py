@@ -20,7 +20,7 @@ from ecluse.settings import Settings
 from tests.application import Application, run_ecluse, running
 from tests.apps.fraud.ensembles.library import french, payments, plants
 
-pytestmark = [pytest.mark.thorough, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 RATE = 0.05
 
@@ -74,7 +74,7 @@ def test_what_nothing_matches_is_refused_with_a_reason(home: Path, tmp_path: Pat
     assert shown.stdout.startswith("plants.csv: no match.")
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_an_ensemble_is_a_version_that_scores_the_table(home: Path, table: Path, tmp_path: Path) -> None:
     made = ecluse(home, "fraud", "ensemble", str(table), "--name", "paiements", "--fraud-rate", str(RATE))
     assert made["report"]["kind"] == "ensemble"

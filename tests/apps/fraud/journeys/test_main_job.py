@@ -28,7 +28,6 @@ from tests.journeys.browser import (
 from tests.journeys.browser import Journey as Way
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.timeout(600),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]
@@ -143,7 +142,7 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
     assert journey.complaints == []
 
 
-@pytest.mark.thorough("dark-phone")
+@pytest.mark.nightly("dark-phone")
 @pytest.mark.parametrize(("theme", "width"), [("light", "desktop"), ("dark", "phone")])
 def test_no_page_has_a_barrier(
     journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str

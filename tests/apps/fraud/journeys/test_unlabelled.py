@@ -29,8 +29,7 @@ from tests.journeys.browser import (
 from tests.journeys.browser import Journey as Way
 
 pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.timeout(600),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]
@@ -198,7 +197,7 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
     assert journey.complaints == []
 
 
-@pytest.mark.thorough("dark-phone")
+@pytest.mark.nightly("dark-phone")
 @pytest.mark.parametrize(("theme", "width"), [("light", "desktop"), ("dark", "phone")])
 def test_no_page_has_a_barrier(
     journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str

@@ -16,8 +16,7 @@ from tests.application import Application
 from tests.journeys.browser import DESKTOP, Journey, executable, new_page, picture
 
 pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]
@@ -165,7 +164,7 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
     assert journey.complaints == []
 
 
-@pytest.mark.thorough("dark-phone")
+@pytest.mark.nightly("dark-phone")
 @pytest.mark.parametrize(("theme", "width"), [("light", "desktop"), ("dark", "phone")])
 def test_no_page_has_a_barrier(
     journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str

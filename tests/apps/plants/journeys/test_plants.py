@@ -19,7 +19,6 @@ from tests.application import Application
 from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, overflow, picture
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]
@@ -117,7 +116,7 @@ def test_an_archive_becomes_a_classifier_that_names_a_new_image(
     assert complaints == []
 
 
-@pytest.mark.thorough("dark-viewport1")
+@pytest.mark.nightly("dark-viewport1")
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)])
 def test_no_page_of_images_keeps_someone_out(
     app: Application, page: Page, browser: Browser, scheme: Literal["light", "dark"], viewport: object

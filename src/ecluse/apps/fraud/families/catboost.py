@@ -31,14 +31,11 @@ from ecluse.apps.fraud.families import (
 )
 from ecluse.apps.fraud.families.catboost_trees import read_trees
 from ecluse.apps.fraud.families.leaf_shares import LeafShares
+from ecluse.client.kinds.whole import is_whole_catboost
 from ecluse.errors import ModelUnreadable
 from ecluse.sentences import _
 
 SUFFIX = ".cbm"
-MAGIC = b"CBM1"
-#: After the magic stands the length of the core (4 bytes, the least first), then the core. The library reads on behind
-#: the end of a file that is cut off: catboost/libs/model/model.cpp, `ReadModel` (1.2.10).
-CORE_AT = 8
 #: So many rows are answered by one thread.
 FEW_ROWS = 256
 FIXED = {
@@ -188,17 +185,9 @@ def load(path: Path) -> CatBoostModel:
     model = catboost.CatBoost()
     try:
         raw = path.read_bytes()
-        if not raw.startswith(MAGIC):
+        if not is_whole_catboost(raw):
             raise ModelUnreadable(
-                _("%(file)s is not a CatBoost model. Fetch the version again.", file=path.name)
-            )
-        if len(raw) < CORE_AT or len(raw) < CORE_AT + int.from_bytes(raw[CORE_AT - 4 : CORE_AT], "little"):
-            raise ModelUnreadable(
-                _(
-                    "%(file)s is cut off after %(count)s bytes. Fetch the version again.",
-                    file=path.name,
-                    count=len(raw),
-                )
+                _("%(file)s is not a whole CatBoost model. Fetch the version again.", file=path.name)
             )
         model.load_model(blob=raw)
     except (OSError, catboost.CatBoostError) as error:

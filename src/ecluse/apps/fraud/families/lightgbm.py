@@ -26,6 +26,7 @@ from ecluse.apps.fraud.families import (
 from ecluse.apps.fraud.families.leaf_shares import LeafShares
 from ecluse.apps.fraud.families.lightgbm_trees import read_trees
 from ecluse.apps.fraud.measures import average_precision
+from ecluse.client.kinds.whole import is_whole_lightgbm
 from ecluse.errors import ModelUnreadable
 from ecluse.sentences import _
 
@@ -156,9 +157,9 @@ def load(path: Path) -> LightGbmModel:
         raise ModelUnreadable(
             _("%(file)s cannot be read: %(error)s. Fetch the version again.", file=path.name, error=error)
         ) from error
-    if not text.startswith("tree\nversion="):
+    if not is_whole_lightgbm(text):
         raise ModelUnreadable(
-            _("%(file)s is not a LightGBM text model. Fetch the version again.", file=path.name)
+            _("%(file)s is not a whole LightGBM text model. Fetch the version again.", file=path.name)
         )
     try:
         return LightGbmModel(_from_text(text))

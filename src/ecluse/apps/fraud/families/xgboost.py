@@ -24,6 +24,7 @@ from ecluse.apps.fraud.families import (
 from ecluse.apps.fraud.families.leaf_shares import LeafShares
 from ecluse.apps.fraud.families.xgboost_trees import read_trees
 from ecluse.apps.fraud.measures import average_precision
+from ecluse.client.kinds.whole import is_whole_xgboost
 from ecluse.errors import ModelUnreadable
 from ecluse.sentences import _
 
@@ -148,9 +149,9 @@ def load(path: Path) -> XgBoostModel:
     booster = xgboost.Booster({"nthread": os.cpu_count() or 1, "verbosity": 0})
     try:
         raw = path.read_bytes()
-        if not raw.startswith(b"{"):
+        if not is_whole_xgboost(raw):
             raise ModelUnreadable(
-                _("%(file)s is not an XGBoost model in UBJ. Fetch the version again.", file=path.name)
+                _("%(file)s is not a whole XGBoost model in UBJ. Fetch the version again.", file=path.name)
             )
         booster.load_model(bytearray(raw))
     except (OSError, xgboost.core.XGBoostError) as error:
