@@ -55,6 +55,8 @@ hashing._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64
 
 #: By module, the seconds that its tests take; modules under a second are left out. Written by --store-durations.
 DURATIONS = Path(__file__).with_name("durations.json")
+#: Servers of others that the nightly tests alone start; cases are called by them.
+FOREIGN = frozenset({"azure", "azurite", "s3rver", "mongodb", "dynalite", "moto"})
 SERVERS = pytest.StashKey[ExitStack]()
 ADDRESSES = pytest.StashKey[dict[str, str]]()
 #: A folder with what each process of the tests writes as it crashes, and what is said of those that did.
@@ -63,7 +65,9 @@ CRASHES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--nightly", action="store_true", help="the tests marked nightly, and property tests at length")
+    parser.addoption(
+        "--nightly", action="store_true", help="the tests marked nightly, and property tests at length"
+    )
     parser.addoption("--store-durations", action="store_true", help=f"write {DURATIONS.name}")
 
 
@@ -126,6 +130,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_of_tier(item: pytest.Item, *, nightly: bool) -> bool:
     marked = any(not mark.args or _case_of(item) in mark.args for mark in item.iter_markers("nightly"))
+    marked = marked or not FOREIGN.isdisjoint(_case_of(item).split("-"))
     if nightly:  # a property test runs in both tiers, longer here
         return marked or getattr(getattr(item, "function", None), "is_hypothesis_test", False)
     return not marked

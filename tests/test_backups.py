@@ -571,6 +571,7 @@ def killed(is_time: Callable[[str], bool], *arguments: str) -> bool:
         return process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.nightly
 def test_commands_that_are_killed_leave_nothing_that_counts_and_go_on(
     runtime: Runtime, made: Made, tmp_path: Path
 ) -> None:

@@ -185,6 +185,7 @@ def test_a_rate_breaks_the_same_requests_for_the_same_seed(object_server: Object
     assert broken(2) != first
 
 
+@pytest.mark.nightly
 def test_a_server_that_is_away_resets_and_comes_back_with_its_data(
     restartable: ObjectServer, prefix: str
 ) -> None:

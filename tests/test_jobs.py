@@ -181,7 +181,7 @@ def test_a_persons_mistake_is_told_and_a_fault_of_ours_is_not_explained(
     assert (tmp_path / "failed").read_text() == ours.error
 
 
-@pytest.mark.nightly("sqlite")
+@pytest.mark.nightly
 def test_a_store_that_stays_away_is_told_as_it_is(opened: Runtime, workers: Workers, tmp_path: Path) -> None:
     workers.start()
     job = wait_until_ended(opened, enqueue(opened, tmp_path, 0, fault="away"))

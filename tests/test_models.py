@@ -309,6 +309,7 @@ def made_older(runtime: Runtime, age: timedelta) -> None:
             publication.created_at = datetime.now(UTC) - age
 
 
+@pytest.mark.nightly
 def test_a_publisher_killed_at_any_point_shows_no_one_half_a_version(tmp_path: Path) -> None:
     """A real process, killed after random times: rows and manifests agree once both have been tidied."""
     settings = Settings.from_environment({}, home=tmp_path / "home")
@@ -874,6 +875,7 @@ def test_a_pickle_is_never_read_without_trust(
     assert mark.exists(), "the pickle of this test does leave a mark"
 
 
+@pytest.mark.nightly
 def test_a_trusted_pickle_is_published_as_skops_beside_itself_and_says_who_trusted_it(
     runtime: Runtime, user: User, existing: Path, tmp_path: Path
 ) -> None:

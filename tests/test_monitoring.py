@@ -316,6 +316,7 @@ def promtool() -> str:
     return program
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "command",
     [

@@ -161,6 +161,7 @@ def test_storage_verify_finds_its_objects_whole(settings: Settings) -> None:
     assert [url for url in verified["extra"] if not url.startswith(late[0])] == left
 
 
+@pytest.mark.nightly
 def test_it_moves_to_another_database_and_other_stores(settings: Settings, tmp_path: Path) -> None:
     there = Settings.from_environment({}, home=tmp_path / "there")
     with moving.opened(settings, there) as both:

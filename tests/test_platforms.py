@@ -341,6 +341,7 @@ def template() -> dict[str, Any]:
     return read
 
 
+@pytest.mark.nightly
 def test_cloudformation_finds_nothing_wrong_with_the_templates() -> None:
     done = subprocess.run(
         [program("cfn-lint"), str(AWS)],

@@ -100,6 +100,7 @@ def test_sixteen_publishers_of_one_name_all_succeed_with_versions_of_their_own(
     assert {registry.verify("payments", version).version for version in published} == set(published)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["file", "s3"])
 def test_sixteen_processes_publish_one_name_at_once(
     kind: str, model: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -244,6 +245,7 @@ def test_any_names_and_sizes_of_files_come_back_as_they_were(registry: Registry,
     assert {name: (tmp_path / "out" / name).read_bytes() for name in files} == files
 
 
+@pytest.mark.nightly
 def test_a_thousand_files_make_one_version_and_progress_counts_every_byte(
     registry: Registry, tmp_path: Path
 ) -> None:

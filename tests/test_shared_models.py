@@ -81,6 +81,7 @@ def test_a_shared_model_is_loaded_and_asked_by_its_long_name(application: Applic
                 act("@anna/fraud@production")
 
 
+@pytest.mark.nightly
 def test_a_member_publishes_for_an_organisation_and_a_viewer_asks(
     application: Application, tmp_path: Path
 ) -> None:

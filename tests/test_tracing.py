@@ -150,6 +150,7 @@ def test_a_trace_that_cannot_be_read_begins_a_new_one(written: str, kept: InMemo
         assert tracing.current()
 
 
+@pytest.mark.nightly
 def test_nothing_is_followed_unless_it_is_asked_for(opened: Runtime) -> None:
     with tracing.root("request", "server") as span:
         span.note({"anything": "1"})

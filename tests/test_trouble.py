@@ -128,7 +128,7 @@ def is_allowed(*words: str) -> bool:
         return False
 
 
-@pytest.mark.nightly("postgresql")
+@pytest.mark.nightly
 def test_a_worker_whose_clock_is_a_minute_behind_keeps_its_job(opened: Runtime, workers: Workers) -> None:
     try:
         behind = shifted(workers.folder, -60)
@@ -148,7 +148,7 @@ def test_a_worker_whose_clock_is_a_minute_behind_keeps_its_job(opened: Runtime, 
 TWIN = ("unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c")
 
 
-@pytest.mark.nightly("sqlite")
+@pytest.mark.nightly
 def test_a_worker_of_another_machine_with_the_same_name_keeps_its_job(
     opened: Runtime, workers: Workers
 ) -> None:

@@ -159,7 +159,7 @@ def test_a_run_takes_an_id_or_two_places(filled: Path, arguments: tuple[str, ...
     assert run_ecluse(filled, {}, "migrate", *arguments).returncode == 2
 
 
-@pytest.mark.nightly("15")
+@pytest.mark.nightly
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on(runtime: Runtime, elsewhere: str, stop: signal.Signals) -> None:
     runtime.accounts.local_administrator()

@@ -129,6 +129,7 @@ def test_wrong_usage_is_told_before_anything_is_done(home: Path, model: Path) ->
     assert asked(home, "list") == []
 
 
+@pytest.mark.nightly
 def test_a_folder_of_models_is_imported_and_what_could_not_be_done_ends_with_1(
     home: Path, tmp_path: Path
 ) -> None:

@@ -402,6 +402,7 @@ kinds = st.sampled_from(["metrics/a", "metrics/a/b", "reports", "zz"])
 small = st.dictionaries(st.sampled_from("xyz"), numbers, max_size=2)
 
 
+@pytest.mark.nightly
 def test_any_sequence_of_verbs_leaves_what_a_plain_dictionary_holds(shared: Documents) -> None:
     class Machine(RuleBasedStateMachine):
         @initialize()

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -140,6 +141,7 @@ class Unsure(RuleBasedStateMachine):
             self.proxy.clear()
 
 
+@pytest.mark.nightly
 def test_after_any_faults_an_object_is_one_of_those_it_may_be(object_server: ObjectServer) -> None:
     with fault_proxy(object_server.endpoint) as Unsure.proxy:
         run_state_machine_as_test(  # type: ignore[no-untyped-call]

@@ -193,6 +193,7 @@ def test_twenty_uploads_at_once_into_a_slow_store_are_all_stored(
             assert highest - before < AT_ONCE * 40e6
 
 
+@pytest.mark.nightly
 def test_a_store_that_is_slow_is_waited_for_and_one_that_stops_is_not(object_server: ObjectServer) -> None:
     there = urlsplit(object_server.endpoint)
 

@@ -218,6 +218,7 @@ def test_a_version_that_takes_all_memory_is_ended(web: Within) -> None:
     predict(web, "good", MATRIX[:1].tolist()).raise_for_status()
 
 
+@pytest.mark.nightly
 def test_others_are_answered_while_a_version_is_busy_for_ever(
     web: Within, monkeypatch: pytest.MonkeyPatch
 ) -> None:

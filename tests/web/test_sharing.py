@@ -272,6 +272,7 @@ def test_what_a_body_had_to_name_is_said_in_these_words(house: SharedHouse) -> N
     assert answer.json()["error"]["message"] == "body: Name one of email, organisation and link."
 
 
+@pytest.mark.nightly
 def test_a_page_of_ten_thousand_shared_models_is_counted_by_an_index_and_read_by_one_query(
     catalog: Catalog,
 ) -> None:

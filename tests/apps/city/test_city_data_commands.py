@@ -133,6 +133,7 @@ def test_fetch_refuses_what_it_cannot_do(tmp_path: Path, arguments: list[str], c
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_a_fetch_that_is_stopped_goes_on_from_there(
     tmp_path: Path, portal: Portal, sign: signal.Signals

@@ -128,6 +128,7 @@ def test_days_are_computed_as_jobs_and_what_is_up_to_date_has_none(
     assert workflows.forecast_of(runtime.documents) == MONDAY + timedelta(days=3)
 
 
+@pytest.mark.nightly
 def test_a_day_that_fails_is_told_with_its_reason_and_the_others_are_computed(
     runtime: Runtime, administrator: User, sample: Path
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_cancelled_run_queues_no_days(runtime: Runtime, administrator: User, s
     assert run.days == {}
 
 
+@pytest.mark.nightly
 def test_a_cancelled_day_is_not_there_and_the_others_are(
     runtime: Runtime, administrator: User, sample: Path
 ) -> None:
@@ -195,6 +197,7 @@ def test_an_address_is_read_with_the_right_that_its_owner_has_when_the_job_runs(
     assert (job.status, "Only administrators" in (job.error or "")) == ("failed", True)
 
 
+@pytest.mark.nightly
 def test_the_next_day_is_forecast_from_the_last_that_was_computed(
     runtime: Runtime, administrator: User, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +234,7 @@ def test_days_in_the_wrong_order_or_far_too_many_are_refused(runtime: Runtime, a
         work.start_runs(runtime, administrator, MONDAY, MONDAY, "s3://key:word@bucket")
 
 
+@pytest.mark.nightly
 def test_a_scheduled_day_is_computed_and_a_corrected_one_before_it_again(
     runtime: Runtime, administrator: User, sample: Path
 ) -> None:
@@ -409,6 +413,7 @@ def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
     assert runtime.documents.get(workflows.FORECAST, "state")["date"] == str(LAST + timedelta(days=1))
 
 
+@pytest.mark.nightly
 def test_the_commands_compute_list_and_show_days(sample: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     raw = ["--raw", str(sample)]

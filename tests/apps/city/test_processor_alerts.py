@@ -138,6 +138,7 @@ def test_hours_are_those_of_the_clocks_on_days_of_23_and_25_hours(day: date, spe
     assert (item["hours"], (item["from"], item["to"])) == ([1, 2], spell)
 
 
+@pytest.mark.nightly
 def test_at_most_200_are_listed_and_all_are_counted() -> None:
     body = _body(_weeks(slow={8: 60.0, 9: 60.0}, arcs=range(1, 221), weeks=8))
     assert (len(body["alerts"]), body["alerts_total"]) == (200, 220)

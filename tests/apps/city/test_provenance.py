@@ -26,6 +26,7 @@ def _measured_day(runtime: Runtime, **more: object) -> None:
     runtime.documents.put(MARK, MEASURED.isoformat(), mark | more)
 
 
+@pytest.mark.nightly
 def test_every_document_of_an_invented_day_says_so_and_bears_the_citys_own_name(city: City) -> None:
     run_day(city, LAST, run="test")
     update_forecast(city)

@@ -84,6 +84,7 @@ def without_places(value: Any, raw_url: str) -> Any:
     return value.replace(raw_url.rstrip("/"), "raw:") if isinstance(value, str) else value
 
 
+@pytest.mark.nightly
 def test_the_page_of_a_report_is_the_same_everywhere(runtimes: dict[str, Runtime]) -> None:
     pages = set()
     for runtime in runtimes.values():

@@ -163,6 +163,7 @@ def test_models_that_may_be_published_as_they_are_are_kept_as_they_are(
     repeated(workers)
 
 
+@pytest.mark.nightly
 def test_the_best_are_judged_on_the_further_folds_they_were_begun_on(workers: Workers) -> None:
     plan = replace(PLAN, budget_s=120.0)
     is_final: Stop = lambda attempt, stage: max((fold for _, fold in attempt.fits), default=0) >= 4  # noqa: E731

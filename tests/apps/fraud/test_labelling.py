@@ -152,6 +152,7 @@ def test_a_second_round_counts_what_the_first_one_said() -> None:
     assert "not asked about" not in " ".join(figures.notes)
 
 
+@pytest.mark.nightly
 def test_figures_stay_unbiased_over_rounds() -> None:
     errors: dict[str, list[float]] = {"precision": [], "fraud_rate": []}
     for seed in range(40):
@@ -208,6 +209,7 @@ def test_a_count_out_of_range_is_refused() -> None:
         choose_questions(np.zeros(10), threshold=0.5, count=3)
 
 
+@pytest.mark.nightly
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """95 % is stated; 60 tables of two kinds, and no more than one in eight may miss."""
     held: dict[str, list[bool]] = {
@@ -298,6 +300,7 @@ def ensemble(seed: int, worth: float) -> tuple[Labels, Floats, Floats]:
     return labels, opinions, opinions.mean(axis=1)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("worth", "least"), [(0.0, 0.1), (3.0, -0.01)])
 def test_labels_weigh_members_anew_and_harm_none_that_are_weighed_right(worth: float, least: float) -> None:
     """Of six tables each: one member that knows nothing loses its say; two that know as much keep theirs."""

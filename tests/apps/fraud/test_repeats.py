@@ -74,6 +74,7 @@ def test_a_plan_of_before_finds_the_rows_that_were_tested_then() -> None:
     assert int(labels[before.test].sum()) in (31, 32, 33)
 
 
+@pytest.mark.nightly
 def test_a_byte_identical_table_has_the_same_tested_rows(tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
     labels = (rng.random(400) < 0.2).astype(int)
@@ -92,6 +93,7 @@ def test_a_byte_identical_table_has_the_same_tested_rows(tmp_path: Path) -> None
     assert said[0] == said[1]
 
 
+@pytest.mark.nightly
 def test_figures_count_each_distinct_fraud_once_and_say_so(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     kinds = rng.normal(2.0, 1.0, size=(90, 3)).round(3)

@@ -54,6 +54,7 @@ def found() -> SearchResult:
     return search(folds())
 
 
+@pytest.mark.nightly
 def test_settings_of_all_families_are_fitted_on_every_fold(found: SearchResult) -> None:
     assert {candidate.family for candidate in found.ranked} == set(FAMILIES)
     scores = [candidate.average_precision for candidate in found.ranked]
@@ -135,6 +136,7 @@ def test_a_stop_ends_the_search_with_what_is_complete() -> None:
     assert 1 <= len(result.candidates) <= 4
 
 
+@pytest.mark.nightly
 def test_messages_say_what_is_fitted_and_the_best_so_far() -> None:
     told: list[str] = []
     search_models(folds(), SearchSetting(Stopwatch(), told.append), seed=0, limits=Limits(60))

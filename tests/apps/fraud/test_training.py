@@ -78,6 +78,7 @@ def small(rows: int = 300, seed: int = 0) -> pl.DataFrame:
 QUICK = TrainingPlan("label", budget_s=1.0)
 
 
+@pytest.mark.nightly
 def test_the_model_beats_chance_and_the_report_says_by_how_much(trained: tuple[TrainingReport, Path]) -> None:
     report = trained[0]
     low, high = report.intervals["average_precision"]
@@ -230,6 +231,7 @@ def test_a_progress_that_raises_cancels_and_writes_nothing(tmp_path: Path, stage
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.nightly
 def test_what_happens_in_the_test_part_changes_no_fitted_file(tmp_path: Path) -> None:
     frame = small(600).with_columns(day=pl.date(2025, 1, 1) + pl.duration(days=pl.int_range(pl.len()) // 3))
     wild = frame.with_columns(

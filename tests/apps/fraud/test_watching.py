@@ -113,6 +113,7 @@ def threshold_in(folder: Path) -> float:
     return float(json.loads((folder / "performance.json").read_text())["threshold"])
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["model", "ensemble"])
 def test_monitoring_adds_up_whatever_made_the_scores(kind: str, folder: Path) -> None:
     scorer, threshold = load_scorer(folder / kind), threshold_in(folder / kind)

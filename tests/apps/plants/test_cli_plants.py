@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.application import run_ecluse
 from tests.apps.plants.photos import folder_of, photo
 from tests.apps.plants.test_importing import tarred
@@ -19,6 +21,7 @@ def ecluse(home: Path, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.nightly
 def test_a_folder_is_imported_shown_put_right_and_removed(tmp_path: Path) -> None:
     home = tmp_path / "home"
     files = {

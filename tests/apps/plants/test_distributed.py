@@ -85,6 +85,7 @@ def test_a_process_is_ended_by_asking_and_else_by_force(heeds: bool, signal_of_e
     process.stdout.close()
 
 
+@pytest.mark.nightly
 def test_what_a_process_complains_of_is_the_job_s_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

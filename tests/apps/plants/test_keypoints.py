@@ -59,12 +59,14 @@ def augmented(image: Image.Image, seed: int) -> Image.Image:
     return Image.open(io.BytesIO(file.getvalue())).convert("RGB")
 
 
+@pytest.mark.nightly
 def test_augmented_copies_are_found_and_nothing_else() -> None:
     pictures = [scene(seed) for seed in range(24)]
     made = [augmented(picture, seed) for seed, picture in enumerate(pictures[:12])]
     assert copies([describe(one) for one in (*pictures, *made)]) == [(n, 24 + n) for n in range(12)]
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="the photographs of dandelions and grass are not here")
 def test_augmented_copies_of_photographs_are_found_and_nothing_else() -> None:
     files = sorted([*PHOTOGRAPHS.glob("dandelion/0000010*"), *PHOTOGRAPHS.glob("grass/0000014*")])

@@ -67,6 +67,7 @@ def test_the_state_in_torch_has_the_names_and_shapes_of_the_table(name: str) -> 
     assert {entry: values.shape for entry, values in state.items()} == table.shapes(3)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", TABLES)
 def test_onnx_runtime_computes_what_torch_does(name: str) -> None:
     table = TABLES[name]

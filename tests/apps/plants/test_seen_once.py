@@ -62,6 +62,7 @@ def counted(parts: dict[str, dict[str, int]], name: str) -> int:
     return sum(parts[name].values())
 
 
+@pytest.mark.nightly
 def test_an_audit_trainings_and_a_restart_look_at_each_view_of_an_image_once(
     home: Path, squares: Counter[str]
 ) -> None:
@@ -83,6 +84,7 @@ def test_an_audit_trainings_and_a_restart_look_at_each_view_of_an_image_once(
         assert squares["network"] <= 2 * EACH * (1 + CORNERS)
 
 
+@pytest.mark.nightly
 def test_a_training_before_any_audit_leaves_it_only_the_test_part_to_look_at(
     runtime: Runtime, squares: Counter[str]
 ) -> None:

@@ -122,6 +122,7 @@ def test_a_training_publishes_a_version_with_its_files_and_figures(
     )
 
 
+@pytest.mark.nightly
 def test_the_same_seed_gives_the_same_weights_from_the_same_split(
     quick: None, runtime: Runtime, user: User
 ) -> None:

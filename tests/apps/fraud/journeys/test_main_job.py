@@ -142,7 +142,7 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
     assert journey.complaints == []
 
 
-@pytest.mark.nightly("dark-phone")
+@pytest.mark.nightly
 @pytest.mark.parametrize(("theme", "width"), [("light", "desktop"), ("dark", "phone")])
 def test_no_page_has_a_barrier(
     journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str

@@ -116,7 +116,7 @@ def test_an_archive_becomes_a_classifier_that_names_a_new_image(
     assert complaints == []
 
 
-@pytest.mark.nightly("dark-viewport1")
+@pytest.mark.nightly
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)])
 def test_no_page_of_images_keeps_someone_out(
     app: Application, page: Page, browser: Browser, scheme: Literal["light", "dark"], viewport: object
@@ -142,6 +142,7 @@ def test_no_page_of_images_keeps_someone_out(
     context.close()
 
 
+@pytest.mark.nightly
 def test_without_scripts_images_are_uploaded_filtered_and_relabelled(
     app: Application, page: Page, browser: Browser
 ) -> None:
