@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pytest
 
-from benchmarks.lists import Sizes, fill_work
 from ecluse.apps.fraud.rows import datasets, predictions
 from ecluse.catalog import Catalog, jobs, runs, user_tables, users
-from ecluse.runtime import Runtime
 from tests.contracts.test_lists import statements
+from tests.long_lists import fill_work
 
 PAGE: Final = 50
-#: Of 100,000 runs, 100,000 jobs and 10,000 tables of each kind, all of them.
-SCALE: Final = 1.0
 #: Of the rows of a page, a database may read so many times as many: of work six, once by its key for each column.
 TIMES: Final = 6
 LONG: Final = ("runs", "jobs", "datasets", "predictions", "user_tables", "work", "files")
@@ -61,7 +57,7 @@ def test_a_page_of_a_hundred_thousand_reads_few_rows(catalog: Catalog) -> None:
         person = users.add_user(
             transaction, email="a@example.org", name="", password_hash=None, role="member"
         )
-    fill_work(cast(Runtime, SimpleNamespace(catalog=catalog)), person.id, Sizes(SCALE))
+    fill_work(catalog, person.id, runs=100_000, tables=10_000)
     with catalog.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE" if catalog.engine.name == "postgresql" else "ANALYZE")
     for name, page in PAGES.items():

@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from time import sleep
-from types import SimpleNamespace
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 from unittest import mock
 
 import pytest
 from sqlalchemy import delete, insert
 
-from benchmarks.lists import Sizes, fill_work
 from ecluse.apps.fraud.rows import training
 from ecluse.catalog import Catalog, runs, sums, usage, user_tables, users, work
 from ecluse.catalog.shared_models import list_shared_models
 from ecluse.catalog.tables import ModelVersion, Run, Share, User, UserTable, now
-from ecluse.runtime import Runtime
 from tests.contracts.test_lists import statements
+from tests.long_lists import fill_work
 
 T = TypeVar("T")
 SINCE: Final = date(2025, 12, 1)
@@ -45,7 +43,7 @@ def short() -> Iterator[None]:
 def owner(catalog: Catalog) -> str:
     """Who has 100 tables of each kind, and 1,000 runs."""
     owner = person(catalog, "owner")
-    fill_work(cast(Runtime, SimpleNamespace(catalog=catalog)), owner.id, Sizes(0.01))
+    fill_work(catalog, owner.id, runs=1_000, tables=100)
     return owner.id
 
 
