@@ -1,1 +1,1 @@
-"""Scripts that each print one comparable figure: `python -m benchmarks.startup`."""
+"""Scripts that measure Écluse, beside other tools where these do the same: `python -m benchmarks.storage`."""

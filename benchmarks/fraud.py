@@ -1,386 +1,270 @@
-"""Train on every table of a folder, beside AutoGluon, FLAML and tuned CatBoost, with equal wall time and rows.
+"""Train on labelled tables beside AutoGluon, FLAML and tuned CatBoost, with equal wall time and rows.
 
-    python -m benchmarks.fraud [--data ../shared/data/fraud] [--tables a,b] [--budgets 30,120]
-                               [--splits stratified,time] [--peers ecluse,autogluon,flaml,catboost]
-                               [--preset good] [--seed 0] [--output results.csv]
-    python -m benchmarks.fraud --summary results.csv
+    python -m benchmarks.fraud [--data FOLDER] [--tables hmeq,paysim] [--budgets 30,120] [--splits stratified,time]
+                               [--contenders ecluse,autogluon-medium,flaml,catboost] [--output results.jsonl]
 
-Thirty percent of each table are held out before anything is looked at, drawn for each class (`stratified`) or the
-latest (`time`), and no contender is given them with their labels. The target comes from the table of `INDEX.md` in the
-folder (columns `name`, `target` and, where a value has to be named, `positive`), else from our profile; which value
-means fraud is decided as a training decides it, and said. The time column comes from our profile of the table, the
-identifiers, which are withheld from all, from that of the training part. Where later rows will be scored (`time`) all
-are told: training rows stand in the order of time, and peers choose by the latest fifth of them, as ours does by folds
-that look forward. A split with fewer than 20 positives on a side is left out.
+FOLDER is described in `benchmarks.tables`. Thirty percent of each table are held out, drawn for each class
+(`stratified`) or the latest (`time`, where the profile finds a time column), and no contender sees their labels.
+Identifiers, which the profile of the training rows names, are withheld from all. By time, training rows stand in
+order, and peers choose by the latest fifth. A split with fewer than 20 positives on a side is left out.
 
-Contenders: `ecluse` (`train`, then `score_table`), `ecluse-third` (the same in a third of the time), `flaml`,
-`catboost` (random search with early stopping), and AutoGluon by preset: `autogluon-medium`, `-good`, `-high`, `-best`;
-`autogluon` means medium and those of `--preset`. Each trains in a process of its own, killed at three times the budget
-(counted in seconds of work, as the product counts a budget: beside other programs it may take longer) or above
-`--memory` GB, and its model is loaded and applied in another. Peers are pinned and installed once, in
-environments of their own; where pip finds a CPU build of PyTorch through its `find-links`, that is taken, else the
-one of several GB.
+Each contender trains in a process of its own, ended after six times the budget and two minutes, and is loaded and
+applied in another. AutoGluon comes by preset: autogluon-medium, -good, -high, -best. Peers are installed once, in
+environments of their own.
 
-Every row is written as soon as it is known, and what the output already holds is not measured again; `--again ecluse`
-measures those contenders anew. With six contenders, a table and split take about six times the budget and two minutes.
-Rows per second: the held-out rows repeated to 50,000, from a CSV file and from a frame in memory; the fastest of three.
-Peak memory: of the process and its children. The summary counts a difference within 0.02 as a tie.
-
-Beside each average precision stand the seconds of processor that its training got. Peers count their budget on the wall
-clock: where one got less than three quarters of the processor time it asked for, that is marked, and figures do not
-compare. One that reaches an average precision of 1 on its validation rows stops there, with a tree or two: its
-probabilities are not worth comparing, and the table is left out of the mean Brier score.
+Each row of the output holds average precision, ROC AUC and Brier score on the held-out rows, seconds of training by
+the clock and of the processors, peak memory (MB, with children), size of the model (MB), and rows per second that are
+scored from a CSV file (the held-out rows repeated to 50,000, the fastest of three). The same command goes on where it
+stopped. A difference of average precision within 0.02 counts as a tie. Peers count wall time: on a busy machine they
+do less, and figures do not compare.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
+import math
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import numpy as np
+import polars as pl
+import psutil
+from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from benchmarks.environments import cache, make_environment
-from benchmarks.fraud_results import Results, Row, print_summary, read_results
-from benchmarks.fraud_rows import ENDINGS, NoSplit, Parts, hold_out, table_name
+from benchmarks import tables
+from benchmarks.measuring import DATA, environment, options, print_load, print_table, say
+from ecluse.apps.fraud.features.history import times_of
+from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
+from ecluse.apps.fraud.tables.columns import parse_columns
+from ecluse.tabular.dataset import open_table
 
-Kind = Literal["stratified", "time"]
-
-#: One environment for each group that can be resolved together: FLAML and AutoGluon ask for two builds of XGBoost.
-ENVIRONMENTS: Final = {
+#: One environment for each group that can be resolved together: FLAML and AutoGluon need two builds of XGBoost.
+PINS: Final = {
     "autogluon": ("autogluon.tabular[lightgbm,catboost,xgboost,fastai]==1.6.3", "torch==2.13.0"),
     "boosters": ("flaml[automl]==2.7.0", "catboost==1.2.10", "pandas==2.3.3"),
 }
-#: Contender: program of `fraud_peers` (none for ours), environment.
-CONTENDERS: Final = {
-    "ecluse": ("", ""),
-    "ecluse-third": ("", ""),
-    "autogluon-medium": ("autogluon", "autogluon"),
-    "autogluon-good": ("autogluon", "autogluon"),
-    "autogluon-high": ("autogluon", "autogluon"),
-    "autogluon-best": ("autogluon", "autogluon"),
-    "flaml": ("flaml", "boosters"),
-    "catboost": ("catboost", "boosters"),
-}
-DEFAULT: Final = "ecluse,ecluse-third,autogluon,flaml,catboost"
-LATEST: Final = 3.0
-STARTING_S: Final = 300.0
-APPLYING_S: Final = 600.0
+HELD_OUT: Final = 0.3
+CHOOSING: Final = 0.2
+FEWEST_POSITIVES: Final = 20
+SCORED_ROWS: Final = 50_000
+TIE: Final = 0.02
+FIGURES: Final = (
+    "average_precision", "roc_auc", "brier", "train_s", "cpu_s", "peak_mb", "model_mb", "rows_per_s",
+)  # fmt: skip
+
+
+class NoSplit(Exception):
+    """Why a table cannot be divided."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/fraud"))
-    parser.add_argument("--tables", help="names without ending, with commas; all by default")
-    parser.add_argument("--budgets", default="30,120", help="seconds of training, with commas")
-    parser.add_argument("--splits", default=",".join(get_args(Kind)))
-    parser.add_argument("--peers", default=DEFAULT, help="contenders, with commas")
-    parser.add_argument(
-        "--preset", default="good", help="good, high or best, with commas: of autogluon, beside medium"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory", type=float, default=8, help="GB for each contender")
-    parser.add_argument("--output", type=Path, default=Path("results.csv"))
-    parser.add_argument("--again", default="", help="contenders to measure anew, with commas")
-    parser.add_argument("--summary", type=Path, help="print the summary of a file, and measure nothing")
+    parser = options(__doc__)
+    parser.add_argument("--data", type=Path, default=DATA / "fraud")
+    parser.add_argument("--tables", default="", help="all by default")
+    parser.add_argument("--budgets", default="30")
+    parser.add_argument("--splits", default="stratified,time")
+    parser.add_argument("--contenders", default="ecluse,autogluon-medium,flaml,catboost")
+    parser.add_argument("--output", type=Path, default=Path("results.jsonl"))
     arguments = parser.parse_args()
-    if arguments.summary is not None:
-        print_summary(read_results(arguments.summary), CONTENDERS)
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways to stop it end the contenders
-    groups = {"autogluon": [f"autogluon-{preset}" for preset in ("medium", *arguments.preset.split(","))]}
-    contenders = known(parser, arguments.peers, groups, CONTENDERS)
-    again = known(parser, arguments.again, groups, CONTENDERS)
-    kinds = known(parser, arguments.splits, {}, get_args(Kind))
-    say(f"load of this machine before: {load()}")
-    results = Results(arguments.output, again)
-    try:
-        for path in tables_in(arguments.data, arguments.tables):
-            for kind in kinds:
-                for budget in (float(text) for text in arguments.budgets.split(",")):
-                    case = Case(path, kind, budget, arguments.seed, arguments.memory)
-                    measure(case, contenders, results)
-    except KeyboardInterrupt:
-        say("\ninterrupted; the same command goes on from here")
-        sys.exit(130)
-    finally:
-        print_summary(results.rows, CONTENDERS)
-        print(f"load of this machine after: {load()}")
+    print_load()
+    contenders = arguments.contenders.split(",")
+    for name, target in tables.targets(arguments.data, arguments.tables).items():
+        for split in arguments.splits.split(","):
+            for budget in map(float, arguments.budgets.split(",")):
+                case = {"table": name, "split": split, "budget": budget}
+                known = [
+                    row["contender"] for row in read_rows(arguments.output) if case.items() <= row.items()
+                ]
+                wanted = [contender for contender in contenders if contender not in known]
+                measure(arguments.data / f"{name}.csv", target, case, wanted, arguments.output)
+    print_summary(read_rows(arguments.output), contenders)
+    print_load()
 
 
-def known(
-    parser: argparse.ArgumentParser, text: str, groups: Mapping[str, Sequence[str]], names: Iterable[str]
-) -> list[str]:
-    """The names of a list with commas, groups spelled out; ends the program at an unknown one."""
-    wanted = [one for name in text.split(",") if name for one in groups.get(name, (name,))]
-    if unknown := {*wanted} - {*names}:
-        parser.error(f"not known: {', '.join(sorted(unknown))}")
-    return list(dict.fromkeys(wanted))
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-# What is measured
-
-
-@dataclass(frozen=True)
-class Case:
-    """One table, split and budget. `budget` in seconds, `memory` in GB."""
-
-    path: Path
-    kind: str
-    budget: float
-    seed: int
-    memory: float
-
-    @property
-    def table(self) -> str:
-        return table_name(self.path)
-
-
-def measure(case: Case, contenders: list[str], results: Results) -> None:
-    """Measure the contenders of which `results` knows nothing yet, another one first on each table."""
-    key = (case.table, case.kind, case.budget, case.seed)
-    wanted = [name for name in contenders if not results.has((*key, name))]
-    if not wanted:
-        return
+def measure(path: Path, target: str, case: dict[str, Any], contenders: Iterable[str], output: Path) -> None:
+    """Measure contenders on one table, split and budget; each adds a line to the output."""
     with tempfile.TemporaryDirectory(prefix="ecluse-benchmark-") as name:
         try:
-            parts = hold_out(case.path, case.kind, case.seed, Path(name))
+            task, labels = hold_out(path, target, case["split"], Path(name))
         except NoSplit as reason:
-            say(f"{case.table}, {case.kind}: left out, {reason}")
+            say(f"{case['table']}, {case['split']}: left out, {reason}")
             return
-        say(f"{case.table}, {case.kind}: {parts.meaning}")
-        turn = int(hashlib.sha256(case.table.encode()).hexdigest(), 16) % len(wanted)
-        for contender in wanted[turn:] + wanted[:turn]:
-            row = Row(*key, contender)
-            row.rows_train, row.rows_test = parts.rows_train, len(parts.labels)
-            row.positives_test = int(parts.labels.sum())
-            with tempfile.TemporaryDirectory(prefix="ecluse-contender-") as home:
-                compete(row, case, parts, Path(home))
-            results.add(row)
-            say(f"{case.table}, {case.kind}, {case.budget:g} s: {line_of(row)}")
+        for contender in contenders:
+            with tempfile.TemporaryDirectory(prefix="ecluse-contender-") as folder:
+                row = case | {"contender": contender}
+                row |= compete(contender, task | {"budget": case["budget"]}, labels, Path(folder))
+            say(json.dumps(row))
+            with output.open("a") as file:
+                file.write(json.dumps(row) + "\n")
 
 
-def compete(row: Row, case: Case, parts: Parts, home: Path) -> None:
-    """Train and apply one contender, and fill in its row."""
-    budget = case.budget / 3 if row.contender == "ecluse-third" else case.budget
-    task = parts.task | {
-        "budget": budget,
-        "seed": case.seed,
-        "preset": f"{row.contender.removeprefix('autogluon-')}_quality",
-        "folder": str(home / "model"),
-        "scores": str(home / "scores.npy"),
-        "answer": str(home / "answer.json"),
-        "begun": str(home / "begun"),
-    }
-    for verb, limit in (("train", LATEST * budget), ("apply", APPLYING_S)):
-        for name in ("answer", "begun"):
-            Path(task[name]).unlink(missing_ok=True)
-        ended = run_one(row.contender, verb, task, home, limit, case.memory * 1e9)
-        setattr(row, "peak_mb" if verb == "train" else "score_peak_mb", ended.peak / 1e6)
-        if verb == "train":
-            row.processor_share = ended.share
-        row.status = ended.status if ended.status == "ok" else f"{verb}: {ended.status}"
-        if ended.status != "ok":
-            return
-        for field, value in json.loads(Path(task["answer"]).read_text()).items():
-            setattr(row, field, value)
-    scores = np.clip(np.load(task["scores"]).astype(np.float64), 0.0, 1.0)
-    if len(scores) != len(parts.labels) or not np.isfinite(scores).all():
-        row.status = f"apply: {len(scores)} scores for {len(parts.labels)} rows, or some that are no numbers"
-        return
-    row.average_precision = float(average_precision_score(parts.labels, scores))
-    row.roc_auc = float(roc_auc_score(parts.labels, scores))
-    row.brier = float(brier_score_loss(parts.labels, scores))
+# The rows
 
 
-def tables_in(folder: Path, wanted: str | None) -> list[Path]:
-    found = {
-        table_name(path): path for path in sorted(folder.iterdir()) if path.name.lower().endswith(ENDINGS)
-    }
-    names = wanted.split(",") if wanted else list(found)
-    if missing := [name for name in names if name not in found]:
-        sys.exit(f"no table {', '.join(missing)} in {folder}; there are {', '.join(found) or 'none'}")
-    return [found[name] for name in names]
-
-
-# A contender's process
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended: "ok", or why not; the most memory it and its children held, in bytes; and the share of the
-    processor time it asked for that it was given."""
-
-    status: str
-    peak: float
-    share: float
-
-
-def run_one(
-    contender: str, verb: str, task: dict[str, Any], home: Path, limit: float, memory: float
-) -> Ended:
-    """Run one process and watch it: `limit` s of work from when it has imported its libraries, `memory` bytes."""
-    (home / "task.json").write_text(json.dumps(task))
-    program, environment = CONTENDERS[contender]
-    here = Path(__file__).parent
-    if program:
-        # uv does not read what pip is told about further places to look.
-        links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
-        python = make_environment(
-            environment, ENVIRONMENTS[environment], folder=cache() / "peers", settings=links
-        )
-        command = [str(python), str(here / "fraud_peers.py"), program]
-        # AutoGluon writes where it stands, and fastai and matplotlib in the home folder.
-        settings = {"PATH": os.environ["PATH"], "HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
-        place = home
+def hold_out(path: Path, target: str, split: str, folder: Path) -> tuple[dict[str, Any], NDArray[np.int8]]:
+    """Write the files that all contenders share and say what is in them; and the labels of the held-out rows."""
+    frame, labels = tables.read(path, target)
+    truth = labels.to_numpy()
+    with open_table(path) as table:
+        profile = profile_table(table)
+    time_column, latest = None, 0
+    if split == "stratified":
+        held = drawn(truth)
+        order = np.flatnonzero(~held)
     else:
-        command = [sys.executable, "-m", "benchmarks.fraud_ecluse"]
-        settings, place = dict(os.environ), here.parent
-    with (home / "said.txt").open("wb") as said:
-        process = subprocess.Popen(
-            [*command, verb, str(home / "task.json")],
-            cwd=place,
-            env=settings,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        with ended_for_sure(process):
-            ended = watch(process, Path(task["begun"]), limit, memory)
-    if ended.status == "ok" and process.returncode:
-        lines = (home / "said.txt").read_text(errors="replace").strip().splitlines()
-        status = f"failed ({process.returncode}): {lines[-1][:200] if lines else ''}"
-        return Ended(status, ended.peak, ended.share)
-    return ended
+        time_column, moments = times(frame, profile)
+        held = moments > np.quantile(moments, 1 - HELD_OUT)
+        order = np.argsort(moments, kind="stable")[: len(held) - held.sum()]
+        chosen_by = truth[order][moments[order] > np.quantile(moments[order], 1 - CHOOSING)]
+        latest = len(chosen_by) if chosen_by.sum() >= FEWEST_POSITIVES / 4 else 0
+    for part in (truth[held], truth[~held]):
+        if min(part.sum(), len(part) - part.sum()) < FEWEST_POSITIVES:
+            raise NoSplit(f"{part.sum()} of {len(part)} rows of a side are positive")
+    paths = {name: folder / f"{name}.csv" for name in ("train", "test", "big")}
+    frame.with_columns(labels.alias(target))[order].write_csv(paths["train"])
+    test = frame.filter(held)
+    test.write_csv(paths["test"])
+    pl.concat([test] * math.ceil(SCORED_ROWS / test.height)).head(SCORED_ROWS).write_csv(paths["big"])
+    with open_table(paths["train"]) as table:
+        identifiers = [one.column for one in profile_table(table).guesses.identifiers if one.column != target]
+    task = {name: str(place) for name, place in paths.items()}
+    task |= {"target": target, "time": time_column, "latest": latest, "identifiers": identifiers}
+    return task, truth[held]
 
 
-def watch(process: subprocess.Popen[bytes], begun: Path, limit: float, memory: float) -> Ended:
-    peak, started, clock, most = 0.0, False, WorkOf(process.pid), STARTING_S
-    while process.poll() is None:
-        if not started and begun.exists():
-            started, clock, most = True, WorkOf(process.pid), limit
-        peak = max(peak, held_memory(process.pid))
-        if peak > memory:
-            return Ended(f"killed above {memory / 1e9:g} GB", peak, clock.share)
-        if clock.seconds() > most:
-            why = f"killed after {limit:g} s of work" if started else "killed before it began"
-            return Ended(why, peak, clock.share)
-        time.sleep(0.1)
-    return Ended("ok", peak, clock.share)
+def drawn(labels: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Which rows (rows,) are held out: the same share of each class."""
+    draw, held = np.random.default_rng(0), np.zeros(len(labels), dtype=np.bool_)
+    for label in (0, 1):
+        rows = draw.permutation(np.flatnonzero(labels == label))
+        held[rows[: round(HELD_OUT * len(rows))]] = True
+    return held
 
 
-class WorkOf:
-    """Seconds of the wall clock that another process and its children could use, from now on (Linux; elsewhere all).
-
-    As `ecluse.apps.fraud.clock` counts a budget: of the time in which their threads ran or stood ready and waited for a
-    processor, the share that they ran. Time in which none was ready counts whole: one that hangs has to be ended too.
-    """
-
-    def __init__(self, root: int) -> None:
-        self._root = root
-        self._work, self._at, self._threads = 0.0, time.monotonic(), scheduled(root)
-        self._ran = self._waited = 0
-
-    def seconds(self) -> float:
-        now, threads = time.monotonic(), scheduled(self._root)
-        since = [
-            (max(ran - before[0], 0), max(waited - before[1], 0))
-            for name, (ran, waited) in threads.items()
-            for before in (self._threads.get(name, (0, 0)),)
-        ]
-        ran, waited = sum(one for one, _ in since), sum(one for _, one in since)
-        passed, asked = now - self._at, (ran + waited) / 1e9
-        self._work += passed - (min(passed, asked) * waited / (ran + waited) if waited else 0.0)
-        self._ran, self._waited = self._ran + ran, self._waited + waited
-        self._at, self._threads = now, threads
-        return self._work
-
-    @property
-    def share(self) -> float:
-        """Of the processor time that it asked for so far the share that it was given; 1 where nobody counts."""
-        asked = self._ran + self._waited
-        return self._ran / asked if asked else 1.0
+def times(frame: pl.DataFrame, profile: TableProfile) -> tuple[str, NDArray[np.float64]]:
+    """The time column, and the moment of each row (rows,); those without one come first."""
+    if profile.guesses.timestamp is None:
+        raise NoSplit("no time column is known")
+    column = profile.guesses.timestamp.column
+    spec = next(spec for spec in profile.specs if spec.name == column)
+    moments = times_of(parse_columns(frame.select(column), [spec])[column])
+    return column, np.where(np.isnan(moments), np.nanmin(moments) - 1, moments)
 
 
-def scheduled(root: int) -> dict[str, tuple[int, int]]:
-    """Of each thread of a process and its children: nanoseconds that it ran, and that it waited for a processor."""
-    found: dict[str, tuple[int, int]] = {}
-    for pid in family(root):
-        for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-            with suppress(OSError, ValueError):  # it ended meanwhile, or nobody counts
-                ran, waited, _ = task.read_text().split()
-                found[str(task)] = int(ran), int(waited)
-    return found
+# A contender
 
 
-@contextmanager
-def ended_for_sure(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Leave nothing of the process group behind, whatever happens."""
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):  # it ended by itself, and its children with it
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def held_memory(root: int) -> float:
-    """Bytes of resident memory of a process and its children (Linux; 0 elsewhere).
-
-    The highest each process ever held, as the kernel counts it, so that nothing is missed between two looks.
-    """
-    return sum(1024.0 * int(values.get("VmHWM", "0 kB").split()[0]) for values in family(root).values())
-
-
-def family(root: int) -> dict[int, dict[str, str]]:
-    """What the kernel says of a process and its children, theirs too, by process id (Linux; nothing elsewhere)."""
-    everyone: dict[int, dict[str, str]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
+def compete(contender: str, task: dict[str, Any], labels: NDArray[np.int8], folder: Path) -> dict[str, Any]:
+    """Train and apply one contender; its figures, or why there are none."""
+    task = task | {
+        "preset": f"{contender.removeprefix('autogluon-')}_quality",
+        "folder": str(folder / "model"),
+        "scores": str(folder / "scores.npy"),
+        "answer": str(folder / "answer.json"),
+    }
+    figures: dict[str, Any] = {}
+    for verb in ("train", "apply"):
         try:
-            status = (folder / "status").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
-        everyone[int(folder.name)] = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    found = {}
-    for pid, values in everyone.items():
-        above: int | None = pid
-        while above is not None and above != root:
-            above = int(everyone[above]["PPid"]) if above in everyone else None
-        if above == root:
-            found[pid] = values
-    return found
+            peak = run(contender, verb, task, folder, 6 * task["budget"] + 120 if verb == "train" else 600)
+        except RuntimeError as error:
+            return {"failed": f"{verb}: {error}"}
+        figures = {"peak_mb": peak / 1e6} | figures | json.loads(Path(task["answer"]).read_text())
+    scores = np.clip(np.load(task["scores"]).astype(np.float64), 0.0, 1.0)
+    return figures | {
+        "average_precision": float(average_precision_score(labels, scores)),
+        "roc_auc": float(roc_auc_score(labels, scores)),
+        "brier": float(brier_score_loss(labels, scores)),
+    }
 
 
-def line_of(row: Row) -> str:
-    if row.status != "ok":
-        return f"{row.contender} {row.status}"
-    return (
-        f"{row.contender} {row.average_precision:.3f}, trained {row.train_s:.1f} s, {row.peak_mb:.0f} MB, model "
-        f"{row.model_mb:.2f} MB, {row.rows_per_s:,.0f} rows/s"
+def run(contender: str, verb: str, task: dict[str, Any], folder: Path, limit: float) -> float:
+    """Run a verb of `fraud_peers` in a process of its own, for at most `limit` seconds; its peak memory in bytes."""
+    (folder / "task.json").write_text(json.dumps(task))
+    name = contender.partition("-")[0]
+    if name == "ecluse":
+        python, environ = Path(sys.executable), dict(os.environ)
+    else:
+        group = "autogluon" if name == "autogluon" else "boosters"
+        python = environment(group, PINS[group])
+        environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "CUDA_VISIBLE_DEVICES": ""}
+    command = [python, Path(__file__).with_name("fraud_peers.py"), name, verb, folder / "task.json"]
+    said = folder / "said.txt"
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            peak = watch(process, limit)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode:
+        raise RuntimeError(f"ended with {process.returncode}: {said.read_text(errors='replace')[-300:]}")
+    return peak
+
+
+def watch(process: subprocess.Popen[bytes], limit: float) -> float:
+    """Wait for the end of a process, or for the limit; the most memory it held with its children, in bytes."""
+    peak, deadline, root = 0.0, time.monotonic() + limit, psutil.Process(process.pid)
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            held = [one.memory_info().rss for one in (root, *root.children(recursive=True))]
+        except psutil.NoSuchProcess:  # one of them ended meanwhile
+            held = []
+        peak = max(peak, sum(held))
+        time.sleep(0.1)
+    return peak
+
+
+# The summary
+
+
+def print_summary(rows: list[dict[str, Any]], contenders: list[str]) -> None:
+    """Average precision of each case, the means of those that all finished, and Écluse beside each peer."""
+    cases: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        key = (row["table"], row["split"], row["budget"])
+        cases.setdefault(key, {})[row["contender"]] = row
+        if "failed" in row:
+            print(f"{key}: {row['contender']} failed, {row['failed']}")
+    print_table(
+        ("table", "split", "budget, s", *contenders),
+        [
+            (*key, *(found.get(name, {}).get(FIGURES[0]) for name in contenders))
+            for key, found in cases.items()
+        ],
     )
-
-
-def load() -> str:
-    return f"{os.getloadavg()[0]:.2f} on {os.cpu_count()} processors"
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    whole = [
+        found for found in cases.values() if all(FIGURES[0] in found.get(name, {}) for name in contenders)
+    ]
+    if not whole:
+        return
+    means = [
+        (figure, *(statistics.fmean(found[name][figure] for found in whole) for name in contenders))
+        for figure in FIGURES
+    ]
+    print_table((f"mean of {len(whole)} cases", *contenders), means)
+    duels = []
+    for name in contenders:
+        if name != "ecluse" and "ecluse" in contenders:
+            gains = [found["ecluse"][FIGURES[0]] - found[name][FIGURES[0]] for found in whole]
+            won, lost = sum(gain > TIE for gain in gains), sum(gain < -TIE for gain in gains)
+            duels.append((name, won, len(gains) - won - lost, lost, f"{statistics.fmean(gains):+.3f}"))
+    print_table(("ecluse beside", "won", "tied", "lost", "mean difference"), duels)
 
 
 if __name__ == "__main__":

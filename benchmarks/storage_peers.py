@@ -2,10 +2,8 @@
 
     python storage_peers.py boto3|mlflow-served|mlflow-direct
 
-Stays open, so that neither Python's start nor an import is counted: one request in JSON for each line of stdin, such
-as `{"verb": "up", "folder": "/tmp/model", "key": "round1/model"}`; one answer for each on stdout, with its
-seconds, by the clock and of a processor.
-Knows nothing of Écluse. Endpoint, bucket and keys come from the environment.
+Reads one request of JSON from each line of stdin, such as `{"verb": "up", "folder": "/tmp/models"}`, and writes an
+answer with its seconds by the clock and of the processors. The store and its keys come from the environment.
 """
 
 import json
@@ -24,81 +22,63 @@ class Boto3:
     def __init__(self):
         import boto3
 
-        self.bucket = os.environ["BENCHMARK_BUCKET"]
+        self.bucket = os.environ["BUCKET"]
         self.client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"])
 
-    def up(self, folder, key):
+    def up(self, folder):
         def send(path):
-            self.client.upload_file(str(path), self.bucket, f"{key}/{path.relative_to(folder).as_posix()}")
+            key = f"boto3/{path.relative_to(folder).as_posix()}"
+            self.client.upload_file(str(path), self.bucket, key)
 
-        each(send, (path for path in Path(folder).rglob("*") if path.is_file()))
+        each(send, [path for path in Path(folder).rglob("*") if path.is_file()])
 
-    def down(self, key, folder):
-        def fetch(found):
-            path = Path(folder) / found.removeprefix(f"{key}/")
+    def down(self, folder):
+        def fetch(key):
+            path = Path(folder) / key.removeprefix("boto3/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.client.download_file(self.bucket, found, str(path))
+            self.client.download_file(self.bucket, key, str(path))
 
-        each(fetch, self.keys(key))
-
-    def count(self, key):
-        return sum(1 for _ in self.keys(key))
-
-    def keys(self, key):
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{key}/")
-        return (found["Key"] for page in pages for found in page.get("Contents", ()))
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="boto3/")
+        each(fetch, [found["Key"] for page in pages for found in page.get("Contents", ())])
 
 
 class MLflow:
-    """One run whose artifacts are moved; `where` is None to leave their place to the server (`--serve-artifacts`)."""
+    """The artifacts of one run; `location` is None where the server moves them (`--serve-artifacts`)."""
 
-    def __init__(self, name, where):
+    def __init__(self, name, location):
         from mlflow import MlflowClient, artifacts
 
-        self.artifacts = artifacts
-        self.client = MlflowClient()
-        experiment = self.client.create_experiment(name, artifact_location=where)
-        self.run = self.client.create_run(experiment).info
+        self.artifacts, self.client = artifacts, MlflowClient()
+        experiment = self.client.create_experiment(name, artifact_location=location)
+        self.run = self.client.create_run(experiment).info.run_id
 
-    def up(self, folder, key):
-        self.client.log_artifacts(self.run.run_id, folder, key)
+    def up(self, folder):
+        self.client.log_artifacts(self.run, folder)
 
-    def down(self, key, folder):
-        self.artifacts.download_artifacts(run_id=self.run.run_id, artifact_path=key, dst_path=folder)
-
-    def count(self, key):
-        return len(self.client.list_artifacts(self.run.run_id, key))
-
-    def root(self):
-        return self.run.artifact_uri
-
-
-TOOLS = {
-    "boto3": Boto3,
-    "mlflow-served": lambda: MLflow("served", None),
-    "mlflow-direct": lambda: MLflow("direct", f"s3://{os.environ['BENCHMARK_BUCKET']}/mlflow-direct"),
-}
-
-
-def main():
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the libraries print must not stand among the answers
-    tool = TOOLS[sys.argv[1]]()
-    for line in sys.stdin:
-        request = json.loads(line)
-        verb = getattr(tool, request.pop("verb"))
-        began, used = time.perf_counter(), time.process_time()
-        result = verb(**request)
-        spent = {"seconds": time.perf_counter() - began, "processor": time.process_time() - used}
-        answers.write(json.dumps({**spent, "result": result}) + "\n")
-        answers.flush()
+    def down(self, folder):
+        self.artifacts.download_artifacts(run_id=self.run, dst_path=folder)
 
 
 def each(work, items):
+    """Do `work` with each item, some at once; raise what it raises."""
     with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
         for _ in threads.map(work, items):
             pass
 
 
+def main(name):
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the libraries print is kept from the answers
+    bucket = os.environ["BUCKET"]
+    locations = {"mlflow-served": None, "mlflow-direct": f"s3://{bucket}/mlflow-direct"}
+    tool = Boto3() if name == "boto3" else MLflow(name, locations[name])
+    for line in sys.stdin:
+        request = json.loads(line)
+        began, used = time.perf_counter(), time.process_time()
+        getattr(tool, request["verb"])(request["folder"])
+        spent = {"seconds": time.perf_counter() - began, "processor": time.process_time() - used}
+        print(json.dumps(spent), file=answers, flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -1,0 +1,116 @@
+"""What the benchmarks share: options, clocks, tables, and environments that hold the other tools."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+DATA: Final = ROOT.parent / "shared" / "data"
+CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecluse-benchmarks"
+
+
+class Spent(NamedTuple):
+    """Seconds by the clock, and of the processors, those of finished children included."""
+
+    seconds: float
+    processor: float
+
+
+def timed(work: Callable[[], object]) -> Spent:
+    """Do `work` and return what it took."""
+    began, used = time.perf_counter(), processor_seconds()
+    work()
+    return Spent(time.perf_counter() - began, processor_seconds() - used)
+
+
+def processor_seconds() -> float:
+    """User and system time of this process and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help is the docstring of a script, as it stands."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a Markdown table; numbers with three digits, None as nothing."""
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for row in rows:
+        print(f"| {' | '.join(shown(cell) for cell in row)} |")
+    print(flush=True)
+
+
+def shown(cell: object) -> str:
+    if cell is None:
+        return ""
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median, least and most."""
+    return f"{shown(statistics.median(values))} ({shown(min(values))} to {shown(max(values))})"
+
+
+def print_load() -> None:
+    print(f"load of the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors", flush=True)
+
+
+def say(line: str) -> None:
+    """Tell the progress, apart from the figures."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def wait_for(address: str, process: subprocess.Popen[bytes], log: Path | None = None) -> None:
+    """Return when an address answers; RuntimeError where its process ends before, or after three minutes."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=60):  # noqa: S310
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"{address} did not answer: {log.read_text()[-2000:] if log else ''}")
+
+
+def environment(name: str, pins: Sequence[str]) -> Path:
+    """Return the Python of an environment that holds `pins`, made at the first call below `CACHE`."""
+    digest = hashlib.sha256(" ".join(pins).encode()).hexdigest()[:12]
+    place = CACHE / f"{name}-{digest}"
+    python, complete = place / "bin" / "python", place / "complete"
+    if not complete.exists():
+        say(f"installing {', '.join(pins)} into {place}")
+        subprocess.run([uv(), "venv", "-q", "--clear", "--python", sys.executable, place], check=True)
+        # uv does not read what pip is told about further places to look, such as a CPU build of PyTorch.
+        links = {"UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
+        install = [uv(), "pip", "install", "-q", "--python", python, *pins]
+        subprocess.run(install, check=True, env={**links, **os.environ})
+        complete.touch()
+    return python
+
+
+def uv() -> str:
+    """The path of uv: beside this Python, where ./run keeps it, else of this machine."""
+    for place in (Path(sys.executable).with_name("uv"), ROOT / ".tools" / "bin" / "uv"):
+        if place.exists():
+            return str(place)
+    found = shutil.which("uv")
+    if found is None:
+        raise FileNotFoundError("uv, which installs the other tools, is not here; ./run installs it")
+    return found
