@@ -1,7 +1,7 @@
-"""Train on labelled tables beside AutoGluon, FLAML and tuned CatBoost, with equal wall time and rows.
+"""Train on labelled tables beside AutoGluon and tuned CatBoost, with equal wall time and rows.
 
     python -m benchmarks.fraud [--data FOLDER] [--tables hmeq,paysim] [--budgets 30,120] [--splits stratified,time]
-                               [--contenders ecluse,autogluon-medium,flaml,catboost] [--output results.jsonl]
+                               [--contenders ecluse,autogluon-medium,catboost] [--output results.jsonl]
 
 FOLDER is described in `benchmarks.tables`. Thirty percent of each table are held out, drawn for each class
 (`stratified`) or the latest (`time`, where the profile finds a time column), and no contender sees their labels.
@@ -47,10 +47,9 @@ from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.tabular.dataset import open_table
 
-#: One environment for each group that can be resolved together: FLAML and AutoGluon need two builds of XGBoost.
 PINS: Final = {
     "autogluon": ("autogluon.tabular[lightgbm,catboost,xgboost,fastai]==1.6.3", "torch==2.13.0"),
-    "boosters": ("flaml[automl]==2.7.0", "catboost==1.2.10", "pandas==2.3.3"),
+    "catboost": ("catboost==1.2.10", "pandas==2.3.3", "scikit-learn==1.7.2"),
 }
 HELD_OUT: Final = 0.3
 CHOOSING: Final = 0.2
@@ -72,7 +71,7 @@ def main() -> None:
     parser.add_argument("--tables", default="", help="all by default")
     parser.add_argument("--budgets", default="30")
     parser.add_argument("--splits", default="stratified,time")
-    parser.add_argument("--contenders", default="ecluse,autogluon-medium,flaml,catboost")
+    parser.add_argument("--contenders", default="ecluse,autogluon-medium,catboost")
     parser.add_argument("--output", type=Path, default=Path("results.jsonl"))
     arguments = parser.parse_args()
     print_load()
@@ -197,8 +196,7 @@ def run(contender: str, verb: str, task: dict[str, Any], folder: Path, limit: fl
     if name == "ecluse":
         python, environ = Path(sys.executable), dict(os.environ)
     else:
-        group = "autogluon" if name == "autogluon" else "boosters"
-        python = environment(group, PINS[group])
+        python = environment(name, PINS[name])
         environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "CUDA_VISIBLE_DEVICES": ""}
     command = [python, Path(__file__).with_name("fraud_peers.py"), name, verb, folder / "task.json"]
     said = folder / "said.txt"

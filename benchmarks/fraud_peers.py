@@ -1,6 +1,6 @@
 """Train and apply one contender of `benchmarks.fraud`, in an environment where it is installed.
 
-    python fraud_peers.py ecluse|autogluon|flaml|catboost train|apply TASK.json
+    python fraud_peers.py ecluse|autogluon|catboost train|apply TASK.json
 
 TASK.json names the CSV files and says what is allowed. `train` writes the model into `folder`, `apply` loads it in
 another process and writes the probabilities of the held-out rows into `scores`; both write their figures into `answer`.
@@ -9,7 +9,6 @@ Libraries are imported before a clock starts. By time, the last `latest` trainin
 
 import json
 import os
-import pickle
 import resource
 import sys
 import time
@@ -101,45 +100,6 @@ class AutoGluon:
 
     def probabilities(self, predictor, path, task):
         return predictor.predict_proba(read_like_training(path, task))[1].to_numpy()
-
-
-class Flaml:
-    """`AutoML` for average precision with its own estimators."""
-
-    def __init__(self):
-        import flaml
-        import lightgbm
-        import xgboost
-
-        self.loaded = (lightgbm, xgboost)
-        self.automl = flaml.AutoML
-
-    def train(self, task, folder):
-        frame, target = read_training(task)
-        dates = date_columns(frame)
-        automl, latest, chosen_by = self.automl(), task["latest"], {}
-        if latest:
-            share = latest / len(frame)
-            chosen_by = {"eval_method": "holdout", "split_type": "time", "split_ratio": share}
-        automl.fit(
-            with_dates(frame, dates),
-            target,
-            task="classification",
-            metric="ap",
-            time_budget=task["budget"],
-            seed=0,
-            n_jobs=os.cpu_count(),
-            verbose=0,
-            **chosen_by,
-        )
-        (folder / "automl.pkl").write_bytes(pickle.dumps((automl, dates)))
-
-    def load(self, task, folder):
-        return pickle.loads((folder / "automl.pkl").read_bytes())  # noqa: S301 (written by `train`)
-
-    def probabilities(self, model, path, task):
-        automl, dates = model
-        return automl.predict_proba(with_dates(read_like_training(path, task), dates))[:, 1]
 
 
 class CatBoost:
@@ -316,7 +276,7 @@ def cpu_seconds():
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-CONTENDERS = {"ecluse": Ecluse, "autogluon": AutoGluon, "flaml": Flaml, "catboost": CatBoost}
+CONTENDERS = {"ecluse": Ecluse, "autogluon": AutoGluon, "catboost": CatBoost}
 
 if __name__ == "__main__":
     name, verb, path = sys.argv[1:]

@@ -1,285 +1,59 @@
-"""Rank tables without labels: by matching references, by anomaly alone, and beside a model trained on their labels.
+"""Rank tables without labels: by matching references, by anomaly detection alone, and by a model with labels.
 
-    python -m benchmarks.unlabelled [--tables ../shared/data/fraud] [--domains cards loans …] [--budget 10]
+    python -m benchmarks.unlabelled [--data FOLDER] [--tables hmeq,paysim] [--domains cards,loans] [--budget 10]
 
-*Institutions*: references are trained on the simulated institutions of each domain. Then the institution of each
-domain that is in no library, and each of the library with itself held out, is matched and scored.
+FOLDER is described in `benchmarks.tables`. `--budget` is seconds of work of each training; an empty list leaves out
+its part.
 
-*Real tables*: a reference is trained on the first half of a table; the other half is matched and scored as it is
-and under other names (case and separators, abbreviations, French words, opaque), with columns dropped and with
-columns in other units; a table with a time is cut by time besides. Tables that are no reference's must be refused.
+Institutions: references are trained on the simulated institutions of each domain; the institution that is in no library
+is matched and scored. Real tables: a reference is trained on one half of the rows of each; the other half is matched
+and scored as it is, under other names, with a quarter of its columns dropped, and with numbers in hundredths. Where
+there is a time, the reference is trained on the earlier half besides. A table without its own reference must be refused.
 
-Every figure is taken on rows that no model has seen: the ceiling is a model trained on other labelled rows of the
-same table. Prints average precision and ROC AUC of each, the share of columns that were mapped rightly, and of
-refusals that were right. With `--labels 30`, that many rows are asked about and answered by their true label; the last
-two columns are the ensemble before and after, both on the rows that were not asked about.
+Printed is average precision on rows that no model has seen: of the ensemble, of anomaly detection alone, and of a model
+that was trained on other labelled rows of the same table (the ceiling); and of each mean, how far the ensemble comes
+from anomaly detection to the ceiling.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from benchmarks import tables
+from benchmarks.matching import Renaming, read_renamings
+from benchmarks.measuring import DATA, options, print_load, print_table, say
 from ecluse.apps.fraud.ensembles.anomaly import fit_anomaly
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
-from ecluse.apps.fraud.labelling.asking import LabelledTable, ask_about, learn_about
-from ecluse.apps.fraud.labelling.questions import QuestionSet
-from ecluse.apps.fraud.labelling.scoring import save_learned
-from ecluse.apps.fraud.measures import average_precision, roc_auc
+from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.performance.reports import read_training_report
-from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
+from ecluse.apps.fraud.profiling.profile import profile_table
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.domains import DOMAINS
 from ecluse.apps.fraud.references.facts import MatchResult, ReferenceFacts
 from ecluse.apps.fraud.references.index import ReferenceIndex
-from ecluse.apps.fraud.references.institutions import Institution, institution, library, simulate
+from ecluse.apps.fraud.references.institutions import institution, library, simulate
 from ecluse.apps.fraud.references.matching import match_table
 from ecluse.apps.fraud.scorers import load_scorer
 from ecluse.apps.fraud.scoring.model import load_model
-from ecluse.apps.fraud.scoring.scorer import AlertingScorer, Scorer
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.sketches import ColumnSketch
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.tabular.dataset import open_table
 
-#: The label of each table of ../shared/data/fraud.
-TARGETS = {
-    "vehicle_claims": "FraudFound_P",
-    "insurance_claims": "fraud_reported",
-    "ethereum": "FLAG",
-    "ecommerce_signup": "class",
-    "creditcard_ulb": "Class",
-    "credit_default_tw": "default.payment.next.month",
-    "hmeq": "BAD",
-    "credit_risk": "loan_status",
-    "shill_bidding": "Class",
-    "paysim": "isFraud",
-    "card_merchant": "isFradulent",
-    "ieee_cis_sample": "isFraud",
-    "adb_mammography": "label",
-}
-FRENCH = {
-    "account": "compte", "address": "adresse", "age": "age", "amount": "montant", "balance": "solde",
-    "bill": "facture", "bids": "encheres", "browser": "navigateur", "card": "carte", "city": "ville",
-    "claim": "sinistre", "country": "pays", "credit": "credit", "customer": "client", "date": "date",
-    "day": "jour", "days": "jours", "device": "appareil", "employment": "emploi", "history": "historique",
-    "home": "logement", "hour": "heure", "income": "revenu", "insured": "assure", "interest": "interet",
-    "job": "metier", "length": "duree", "limit": "plafond", "loan": "pret", "make": "marque", "merchant": "marchand",
-    "month": "mois", "months": "mois", "mortgage": "hypotheque", "number": "nombre", "old": "ancien",
-    "new": "nouveau", "payment": "paiement", "percent": "pourcentage", "person": "personne", "policy": "police",
-    "premium": "prime", "price": "prix", "purchase": "achat", "rate": "taux", "reason": "motif", "sex": "sexe",
-    "signup": "inscription", "source": "source", "status": "statut", "time": "heure", "total": "total",
-    "transaction": "transaction", "type": "type", "user": "utilisateur", "value": "valeur", "vehicle": "vehicule",
-    "year": "annee", "years": "annees",
-}  # fmt: skip
+TARGET = "__target__"
 
 
-@dataclass
-class Row:
-    """What one table came to."""
-
-    table: str
-    matched: str
-    similarity: float
-    ensemble: tuple[float, float]
-    anomaly: tuple[float, float]
-    ceiling: tuple[float, float]
-    columns: float | None = None
-    unasked: tuple[float, float] = (float("nan"), float("nan"))
-    labelled: tuple[float, float] = (float("nan"), float("nan"))
-
-
-@dataclass
-class Figures:
-    rows: list[Row] = field(default_factory=list)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--tables", type=Path, default=Path("../shared/data/fraud"))
-    parser.add_argument("--domains", nargs="*", default=list(DOMAINS))
-    parser.add_argument("--names", nargs="*", default=list(TARGETS))
-    parser.add_argument("--budget", type=float, default=10.0)
-    parser.add_argument("--held-out", action="store_true", help="each of the library's own, held out, too")
-    parser.add_argument("--labels", type=int, default=30, help="questions to answer; 0 for none")
-    parser.add_argument(
-        "--cache", type=Path, help="folder in which trained references are kept for a next run"
-    )
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.cache or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        if arguments.domains:
-            institutions(
-                folder, arguments.domains, arguments.budget, arguments.labels, held_out=arguments.held_out
-            )
-        if arguments.names and arguments.tables.is_dir():
-            real_tables(folder, arguments.tables, arguments.names, arguments.budget, arguments.labels)
-
-
-# Simulated institutions
-
-
-def institutions(folder: Path, domains: Sequence[str], budget: float, labels: int, *, held_out: bool) -> None:
-    members = [one for one in library() if one.domain in domains]
-    known = {}
-    for one in members:
-        progress(f"training {one.name}")
-        known[one.name] = reference_of(simulate(one), one.target, one.name, one.domain, folder, budget)
-    figures = Figures()
-    outside = [institution(domain) for domain in domains]
-    for one in [*outside, *(members if held_out else [])]:
-        progress(f"scoring {one.name}")
-        others = {name: made for name, made in known.items() if name != one.name}
-        row = judge(simulate(one), one.target, one.name, others, folder, budget, truth_of(one), labels=labels)
-        figures.rows.append(row)
-    report("Institutions that are in no library", figures)
-
-
-def truth_of(one: Institution) -> dict[str, dict[str, str]]:
-    """{institution of the domain: {theirs: ours}} as the simulation has it."""
-    columns = DOMAINS[one.domain].columns
-    return {
-        other.name: {
-            str(column.names[one.place]): str(column.names[other.place])
-            for column in columns.values()
-            if column.names[one.place] is not None and column.names[other.place] is not None
-        }
-        for other in library()
-        if other.domain == one.domain
-    }
-
-
-# Real tables
-
-
-def real_tables(folder: Path, tables: Path, names: Sequence[str], budget: float, labels: int) -> None:
-    wholes, halves, known = {}, {}, {}
-    for name in names:
-        progress(f"training {name}")
-        frame = pl.read_csv(tables / f"{name}.csv", infer_schema=False)
-        # As they are read everywhere: without lines of separators only, which would shift the labels.
-        frame = frame.filter(~pl.all_horizontal(pl.exclude(TARGETS[name]).is_null()))
-        order = np.random.default_rng(0).permutation(frame.height)
-        first, second = frame[order[: frame.height // 2]], frame[order[frame.height // 2 :]]
-        halves[name] = second
-        wholes[name] = frame
-        known[name] = reference_of(first, TARGETS[name], name, name, folder, budget)
-    by_renaming: dict[str, Figures] = {}
-    refusals: list[bool] = []
-    for name, frame in halves.items():
-        target = TARGETS[name]
-        for what, changed, truth in changes(frame, target):
-            progress(f"scoring {name}, {what}")
-            row = judge(
-                changed,
-                target,
-                f"{name}, {what}",
-                known,
-                folder,
-                budget,
-                {name: truth},
-                wanted=name,
-                original=frame,
-                labels=labels if what == "as it is" else 0,
-            )
-            by_renaming.setdefault(what, Figures()).rows.append(row)
-        others = {other: made for other, made in known.items() if other != name}
-        result = match_table(profile_of(frame.drop(target)).sketches, index_of(others))
-        refusals.append(result.abstain)
-    for name, frame in wholes.items():
-        parts = cut_by_time(frame)
-        if parts is None:
-            continue
-        progress(f"scoring {name}, cut by time")
-        earlier, later = parts
-        made = reference_of(earlier, TARGETS[name], name, name, folder, budget, part="-earlier")
-        truth = {column: column for column in frame.columns if column != TARGETS[name]}
-        row = judge(
-            later,
-            TARGETS[name],
-            f"{name}, later half",
-            known | {name: made},
-            folder,
-            budget,
-            {name: truth},
-            wanted=name,
-            original=later,
-        )
-        by_renaming.setdefault("the later half, the reference on the earlier", Figures()).rows.append(row)
-    for what, figures in by_renaming.items():
-        report(f"Real tables, {what}", figures)
-    print(f"\nTables of another meaning refused: {statistics.mean(refusals):.0%} of {len(refusals)}")
-
-
-def cut_by_time(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame] | None:
-    """The earlier and the later half of the rows; None where the table has no time."""
-    profile = profile_of(frame)
-    if profile.guesses.timestamp is None:
-        return None
-    spec = next(one for one in profile.specs if one.name == profile.guesses.timestamp.column)
-    order = spec.read(frame[spec.name]).arg_sort()
-    return frame[order[: frame.height // 2]], frame[order[frame.height // 2 :]]
-
-
-def changes(frame: pl.DataFrame, target: str) -> Iterator[tuple[str, pl.DataFrame, dict[str, str]]]:
-    """The table as it is and under other names; with {theirs: ours}."""
-    names = [name for name in frame.columns if name != target]
-    yield "as it is", frame, {name: name for name in names}
-    for what, rename in (
-        ("case and separators", lambda at, name: "-".join(words(name)).upper()),
-        ("abbreviations", lambda at, name: "_".join(word[:4] for word in words(name))),
-        ("French words", lambda at, name: "_".join(FRENCH.get(word, word) for word in words(name))),
-        ("opaque names", lambda at, name: f"col_{at}"),
-    ):
-        new = distinct([rename(at, name) for at, name in enumerate(names)])
-        renamed = frame.rename(dict(zip(names, new, strict=True)))
-        yield what, renamed, dict(zip(new, names, strict=True))
-    kept = [name for at, name in enumerate(names) if at % 4 != 3]
-    yield "a quarter of the columns dropped", frame.select([*kept, target]), {name: name for name in kept}
-    yield "numbers × 100", rescaled(frame, names), {name: name for name in names}
-
-
-def rescaled(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Columns of numbers with decimals in hundredths, as a bank that counts cents has them."""
-    for name in names:
-        numbers = frame[name].cast(pl.Float64, strict=False)
-        if numbers.null_count() == frame[name].null_count() and (numbers.drop_nulls() % 1 != 0).any():
-            frame = frame.with_columns((numbers * 100).round(6).cast(pl.String).alias(name))
-    return frame
-
-
-def words(name: str) -> list[str]:
-    from ecluse.apps.fraud.tables.names import split_words
-
-    return list(split_words(name)) or [name.lower()]
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    seen: dict[str, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return unique
-
-
-# One table
-
-
-@dataclass
+@dataclass(frozen=True)
 class Made:
     """A trained reference."""
 
@@ -287,221 +61,215 @@ class Made:
     folder: Path
 
 
-def reference_of(
-    frame: pl.DataFrame, target: str, name: str, domain: str, folder: Path, budget: float, part: str = ""
-) -> Made:
-    """Trained and described as the library does it; `part` names the rows it is made of, beside the default."""
-    made = folder / f"{name}{part}-{budget:g}"
-    profile = profile_of(frame)
-    if not (made / "performance.json").exists():
-        fit(frame, target, profile, made, budget)
-    report = read_training_report(json.loads((made / "performance.json").read_text()))
-    specs = load_model(made).specs
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "table.csv"
+@dataclass(frozen=True)
+class Row:
+    """What one table came to; `matched` names the nearest reference, where it was not refused."""
+
+    table: str
+    matched: str | None
+    ensemble: float
+    anomaly: float
+    ceiling: float
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--data", type=Path, default=DATA / "fraud")
+    parser.add_argument("--tables", help="all by default")
+    parser.add_argument("--domains", default=",".join(DOMAINS))
+    parser.add_argument("--budget", type=float, default=10.0)
+    arguments = parser.parse_args()
+    print_load()
+    with tempfile.TemporaryDirectory() as name:
+        if arguments.domains:
+            institutions(arguments.domains.split(","), arguments.budget, Path(name))
+        if arguments.tables != "":
+            targets = tables.targets(arguments.data, arguments.tables or "")
+            read = {one: tables.read(arguments.data / f"{one}.csv", targets[one]) for one in targets}
+            frames = {one: rows.with_columns(labels.alias(TARGET)) for one, (rows, labels) in read.items()}
+            real_tables(frames, arguments.budget, Path(name))
+    print_load()
+
+
+def institutions(domains: Sequence[str], budget: float, folder: Path) -> None:
+    known, rows = {}, []
+    for one in library():
+        if one.domain in domains:
+            frame = simulate(one).rename({one.target: TARGET})
+            known[one.name] = reference(frame, one.name, one.domain, folder / one.name, budget)
+    for domain in domains:
+        outsider = institution(domain)
+        frame = simulate(outsider).rename({outsider.target: TARGET})
+        learned, held = halves(frame)
+        fit(frame[learned], folder / outsider.name, budget)
+        rows.append(judged(outsider.name, frame, held, known, folder / outsider.name, frame))
+    print_rows("Institutions that are in no library", rows)
+
+
+def real_tables(frames: Mapping[str, pl.DataFrame], budget: float, folder: Path) -> None:
+    known, others = {}, {}
+    for name, frame in frames.items():
+        learned, held = halves(frame)
+        known[name], others[name] = reference(frame[learned], name, name, folder / name, budget), frame[held]
+    found: dict[str, list[Row]] = {}
+    refused = []
+    for name, frame in others.items():
+        everything = np.arange(frame.height)
+        for what, changed in changes(frame, read_renamings().get(name)):
+            row = judged(f"{name}, {what}", changed, everything, known, known[name].folder, frame)
+            found.setdefault(what, []).append(row)
+        strangers = {other: made for other, made in known.items() if other != name}
+        if strangers:
+            with opened(frame.drop(TARGET)) as table:
+                refused.append(matched(table, strangers).abstain)
+    for name, frame in frames.items():
+        if (order := order_of_time(frame)) is not None:
+            earlier, later = frame[order[: len(order) // 2]], frame[order[len(order) // 2 :]]
+            made = reference(earlier, name, name, folder / f"{name}-earlier", budget)
+            row = judged(name, later, np.arange(later.height), known | {name: made}, made.folder, later)
+            found.setdefault("the later half, the reference on the earlier", []).append(row)
+    for what, rows in found.items():
+        print_rows(f"Real tables, {what}", rows)
+    print(f"\nTables without a reference of their own: {sum(refused)} of {len(refused)} refused")
+
+
+def halves(frame: pl.DataFrame) -> tuple[Any, Any]:
+    """The rows to learn from and the others, drawn."""
+    order = np.random.default_rng(0).permutation(frame.height)
+    return np.sort(order[: frame.height // 2]), np.sort(order[frame.height // 2 :])
+
+
+def order_of_time(frame: pl.DataFrame) -> Any:
+    """The rows from the earliest to the latest; None where the table has no time."""
+    with opened(frame) as table:
+        profile = profile_table(table)
+    if profile.guesses.timestamp is None:
+        return None
+    spec = next(one for one in profile.specs if one.name == profile.guesses.timestamp.column)
+    return spec.read(frame[spec.name]).arg_sort()
+
+
+def changes(frame: pl.DataFrame, renaming: Renaming | None) -> Iterator[tuple[str, pl.DataFrame]]:
+    """A table as it is and as others may have it."""
+    names = [name for name in frame.columns if name != TARGET]
+    yield "as it is", frame
+    if renaming:
+        yield "abbreviated names", frame.rename(renaming.short, strict=False)
+        yield "French names", frame.rename(renaming.french, strict=False)
+    yield "opaque names", frame.rename({name: f"col_{place}" for place, name in enumerate(names)})
+    yield (
+        "a quarter of the columns dropped",
+        frame.select(*[n for at, n in enumerate(names) if at % 4 != 3], TARGET),
+    )
+    numbers = {name: frame[name].cast(pl.Float64, strict=False) for name in names}
+    cents = [
+        (values * 100).round(6).cast(pl.String).alias(name)
+        for name, values in numbers.items()
+        if values.null_count() == frame[name].null_count() and (values.drop_nulls() % 1 != 0).any()
+    ]
+    yield "numbers × 100", frame.with_columns(cents)
+
+
+# One table
+
+
+@contextmanager
+def opened(frame: pl.DataFrame) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "table.csv"
         frame.write_csv(path)
         with open_table(path) as table:
-            told = describe(table, specs, target, report.positive_value, report.importances)
+            yield table
+
+
+def fit(frame: pl.DataFrame, folder: Path, budget: float) -> None:
+    """Train as the page proposes it."""
+    say(f"training {folder.name}")
+    with opened(frame) as table:
+        guesses = profile_table(table).guesses
+        plan = TrainingPlan(
+            target=TARGET,
+            time_column=guesses.timestamp.column if guesses.timestamp else None,
+            customer_column=guesses.customer.column if guesses.customer else None,
+            identifier_columns=tuple(guess.column for guess in guesses.identifiers if guess.column != TARGET),
+            budget_s=budget,
+        )
+        train(table, plan, folder, lambda stage, share, message: None)
+
+
+def reference(frame: pl.DataFrame, name: str, domain: str, folder: Path, budget: float) -> Made:
+    """Trained and described as the library does it."""
+    fit(frame, folder, budget)
+    report = read_training_report(json.loads((folder / "performance.json").read_text()))
+    with opened(frame) as table:
+        told = describe(table, load_model(folder).specs, TARGET, report.positive_value, report.importances)
     sketches = tuple(ColumnSketch.from_dict(one) for one in told.sketches)
     importance = {str(one["name"]): float(one["importance"]) for one in told.sketches}
-    return Made(ReferenceFacts(name, domain, sketches, importance, told.rows, told.fraud_rate), made)
+    return Made(ReferenceFacts(name, domain, sketches, importance, told.rows, told.fraud_rate), folder)
 
 
-def fit(frame: pl.DataFrame, target: str, profile: TableProfile, folder: Path, budget: float) -> None:
-    guesses = profile.guesses
-    plan = TrainingPlan(
-        target=target,
-        time_column=guesses.timestamp.column if guesses.timestamp else None,
-        customer_column=guesses.customer.column if guesses.customer else None,
-        identifier_columns=tuple(guess.column for guess in guesses.identifiers),
-        budget_s=budget,
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "table.csv"
-        frame.write_csv(path)
-        with open_table(path) as table:
-            train(table, plan, folder, lambda stage, share, message: None)
+def matched(table: Any, known: Mapping[str, Made]) -> MatchResult:
+    index = ReferenceIndex.of([made.facts for made in known.values()])
+    return match_table(profile_table(table).sketches, index)
 
 
-def profile_of(frame: pl.DataFrame) -> TableProfile:
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "table.csv"
-        frame.write_csv(path)
-        with open_table(path) as table:
-            return profile_table(table)
-
-
-def index_of(known: Mapping[str, Made]) -> ReferenceIndex:
-    return ReferenceIndex.of([made.facts for made in known.values()])
-
-
-def judge(
-    frame: pl.DataFrame,
-    target: str,
+def judged(
     name: str,
+    frame: pl.DataFrame,
+    held: Any,
     known: Mapping[str, Made],
-    folder: Path,
-    budget: float,
-    truth: Mapping[str, Mapping[str, str]],
-    wanted: str | None = None,
-    original: pl.DataFrame | None = None,
-    labels: int = 0,
+    ceiling: Path,
+    original: pl.DataFrame,
 ) -> Row:
-    """Match and score a table whose label is hidden; all are measured on the half the ceiling did not learn from."""
-    truth_labels = labels_of(frame[target])
-    order = np.random.default_rng(1).permutation(frame.height)
-    learned, held = np.sort(order[: frame.height // 2]), np.sort(order[frame.height // 2 :])
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "table.csv"
-        frame.drop(target).write_csv(path)
-        with open_table(path) as table:
-            profile = profile_table(table)
-            result = match_table(profile.sketches, index_of(known))
-            scored = ensemble_scores(table, profile, result, known, Path(scratch) / "ensemble")
-            alone = anomaly_scores(table, profile)
-            nothing = (float("nan"), float("nan"))
-            before, taught = nothing, nothing
-            if labels:
-                before, taught = after_labels(table, Path(scratch) / "ensemble", truth_labels, held, labels)
-    if wanted is not None and original is not None:
-        supervised = known[wanted].folder
-    else:
-        supervised, half = folder / f"ceiling-{name}-{budget:g}", frame[learned]
-        if not (supervised / "performance.json").exists():
-            fit(half, target, profile_of(half), supervised, budget)
-    rows = (frame if original is None else original)[held].cast(pl.String)
-    ceiling = load_scorer(supervised).score_frame(rows, None)["fraud_probability"].to_numpy()
-    best = result.matches[0] if result.matches and not result.abstain else None
-    return Row(
-        table=name,
-        matched=best.reference if best else "none",
-        similarity=result.matches[0].similarity if result.matches else 0.0,
-        ensemble=figures_of(truth_labels[held], scored[held]),
-        anomaly=figures_of(truth_labels[held], alone[held]),
-        ceiling=figures_of(truth_labels[held], ceiling),
-        columns=right_columns(result, truth, wanted),
-        unasked=before,
-        labelled=taught,
-    )
+    """Match and score a table whose label is hidden; the ceiling scores the `original` rows."""
+    say(f"scoring {name}")
+    with opened(frame.drop(TARGET)) as table, tempfile.TemporaryDirectory() as folder:
+        result = matched(table, known)
+        ensemble = ensemble_scores(table, result, known, Path(folder))
+        anomaly = anomaly_scores(table)
+    with opened(original.drop(TARGET)) as table:
+        best = scores(ceiling, table)
+    labels = tables.labels_of(frame[TARGET].cast(pl.String)).to_numpy()[held]
+    figures = (average_precision(labels, one[held]) for one in (ensemble, anomaly, best))
+    return Row(name, None if result.abstain else result.matches[0].reference, *figures)
 
 
-def right_columns(
-    result: MatchResult, truth: Mapping[str, Mapping[str, str]], wanted: str | None
-) -> float | None:
-    """Share of the columns that both tables have which were mapped rightly, in the best match."""
-    if result.abstain or not result.matches:
-        return 0.0 if wanted else None
-    best = result.matches[0]
-    if best.reference not in truth:
-        return 0.0
-    real = truth[best.reference]
-    in_reference = {pair.ours for pair in best.columns} | set(best.missing)
-    possible = {theirs: ours for theirs, ours in real.items() if ours in in_reference}
-    right = sum(possible.get(pair.theirs) == pair.ours for pair in best.columns)
-    return right / max(len(possible), 1)
-
-
-def ensemble_scores(
-    table: object, profile: TableProfile, result: MatchResult, known: Mapping[str, Made], folder: Path
-) -> np.ndarray:
+def ensemble_scores(table: Any, result: MatchResult, known: Mapping[str, Made], folder: Path) -> Any:
     references = [
         Reference(match, known[match.reference].facts, "v0", known[match.reference].folder)
         for match in (() if result.abstain else result.matches)
     ]
+    profile = profile_table(table)
     guesses = profile.guesses
     plan = EnsemblePlan(
         identifier_columns=tuple(guess.column for guess in guesses.identifiers),
         customer_column=guesses.customer.column if guesses.customer else None,
         time_column=guesses.timestamp.column if guesses.timestamp else None,
     )
-    build_ensemble(table, profile.specs, plan, result, references, folder, lambda *_: None)  # type: ignore[arg-type]
-    scorer = load_scorer(folder)
-    frames = scorer.score_table(table, reasons_for=None)  # type: ignore[arg-type]
-    return scorer.scores_of(pl.concat(list(frames)))
+    build_ensemble(table, profile.specs, plan, result, references, folder, lambda *_: None)
+    return scores(folder, table)
 
 
-def after_labels(
-    table: object, folder: Path, truth: np.ndarray, held: np.ndarray, count: int
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """An ensemble before and after some rows are answered; figures of the rows that nobody was asked about."""
-    scorer, threshold = load_scorer(folder), json.loads((folder / "model.json").read_text())["threshold"]
-    asked = ask_about(table, AlertingScorer(scorer, threshold), count=count)  # type: ignore[arg-type]
-    questions = QuestionSet.from_dict(asked)
-    answers = {question.row: int(truth[question.row - 1]) for question in questions.questions}
-    frauds = sum(answers.values())
-    unasked = held[~np.isin(held + 1, list(answers))]
-    before = probabilities(scorer, table)[unasked]
-    if min(frauds, len(answers) - frauds) >= 3:
-        made = learn_about(
-            LabelledTable(table, answers, questions), AlertingScorer(scorer, threshold), fraud_rate=0.01
-        )  # type: ignore[arg-type]
-        taught = folder.parent / "taught"
-        shutil.copytree(folder, taught)
-        save_learned(taught, made.learned, made.thresholds)
-        scorer = load_scorer(taught)
-    after = probabilities(scorer, table)[unasked]
-    return figures_of(truth[unasked], before), figures_of(truth[unasked], after)
+def scores(model: Path, table: Any) -> Any:
+    scorer = load_scorer(model)
+    return scorer.scores_of(pl.concat(list(scorer.score_table(table, reasons_for=None))))
 
 
-def probabilities(scorer: Scorer, table: object) -> np.ndarray:
-    frames = scorer.score_table(table, reasons_for=None)  # type: ignore[arg-type]
-    return scorer.scores_of(pl.concat(list(frames)))
-
-
-def anomaly_scores(table: object, profile: TableProfile) -> np.ndarray:
-    raw = pl.concat(list(table.batches()))  # type: ignore[attr-defined]
-    parsed = parse_columns(raw, profile.specs)
+def anomaly_scores(table: Any) -> Any:
+    profile = profile_table(table)
+    parsed = parse_columns(pl.concat(list(table.batches())), profile.specs)
     left_out = [guess.column for guess in profile.guesses.identifiers]
     return fit_anomaly(parsed, profile.specs, left_out=left_out).scores(parsed)
 
 
-def labels_of(column: pl.Series) -> np.ndarray:
-    text = column.cast(pl.String)
-    rarer = text.value_counts(sort=True)[column.name][-1]
-    return (text == rarer).cast(pl.Int8).to_numpy()
-
-
-def figures_of(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
-    return average_precision(labels, scores), roc_auc(labels, scores)
-
-
-# Telling
-
-
-def progress(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
-
-
-def report(title: str, figures: Figures) -> None:
-    rows = figures.rows
+def print_rows(title: str, rows: Sequence[Row]) -> None:
     print(f"\n{title}\n")
-    print(
-        "| table | match | similarity | ensemble AP / AUC | anomaly alone | ceiling | columns right | with labels |"
-    )
-    print("|---|---|---:|---:|---:|---:|---:|---:|")
-    for row in rows:
-        columns = "" if row.columns is None else f"{row.columns:.0%}"
-        print(
-            f"| {row.table} | {row.matched} | {row.similarity:.2f} | {pair(row.ensemble)} | {pair(row.anomaly)} "
-            f"| {pair(row.ceiling)} | {columns} | {pair(row.unasked)} | {pair(row.labelled)} |"
-        )
-    known = [row.columns for row in rows if row.columns is not None]
-    print(
-        f"| mean | {sum(row.matched != 'none' for row in rows)} of {len(rows)} | | {mean(rows, 'ensemble')} "
-        f"| {mean(rows, 'anomaly')} | {mean(rows, 'ceiling')} | {statistics.mean(known) if known else 0:.0%} "
-        f"| {mean(rows, 'unasked')} | {mean(rows, 'labelled')} |"
-    )
-
-
-def pair(figures: tuple[float, float]) -> str:
-    return "" if np.isnan(figures[0]) else f"{figures[0]:.3f} / {figures[1]:.3f}"
-
-
-def mean(rows: Sequence[Row], what: str) -> str:
-    values = [getattr(row, what) for row in rows if not np.isnan(getattr(row, what)[0])]
-    if not values:
-        return ""
-    return pair((statistics.mean(v[0] for v in values), statistics.mean(v[1] for v in values)))
+    lines = [(row.table, row.matched, row.ensemble, row.anomaly, row.ceiling, None) for row in rows]
+    means = [statistics.mean(getattr(row, of) for row in rows) for of in ("ensemble", "anomaly", "ceiling")]
+    way = (means[0] - means[1]) / (means[2] - means[1])
+    count = f"{sum(row.matched is not None for row in rows)} of {len(rows)}"
+    head = ("table", "matched", "ensemble", "anomaly alone", "ceiling", "of the way between")
+    print_table(head, [*lines, ("mean", count, *means, f"{way:.0%}")])
 
 
 if __name__ == "__main__":
