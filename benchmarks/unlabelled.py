@@ -7,11 +7,10 @@ its part.
 
 Institutions: references are trained on the simulated institutions of each domain; the institution that is in no library
 is matched and scored. Real tables: a reference is trained on one half of the rows of each; the other half is matched
-and scored as it is, under other names, with a quarter of its columns dropped, and with numbers in hundredths. Where
-there is a time, the reference is trained on the earlier half besides. A table without its own reference must be refused.
+and scored as it is and changed as in `benchmarks.matching`. A table without its own reference must be refused.
 
 Printed is average precision on rows that no model has seen: of the ensemble, of anomaly detection alone, and of a model
-that was trained on other labelled rows of the same table (the ceiling); and of each mean, how far the ensemble comes
+that was trained on other labelled rows of the same table (the ceiling); and of the means, how far the ensemble comes
 from anomaly detection to the ceiling.
 """
 
@@ -30,7 +29,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks import tables
-from benchmarks.matching import Renaming, read_renamings
+from benchmarks.matching import changes, read_renamings
 from benchmarks.measuring import DATA, options, print_load, print_table, say
 from ecluse.apps.fraud.ensembles.anomaly import fit_anomaly
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
@@ -61,15 +60,8 @@ class Made:
     folder: Path
 
 
-@dataclass(frozen=True)
-class Row:
-    """What one table came to; `matched` names the nearest reference, where it was not refused."""
-
-    table: str
-    matched: str | None
-    ensemble: float
-    anomaly: float
-    ceiling: float
+#: A table, the nearest reference where it was not refused, and average precision of ensemble, anomaly, ceiling.
+Row = tuple[str, str | None, float, float, float]
 
 
 def main() -> None:
@@ -107,67 +99,29 @@ def institutions(domains: Sequence[str], budget: float, folder: Path) -> None:
 
 
 def real_tables(frames: Mapping[str, pl.DataFrame], budget: float, folder: Path) -> None:
-    known, others = {}, {}
+    known, others, refused = {}, {}, []
     for name, frame in frames.items():
         learned, held = halves(frame)
         known[name], others[name] = reference(frame[learned], name, name, folder / name, budget), frame[held]
     found: dict[str, list[Row]] = {}
-    refused = []
     for name, frame in others.items():
-        everything = np.arange(frame.height)
-        for what, changed in changes(frame, read_renamings().get(name)):
-            row = judged(f"{name}, {what}", changed, everything, known, known[name].folder, frame)
-            found.setdefault(what, []).append(row)
+        every, target = np.arange(frame.height), frame.select(TARGET)
+        for what, rows in changes(frame.drop(TARGET), read_renamings().get(name)).items():
+            if rows.height == frame.height:
+                row = judged(name, rows.hstack(target), every, known, known[name].folder, frame)
+                found.setdefault(what, []).append(row)
         strangers = {other: made for other, made in known.items() if other != name}
-        if strangers:
-            with opened(frame.drop(TARGET)) as table:
-                refused.append(matched(table, strangers).abstain)
-    for name, frame in frames.items():
-        if (order := order_of_time(frame)) is not None:
-            earlier, later = frame[order[: len(order) // 2]], frame[order[len(order) // 2 :]]
-            made = reference(earlier, name, name, folder / f"{name}-earlier", budget)
-            row = judged(name, later, np.arange(later.height), known | {name: made}, made.folder, later)
-            found.setdefault("the later half, the reference on the earlier", []).append(row)
+        with opened(frame.drop(TARGET)) as table:
+            refused += [matched(table, strangers).abstain] if strangers else []
     for what, rows in found.items():
-        print_rows(f"Real tables, {what}", rows)
-    print(f"\nTables without a reference of their own: {sum(refused)} of {len(refused)} refused")
+        print_rows(f"Real tables, change: {what}", rows)
+    print(f"Tables without a reference of their own: {sum(refused)} of {len(refused)} refused")
 
 
 def halves(frame: pl.DataFrame) -> tuple[Any, Any]:
     """The rows to learn from and the others, drawn."""
     order = np.random.default_rng(0).permutation(frame.height)
     return np.sort(order[: frame.height // 2]), np.sort(order[frame.height // 2 :])
-
-
-def order_of_time(frame: pl.DataFrame) -> Any:
-    """The rows from the earliest to the latest; None where the table has no time."""
-    with opened(frame) as table:
-        profile = profile_table(table)
-    if profile.guesses.timestamp is None:
-        return None
-    spec = next(one for one in profile.specs if one.name == profile.guesses.timestamp.column)
-    return spec.read(frame[spec.name]).arg_sort()
-
-
-def changes(frame: pl.DataFrame, renaming: Renaming | None) -> Iterator[tuple[str, pl.DataFrame]]:
-    """A table as it is and as others may have it."""
-    names = [name for name in frame.columns if name != TARGET]
-    yield "as it is", frame
-    if renaming:
-        yield "abbreviated names", frame.rename(renaming.short, strict=False)
-        yield "French names", frame.rename(renaming.french, strict=False)
-    yield "opaque names", frame.rename({name: f"col_{place}" for place, name in enumerate(names)})
-    yield (
-        "a quarter of the columns dropped",
-        frame.select(*[n for at, n in enumerate(names) if at % 4 != 3], TARGET),
-    )
-    numbers = {name: frame[name].cast(pl.Float64, strict=False) for name in names}
-    cents = [
-        (values * 100).round(6).cast(pl.String).alias(name)
-        for name, values in numbers.items()
-        if values.null_count() == frame[name].null_count() and (values.drop_nulls() % 1 != 0).any()
-    ]
-    yield "numbers × 100", frame.with_columns(cents)
 
 
 # One table
@@ -230,8 +184,8 @@ def judged(
     with opened(original.drop(TARGET)) as table:
         best = scores(ceiling, table)
     labels = tables.labels_of(frame[TARGET].cast(pl.String)).to_numpy()[held]
-    figures = (average_precision(labels, one[held]) for one in (ensemble, anomaly, best))
-    return Row(name, None if result.abstain else result.matches[0].reference, *figures)
+    figures = [average_precision(labels, one[held]) for one in (ensemble, anomaly, best)]
+    return (name, None if result.abstain else result.matches[0].reference, figures[0], figures[1], figures[2])
 
 
 def ensemble_scores(table: Any, result: MatchResult, known: Mapping[str, Made], folder: Path) -> Any:
@@ -263,13 +217,11 @@ def anomaly_scores(table: Any) -> Any:
 
 
 def print_rows(title: str, rows: Sequence[Row]) -> None:
-    print(f"\n{title}\n")
-    lines = [(row.table, row.matched, row.ensemble, row.anomaly, row.ceiling, None) for row in rows]
-    means = [statistics.mean(getattr(row, of) for row in rows) for of in ("ensemble", "anomaly", "ceiling")]
-    way = (means[0] - means[1]) / (means[2] - means[1])
-    count = f"{sum(row.matched is not None for row in rows)} of {len(rows)}"
-    head = ("table", "matched", "ensemble", "anomaly alone", "ceiling", "of the way between")
-    print_table(head, [*lines, ("mean", count, *means, f"{way:.0%}")])
+    ensemble, anomaly, ceiling = (statistics.mean(row[place] for row in rows) for place in (2, 3, 4))
+    mean = ("mean", f"{sum(row[1] is not None for row in rows)} of {len(rows)}", ensemble, anomaly, ceiling)
+    way = (ensemble - anomaly) / (ceiling - anomaly)
+    print(f"\n{title}; {way:.0%} of the way between\n")
+    print_table(("table", "matched", "ensemble", "anomaly alone", "ceiling"), [*rows, mean])
 
 
 if __name__ == "__main__":
