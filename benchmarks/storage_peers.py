@@ -1,6 +1,6 @@
-"""Move folders with boto3 or MLflow for `benchmarks.storage`, in an environment where these are installed.
+"""Move folders with MLflow for `benchmarks.storage`, in an environment where it is installed.
 
-    python storage_peers.py boto3|mlflow-served|mlflow-direct
+    python storage_peers.py mlflow-served|mlflow-direct
 
 Reads one request of JSON from each line of stdin, such as `{"verb": "up", "folder": "/tmp/models"}`, and writes an
 answer with its seconds by the clock and of the processors. The store and its keys come from the environment.
@@ -10,36 +10,6 @@ import json
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-FILES_AT_ONCE = 8
-
-
-class Boto3:
-    """`upload_file` and `download_file` with the default TransferConfig, 8 files at a time."""
-
-    def __init__(self):
-        import boto3
-
-        self.bucket = os.environ["BUCKET"]
-        self.client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"])
-
-    def up(self, folder):
-        def send(path):
-            key = f"boto3/{path.relative_to(folder).as_posix()}"
-            self.client.upload_file(str(path), self.bucket, key)
-
-        each(send, [path for path in Path(folder).rglob("*") if path.is_file()])
-
-    def down(self, folder):
-        def fetch(key):
-            path = Path(folder) / key.removeprefix("boto3/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.client.download_file(self.bucket, key, str(path))
-
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="boto3/")
-        each(fetch, [found["Key"] for page in pages for found in page.get("Contents", ())])
 
 
 class MLflow:
@@ -59,19 +29,11 @@ class MLflow:
         self.artifacts.download_artifacts(run_id=self.run, dst_path=folder)
 
 
-def each(work, items):
-    """Do `work` with each item, some at once; raise what it raises."""
-    with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
-        for _ in threads.map(work, items):
-            pass
-
-
 def main(name):
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the libraries print is kept from the answers
-    bucket = os.environ["BUCKET"]
-    locations = {"mlflow-served": None, "mlflow-direct": f"s3://{bucket}/mlflow-direct"}
-    tool = Boto3() if name == "boto3" else MLflow(name, locations[name])
+    place = f"s3://{os.environ['BUCKET']}/mlflow-direct"
+    tool = MLflow(name, place if name == "mlflow-direct" else None)
     for line in sys.stdin:
         request = json.loads(line)
         began, used = time.perf_counter(), time.process_time()

@@ -1,15 +1,15 @@
 """Do the main jobs of every application while the machine is busy, workers die and servers are away.
 
-    python -m benchmarks.trouble busy deploys kills servers [--jobs fraud,city,plants] [--budget 6] [--loops 8]
+    python -m benchmarks.trouble busy deploys kills servers [--jobs fraud,city,plants]
 
 Each scenario does the jobs side by side over HTTP, from a new home on PostgreSQL, with workers of its own:
 
-    busy     beside `--loops` processes that take all the processor they can get
+    busy     beside eight processes that take all the processor they can get
     deploys  five times a new worker for the old, which gets SIGTERM, and every second time SIGKILL one second later
     kills    three workers, one of which is killed every 6 s, up to fifteen times
     servers  PostgreSQL is stopped and SeaweedFS killed for 8 s, three times each
 
-Jobs: `fraud` uploads a table, trains (`--budget` seconds), scores rows twice and repeats the training, which fails
+Jobs: `fraud` uploads a table, trains for 6 s, scores rows twice and repeats the training, which fails
 unless every file is the same; `city` computes two days; `plants` imports, audits, trains and asks. A first run without
 trouble says what the values have to be. Printed are, of each scenario, seconds, jobs, requests that were refused as
 "nothing was recorded" and sent again, and values that differ. Ends with 1 where a value differs or a job is given up.
@@ -48,11 +48,16 @@ from tests.servers import ObjectServer, postgresql, seaweedfs
 #: Seconds between two strikes: short beside a job, long beside a start of a worker.
 PAUSE: Final = 12.0
 AWAY: Final = 8.0
+LOOPS: Final = 8
+BUDGET: Final = 6.0
 DAYS: Final = ("2025-09-11", "2025-09-12")
 #: Answers that say that nothing was recorded and the request may be sent again.
 AGAIN: Final = (429, 503, 507)
 #: What is known of a set of images once it is imported and audited.
 FINDINGS: Final = ("counts", "rejected_for", "near_duplicates", "contested", "suspects")
+
+
+Inputs = dict[str, bytes]
 
 
 class GivenUp(Exception):
@@ -63,16 +68,14 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("scenarios", nargs="+", choices=SCENARIOS)
     parser.add_argument("--jobs", default=",".join(JOBS))
-    parser.add_argument("--budget", type=float, default=6)
-    parser.add_argument("--loops", type=int, default=8)
     arguments = parser.parse_args()
     print_load()
     with tempfile.TemporaryDirectory() as name:
-        inputs = Inputs.made(Path(name) / "inputs", arguments.budget)
+        inputs = make_inputs(Path(name) / "inputs")
         expected: dict[str, str] = {}
         rows: list[tuple[object, ...]] = []
         for scenario in ("quiet", *arguments.scenarios):
-            with busy(arguments.loops if scenario == "busy" else 0):
+            with busy(LOOPS if scenario == "busy" else 0):
                 row, found = tried(scenario, Path(name) / scenario, inputs, arguments.jobs.split(","))
             expected = expected or found
             wrong = [what for what, value in found.items() if value != expected[what]]
@@ -110,28 +113,17 @@ def tried(
 # The jobs
 
 
-@dataclass(frozen=True)
-class Inputs:
+def make_inputs(folder: Path) -> Inputs:
     """What the jobs read, the same each time."""
-
-    labelled: bytes
-    unlabelled: bytes
-    images: bytes
-    leaf: bytes
-    budget: float
-
-    @classmethod
-    def made(cls, folder: Path, budget: float) -> Inputs:
-        folder.mkdir()
-        sample = write_sample(folder, rows=6000, score_rows=1500)
-        leaves = folder / "leaves"
-        expect(run_ecluse(folder / "home", {}, "plants", "demo", str(leaves), "--each", "40"))
-        images, packed = sorted(path for path in leaves.rglob("*") if path.is_file()), io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            for path in images:
-                archive.writestr(zipfile.ZipInfo(path.relative_to(leaves).as_posix()), path.read_bytes())
-        tables = sample.labelled.read_bytes(), sample.unlabelled.read_bytes()
-        return cls(*tables, packed.getvalue(), images[7].read_bytes(), budget)
+    folder.mkdir()
+    sample, leaves, packed = write_sample(folder, rows=6000, score_rows=1500), folder / "leaves", io.BytesIO()
+    expect(run_ecluse(folder / "home", {}, "plants", "demo", str(leaves), "--each", "40"))
+    images = sorted(path for path in leaves.rglob("*") if path.is_file())
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in images:
+            archive.write(path, path.relative_to(leaves))
+    tables = {"labelled": sample.labelled.read_bytes(), "unlabelled": sample.unlabelled.read_bytes()}
+    return tables | {"images": packed.getvalue(), "leaf": images[7].read_bytes()}
 
 
 @dataclass
@@ -187,11 +179,11 @@ class Program:
 
 
 def fraud(program: Program, inputs: Inputs) -> dict[str, str]:
-    table = program.upload(inputs.labelled)
-    plan = {"model_name": "payments", "target_column": "is_fraud", "budget_s": inputs.budget}
+    table = program.upload(inputs["labelled"])
+    plan = {"model_name": "payments", "target_column": "is_fraud", "budget_s": BUDGET}
     program.do("/api/train", json={"dataset": table, **plan})
     program.expect_one_version("payments")
-    unlabelled = program.upload(inputs.unlabelled)
+    unlabelled = program.upload(inputs["unlabelled"])
     asked = {"dataset": unlabelled, "model": "payments"}
     scored = [program.ask("GET", program.do("/api/predict", json=asked)["download_url"]) for _ in range(2)]
     if scored[0] != scored[1]:
@@ -202,27 +194,23 @@ def fraud(program: Program, inputs: Inputs) -> dict[str, str]:
 
 
 def city(program: Program, inputs: Inputs) -> dict[str, str]:
-    asked = program.ask("POST", "/api/city/runs", json={"from": DAYS[0], "to": DAYS[1]})
-    while (run := program.ask("GET", f"/api/city/runs/{asked['run']}"))["active"]:
+    run = program.ask("POST", "/api/city/runs", json={"from": DAYS[0], "to": DAYS[1]})["run"]
+    while (found := program.ask("GET", f"/api/city/runs/{run}"))["active"]:
         time.sleep(0.5)
-    for job in (run["run"], *run["days"].values()):
+    for job in (found["run"], *found["days"].values()):
         program.wait(job["id"])
-    documents = {
-        f"city, {what} of {day}": program.ask("GET", f"/api/city/{what}/{day}")
-        for day in DAYS
-        for what in ("metrics", "report")
-    }
-    return {name: digest(without_clocks(document)) for name, document in documents.items()}
+    asked = [f"{what}/{day}" for day in DAYS for what in ("metrics", "report")]
+    return {f"city {one}": digest(without_clocks(program.ask("GET", f"/api/city/{one}"))) for one in asked}
 
 
 def plants(program: Program, inputs: Inputs) -> dict[str, str]:
-    images = {"file": ("leaves.zip", inputs.images)}
+    images = {"file": ("leaves.zip", inputs["images"])}
     program.do("/api/plants/sets", data={"name": "leaves"}, files=images)
     program.do("/api/plants/sets/leaves/audit")
     program.do("/api/plants/sets/leaves/train", json={"model_name": "leaves"})
     version = program.expect_one_version("leaves")
     files = program.ask("GET", f"/api/models/leaves/{version}")["files"]
-    asked = {"params": {"model": "leaves"}, "files": {"file": ("leaf.png", inputs.leaf)}}
+    asked = {"params": {"model": "leaves"}, "files": {"file": ("leaf.png", inputs["leaf"])}}
     answer = program.ask("POST", "/api/plants/predict", **asked)
     found = program.ask("GET", "/api/plants/sets/leaves")
     weights = {one["path"]: one["sha256"] for one in files if one["path"].endswith((".onnx", ".safetensors"))}
