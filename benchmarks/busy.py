@@ -7,14 +7,16 @@ The main jobs beside busy loops, and whether they come to the same: `python -m b
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.measuring import options, print_table, timed
+
+#: Ends by itself where its parent was killed.
+LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(1_000_000))"
 
 
 def main() -> None:
@@ -32,24 +34,14 @@ def main() -> None:
 @contextmanager
 def busy(loops: int) -> Iterator[None]:
     """Processes that count as fast as they can, until the block ends."""
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=spin, daemon=True) for _ in range(loops)]
-    for process in processes:
-        process.start()
-    time.sleep(2)
+    processes = [subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(loops)]
+    time.sleep(2 if loops else 0)
     try:
         yield
     finally:
         for process in processes:
             process.kill()
-            process.join()
-
-
-def spin() -> None:
-    """Count until the parent is gone."""
-    parent, number = os.getppid(), 0
-    while number % 1_000_000 or os.getppid() == parent:
-        number += 1
+            process.wait()
 
 
 if __name__ == "__main__":

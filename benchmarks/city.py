@@ -1,10 +1,10 @@
 """Curate a road file of millions of rows: from CSV to Parquet per day, beside DuckDB.
 
-    python -m benchmarks.city [--gigabytes 2] [--rounds 3] [--file FILE]
+    python -m benchmarks.city [--gigabytes 2] [--rounds 3]
 
 Writes a file of the schema of Paris's road counts, the same each time: 3,348 invented arcs, 13 months with both changes
-of the clocks, gaps as in the published files; 2 GB are about 6 million rows. `--file` keeps it for the next run. Then,
-each in a process of its own and in turn:
+of the clocks, gaps as in the published files; 2 GB are about 6 million rows. Then, each in a process of its
+own and in turn:
 
     lines   count the lines: what every other figure is compared with
     curate  CSV to Parquet per day, in a folder, as `ecluse city run` does
@@ -17,14 +17,11 @@ count of the lines the seconds of the processors are; and the peak memory of the
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -33,7 +30,16 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from benchmarks.measuring import environment, options, print_load, print_table, say, spread, timed
+from benchmarks.measuring import (
+    environment,
+    in_own_process,
+    options,
+    print_load,
+    print_table,
+    say,
+    spread,
+    timed,
+)
 from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.raw import Raw
 from ecluse.apps.city.sources import Curating, curated_tables, roads
@@ -52,8 +58,7 @@ STATES: Final = pl.Series(["Inconnu", "Fluide", "Pré-saturé", "Saturé", "Bloq
 ARCS: Final = 3_348
 #: Rows of so many arcs are mixed, so that no day lies together in the file.
 MIXED: Final = 36
-#: The folder that a step makes.
-MADE: Final = {"curate": "curated", "duckdb": "days"}
+STEPS: Final = ("lines", "curate", "duckdb")
 PINS: Final = ("duckdb==2.0.0",)
 #: A stamp is the end of its hour.
 DUCKDB: Final = """
@@ -70,37 +75,30 @@ connection.execute('''COPY (
            strftime("Date et heure de comptage"::TIMESTAMPTZ - INTERVAL 1 HOUR, '%Y-%m-%d') AS dt
     FROM read_csv($1, delim = ';', header = true, quote = '"', all_varchar = true)
     GROUP BY ALL ORDER BY dt, arc, "at"
-    ) TO 'days' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (dt))''', [sys.argv[1]])
+    ) TO $2 (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (dt))''', sys.argv[1:])
 taken = time.perf_counter() - began, time.process_time() - used
 print(json.dumps([*taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["step"]:
-        step(sys.argv[2], Path(sys.argv[3]))
-        return
     parser = options(__doc__)
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--file", type=Path, help="is written where it is not there")
     arguments = parser.parse_args()
     print_load()
-    beside = arguments.file.resolve().parent if arguments.file else None  # a link to it is made there
-    with tempfile.TemporaryDirectory(prefix="ecluse-city-", dir=beside) as name:
-        file = (arguments.file or Path(name) / NAME).resolve()
-        if (
-            not file.exists()
-        ):  # written in a process of its own: its memory would count as that of its children
-            subprocess.run(step_command(f"write {arguments.gigabytes}", file), check=True)
-        run("lines", file, Path(name))  # so that the file is in memory
-        found: dict[str, list[list[float]]] = {one: [] for one in (*STEPS, "duckdb")}
+    with tempfile.TemporaryDirectory(prefix="ecluse-city-") as name:
+        work = Path(name)
+        in_own_process(write_roads, work / NAME, arguments.gigabytes * 1e9)
+        print(f"{(work / NAME).stat().st_size / 1e9:.2f} GB")
+        in_own_process(step, "lines", work)  # so that the file is in memory
+        found: dict[str, list[list[float]]] = {one: [] for one in STEPS}
         for _ in range(arguments.rounds):
             for one, taken in found.items():
-                taken.append(run(one, file, Path(name)))
+                shutil.rmtree(work / one, ignore_errors=True)
+                taken.append(duckdb(work) if one == "duckdb" else in_own_process(step, one, work))
                 say(f"{one}: {taken[-1][0]:.2f} s, {taken[-1][1]:.2f} s of the processors")
-        check_agreement(Path(name))
-        print(f"{file.stat().st_size / 1e9:.2f} GB")
+        check_agreement(work)
     lines = statistics.median(taken[1] for taken in found["lines"])
     rows = []
     for one, taken in found.items():
@@ -110,27 +108,11 @@ def main() -> None:
     print_load()
 
 
-def run(name: str, file: Path, work: Path) -> list[float]:
-    """Seconds, those of the processors, and MB of one step, in a process of its own."""
-    if name in MADE:
-        shutil.rmtree(work / MADE[name], ignore_errors=True)
-    if name == "duckdb":
-        command: list[object] = [environment("city", PINS), "-c", DUCKDB, file]
-    else:
-        command = step_command(name, file)
-    done = subprocess.run(
-        command,
-        cwd=work,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        check=True,
-        stdout=subprocess.PIPE,
-    )
-    taken: list[float] = json.loads(done.stdout.splitlines()[-1])
+def duckdb(work: Path) -> list[float]:
+    """Seconds, those of the processors, and MB of the peer."""
+    command = [environment("city", PINS), "-c", DUCKDB, work / NAME, work / "duckdb"]
+    taken: list[float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return taken
-
-
-def step_command(name: str, file: Path) -> list[object]:
-    return [sys.executable, "-m", "benchmarks.city", "step", name, file]
 
 
 def check_agreement(work: Path) -> None:
@@ -139,7 +121,7 @@ def check_agreement(work: Path) -> None:
         pl.scan_parquet(work / folder / "**" / "*.parquet")
         .select(pl.len(), pl.col("flow", "occupancy").sum())
         .collect()
-        for folder in MADE.values()
+        for folder in ("curate", "duckdb")
     ]
     ours, theirs = (one.row(0) for one in sums)
     assert np.allclose(ours, theirs, rtol=1e-9), f"rows, sums of flow and occupancy: {ours}, DuckDB: {theirs}"
@@ -148,12 +130,10 @@ def check_agreement(work: Path) -> None:
 # The steps, each in a process of its own
 
 
-def step(name: str, file: Path) -> None:
-    if name.startswith("write"):
-        write_roads(file, float(name.split()[1]) * 1e9)
-        return
-    spent = timed(lambda: STEPS[name](file))
-    print(json.dumps([*spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+def step(name: str, work: Path) -> list[float]:
+    """Seconds, those of the processors, and MB of one step."""
+    spent = timed(lambda: count_lines(work / NAME) if name == "lines" else curate(work))
+    return [*spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
 
 
 def count_lines(file: Path) -> None:
@@ -164,21 +144,16 @@ def count_lines(file: Path) -> None:
     assert lines > 1
 
 
-def curate(file: Path) -> None:
+def curate(work: Path) -> None:
     """What a run does with a road file: the source itself, on a raw layout and a curated layer in folders."""
-    batch = Path("raw", "batch")
-    batch.mkdir(parents=True, exist_ok=True)
+    batch, scratch = work / "raw" / "batch", work / "scratch"
+    for folder in (batch, scratch):
+        folder.mkdir(parents=True, exist_ok=True)
     (batch / NAME).unlink(missing_ok=True)
-    (batch / NAME).hardlink_to(file)
-    raw = Raw(open_store(Path("raw").resolve().as_uri()))
-    scratch = Path("scratch").resolve()
-    scratch.mkdir(exist_ok=True)
-    store, cache = open_store(Path("curated").resolve().as_uri()), Cache(Path("cache"), 10**9)
-    layer = Curated(store, cache, scratch, curated_tables())
+    (batch / NAME).hardlink_to(work / NAME)
+    store, cache = open_store((work / "curate").as_uri()), Cache(work / "cache", 10**9)
+    layer, raw = Curated(store, cache, scratch, curated_tables()), Raw(open_store((work / "raw").as_uri()))
     roads.curate(raw, Curating(layer, FIRST.date(), LAST.date(), ZONE, scratch, lambda *_: None))
-
-
-STEPS: Final[dict[str, Callable[[Path], None]]] = {"lines": count_lines, "curate": curate}
 
 
 # The road file

@@ -1,12 +1,12 @@
 """Train on labelled tables beside AutoGluon and tuned CatBoost, with equal wall time and rows.
 
-    python -m benchmarks.fraud [--data FOLDER] [--tables hmeq,paysim] [--budgets 30,120] [--splits stratified,time]
-                               [--contenders ecluse,autogluon-medium,catboost] [--output results.jsonl]
+    python -m benchmarks.fraud [--data FOLDER] [--tables hmeq,paysim] [--budget 30] [--splits stratified,time]
+                               [--contenders ecluse,autogluon,catboost] [--output results.jsonl]
 
 FOLDER is described in `benchmarks.tables`. Thirty percent of each table are held out, drawn for each class
 (`stratified`) or the latest (`time`), and no contender sees their labels. Identifiers, as the profile of the training
 rows names, are withheld from all. By time, training rows stand in order, and peers choose by the latest fifth. A split
-with fewer than 20 positives on a side is left out. AutoGluon comes by preset: autogluon-medium, -good, -high, -best.
+with fewer than 20 positives on a side is left out. AutoGluon comes by preset: autogluon, -good, -high, -best.
 
 Each contender trains in a process of its own, ended after six times the budget and two minutes, and is loaded and
 applied in another. Printed are average precision, ROC AUC and Brier score on the held-out rows; seconds of training by
@@ -32,6 +32,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.model_selection import train_test_split
 
 from benchmarks import tables
 from benchmarks.measuring import DATA, environment, options, print_load, print_table, say
@@ -61,21 +62,18 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=DATA / "fraud")
     parser.add_argument("--tables", default="", help="all by default")
-    parser.add_argument("--budgets", default="30")
+    parser.add_argument("--budget", type=float, default=30.0)
     parser.add_argument("--splits", default="stratified,time")
-    parser.add_argument("--contenders", default="ecluse,autogluon-medium,catboost")
+    parser.add_argument("--contenders", default="ecluse,autogluon,catboost")
     parser.add_argument("--output", type=Path, default=Path("results.jsonl"))
     arguments = parser.parse_args()
     print_load()
-    contenders = arguments.contenders.split(",")
+    contenders, done = arguments.contenders.split(","), read_rows(arguments.output)
     for name, target in tables.targets(arguments.data, arguments.tables).items():
         for split in arguments.splits.split(","):
-            for budget in map(float, arguments.budgets.split(",")):
-                case = {"table": name, "split": split, "budget": budget}
-                known = [
-                    row["contender"] for row in read_rows(arguments.output) if case.items() <= row.items()
-                ]
-                wanted = [contender for contender in contenders if contender not in known]
+            case = {"table": name, "split": split, "budget": arguments.budget}
+            known = [row["contender"] for row in done if case.items() <= row.items()]
+            if wanted := [contender for contender in contenders if contender not in known]:
                 measure(arguments.data / f"{name}.csv", target, case, wanted, arguments.output)
     print_summary(read_rows(arguments.output), contenders)
     print_load()
@@ -111,22 +109,21 @@ def hold_out(path: Path, target: str, split: str, folder: Path) -> tuple[dict[st
     truth = labels.to_numpy()
     with open_table(path) as table:
         profile = profile_table(table)
-    time_column, latest = None, 0
+    time_column, latest, every = None, 0, np.arange(len(truth))
     if split == "stratified":
-        held = drawn(truth)
-        order = np.flatnonzero(~held)
+        learned, held = train_test_split(every, test_size=HELD_OUT, stratify=truth, random_state=0)
     else:
         time_column, moments = times(frame, profile)
-        held = moments > np.quantile(moments, 1 - HELD_OUT)
-        order = np.argsort(moments, kind="stable")[: len(held) - held.sum()]
-        chosen_by = truth[order][moments[order] > np.quantile(moments[order], 1 - CHOOSING)]
-        latest = len(chosen_by) if chosen_by.sum() >= FEWEST_POSITIVES / 4 else 0
-    for part in (truth[held], truth[~held]):
+        held = np.flatnonzero(moments > np.quantile(moments, 1 - HELD_OUT))
+        learned = np.setdiff1d(np.argsort(moments, kind="stable"), held, assume_unique=True)
+        choosing = moments[learned] > np.quantile(moments[learned], 1 - CHOOSING)
+        latest = int(choosing.sum()) if truth[learned][choosing].sum() >= FEWEST_POSITIVES / 4 else 0
+    for part in (truth[held], truth[learned]):
         if min(part.sum(), len(part) - part.sum()) < FEWEST_POSITIVES:
             raise NoSplit(f"{part.sum()} of {len(part)} rows of a side are positive")
     paths = {name: folder / f"{name}.csv" for name in ("train", "test", "big")}
-    frame.with_columns(labels.alias(target))[order].write_csv(paths["train"])
-    test = frame.filter(held)
+    frame.with_columns(labels.alias(target))[learned].write_csv(paths["train"])
+    test = frame[held]
     test.write_csv(paths["test"])
     pl.concat([test] * math.ceil(SCORED_ROWS / test.height)).head(SCORED_ROWS).write_csv(paths["big"])
     with open_table(paths["train"]) as table:
@@ -134,15 +131,6 @@ def hold_out(path: Path, target: str, split: str, folder: Path) -> tuple[dict[st
     task = {name: str(place) for name, place in paths.items()}
     task |= {"target": target, "time": time_column, "latest": latest, "identifiers": identifiers}
     return task, truth[held]
-
-
-def drawn(labels: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """Which rows (rows,) are held out: the same share of each class."""
-    draw, held = np.random.default_rng(0), np.zeros(len(labels), dtype=np.bool_)
-    for label in (0, 1):
-        rows = draw.permutation(np.flatnonzero(labels == label))
-        held[rows[: round(HELD_OUT * len(rows))]] = True
-    return held
 
 
 def times(frame: pl.DataFrame, profile: TableProfile) -> tuple[str, NDArray[np.float64]]:
@@ -162,11 +150,10 @@ def compete(contender: str, task: dict[str, Any], labels: NDArray[np.int8], fold
     """Train and apply one contender; its figures, or why there are none."""
     files = {"folder": "model", "scores": "scores.npy", "answer": "answer.json"}
     task = task | {name: str(folder / file) for name, file in files.items()}
-    task["preset"] = f"{contender.removeprefix('autogluon-')}_quality"
     figures: dict[str, Any] = {}
     for verb, limit in (("train", 6 * task["budget"] + 120), ("apply", 600)):
         try:
-            run(contender.partition("-")[0], verb, task, folder, limit)
+            run(contender, verb, task, folder, limit)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             return {"failed": f"{error} {(error.stderr or b'')[-300:].decode(errors='replace')}"}
         figures |= json.loads(Path(task["answer"]).read_text())

@@ -27,12 +27,12 @@ class Ecluse:
     """`train`, then `load_model` and `score_table`."""
 
     def __init__(self):
-        from ecluse.apps.fraud.families import catboost, lightgbm, xgboost
+        from ecluse.apps.fraud.families import catboost, lightgbm, linear, xgboost
         from ecluse.apps.fraud.scoring import model, scoring
         from ecluse.apps.fraud.training import training
         from ecluse.tabular.dataset import open_table
 
-        self.loaded = (catboost, lightgbm, xgboost)
+        self.loaded = (catboost, lightgbm, linear, xgboost)
         self.training, self.load_model, self.score_table = training, model.load_model, scoring.score_table
         self.open_table = open_table
 
@@ -57,7 +57,7 @@ class Ecluse:
 
 
 class AutoGluon:
-    """`TabularPredictor` with a preset and without dynamic stacking, which needs Ray or a quarter of the time."""
+    """`TabularPredictor` with `medium_quality` and without dynamic stacking, which needs a quarter of the time."""
 
     def __init__(self):
         # AutoGluon imports its learners within `fit`; here this does not count as training.
@@ -75,14 +75,12 @@ class AutoGluon:
         frame, target = read_training(task)
         rows, latest = frame.assign(**{TARGET: target}), task["latest"]
         chosen_by = {"tuning_data": rows.iloc[-latest:]} if latest else {}
-        if latest and task["preset"] != "medium_quality":
-            chosen_by["use_bag_holdout"] = True  # other presets bag
         whole = folder.parent / "whole"
         predictor = self.predictor(TARGET, eval_metric="average_precision", path=str(whole), verbosity=1)
         predictor.fit(
             rows.iloc[:-latest] if latest else rows,
             **chosen_by,
-            presets=task["preset"],
+            presets="medium_quality",
             time_limit=task["budget"],
             dynamic_stacking=False,
         )
@@ -139,9 +137,11 @@ class CatBoost:
         """The best fit while the time allows a last one like it: its score, settings, model and seconds."""
         draw, best = np.random.default_rng(0), None
         while best is None or time.perf_counter() + 1.3 * best[3] < end:
-            params = {} if best is None else sampled(draw)
-            until = end if best is None else end - 1.3 * best[3]
-            started = time.perf_counter()
+            params, until, started = {}, end, time.perf_counter()
+            if best is not None:
+                rate, l2 = np.exp(draw.uniform(np.log([0.02, 1]), np.log([0.3, 30])))
+                params = {"depth": int(draw.integers(4, 11)), "learning_rate": rate, "l2_leaf_reg": l2}
+                until = end - 1.3 * best[3]
             for metric in ("PRAUC", "Logloss"):
                 model = self.model(params | {"iterations": 2000, "eval_metric": metric})
                 stop = {"early_stopping_rounds": 50, "callbacks": [Until(until)]}
@@ -187,14 +187,6 @@ class Until:
 
     def after_iteration(self, info):
         return time.perf_counter() < self.end
-
-
-def sampled(draw):
-    return {
-        "depth": int(draw.integers(4, 11)),
-        "learning_rate": float(np.exp(draw.uniform(np.log(0.02), np.log(0.3)))),
-        "l2_leaf_reg": float(np.exp(draw.uniform(np.log(1), np.log(30)))),
-    }
 
 
 # Tables

@@ -19,7 +19,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -176,22 +176,15 @@ def print_recognised(some: Sequence[Case], cases: Sequence[Case], renamings: Map
     found["the second half of the file"] = [recognised(case, case.later, earlier) for case in some]
     lines = []
     for change, all_ in found.items():
-        columns = sum(one.columns for one in all_)
-        shares = sum(one.right for one in all_) / columns, sum(one.wrong for one in all_) / columns
-        shares = (*shares, statistics.mean(one.importance for one in all_))
-        count = f"{sum(one.found for one in all_)} of {len(all_)}"
+        recognised_, columns, right, wrong, importances = zip(*all_, strict=True)
+        shares = sum(right) / sum(columns), sum(wrong) / sum(columns), statistics.mean(importances)
+        count = f"{sum(recognised_)} of {len(all_)}"
         lines.append((change, count, *(f"{share:.0%}" for share in shares)))
     print_table(("change", "tables recognised", "columns right", "wrong", "importance right"), lines)
 
 
-class Recognised(NamedTuple):
-    """Of a table: whether it was recognised, its columns, those mapped right and wrong, the importance mapped right."""
-
-    found: bool
-    columns: int
-    right: int
-    wrong: int
-    importance: float
+#: Whether a table was recognised, its columns, those mapped right and wrong, the importance mapped right.
+Recognised = tuple[bool, int, int, int, float]
 
 
 def recognised(case: Case, rows: pl.DataFrame, index: ReferenceIndex) -> Recognised:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import multiprocessing
 import os
 import resource
 import shutil
@@ -14,12 +15,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DATA: Final = ROOT.parent / "shared" / "data"
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecluse-benchmarks"
+
+T = TypeVar("T")
 
 
 class Spent(NamedTuple):
@@ -40,6 +44,12 @@ def processor_seconds() -> float:
     """User and system time of this process and of its children that have ended."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def in_own_process(work: Callable[..., T], *words: Any) -> T:
+    """What a function returns that is called in a new interpreter."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *words).result()
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
@@ -107,10 +117,7 @@ def environment(name: str, pins: Sequence[str]) -> Path:
 
 def uv() -> str:
     """The path of uv: beside this Python, where ./run keeps it, else of this machine."""
-    for place in (Path(sys.executable).with_name("uv"), ROOT / ".tools" / "bin" / "uv"):
-        if place.exists():
-            return str(place)
-    found = shutil.which("uv")
-    if found is None:
-        raise FileNotFoundError("uv, which installs the other tools, is not here; ./run installs it")
-    return found
+    places = (str(Path(sys.executable).parent), str(ROOT / ".tools" / "bin"), os.environ.get("PATH", ""))
+    if found := shutil.which("uv", path=os.pathsep.join(places)):
+        return found
+    raise FileNotFoundError("uv, which installs the other tools, is not here; ./run installs it")

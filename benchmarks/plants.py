@@ -24,10 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measuring import DATA, Spent, options, print_load, print_table, say, shown, timed
+from benchmarks.measuring import DATA, Spent, options, print_load, print_table, say, timed
 from ecluse.apps.plants.architectures import lite0
 from ecluse.apps.plants.array_cache import ArrayCache, LocalArrays
-from ecluse.apps.plants.errors import UnreadableImage
 from ecluse.apps.plants.features import MEANING, features, see_images
 from ecluse.apps.plants.likeness import near_groups, perceptual_hash, thumbnail
 from ecluse.apps.plants.pictures import read_picture
@@ -88,7 +87,7 @@ def main() -> None:
 
 
 def read_examples(folder: Path) -> tuple[list[Example], tuple[str, ...], dict[str, str]]:
-    """The readable images, each once, their labels, and the group of each that has near-duplicates."""
+    """The images, each once, their labels, and the group of each that has near-duplicates."""
     labels = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
     found: dict[str, Example] = {}
     hashes, thumbnails = [], []
@@ -97,21 +96,14 @@ def read_examples(folder: Path) -> tuple[list[Example], tuple[str, ...], dict[st
             sha256 = hashlib.sha256(data := path.read_bytes()).hexdigest()
             if sha256 in found:
                 continue
-            try:
-                image = read_picture(data).image
-            except UnreadableImage as error:
-                say(f"left out: {path.name}: {error}")
-                continue
+            image = read_picture(data).image
             hashes.append(perceptual_hash(image))
             thumbnails.append(thumbnail(image))
             found[sha256] = Example(str(path), sha256, number, path.read_bytes)
     examples = list(found.values())
     near = enumerate(near_groups(hashes, np.stack(thumbnails)))
-    return (
-        examples,
-        labels,
-        {examples[one].sha256: f"group {number}" for number, group in near for one in group},
-    )
+    groups = {examples[one].sha256: f"group {number}" for number, group in near for one in group}
+    return examples, labels, groups
 
 
 def on_network(
@@ -126,13 +118,8 @@ def on_network(
         nearest = [int(graph.see(image).logits.argmax()) for image in images]
         latencies = [timed(lambda image=image: graph.see(image)).seconds * 1000 for image in images]
         size = (Path(name) / "model.onnx").stat().st_size / 1e6
-    return Result(
-        sum(label == one.label for label, one in zip(nearest, test, strict=True)),
-        len(test),
-        spent,
-        size,
-        latencies,
-    )
+    right = sum(label == one.label for label, one in zip(nearest, test, strict=True))
+    return Result(right, len(test), spent, size, latencies)
 
 
 def trained_by(recipe: str, data: TrainingData, seed: int, callbacks: Callbacks) -> TrainedClassifier:
@@ -166,9 +153,7 @@ def line_of(recipe: str, results: Sequence[Result]) -> tuple[object, ...]:
     right, of = sum(one.right for one in results), sum(one.of for one in results)
     low, high = wilson(right, of)
     latencies = [latency for one in results for latency in one.latencies]
-    percentiles = (
-        [shown(float(value)) for value in np.percentile(latencies, [50, 95])] if latencies else ["", ""]
-    )
+    percentiles = np.percentile(latencies, [50, 95]).tolist() if latencies else [None, None]
     return (
         recipe,
         f"{right} of {of} ({right / of:.1%})",

@@ -19,12 +19,11 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +31,7 @@ import numpy as np
 import xgboost
 
 import ecluse
-from benchmarks.measuring import environment, options, print_load, print_table, wait_for
+from benchmarks.measuring import environment, in_own_process, options, print_load, print_table, wait_for
 from tests.application import running
 from tests.servers import free_port
 
@@ -51,12 +50,8 @@ class API(litserve.LitAPI):
         self.model.load_model(sys.argv[1])
     def decode_request(self, request):
         return numpy.asarray(request["rows"][0])
-    def batch(self, inputs):
-        return numpy.stack(inputs)
     def predict(self, rows):
         return self.model.predict_proba(rows)[:, 1]
-    def unbatch(self, output):
-        return list(output)
     def encode_response(self, output):
         return {"probability": float(output)}
 
@@ -92,11 +87,6 @@ class Server:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["client"]:
-        server, seconds, clients, rows = sys.argv[2:]
-        figures = asyncio.run(ask(Server(**json.loads(server)), float(seconds), int(clients), Path(rows)))
-        print(json.dumps(figures))
-        return
     parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--clients", type=int, default=64)
@@ -113,13 +103,14 @@ def compare(folder: Path, peers: list[str], seconds: float, clients: int) -> Non
     labels = (rows[:, 0] * rows[:, 1] > 0).astype(int)
     model = xgboost.XGBClassifier(n_estimators=100, max_depth=6).fit(rows, labels)
     model.save_model(folder / "model.ubj")
-    np.savez(folder / "rows.npz", rows=rows, expected=model.predict_proba(rows)[:, 1])
-    found: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
-    with serving_ecluse(folder, model, rows) as server:
-        found["Écluse"] = measured(server, seconds, 1, folder), measured(server, seconds, clients, folder)
-    for peer in (peer for peer in PINS if peer in peers):
-        with serving_peer(peer, folder) as server:
-            found[peer] = measured(server, seconds, 1, folder), measured(server, seconds, clients, folder)
+    data = rows.tolist(), model.predict_proba(rows)[:, 1].tolist()
+    found = {}
+    for name in ("Écluse", *(peer for peer in PINS if peer in peers)):
+        serving = serving_peer(name, folder) if name in PINS else serving_ecluse(folder, model, rows)
+        with serving as server:
+            found[name] = [
+                in_own_process(measured, server, seconds, at_once, *data) for at_once in (1, clients)
+            ]
     mine, ours = found["Écluse"]
     print_table(
         (
@@ -193,38 +184,41 @@ def serving_peer(name: str, folder: Path) -> Iterator[Server]:
 # The client, in a process of its own
 
 
-def measured(server: Server, seconds: float, clients: int, folder: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.serving", "client", json.dumps(asdict(server))]
-    command += [str(seconds), str(clients), str(folder / "rows.npz")]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures
-
-
-async def ask(server: Server, seconds: float, clients: int, file: Path) -> dict[str, float]:
+def measured(
+    server: Server, seconds: float, clients: int, rows: list[list[float]], expected: list[float]
+) -> dict[str, float]:
     """Milliseconds until an answer, p50 and p99; answers in a second; and the farthest from what was expected."""
-    data = np.load(file)
-    expected = data["expected"] if server.field == "rows" else (data["expected"] > 0.5).astype(int)
-    requests = [server.request(row) for row in data["rows"].tolist()]
+    return asyncio.run(ask(server, seconds, clients, [server.request(row) for row in rows], expected))
+
+
+async def ask(
+    server: Server, seconds: float, clients: int, requests: list[bytes], expected: list[float]
+) -> dict[str, float]:
+    connections = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(clients)]
     times: list[float] = []
-    farthest = 0.0
-    begins = time.perf_counter() + 2.0  # what comes before is to warm up
-    ends = begins + seconds
+    farthest, ends = 0.0, float("inf")
+
+    async def answered(at: int) -> None:
+        nonlocal farthest
+        reader, writer = connections[at % clients]
+        writer.write(requests[at % len(requests)])
+        value = await read_answer(reader)
+        for key in server.keys:
+            value = value[key]
+        wanted = expected[at % len(requests)]
+        farthest = max(
+            farthest, abs(value - (wanted if server.field == "rows" else wanted > 0.5))
+        )  # or a label
 
     async def client(at: int) -> None:
-        nonlocal farthest
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         while (now := time.perf_counter()) < ends:
-            at = (at + clients) % len(requests)
-            writer.write(requests[at])
-            value = json.loads(await read_answer(reader))
-            if now >= begins:
-                times.append(time.perf_counter() - now)
-            for key in server.keys:
-                value = value[key]
-            farthest = max(farthest, abs(value - expected[at]))
-        writer.close()
+            await answered(at)
+            times.append(time.perf_counter() - now)
+            at += clients
 
+    for number in range(clients):  # to warm up
+        await answered(number)
+    ends = time.perf_counter() + seconds
     await asyncio.gather(*(client(number) for number in range(clients)))
     times.sort()
     return {
@@ -235,18 +229,12 @@ async def ask(server: Server, seconds: float, clients: int, file: Path) -> dict[
     }
 
 
-async def read_answer(reader: asyncio.StreamReader) -> bytes:
+async def read_answer(reader: asyncio.StreamReader) -> Any:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+    body = await reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
     if not head.startswith("http/1.1 200"):
-        raise RuntimeError(f"{head}{(await reader.read(2000)).decode()}")
-    if "transfer-encoding: chunked" not in head:
-        return await reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
-    parts = []
-    while (size := int((await reader.readline()).strip(), 16)) > 0:
-        parts.append(await reader.readexactly(size))
-        await reader.readline()
-    await reader.readline()
-    return b"".join(parts)
+        raise RuntimeError(f"{head}{body.decode()}")
+    return json.loads(body)
 
 
 if __name__ == "__main__":

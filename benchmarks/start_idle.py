@@ -3,7 +3,7 @@
     python -m benchmarks.start_idle [--runs 5] [--seconds 60]
 
 Start: everything is installed, the databases exist, the files are in the page cache; the first start does not count.
-Printed are seconds by the clock and of the processors (of all processes), median (least to most), and `ecluse --help`.
+Printed are seconds by the clock and of the processors (of all processes), median (least to most).
 
 Idle: a web process and a worker on SQLite and on PostgreSQL, each with a home of its own, all at once, for `--seconds`.
 Printed are their processor time in percent of one core, and transactions in a second of PostgreSQL
@@ -20,19 +20,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 import psycopg
 
-from benchmarks.measuring import ROOT, Spent, options, print_load, print_table, spread, timed, wait_for
+from benchmarks.measuring import ROOT, Spent, options, print_load, print_table, spread, wait_for
 from tests.application import KEPT
 from tests.servers import free_port, postgresql
 
 #: What a start costs is over by then; sweeps of every few minutes are part of being idle.
 SETTLED_S: Final = 20.0
+IDLE: Final = ("sqlite_web", "sqlite_worker", "postgresql_web", "postgresql_worker")
 
 
 def main() -> None:
@@ -51,13 +52,9 @@ def main() -> None:
 
 
 def measure_starts(home: Path, runs: int) -> None:
-    help_ = [sys.executable, "-m", "ecluse", "--help"]
-    taken = {
-        "./run": [time_start(home) for _ in range(runs + 1)][1:],
-        "ecluse --help": [timed(lambda: subprocess.run(help_, capture_output=True)) for _ in range(runs)],
-    }
-    rows = [(name, *(spread(values) for values in zip(*all_, strict=True))) for name, all_ in taken.items()]
-    print_table(("start", "seconds", "of the processors"), rows)
+    taken = [time_start(home) for _ in range(runs + 1)][1:]
+    row = [spread(values) for values in zip(*taken, strict=True)]
+    print_table(("start", "seconds", "of the processors"), [("./run", *row)])
 
 
 def time_start(home: Path) -> Spent:
@@ -94,34 +91,32 @@ def processor_seconds(pid: int) -> float:
 
 
 def measure_idle(folder: Path, seconds: float) -> None:
-    with ExitStack() as stack:
-        server = stack.enter_context(postgresql())
+    with postgresql() as server, ExitStack() as stack:
         execute(server, "ALTER SYSTEM SET autovacuum = off")  # it makes transactions that would be counted
         execute(server, "SELECT pg_reload_conf()")
-        pids = {}
-        for database in ("sqlite", "postgresql"):
-            for role in ("web", "worker"):
-                name, variables = f"{database}_{role}", {}
-                if database == "postgresql":
-                    execute(server, f"CREATE DATABASE {name}")
-                    variables["DATABASE_URL"] = server.replace("/postgres?", f"/{name}?")
-                command = [sys.executable, "-m", "ecluse", role, "--home", str(folder / name)]
-                command += ["--port", str(free_port())] if role == "web" else []
-                pids[name] = stack.enter_context(started(command, **variables)).pid
+        pids = {name: stack.enter_context(idle(folder, name, server)).pid for name in IDLE}
         time.sleep(SETTLED_S)
-        began, before = time.monotonic(), {name: cost(name, pid, server) for name, pid in pids.items()}
+        before = {name: cost(name, pid, server) for name, pid in pids.items()}
         time.sleep(seconds)
-        passed, after = (
-            time.monotonic() - began,
-            {name: cost(name, pid, server) for name, pid in pids.items()},
-        )
+        after = {name: cost(name, pid, server) for name, pid in pids.items()}
     rows = []
-    for name in pids:
+    for name in IDLE:
         core, transactions = (
-            (new - old) / passed for new, old in zip(after[name], before[name], strict=True)
+            (new - old) / seconds for new, old in zip(after[name], before[name], strict=True)
         )
         rows.append((name, f"{core:.2%}", transactions if name.startswith("postgresql") else None))
     print_table(("idle", "of one core", "transactions a second"), rows)
+
+
+def idle(folder: Path, name: str, server: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """A process with a home and a database of its own."""
+    database, role = name.split("_")
+    command = [sys.executable, "-m", "ecluse", role, "--home", str(folder / name)]
+    command += ["--port", str(free_port())] if role == "web" else []
+    if database == "sqlite":
+        return started(command)
+    execute(server, f"CREATE DATABASE {name}")
+    return started(command, DATABASE_URL=server.replace("/postgres?", f"/{name}?"))
 
 
 def cost(name: str, pid: int, server: str) -> tuple[float, int]:

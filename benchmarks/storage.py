@@ -4,8 +4,8 @@
 
 In each round every tool moves the same files in turn, on a new server; another tool begins each round, and the disk is
 synchronised before each measurement. Bare obstore hashes nothing; Écluse verifies SHA-256. MLflow goes through its
-server (`mlflow-served`) and directly to the store (`mlflow-direct`). Peers run in a process that is started before, in
-an environment of their own. Verbs:
+server (`mlflow-served`) and directly to the store (`mlflow-direct`). MLflow's process has
+started, and has moved a small file, before its clock does. Verbs:
 
     up: store all models        load: fetch for reading, cache empty
     down: fetch copies          again: the same, all in the cache
@@ -236,18 +236,19 @@ class Versions(Tool):
         return Registry(self._store, Cache(self._cache, 10 * GIB))
 
 
-class Driven(Tool):
-    """A library in a process of the peers' environment, see `storage_peers`."""
+class MLflow(Tool):
+    """The artifacts of a run, moved by `storage_peers` in the peers' environment."""
 
-    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
-        self.name, self._process = name, process
+    def __init__(self, name: str, python: Path, environ: dict[str, str]) -> None:
+        self.name, self._run = name, ""
+        self._command = [str(python), str(Path(__file__).with_name("storage_peers.py")), name]
+        self._environ = environ
 
     def spend(self, verb: str, folder: Path) -> Spent:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps({"verb": verb, "folder": str(folder)}) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        command = [*self._command, verb, str(folder), self._run]
+        done = subprocess.run(command, env=self._environ, check=True, stdout=subprocess.PIPE)
+        answer = json.loads(done.stdout.splitlines()[-1])
+        self._run = answer.pop("run")
         return Spent(**answer)
 
 
@@ -259,81 +260,46 @@ def tools_on_new_server(folder: Path, peers: list[str]) -> Iterator[list[Tool]]:
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         server = stack.enter_context(seaweedfs(folder / "objects", volumes=0, volume_megabytes=1000))
-        tracking = stack.enter_context(mlflow_server(python, server, folder)) if peers else ""
+        environ = stack.enter_context(mlflow_server(python, server, folder)) if peers else {}
         settings = Settings.from_environment(server.environment("benchmark"))
         store = open_store(settings.store_url, settings.access)
-        tools: list[Tool] = [Bare(server), Versions(store, folder / "cache")]
-        for peer in peers:
-            tools.append(stack.enter_context(driven(python, peer, server, tracking, folder)))
-        warm_up(tools, folder)
+        tools = [
+            Bare(server),
+            Versions(store, folder / "cache"),
+            *(MLflow(peer, python, environ) for peer in peers),
+        ]
+        write_models(folder / "warm", Case(1, (1000,)))
+        for tool in tools:  # the first use pays for connections, imports and the server's first volumes
+            tool.spend("up", folder / "warm")
         yield tools
 
 
-def warm_up(tools: list[Tool], folder: Path) -> None:
-    """The first use pays for connections, imports and the server's first volumes."""
-    write_models(folder / "warm", Case(1, (1000,)))
-    for tool in tools:
-        tool.spend("up", folder / "warm")
-        (to := folder / f"warm {tool.name}").mkdir()
-        tool.spend("down", to)
-
-
 @contextmanager
-def driven(python: Path, name: str, server: ObjectServer, tracking: str, folder: Path) -> Iterator[Tool]:
-    program = str(Path(__file__).with_name("storage_peers.py"))
-    environ = peer_environment(server) | {"BUCKET": BUCKET, "MLFLOW_TRACKING_URI": tracking}
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [python, program, name],
-            env=environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    try:
-        yield Driven(name, process)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@contextmanager
-def mlflow_server(python: Path, server: ObjectServer, folder: Path) -> Iterator[str]:
-    """`mlflow server --serve-artifacts` on the same store; its address."""
-    port, log = str(free_port()), folder / "mlflow.log"
-    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--serve-artifacts"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    command += ["--artifacts-destination", f"s3://{BUCKET}/mlflow-served"]
-    with log.open("wb") as said:
-        process = subprocess.Popen(
-            command,
-            env=peer_environment(server),
-            cwd=folder,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/health", process, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its workers do not end with it
-        process.wait()
-
-
-def peer_environment(server: ObjectServer) -> dict[str, str]:
-    """The store and its keys, no telemetry, and no settings of the person who runs this."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return kept | {
-        "HOME": tempfile.gettempdir(),
-        "AWS_ENDPOINT_URL_S3": server.endpoint,
+def mlflow_server(python: Path, server: ObjectServer, folder: Path) -> Iterator[dict[str, str]]:
+    """`mlflow server --serve-artifacts` on the same store; the environment of its clients."""
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
         "MLFLOW_S3_ENDPOINT_URL": server.endpoint,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_DEFAULT_REGION": "us-east-1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
+    address, log = f"http://127.0.0.1:{(port := str(free_port()))}", folder / "mlflow.log"
+    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--serve-artifacts"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--artifacts-destination", f"s3://{BUCKET}/mlflow-served"]
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            command, env=environ, cwd=folder, stdout=said, stderr=said, start_new_session=True
+        )
+    try:
+        wait_for(f"{address}/health", process, log)
+        yield environ | {"MLFLOW_TRACKING_URI": address, "DIRECT": f"s3://{BUCKET}/mlflow-direct"}
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # its workers do not end with it
+        process.wait()
 
 
 def each(work: Callable[[Any], None], items: Iterable[object]) -> None:

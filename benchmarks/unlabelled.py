@@ -2,8 +2,7 @@
 
     python -m benchmarks.unlabelled [--data FOLDER] [--tables hmeq,paysim] [--domains cards,loans] [--budget 10]
 
-FOLDER is described in `benchmarks.tables`. `--budget` is seconds of work of each training; an empty list leaves out
-its part.
+FOLDER is described in `benchmarks.tables`. `--budget` is seconds of work of each training.
 
 Institutions: references are trained on the simulated institutions of each domain; the institution that is in no library
 is matched and scored. Real tables: a reference is trained on one half of the rows of each; the other half is matched
@@ -35,7 +34,7 @@ from ecluse.apps.fraud.ensembles.anomaly import fit_anomaly
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
 from ecluse.apps.fraud.measures import average_precision
 from ecluse.apps.fraud.performance.reports import read_training_report
-from ecluse.apps.fraud.profiling.profile import profile_table
+from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.domains import DOMAINS
 from ecluse.apps.fraud.references.facts import MatchResult, ReferenceFacts
@@ -67,19 +66,18 @@ Row = tuple[str, str | None, float, float, float]
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=DATA / "fraud")
-    parser.add_argument("--tables", help="all by default")
+    parser.add_argument("--tables", default="", help="all by default")
     parser.add_argument("--domains", default=",".join(DOMAINS))
     parser.add_argument("--budget", type=float, default=10.0)
     arguments = parser.parse_args()
     print_load()
     with tempfile.TemporaryDirectory() as name:
-        if arguments.domains:
-            institutions(arguments.domains.split(","), arguments.budget, Path(name))
-        if arguments.tables != "":
-            targets = tables.targets(arguments.data, arguments.tables or "")
-            read = {one: tables.read(arguments.data / f"{one}.csv", targets[one]) for one in targets}
-            frames = {one: rows.with_columns(labels.alias(TARGET)) for one, (rows, labels) in read.items()}
-            real_tables(frames, arguments.budget, Path(name))
+        institutions(arguments.domains.split(","), arguments.budget, Path(name))
+        frames = {}
+        for table, target in tables.targets(arguments.data, arguments.tables).items():
+            rows, labels = tables.read(arguments.data / f"{table}.csv", target)
+            frames[table] = rows.with_columns(labels.alias(TARGET))
+        real_tables(frames, arguments.budget, Path(name))
     print_load()
 
 
@@ -140,15 +138,17 @@ def fit(frame: pl.DataFrame, folder: Path, budget: float) -> None:
     """Train as the page proposes it."""
     say(f"training {folder.name}")
     with opened(frame) as table:
-        guesses = profile_table(table).guesses
-        plan = TrainingPlan(
-            target=TARGET,
-            time_column=guesses.timestamp.column if guesses.timestamp else None,
-            customer_column=guesses.customer.column if guesses.customer else None,
-            identifier_columns=tuple(guess.column for guess in guesses.identifiers if guess.column != TARGET),
-            budget_s=budget,
-        )
+        plan = TrainingPlan(target=TARGET, budget_s=budget, **roles(profile_table(table)))
         train(table, plan, folder, lambda stage, share, message: None)
+
+
+def roles(profile: TableProfile) -> dict[str, Any]:
+    guesses = profile.guesses
+    return {
+        "time_column": guesses.timestamp.column if guesses.timestamp else None,
+        "customer_column": guesses.customer.column if guesses.customer else None,
+        "identifier_columns": tuple(one.column for one in guesses.identifiers if one.column != TARGET),
+    }
 
 
 def reference(frame: pl.DataFrame, name: str, domain: str, folder: Path, budget: float) -> Made:
@@ -194,12 +194,7 @@ def ensemble_scores(table: Any, result: MatchResult, known: Mapping[str, Made], 
         for match in (() if result.abstain else result.matches)
     ]
     profile = profile_table(table)
-    guesses = profile.guesses
-    plan = EnsemblePlan(
-        identifier_columns=tuple(guess.column for guess in guesses.identifiers),
-        customer_column=guesses.customer.column if guesses.customer else None,
-        time_column=guesses.timestamp.column if guesses.timestamp else None,
-    )
+    plan = EnsemblePlan(**roles(profile))
     build_ensemble(table, profile.specs, plan, result, references, folder, lambda *_: None)
     return scores(folder, table)
 
