@@ -30,16 +30,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from benchmarks.measuring import (
-    environment,
-    in_own_process,
-    options,
-    print_load,
-    print_table,
-    say,
-    spread,
-    timed,
-)
+from benchmarks.measuring import installed, options, print_table, say, spawned, spread, timed
 from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.raw import Raw
 from ecluse.apps.city.sources import Curating, curated_tables, roads
@@ -86,17 +77,16 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    print_load()
     with tempfile.TemporaryDirectory(prefix="ecluse-city-") as name:
         work = Path(name)
-        in_own_process(write_roads, work / NAME, arguments.gigabytes * 1e9)
+        spawned(write_roads, work / NAME, arguments.gigabytes * 1e9)
         print(f"{(work / NAME).stat().st_size / 1e9:.2f} GB")
-        in_own_process(step, "lines", work)  # so that the file is in memory
+        spawned(step, "lines", work)  # so that the file is in memory
         found: dict[str, list[list[float]]] = {one: [] for one in STEPS}
         for _ in range(arguments.rounds):
             for one, taken in found.items():
                 shutil.rmtree(work / one, ignore_errors=True)
-                taken.append(duckdb(work) if one == "duckdb" else in_own_process(step, one, work))
+                taken.append(duckdb(work) if one == "duckdb" else spawned(step, one, work))
                 say(f"{one}: {taken[-1][0]:.2f} s, {taken[-1][1]:.2f} s of the processors")
         check_agreement(work)
     lines = statistics.median(taken[1] for taken in found["lines"])
@@ -105,12 +95,11 @@ def main() -> None:
         seconds, used, peaks = zip(*taken, strict=True)
         rows.append((one, spread(seconds), spread(used), statistics.median(used) / lines, max(peaks)))
     print_table(("", "seconds", "of the processors", "× lines", "peak MB"), rows)
-    print_load()
 
 
 def duckdb(work: Path) -> list[float]:
     """Seconds, those of the processors, and MB of the peer."""
-    command = [environment("city", PINS), "-c", DUCKDB, work / NAME, work / "duckdb"]
+    command = [installed("city", PINS), "-c", DUCKDB, work / NAME, work / "duckdb"]
     taken: list[float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return taken
 

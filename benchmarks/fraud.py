@@ -1,18 +1,18 @@
-"""Train on labelled tables beside AutoGluon and tuned CatBoost, with equal wall time and rows.
+"""Train on labelled tables beside AutoGluon and tuned CatBoost, with the same budget and rows.
 
     python -m benchmarks.fraud [--data FOLDER] [--tables hmeq,paysim] [--budget 30] [--splits stratified,time]
-                               [--contenders ecluse,autogluon,catboost] [--output results.jsonl]
+                               [--contenders ecluse,autogluon,catboost]
 
 FOLDER is described in `benchmarks.tables`. Thirty percent of each table are held out, drawn for each class
-(`stratified`) or the latest (`time`), and no contender sees their labels. Identifiers, as the profile of the training
-rows names, are withheld from all. By time, training rows stand in order, and peers choose by the latest fifth. A split
-with fewer than 20 positives on a side is left out. AutoGluon comes by preset: autogluon, -good, -high, -best.
+(`stratified`) or the latest (`time`), and no contender sees their labels. Identifiers, which the profile names, are
+withheld from all. By time, training rows stand in order, and peers choose by the latest fifth. A split with fewer than
+20 positives on a side is left out. AutoGluon trains with its preset `medium_quality`.
 
 Each contender trains in a process of its own, ended after six times the budget and two minutes, and is loaded and
 applied in another. Printed are average precision, ROC AUC and Brier score on the held-out rows; seconds of training by
 the clock and of the processors; peak memory of the training (MB, of the process and its largest child), size of the
 model (MB); and rows a second that are scored from CSV (the held-out rows repeated to 50,000, the fastest of three).
-The same command goes on where it stopped. Peers count wall time: on a busy machine they do less.
+Peers count wall time: on a busy machine they do less.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from sklearn.model_selection import train_test_split
 
 from benchmarks import tables
-from benchmarks.measuring import DATA, environment, options, print_load, print_table, say
+from benchmarks.measuring import DATA, installed, options, print_table, say
 from ecluse.apps.fraud.features.history import times_of
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.tables.columns import parse_columns
@@ -65,26 +65,19 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=30.0)
     parser.add_argument("--splits", default="stratified,time")
     parser.add_argument("--contenders", default="ecluse,autogluon,catboost")
-    parser.add_argument("--output", type=Path, default=Path("results.jsonl"))
     arguments = parser.parse_args()
-    print_load()
-    contenders, done = arguments.contenders.split(","), read_rows(arguments.output)
+    contenders, rows = arguments.contenders.split(","), list[dict[str, Any]]()
     for name, target in tables.targets(arguments.data, arguments.tables).items():
         for split in arguments.splits.split(","):
             case = {"table": name, "split": split, "budget": arguments.budget}
-            known = [row["contender"] for row in done if case.items() <= row.items()]
-            if wanted := [contender for contender in contenders if contender not in known]:
-                measure(arguments.data / f"{name}.csv", target, case, wanted, arguments.output)
-    print_summary(read_rows(arguments.output), contenders)
-    print_load()
+            rows += measure(arguments.data / f"{name}.csv", target, case, contenders)
+    print_summary(rows, contenders)
 
 
-def read_rows(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def measure(path: Path, target: str, case: dict[str, Any], contenders: Iterable[str], output: Path) -> None:
-    """Measure contenders on one table, split and budget; each adds a line to the output."""
+def measure(
+    path: Path, target: str, case: dict[str, Any], contenders: Iterable[str]
+) -> Iterator[dict[str, Any]]:
+    """The figures of each contender on one table and split."""
     with tempfile.TemporaryDirectory(prefix="ecluse-benchmark-") as name:
         try:
             task, labels = hold_out(path, target, case["split"], Path(name))
@@ -93,11 +86,9 @@ def measure(path: Path, target: str, case: dict[str, Any], contenders: Iterable[
             return
         for contender in contenders:
             with tempfile.TemporaryDirectory(prefix="ecluse-contender-") as folder:
-                row = case | {"contender": contender}
-                row |= compete(contender, task | {"budget": case["budget"]}, labels, Path(folder))
-            say(json.dumps(row))
-            with output.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                figures = compete(contender, task | {"budget": case["budget"]}, labels, Path(folder))
+            yield case | {"contender": contender} | figures
+            say(f"{case['table']}, {case['split']}: {contender} {json.dumps(figures)}")
 
 
 # The rows
@@ -170,7 +161,7 @@ def run(name: str, verb: str, task: dict[str, Any], folder: Path, limit: float) 
     (folder / "task.json").write_text(json.dumps(task))
     python, environ = Path(sys.executable), dict(os.environ)
     if name != "ecluse":
-        python = environment(name, PINS[name])
+        python = installed(name, PINS[name])
         environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "CUDA_VISIBLE_DEVICES": ""}
     command = [python, Path(__file__).with_name("fraud_peers.py"), name, verb, folder / "task.json"]
     subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, timeout=limit)

@@ -117,18 +117,14 @@ class CatBoost:
         frame = self.prepared(frame, dates)
         names = [name for name in frame.columns if frame[name].dtype == object]
         rows, latest = np.arange(len(target)), task["latest"]
-        kept, held = (
-            (rows[:-latest], rows[-latest:])
-            if latest
-            else self.divide(rows, test_size=0.2, stratify=target, random_state=0)
-        )
+        kept, held = self.divide(rows, test_size=0.2, stratify=target, random_state=0)
+        if latest:
+            kept, held = rows[:-latest], rows[-latest:]
         train, valid = (self.pool(frame.iloc[part], target[part], names) for part in (kept, held))
         _, params, model, seconds = self.search(train, valid, target[held], end)
         if 1.3 * seconds < end + 1 - time.perf_counter():
-            again = params | {
-                "iterations": max(1, round(1.1 * model.tree_count_)),
-                "learning_rate": model.get_all_params()["learning_rate"],
-            }
+            rounds, rate = max(1, round(1.1 * model.tree_count_)), model.get_all_params()["learning_rate"]
+            again = params | {"iterations": rounds, "learning_rate": rate}
             model = self.model(again).fit(self.pool(frame, target, names))
         model.save_model(str(folder / "model.cbm"))
         (folder / "dates.json").write_text(json.dumps(dates))
@@ -137,7 +133,8 @@ class CatBoost:
         """The best fit while the time allows a last one like it: its score, settings, model and seconds."""
         draw, best = np.random.default_rng(0), None
         while best is None or time.perf_counter() + 1.3 * best[3] < end:
-            params, until, started = {}, end, time.perf_counter()
+            params, started = {}, time.perf_counter()
+            until = started + 0.36 * (end - started)
             if best is not None:
                 rate, l2 = np.exp(draw.uniform(np.log([0.02, 1]), np.log([0.3, 30])))
                 params = {"depth": int(draw.integers(4, 11)), "learning_rate": rate, "l2_leaf_reg": l2}
@@ -159,9 +156,8 @@ class CatBoost:
 
     def prepared(self, frame, dates):
         """Dates as numbers, other text as categories."""
-        frame = with_dates(frame, dates)
-        for name in dates:
-            moment = frame.pop(name)
+        for name, day_first in dates.items():
+            moment = as_dates(frame.pop(name), day_first)
             frame[f"{name} s"] = moment.astype("int64").where(moment.notna()) / 1e9
             for part in ("month", "day", "dayofweek", "hour"):
                 frame[f"{name} {part}"] = getattr(moment.dt, part)
@@ -227,10 +223,6 @@ def as_dates(values, day_first):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pd.to_datetime(values, format="mixed", dayfirst=day_first, errors="coerce")
-
-
-def with_dates(frame, dates):
-    return frame.assign(**{name: as_dates(frame[name], day_first) for name, day_first in dates.items()})
 
 
 # The two verbs, the same for all

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -35,11 +35,6 @@ from ecluse.apps.fraud.tables.names import split_words
 from ecluse.apps.fraud.tables.sketches import ColumnSketch, sketch_columns
 
 FEW_ROWS: Final = 200
-CASES: Final[Sequence[Callable[[Sequence[str]], str]]] = (
-    lambda words: "".join(word.title() for word in words),
-    lambda words: "_".join(words).upper(),
-    "-".join,
-)
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ def read_renamings() -> dict[str, Renaming]:
 def changes(rows: pl.DataFrame, by_hand: Renaming | None) -> dict[str, pl.DataFrame]:
     """A table as others may have it; columns stay in their order, but for those that are dropped."""
     few = rows.sample(min(FEW_ROWS, rows.height), seed=0)
-    recased = {name: choose(CASES, name)(split_words(name) or [name]) for name in rows.columns}
+    recased = {name: "-".join(split_words(name) or [name]).upper() for name in rows.columns}
     opaque = {name: f"col_{place}" for place, name in enumerate(rows.columns)}
     found = {"none": rows, "case and separators": rows.rename(recased)}
     if by_hand:
@@ -146,14 +141,9 @@ def changes(rows: pl.DataFrame, by_hand: Renaming | None) -> dict[str, pl.DataFr
 
 def rescaled(rows: pl.DataFrame) -> pl.DataFrame:
     numbers = [spec.name for spec in infer_columns(rows) if spec.kind == "number"]
-    factors = {name: choose([0.01, 0.15, 6.5, 100, 1000], name) for name in numbers}
+    factors = {name: random.Random(name).choice([0.01, 0.15, 6.5, 100, 1000]) for name in numbers}
     values = {name: rows[name].cast(pl.Float64, strict=False) * by for name, by in factors.items()}
     return rows.with_columns(column.round(9).cast(pl.String).alias(name) for name, column in values.items())
-
-
-def choose(among: Sequence[Any], name: str) -> Any:
-    """One of them, by chance and always the same for a name."""
-    return random.Random(name).choice(among)
 
 
 def sketched(rows: pl.DataFrame) -> list[ColumnSketch]:

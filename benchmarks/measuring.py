@@ -46,7 +46,7 @@ def processor_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def in_own_process(work: Callable[..., T], *words: Any) -> T:
+def spawned(work: Callable[..., T], *words: Any) -> T:
     """What a function returns that is called in a new interpreter."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *words).result()
@@ -60,11 +60,11 @@ def options(description: str | None) -> argparse.ArgumentParser:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a Markdown table; numbers with three digits, None as nothing."""
+    """Print a Markdown table, numbers with three digits, None as nothing; and below it how busy the machine was."""
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for row in rows:
         print(f"| {' | '.join(shown(cell) for cell in row)} |")
-    print(flush=True)
+    print(f"\nload of the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors\n", flush=True)
 
 
 def shown(cell: object) -> str:
@@ -78,10 +78,6 @@ def shown(cell: object) -> str:
 def spread(values: Sequence[float]) -> str:
     """Median, least and most."""
     return f"{shown(statistics.median(values))} ({shown(min(values))} to {shown(max(values))})"
-
-
-def print_load() -> None:
-    print(f"load of the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors", flush=True)
 
 
 def say(line: str) -> None:
@@ -99,7 +95,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path | None = 
     raise RuntimeError(f"{address} did not answer: {log.read_text()[-2000:] if log else ''}")
 
 
-def environment(name: str, pins: Sequence[str]) -> Path:
+def installed(name: str, pins: Sequence[str]) -> Path:
     """Return the Python of an environment that holds `pins`, made at the first call below `CACHE`."""
     digest = hashlib.sha256(" ".join(pins).encode()).hexdigest()[:12]
     place = CACHE / f"{name}-{digest}"

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measuring import DATA, Spent, options, print_load, print_table, say, timed
+from benchmarks.measuring import DATA, Spent, options, print_table, say, timed
 from ecluse.apps.plants.architectures import lite0
 from ecluse.apps.plants.array_cache import ArrayCache, LocalArrays
 from ecluse.apps.plants.features import MEANING, features, see_images
@@ -65,7 +65,6 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--keep", type=Path)
     arguments = parser.parse_args()
-    print_load()
     examples, labels, groups = read_examples(arguments.data)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     lines = []
@@ -83,7 +82,6 @@ def main() -> None:
         lines.append(line_of(recipe, results))
     head = ("recipe", "right", "interval", "by seed", "s", "s of processors", "MB", "p50, ms", "p95, ms")
     print_table(head, lines)
-    print_load()
 
 
 def read_examples(folder: Path) -> tuple[list[Example], tuple[str, ...], dict[str, str]]:

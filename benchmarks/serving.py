@@ -31,7 +31,7 @@ import numpy as np
 import xgboost
 
 import ecluse
-from benchmarks.measuring import environment, in_own_process, options, print_load, print_table, wait_for
+from benchmarks.measuring import installed, options, print_table, spawned, wait_for
 from tests.application import running
 from tests.servers import free_port
 
@@ -81,9 +81,8 @@ class Server:
     def request(self, row: list[float]) -> bytes:
         body = json.dumps({self.field: [row]})
         head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        if self.token:
-            head += f"Authorization: Bearer {self.token}\r\n"
-        return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        head += f"Authorization: Bearer {self.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+        return (head + body).encode()
 
 
 def main() -> None:
@@ -92,10 +91,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--peers", default=",".join(PINS), help="empty: Écluse alone")
     arguments = parser.parse_args()
-    print_load()
     with tempfile.TemporaryDirectory(prefix="ecluse-serving-") as name:
         compare(Path(name), arguments.peers.split(","), arguments.seconds, arguments.clients)
-    print_load()
 
 
 def compare(folder: Path, peers: list[str], seconds: float, clients: int) -> None:
@@ -108,9 +105,7 @@ def compare(folder: Path, peers: list[str], seconds: float, clients: int) -> Non
     for name in ("Écluse", *(peer for peer in PINS if peer in peers)):
         serving = serving_peer(name, folder) if name in PINS else serving_ecluse(folder, model, rows)
         with serving as server:
-            found[name] = [
-                in_own_process(measured, server, seconds, at_once, *data) for at_once in (1, clients)
-            ]
+            found[name] = [spawned(measured, server, seconds, at_once, *data) for at_once in (1, clients)]
     mine, ours = found["Écluse"]
     print_table(
         (
@@ -150,7 +145,7 @@ def serving_ecluse(folder: Path, model: Any, rows: Any) -> Iterator[Server]:
 
 @contextmanager
 def serving_peer(name: str, folder: Path) -> Iterator[Server]:
-    python, port, log = environment(name, PINS[name]), free_port(), folder / f"{name}.log"
+    python, port, log = installed(name, PINS[name]), free_port(), folder / f"{name}.log"
     if name == "mlflow":
         saved = folder / "mlflow-model"
         subprocess.run(
@@ -206,9 +201,9 @@ async def ask(
         for key in server.keys:
             value = value[key]
         wanted = expected[at % len(requests)]
-        farthest = max(
-            farthest, abs(value - (wanted if server.field == "rows" else wanted > 0.5))
-        )  # or a label
+        if server.field == "inputs":  # a label
+            wanted = wanted > 0.5
+        farthest = max(farthest, abs(value - wanted))
 
     async def client(at: int) -> None:
         while (now := time.perf_counter()) < ends:

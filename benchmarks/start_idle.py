@@ -27,7 +27,7 @@ from typing import Any, Final
 import psutil
 import psycopg
 
-from benchmarks.measuring import ROOT, Spent, options, print_load, print_table, spread, wait_for
+from benchmarks.measuring import ROOT, Spent, options, print_table, spread, wait_for
 from tests.application import KEPT
 from tests.servers import free_port, postgresql
 
@@ -41,11 +41,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=60.0)
     arguments = parser.parse_args()
-    print_load()
     with tempfile.TemporaryDirectory() as name:
         measure_starts(Path(name) / "start", arguments.runs)
         measure_idle(Path(name), arguments.seconds)
-    print_load()
 
 
 # Start

@@ -37,17 +37,7 @@ from typing import Any, Final
 import obstore
 from obstore.store import S3Store
 
-from benchmarks.measuring import (
-    Spent,
-    environment,
-    options,
-    print_load,
-    print_table,
-    say,
-    spread,
-    timed,
-    wait_for,
-)
+from benchmarks.measuring import Spent, installed, options, print_table, say, spread, timed, wait_for
 from ecluse.registry import Registry
 from ecluse.settings import GIB, Settings
 from ecluse.storage import Cache, ObjectStore, open_store
@@ -90,12 +80,10 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(PEERS), help="empty: Écluse and obstore alone")
     arguments = parser.parse_args()
     peers = [peer for peer in PEERS if peer in arguments.peers.split(",")]
-    print_load()
     with tempfile.TemporaryDirectory(prefix="ecluse-benchmark-") as name:
         for case in arguments.cases.split(","):
             sizes = CASES[case].tenth() if arguments.quick else CASES[case]
             print_figures(case, sizes, measure(sizes, peers, arguments.rounds, Path(name)))
-    print_load()
 
 
 def measure(case: Case, peers: list[str], rounds: int, folder: Path) -> Figures:
@@ -256,7 +244,7 @@ class MLflow(Tool):
 def tools_on_new_server(folder: Path, peers: list[str]) -> Iterator[list[Tool]]:
     """All tools, used once, on a SeaweedFS that is empty but for one small file of each."""
     folder.mkdir()
-    python = environment("storage", PINS) if peers else Path()
+    python = installed("storage", PINS) if peers else Path()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         server = stack.enter_context(seaweedfs(folder / "objects", volumes=0, volume_megabytes=1000))

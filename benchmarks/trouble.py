@@ -1,11 +1,10 @@
 """Do the main jobs of every application while the machine is busy, workers die and servers are away.
 
-    python -m benchmarks.trouble busy deploys kills servers [--jobs fraud,city,plants]
+    python -m benchmarks.trouble busy kills servers [--jobs fraud,city,plants]
 
 Each scenario does the jobs side by side over HTTP, from a new home on PostgreSQL, with workers of its own:
 
     busy     beside eight processes that take all the processor they can get
-    deploys  five times a new worker for the old, which gets SIGTERM, and every second time SIGKILL one second later
     kills    three workers, one of which is killed every 6 s, up to fifteen times
     servers  PostgreSQL is stopped and SeaweedFS killed for 8 s, three times each
 
@@ -13,7 +12,7 @@ Jobs: `fraud` uploads a table, trains for 6 s, scores rows twice and repeats the
 unless every file is the same; `city` computes two days; `plants` imports, audits and trains. A first run without
 trouble says what the values have to be. Printed are, of each scenario, seconds, jobs, requests that were refused as
 "nothing was recorded" and sent again, and values that differ. Ends with 1 where a value differs or a job is given up.
-Wrong clocks, equal host names and full disks: `python -m tests.nemesis`.
+Deployments, wrong clocks, equal host names, full disks: `python -m tests.nemesis`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from typing import Any, Final
 import httpx
 
 from benchmarks.busy import busy
-from benchmarks.measuring import options, print_load, print_table, say
+from benchmarks.measuring import options, print_table, say
 from ecluse.apps.fraud.sample import write_sample
 from tests.application import KEPT, run_ecluse, running
 from tests.servers import ObjectServer, postgresql, seaweedfs
@@ -68,7 +67,6 @@ def main() -> None:
     parser.add_argument("scenarios", nargs="+", choices=SCENARIOS)
     parser.add_argument("--jobs", default=",".join(JOBS))
     arguments = parser.parse_args()
-    print_load()
     with tempfile.TemporaryDirectory() as name:
         inputs = make_inputs(Path(name) / "inputs")
         expected: Found = {}
@@ -81,7 +79,6 @@ def main() -> None:
             rows.append((*row, "; ".join(wrong) or None))
             say(str(rows[-1]))
     print_table(("scenario", "seconds", "jobs", "sent again", "given up", "differs"), rows)
-    print_load()
     sys.exit(any(row[-1] or row[-2] for row in rows))
 
 
@@ -93,7 +90,8 @@ def tried(
     with placed(folder) as place, running(place.home, place.environ, role="web") as application:
         for _ in range(workers):
             place.start_worker()
-        expect(application.command("city", "demo", "--days", "14", "--from", "2025-09-01", "--arcs", "60"))
+        city = ("city", "demo", "--days", "14", "--from", "2025-09-01", "--arcs", "60")
+        application.command(*city).check_returncode()
         ended = threading.Event()
         beside = threading.Thread(target=strike, args=(place, ended.wait), daemon=True)
         beside.start()
@@ -116,7 +114,7 @@ def make_inputs(folder: Path) -> Inputs:
     """What the jobs read, the same each time."""
     folder.mkdir()
     sample, leaves, packed = write_sample(folder, rows=6000, score_rows=1500), folder / "leaves", io.BytesIO()
-    expect(run_ecluse(folder / "home", {}, "plants", "demo", str(leaves), "--each", "40"))
+    run_ecluse(folder / "home", {}, "plants", "demo", str(leaves), "--each", "40").check_returncode()
     images = sorted(path for path in leaves.rglob("*") if path.is_file())
     with zipfile.ZipFile(packed, "w") as archive:
         for path in images:
@@ -228,11 +226,6 @@ def without_clocks(value: Any) -> Any:
     return value.rpartition("/raw/")[2] if isinstance(value, str) else value
 
 
-def expect(done: subprocess.CompletedProcess[str]) -> None:
-    if done.returncode:
-        raise SystemExit(f"{done.args} ended with {done.returncode}: {done.stderr}")
-
-
 # Where the jobs are done
 
 
@@ -257,7 +250,7 @@ class Place:
 def placed(folder: Path) -> Iterator[Place]:
     folder.mkdir()
     with postgresql() as database, seaweedfs(folder / "objects") as objects:
-        environ = objects.environment("ecluse") | {"DATABASE_URL": database}
+        environ = objects.installed("ecluse") | {"DATABASE_URL": database}
         place = Place(folder / "home", environ | {"ECLUSE_RAW_URL": (folder / "raw").as_uri()}, objects)
         try:
             yield place
@@ -279,18 +272,6 @@ Over = Callable[[float], bool]
 
 def nothing(place: Place, over: Over) -> None:
     """What else runs is trouble enough."""
-
-
-def deploy(place: Place, over: Over) -> None:
-    for number in range(5):
-        if over(PAUSE):
-            return
-        old = place.workers[-1]
-        old.terminate()
-        if number % 2:
-            time.sleep(1)
-            old.kill()
-        place.start_worker()
 
 
 def kill_workers(place: Place, over: Over) -> None:
@@ -323,7 +304,6 @@ def restart_servers(place: Place, over: Over) -> None:
 #: How many workers there are, and what is done beside the jobs.
 SCENARIOS: Final[dict[str, tuple[int, Callable[[Place, Over], None]]]] = {
     "busy": (1, nothing),
-    "deploys": (1, deploy),
     "kills": (3, kill_workers),
     "servers": (1, restart_servers),
 }

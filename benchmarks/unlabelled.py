@@ -20,7 +20,6 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ import polars as pl
 
 from benchmarks import tables
 from benchmarks.matching import changes, read_renamings
-from benchmarks.measuring import DATA, options, print_load, print_table, say
+from benchmarks.measuring import DATA, options, print_table, say
 from ecluse.apps.fraud.ensembles.anomaly import fit_anomaly
 from ecluse.apps.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
 from ecluse.apps.fraud.measures import average_precision
@@ -51,14 +50,8 @@ from ecluse.tabular.dataset import open_table
 TARGET = "__target__"
 
 
-@dataclass(frozen=True)
-class Made:
-    """A trained reference."""
-
-    facts: ReferenceFacts
-    folder: Path
-
-
+#: A trained reference, and the folder of its model.
+Made = tuple[ReferenceFacts, Path]
 #: A table, the nearest reference where it was not refused, and average precision of ensemble, anomaly, ceiling.
 Row = tuple[str, str | None, float, float, float]
 
@@ -70,7 +63,6 @@ def main() -> None:
     parser.add_argument("--domains", default=",".join(DOMAINS))
     parser.add_argument("--budget", type=float, default=10.0)
     arguments = parser.parse_args()
-    print_load()
     with tempfile.TemporaryDirectory() as name:
         institutions(arguments.domains.split(","), arguments.budget, Path(name))
         frames = {}
@@ -78,7 +70,6 @@ def main() -> None:
             rows, labels = tables.read(arguments.data / f"{table}.csv", target)
             frames[table] = rows.with_columns(labels.alias(TARGET))
         real_tables(frames, arguments.budget, Path(name))
-    print_load()
 
 
 def institutions(domains: Sequence[str], budget: float, folder: Path) -> None:
@@ -92,7 +83,8 @@ def institutions(domains: Sequence[str], budget: float, folder: Path) -> None:
         frame = simulate(outsider).rename({outsider.target: TARGET})
         learned, held = halves(frame)
         fit(frame[learned], folder / outsider.name, budget)
-        rows.append(judged(outsider.name, frame, held, known, folder / outsider.name, frame))
+        ceiling = supervised(frame, folder / outsider.name)
+        rows.append(judged(outsider.name, frame, held, known, ceiling))
     print_rows("Institutions that are in no library", rows)
 
 
@@ -103,10 +95,10 @@ def real_tables(frames: Mapping[str, pl.DataFrame], budget: float, folder: Path)
         known[name], others[name] = reference(frame[learned], name, name, folder / name, budget), frame[held]
     found: dict[str, list[Row]] = {}
     for name, frame in others.items():
-        every, target = np.arange(frame.height), frame.select(TARGET)
+        every, ceiling = np.arange(frame.height), supervised(frame, known[name][1])
         for what, rows in changes(frame.drop(TARGET), read_renamings().get(name)).items():
             if rows.height == frame.height:
-                row = judged(name, rows.hstack(target), every, known, known[name].folder, frame)
+                row = judged(name, rows.hstack(frame.select(TARGET)), every, known, ceiling)
                 found.setdefault(what, []).append(row)
         strangers = {other: made for other, made in known.items() if other != name}
         with opened(frame.drop(TARGET)) as table:
@@ -159,38 +151,34 @@ def reference(frame: pl.DataFrame, name: str, domain: str, folder: Path, budget:
         told = describe(table, load_model(folder).specs, TARGET, report.positive_value, report.importances)
     sketches = tuple(ColumnSketch.from_dict(one) for one in told.sketches)
     importance = {str(one["name"]): float(one["importance"]) for one in told.sketches}
-    return Made(ReferenceFacts(name, domain, sketches, importance, told.rows, told.fraud_rate), folder)
+    return ReferenceFacts(name, domain, sketches, importance, told.rows, told.fraud_rate), folder
 
 
 def matched(table: Any, known: Mapping[str, Made]) -> MatchResult:
-    index = ReferenceIndex.of([made.facts for made in known.values()])
+    index = ReferenceIndex.of([facts for facts, _ in known.values()])
     return match_table(profile_table(table).sketches, index)
 
 
-def judged(
-    name: str,
-    frame: pl.DataFrame,
-    held: Any,
-    known: Mapping[str, Made],
-    ceiling: Path,
-    original: pl.DataFrame,
-) -> Row:
-    """Match and score a table whose label is hidden; the ceiling scores the `original` rows."""
+def judged(name: str, frame: pl.DataFrame, held: Any, known: Mapping[str, Made], ceiling: Any) -> Row:
+    """Match and score a table whose label is hidden; `ceiling` are the scores of the model with labels."""
     say(f"scoring {name}")
     with opened(frame.drop(TARGET)) as table, tempfile.TemporaryDirectory() as folder:
         result = matched(table, known)
         ensemble = ensemble_scores(table, result, known, Path(folder))
         anomaly = anomaly_scores(table)
-    with opened(original.drop(TARGET)) as table:
-        best = scores(ceiling, table)
     labels = tables.labels_of(frame[TARGET].cast(pl.String)).to_numpy()[held]
-    figures = [average_precision(labels, one[held]) for one in (ensemble, anomaly, best)]
+    figures = [average_precision(labels, one[held]) for one in (ensemble, anomaly, ceiling)]
     return (name, None if result.abstain else result.matches[0].reference, figures[0], figures[1], figures[2])
+
+
+def supervised(frame: pl.DataFrame, model: Path) -> Any:
+    with opened(frame.drop(TARGET)) as table:
+        return scores(model, table)
 
 
 def ensemble_scores(table: Any, result: MatchResult, known: Mapping[str, Made], folder: Path) -> Any:
     references = [
-        Reference(match, known[match.reference].facts, "v0", known[match.reference].folder)
+        Reference(match, known[match.reference][0], "v0", known[match.reference][1])
         for match in (() if result.abstain else result.matches)
     ]
     profile = profile_table(table)
