@@ -57,6 +57,10 @@ class Renaming:
     french: dict[str, str] = field(default_factory=dict)
 
 
+#: Whether a table was recognised, its columns, those mapped right and wrong, the importance mapped right.
+Recognised = tuple[bool, int, int, int, float]
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, default=DATA / "fraud")
@@ -173,10 +177,6 @@ def print_recognised(some: Sequence[Case], cases: Sequence[Case], renamings: Map
     print_table(("change", "tables recognised", "columns right", "wrong", "importance right"), lines)
 
 
-#: Whether a table was recognised, its columns, those mapped right and wrong, the importance mapped right.
-Recognised = tuple[bool, int, int, int, float]
-
-
 def recognised(case: Case, rows: pl.DataFrame, index: ReferenceIndex) -> Recognised:
     """A table whose nearest reference is another counts with no column. Its columns hold the values of `case.rows`."""
     result = match_table(sketched(rows), index)
@@ -187,9 +187,8 @@ def recognised(case: Case, rows: pl.DataFrame, index: ReferenceIndex) -> Recogni
     weights = case.reference.importance
     whole = sum(weights.get(names.get(column, column), 0.0) for column in rows.columns)
     share = sum(weights.get(column, 0.0) for column in hits) / whole if whole else 0.0
-    return Recognised(
-        best is not None and not result.abstain, rows.width, len(hits), len(pairs) - len(hits), share
-    )
+    found = best is not None and not result.abstain
+    return found, rows.width, len(hits), len(pairs) - len(hits), share
 
 
 def print_refused(some: Sequence[Case], cases: Sequence[Case]) -> None:

@@ -250,7 +250,7 @@ class Place:
 def placed(folder: Path) -> Iterator[Place]:
     folder.mkdir()
     with postgresql() as database, seaweedfs(folder / "objects") as objects:
-        environ = objects.installed("ecluse") | {"DATABASE_URL": database}
+        environ = objects.environment("ecluse") | {"DATABASE_URL": database}
         place = Place(folder / "home", environ | {"ECLUSE_RAW_URL": (folder / "raw").as_uri()}, objects)
         try:
             yield place
