@@ -90,8 +90,8 @@ def tried(
     with placed(folder) as place, running(place.home, place.environ, role="web") as application:
         for _ in range(workers):
             place.start_worker()
-        city = ("city", "demo", "--days", "14", "--from", "2025-09-01", "--arcs", "60")
-        application.command(*city).check_returncode()
+        demo = ("city", "demo", "--days", "14", "--from", "2025-09-01", "--arcs", "60")
+        application.command(*demo).check_returncode()
         ended = threading.Event()
         beside = threading.Thread(target=strike, args=(place, ended.wait), daemon=True)
         beside.start()

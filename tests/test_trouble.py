@@ -1,6 +1,6 @@
 """A job is done once, by itself and in the end, whatever happens to its workers: wrong clocks, one name, full disks, deploys.
 
-The short core of `benchmarks.trouble`, with real workers and a job that only waits.
+Real workers, and a job that only waits.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ecluse.apps.city.typical import CLOCK_HOURS, Floats, Panel, counts_as_sunda
 Ints = NDArray[np.int64]
 
 #: The recent level is that of so many days, to this power; chosen on weeks 20 to 8 before the end of 58 real
-#: series (benchmarks/city_forecast.py).
+#: series.
 LEVEL_DAYS: Final = 3
 LEVEL_POWER: Final = 0.7
 #: No level is taken to be farther from the typical one than this many times, up or down.

@@ -59,8 +59,7 @@ PRIOR_DAYS: Final = 2
 BLOCKS: Final = (3, 6, 12, 24)
 IN_TAIL: Final = 2
 #: The share of the nominal tail that is cut. The differences of one day go together, so that they count for fewer
-#: than they are, the more so the fewer the days; chosen on the earlier part of 58 real series, held on the later
-#: (benchmarks/city_forecast.py).
+#: than they are, the more so the fewer the days; chosen on the earlier part of 58 real series, held on the later.
 TAIL: Final = 0.7
 #: A total over sensors is known where at least this share of those that usually report do.
 REPORTING_SHARE: Final = 0.5
