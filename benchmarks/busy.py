@@ -1,6 +1,6 @@
 """Run a command alone, then beside processes that take all the processor they can get, and print the seconds of both.
 
-    python -m benchmarks.busy [--loops 8] -- ecluse fraud train transactions.csv --target is_fraud
+    python -m benchmarks.busy [--loops 8] -- ecluse fraud train payments.csv --target is_fraud --name payments
 
 The main jobs beside busy loops, and whether they come to the same: `python -m benchmarks.trouble busy`.
 """

@@ -54,9 +54,8 @@ def spawned(work: Callable[..., T], *words: Any) -> T:
 
 def options(description: str | None) -> argparse.ArgumentParser:
     """A parser whose help is the docstring of a script, as it stands."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_it_stands = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=description, formatter_class=as_it_stands)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

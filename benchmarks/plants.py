@@ -54,6 +54,9 @@ class Quiet(Callbacks):
     def __init__(self, kept: Path | None) -> None:
         self._kept = kept
 
+    def asked_to_finish(self) -> bool:
+        return False
+
     def cache(self, meaning: str) -> ArrayCache:
         return ArrayCache(meaning, LocalArrays(self._kept, meaning) if self._kept else None)
 
