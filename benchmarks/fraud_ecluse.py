@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
+from importlib import import_module  # noqa: TID251 (modules of ours)
 from pathlib import Path
 from typing import Any
 

@@ -120,7 +120,7 @@ class Flaml:
 
     def load(self, folder):
         with (folder / "deployed" / "automl.pkl").open("rb") as file:
-            return pickle.load(file)  # noqa: S301 - written by `save`, a moment ago, in a folder of our own
+            return pickle.load(file)  # noqa: S301, TID251 - written by `save`, a moment ago, in a folder of our own
 
     def probabilities(self, model, frame):
         automl, dates = model
