@@ -30,22 +30,6 @@ from tests.test_addresses import routes
 ANY = "0.0.0.0"  # noqa: S104
 
 
-def test_every_test_that_the_table_of_security_names_is_there() -> None:
-    root = Path(__file__).parents[2]
-    rows = [
-        line for line in (root / "docs/concepts/security.md").read_text().splitlines() if "`test_" in line
-    ]
-    written = {
-        name
-        for path in root.glob("tests/**/test_*.py")
-        for name in re.findall(r"def (test_\w+)", path.read_text())
-    }
-    assert len(rows) > 25
-    for row in rows:
-        assert set(re.findall(r"`(test_\w+)`", row)) <= written, row
-        assert row.count("|") in (0, 4), row
-
-
 @pytest.mark.parametrize(
     ("headers", "refused"),
     [
