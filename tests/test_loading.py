@@ -99,7 +99,7 @@ def test_a_skops_that_asks_for_a_type_outside_our_list_is_not_loaded_by_a_client
     (tmp_path / CARD).write_text(
         json.dumps({"format": 1, "kind": "sklearn", "details": {}, "types": ["pathlib.Path.touch"]})
     )
-    with pytest.raises(ModelUnreadable, match="pathlib.touch"):
+    with pytest.raises(ModelUnreadable, match=r"pathlib\.touch"):
         unpack(tmp_path)
 
 

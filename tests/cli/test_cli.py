@@ -10,17 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
-from click.testing import CliRunner
 
-from ecluse.cli import cli, serve, session
+from ecluse.cli import serve, session
 from ecluse.cli.output import harmless
 from tests.application import run_ecluse, running
-from tools import reference
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
 
@@ -33,24 +29,6 @@ def test_help_imports_nothing_heavy() -> None:
     code = "import sys, ecluse.cli; print([m for m in ('sqlalchemy', 'polars', 'fastapi', 'dbos', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def _groups(
-    command: click.Command, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Group]]:
-    if isinstance(command, click.Group):
-        yield path, command
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            inner = command.get_command(context, name)
-            assert inner is not None
-            yield from _groups(inner, (*path, name))
-
-
-def test_no_line_of_a_help_is_cut() -> None:
-    for path, group in _groups(cli):
-        text = CliRunner().invoke(group, ["--help"]).output.partition("Commands:")[2]
-        assert not re.search(r"\.\.\.$", text, re.MULTILINE), path
 
 
 def test_the_web_process_imports_no_model_library() -> None:
@@ -242,27 +220,6 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
             assert time.monotonic() < deadline
             time.sleep(0.1)
-
-
-def test_the_reference_pages_are_those_of_the_code() -> None:
-    for name, text in reference.pages().items():
-        assert (reference.TARGET / name).read_text() == text, (
-            f"docs/reference/{name} is stale; run: just docs"
-        )
-
-
-def test_the_reference_of_the_api_shows_bodies_and_sorted_answers() -> None:
-    text = reference.pages()["api.md"]
-    assert (
-        "| `budget_s` | number at least 2, at most 86400 | `60` | Seconds of work that the training may take"
-        in text
-    )
-    assert "| `model_name` | string | required |" in text
-    assert "| `file` | file | required |" in text
-    answers = re.findall(r"^Answers: (.*)$", text, re.MULTILINE)
-    codes = [re.findall(r"(?:^|; )(\d{3}) ", line) for line in answers]
-    assert codes == [sorted(one) for one in codes]
-    assert max(len(one) for one in codes) >= 7
 
 
 def _children(pid: int) -> list[int]:
