@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,21 +22,6 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="ne
 
 def run(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return run_ecluse(home, environ, *arguments)
-
-
-def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, ecluse.cli; print([m for m in ('sqlalchemy', 'polars', 'fastapi', 'dbos', 'sklearn') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_the_web_process_imports_no_model_library() -> None:
-    code = (
-        "import sys, ecluse.web.app, ecluse.apps.fraud.actions.main; "
-        "print([m for m in ('sklearn', 'lightgbm', 'xgboost', 'scipy', 'torch') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_the_doctor_proves_every_part(tmp_path: Path) -> None:
