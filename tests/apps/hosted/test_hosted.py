@@ -371,9 +371,7 @@ def test_the_list_of_jobs_says_what_each_made(client: httpx.Client, trained: dic
     assert job["result"] == client.get(f"/api/status/{job['id']}").json()["result"]
 
 
-def test_a_cancelled_training_leaves_no_process(
-    app: Application, client: httpx.Client, table: str
-) -> None:
+def test_a_cancelled_training_leaves_no_process(app: Application, client: httpx.Client, table: str) -> None:
     job = ask(client, "train", table=table, steps=1000, pause=0.05)
     wait_for(lambda: "step" in client.get(f"/api/status/{job}").json()["message"])
     (process,) = children_of_worker(app)
