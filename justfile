@@ -9,7 +9,7 @@ lint:
     ruff check --quiet src tests benchmarks tools
     ruff format --quiet --check src tests benchmarks tools
     djangofmt --quiet --check src
-    lint-imports
+    lint-imports --no-logo
 
 # The same, and types.
 check: lint

@@ -68,6 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--nightly", action="store_true", help="the tests marked nightly, and property tests at length"
     )
+    parser.addoption(
+        "--golden", action="store_true", help="write the files of tests/golden and docs/reference"
+    )
     parser.addoption("--store-durations", action="store_true", help=f"write {DURATIONS.name}")
 
 

@@ -97,13 +97,14 @@ def test_a_session_that_is_not_used_ends_before_its_time(
         )
 
 
-@pytest.mark.parametrize(("email", "password"), [("a@b.c", "wrong password"), ("x@y.z", PASSWORD)])
-def test_a_wrong_address_and_a_wrong_password_read_the_same(
-    accounts: Accounts, email: str, password: str
-) -> None:
+def test_a_wrong_address_and_a_wrong_password_read_the_same(accounts: Accounts) -> None:
     accounts.sign_up("a@b.c", PASSWORD)
-    with pytest.raises(InvalidCredentials, match="this address and password"):
-        accounts.sign_in(email, password)
+    said = set()
+    for email, password in (("a@b.c", "wrong password"), ("x@y.z", PASSWORD)):
+        with pytest.raises(InvalidCredentials) as refused:
+            accounts.sign_in(email, password)
+        said.add(str(refused.value))
+    assert len(said) == 1
 
 
 def test_guessing_is_slowed_down_and_does_not_lock_the_owner_out(
@@ -114,7 +115,7 @@ def test_guessing_is_slowed_down_and_does_not_lock_the_owner_out(
     for _ in range(attempts.ACCOUNT_HERE.at_once):
         with pytest.raises(InvalidCredentials):
             accounts.sign_in("a@b.c", "wrong password", client="192.0.2.7")
-    with pytest.raises(TooManyAttempts, match="try again in"):
+    with pytest.raises(TooManyAttempts):
         accounts.sign_in("a@b.c", PASSWORD, client="192.0.2.7")
     assert accounts.sign_in("a@b.c", PASSWORD, client="192.0.2.8")
 
@@ -169,7 +170,7 @@ def test_new_accounts_of_one_address_are_limited(accounts: Accounts, monkeypatch
     monkeypatch.setattr(attempts, "SIGN_UPS", attempts.Limit(2, 3600))
     for number in range(2):
         accounts.sign_up(f"{number}@b.c", PASSWORD, client="192.0.2.7")
-    with pytest.raises(TooManyAttempts, match="accounts"):
+    with pytest.raises(TooManyAttempts):
         accounts.sign_up("2@b.c", PASSWORD, client="192.0.2.7")
     accounts.sign_up("3@b.c", PASSWORD, client="192.0.2.8")
     accounts.sign_up("4@b.c", PASSWORD)
@@ -301,7 +302,7 @@ def test_what_changes_while_a_password_is_compared_counts(
 
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr("ecluse.accounts.sessions.is_password", slowly)
-        with pytest.raises(InvalidCredentials, match="changed meanwhile"):
+        with pytest.raises(InvalidCredentials):
             accounts.sign_in("a@example.org", "correct horse")
     if change == "removed":
         return

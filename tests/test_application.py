@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import ast
 import logging
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -140,17 +138,6 @@ def test_a_part_that_cannot_be_imported_is_left_out_and_said_once(
     assert len(caplog.records) == 1
 
 
-#: The code of core and shell that names an application all the same, and why.
-NAMES_ONE = {
-    "catalog/migrations/versions": "what stands in a migration has been run, and stays",
-    "catalog/tables.py": "the default of a column in the database",
-    "cli/__init__.py": "the command that imports from the product of that name, as the next two",
-    "cli/imports.py": "`ecluse import mlflow`",
-    "client/mlflow": "it reads a server of MLflow; the application of that name answers as one",
-    "servers/local.py": "a bucket that has this name where it was made",
-}
-
-
 def test_tables_of_applications_are_known_once_a_catalog_is_open(tmp_path: Path) -> None:
     """The core describes none of them, and rows of its own point at some."""
     script = """
@@ -170,43 +157,6 @@ with catalog.write() as transaction:
     transaction.add(ModelVersion(user_id="me", name="m", version="v1"))
 """
     subprocess.run([sys.executable, "-c", script, f"sqlite:///{tmp_path / 'catalog.sqlite'}"], check=True)
-
-
-def test_core_and_shell_name_no_application() -> None:
-    source = Path(application.__file__).parent
-    word = re.compile(r"(?<![a-z])(fraud|city|plants|mlflow)(?![a-z])", re.IGNORECASE)
-    naming = set()
-    for path in source.rglob("*.py"):
-        name = path.relative_to(source).as_posix()
-        if not name.startswith("apps/") and any(
-            word.search(text.replace("_", " "))
-            for text in texts_of(ast.parse(path.read_text(encoding="utf-8")))
-        ):
-            naming.add(next((place for place in NAMES_ONE if name.startswith(place)), name))
-    assert naming == NAMES_ONE.keys()
-
-
-def texts_of(tree: ast.Module) -> Iterator[str]:
-    """Every name and string in code, without docstrings."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield node.value
-        elif isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.Attribute):
-            yield node.attr
-        elif isinstance(node, ast.ImportFrom):
-            yield f"{node.module} {' '.join(alias.name for alias in node.names)}"
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node.name
-        elif isinstance(node, ast.arg):
-            yield node.arg
 
 
 def test_a_kind_that_is_shared_is_named_after_its_application_and_left_out_where_it_is_none(

@@ -24,7 +24,7 @@ from ecluse.web import i18n, security, templating
 from ecluse.web.app import make_app
 from ecluse.web.i18n import Words
 from ecluse.web.pages.storage import stored_kinds
-from tests.web.test_doors import routes
+from tests.web.routes import routes
 from tests.web.within import Within
 
 #: What is remembered of the installation.

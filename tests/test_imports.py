@@ -1,22 +1,11 @@
-"""Modules import each other in one direction, and what starts imports nothing that only work needs."""
+"""What starts imports nothing that only work needs."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from graphlib import TopologicalSorter
 
-import grimp
 import pytest
-
-
-def test_no_module_imports_itself_by_way_of_others() -> None:
-    graph = grimp.build_graph("ecluse")
-    imported = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
-    assert len(imported) > 500
-    order = list(TopologicalSorter(imported).static_order())  # raises CycleError, which names the circle
-    assert set(order) == graph.modules
-
 
 LEARNING = {"sklearn", "scipy", "xgboost", "lightgbm", "optuna", "torch", "onnxruntime", "pyarrow"}
 READING = {"fastexcel", "charset_normalizer"}
@@ -60,8 +49,9 @@ with tempfile.TemporaryDirectory() as folder:
             "import ecluse; assert ecluse.Client",
             EVERYTHING - {"ecluse.client"} | {"httpx", "ecluse.runtime", "ecluse.models"},
         ),
+        ("import ecluse.cli", LEARNING | READING | {"numpy", "polars", "fastapi", "sqlalchemy"}),
     ],
-    ids=["worker", "web", "package", "client"],
+    ids=["worker", "web", "package", "client", "command"],
 )
 def test_what_starts_imports_no_library_that_only_work_needs(starting: str, left: set[str]) -> None:
     script = f"{starting}\nimport sys; print(*sys.modules)"

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select
@@ -16,10 +17,11 @@ from ecluse.catalog import Catalog, job_lines, jobs
 from ecluse.catalog.jobs_of_everyone import failures, jobs_of_everyone
 from ecluse.catalog.tables import JobLine
 from ecluse.errors import CatalogUnavailable, InvalidInput, JobNotFound, JobWaits, StoreUnavailable
-from ecluse.jobs import JobKind, JobRunner, Jobs, Task
+from ecluse.jobs import Job, JobKind, JobRunner, Jobs, JobStatus, Task, title_of
 from ecluse.jobs import task as tasks
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, Cell, Sentence, _, listing, num
+from ecluse.web.pages.jobs import Ended, grouped
 from tests.accounts import account
 from tests.application import KEPT
 from tests.patience import until
@@ -243,3 +245,15 @@ def test_lines_are_of_who_may_see_the_job_and_follow_each_other(runtime: Runtime
     last = log.lines[-1].number
     after = runtime.jobs.lines(anna.id, job_id, after=last)
     assert ([str(line.said) for line in after.lines], after.is_all) == (["It was cancelled."], True)
+
+
+def test_days_that_were_computed_in_a_row_are_one_line_of_the_jobs() -> None:
+    def ended(kind: str, status: JobStatus) -> Ended:
+        made = datetime.now(UTC)
+        job = Job(kind, kind, "", status, "2025-10-14", {}, None, 1.0, "", None, None, made, made, made)
+        return Ended(job, 2.0, None)
+
+    days = [ended("city_day", "done")] * 3
+    lines = grouped([*days, ended("city_day", "failed"), ended("train", "done"), ended("train", "done")])
+    assert [len(line.together) for line in lines] == [3, 0, 0, 0]
+    assert (title_of("leaves", "leaves"), title_of("a", "b.csv")) == ("leaves", "a (b.csv)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,17 @@ from ecluse.apps.city.settings import CitySettings
 from ecluse.errors import SettingsError
 from ecluse.settings import (
     AREAS,
+    SCHEMES,
     VARIABLES,
     Settings,
+    local_folder,
+    scheme_of,
     schemes,
     shows_traces,
+    split_root,
     store_or_folder,
     without_password,
 )
-from ecluse.settings.variables import sections
 from ecluse.storage import open_store
 from ecluse.storage.access import S3Settings
 
@@ -63,17 +65,17 @@ def test_the_store_is_chosen_by_any_of_its_names(environ: dict[str, str], store:
     [
         ({"STORAGE_TYPE": "s3"}, "AWS_S3_BUCKET"),
         ({"STORAGE_TYPE": "ftp"}, "STORAGE_TYPE=ftp"),
-        ({"STORAGE_TYPE": "local", "USE_S3": "true"}, "contradict"),
+        ({"STORAGE_TYPE": "local", "USE_S3": "true"}, "USE_S3=true"),
         ({"USE_S3": "perhaps"}, "USE_S3=perhaps"),
         ({"AWS_ACCESS_KEY_ID": "a"}, "AWS_SECRET_ACCESS_KEY"),
         ({"S3_SECRET_KEY": "a"}, "S3_ACCESS_KEY"),
-        ({"ECLUSE_STORE_URL": "s3://key:secret@b"}, "carries no keys"),
+        ({"ECLUSE_STORE_URL": "s3://key:secret@b"}, "ECLUSE_STORE_URL"),
         ({"ECLUSE_STORE_URL": "s3://[x"}, "ECLUSE_STORE_URL"),
         ({"ECLUSE_STORE_URL": "/folder"}, "ECLUSE_STORE_URL=/folder"),
         ({"AWS_S3_BUCKET": "b?x"}, "AWS_S3_BUCKET"),
         ({"S3_ENDPOINT": "localhost:8333"}, "http://"),
         ({"AWS_ENDPOINT_URL": "http://[x"}, "AWS_ENDPOINT_URL"),
-        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL, with the scheme 'mysql'"),
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL.*mysql"),
         ({"DATABASE_URL": "sqlite://host/file"}, "DATABASE_URL"),
         ({"ECLUSE_CACHE_MAX_BYTES": "10 GB"}, "ECLUSE_CACHE_MAX_BYTES"),
         ({"ECLUSE_CACHE_MAX_BYTES": "²"}, "ECLUSE_CACHE_MAX_BYTES"),
@@ -142,7 +144,7 @@ def test_each_area_may_have_a_store_of_its_own() -> None:
 def test_the_raw_data_may_lie_in_a_plain_folder(tmp_path: Path) -> None:
     assert read(ECLUSE_RAW_URL=str(tmp_path / "a b")).area_url("raw") == f"file://{tmp_path}/a%20b"
     assert read(ECLUSE_RAW_URL="raw").area_url("raw") == f"file://{Path('raw').absolute()}"
-    with pytest.raises(SettingsError, match="ECLUSE_RAW_URL=s3:/bucket is neither"):
+    with pytest.raises(SettingsError, match="ECLUSE_RAW_URL=s3:/bucket"):
         read(ECLUSE_RAW_URL="s3:/bucket")
 
 
@@ -257,25 +259,6 @@ def test_traces_are_shown_only_when_they_are_asked_for(value: str, shown: bool) 
     assert not shows_traces({})
 
 
-def test_the_documented_variables_are_those_that_are_read() -> None:
-    core = sorted(Path("src/ecluse/settings").glob("*.py"))
-    reading = "".join(path.read_text() for path in core if path.name not in ("variables.py", "__init__.py"))
-    of_schemes = {name for scheme in schemes() if scheme.section for name in scheme.section.variables}
-    in_schemes = "".join(path.read_text() for path in Path("src/ecluse/storage/schemes").glob("*.py"))
-    assert _named(reading) - of_schemes <= VARIABLES.keys() <= _named(reading + in_schemes)
-    assert _named(in_schemes) <= VARIABLES.keys() | of_schemes
-    for section in sections():
-        module = sys.modules[section.read.__module__]
-        source = Path(str(module.__file__)).read_text().split("\n}\n", 1)[1]
-        assert _named(source) == section.variables.keys()
-    elsewhere = [path for path in Path("src/ecluse").rglob("*.py") if path not in core]
-    assert not [path for path in elsewhere if re.search(r"os\.(environ|getenv)", path.read_text())]
-
-
-def _named(source: str) -> set[str]:
-    return set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', source))
-
-
 class _Recorder(dict[str, str]):
     """An environment that notes which variables are asked for."""
 
@@ -306,21 +289,21 @@ def test_a_scheme_reads_what_it_declares(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "message"),
+    ("address", "named"),
     [
         ("http://x", "file://, memory://, s3://"),
-        ("s3:///x", "names no bucket"),
-        ("file://relative/x", "not an absolute folder"),
+        ("s3:///x", "s3:///x"),
+        ("file://relative/x", "file://relative/x"),
     ],
 )
-def test_a_store_is_refused_where_it_is_opened(address: str, message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
+def test_a_store_is_refused_where_it_is_opened(address: str, named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
         open_store(read(ECLUSE_STORE_URL=address).store_url)
 
 
 @pytest.mark.parametrize("key", ["not base64!", "c2VjcmV0c2", "AccountName=a;AccountKey=c2VjcmV0", "clé"])
 def test_a_key_of_azure_that_is_none_is_refused_without_showing_it(key: str) -> None:
-    with pytest.raises(SettingsError, match="written in base64") as refused:
+    with pytest.raises(SettingsError, match="AZURE_STORAGE_KEY") as refused:
         read(AZURE_STORAGE_ACCOUNT="a", AZURE_STORAGE_KEY=key)
     assert key not in str(refused.value)
 
@@ -342,21 +325,21 @@ def test_the_city_is_paris_by_its_own_clocks_unless_another_is_named() -> None:
     ("environ", "named"),
     [
         ({"ECLUSE_CITY_ZONE": "Europe/Nowhere"}, "Europe/Nowhere"),
-        ({"ECLUSE_CITY_ZONE": "../etc/passwd"}, "no time zone"),
-        ({"ECLUSE_CITY_ZONE": "Europe"}, "no time zone"),
-        ({"ECLUSE_CITY_THRESHOLDS": "rain"}, "rain is not a name"),
+        ({"ECLUSE_CITY_ZONE": "../etc/passwd"}, "../etc/passwd"),
+        ({"ECLUSE_CITY_ZONE": "Europe"}, "ECLUSE_CITY_ZONE"),
+        ({"ECLUSE_CITY_THRESHOLDS": "rain"}, "ECLUSE_CITY_THRESHOLDS"),
         ({"ECLUSE_CITY_THRESHOLDS": "rain=wet"}, "rain=wet"),
         ({"ECLUSE_CITY_THRESHOLDS": "rain=nan"}, "rain=nan"),
         ({"ECLUSE_CITY_THRESHOLDS": "rain=1,rain=2"}, "rain=2"),
-        ({"ECLUSE_RAW_FALLBACK_URL": "s3://k:s@b"}, "carries no keys"),
+        ({"ECLUSE_RAW_FALLBACK_URL": "s3://k:s@b"}, "ECLUSE_RAW_FALLBACK_URL"),
         ({"ECLUSE_MAP_TILES_URL": "https://tiles.example.org/"}, "{z}/{x}/{y}"),
         (
             {"ECLUSE_MAP_TILES_URL": "https://a;b/{z}/{x}/{y}", "ECLUSE_MAP_TILES_CREDIT": "x"},
-            "no address of tiles",
+            "ECLUSE_MAP_TILES_URL",
         ),
-        ({"ECLUSE_MAP_TILES_URL": "https://tiles.example.org/{z}/{x}/{y}.png"}, "whose tiles"),
-        ({"IDFM_API_KEY": "a\nb"}, "IDFM_API_KEY holds blanks or characters that no key has"),
-        ({"IDFM_API_KEY": "clé"}, "IDFM_API_KEY holds blanks or characters that no key has"),
+        ({"ECLUSE_MAP_TILES_URL": "https://tiles.example.org/{z}/{x}/{y}.png"}, "ECLUSE_MAP_TILES_CREDIT"),
+        ({"IDFM_API_KEY": "a\nb"}, "IDFM_API_KEY"),
+        ({"IDFM_API_KEY": "clé"}, "IDFM_API_KEY"),
     ],
 )
 def test_a_setting_of_the_city_that_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
@@ -373,7 +356,7 @@ def test_the_key_of_the_disruptions_is_read_without_the_line_end_of_a_file() -> 
 
 @pytest.mark.parametrize("place", ["", "  "])
 def test_an_empty_place_is_not_the_folder_one_stands_in(place: str) -> None:
-    with pytest.raises(SettingsError, match="--raw is empty"):
+    with pytest.raises(SettingsError, match="--raw"):
         store_or_folder("--raw", place)
 
 
@@ -383,3 +366,25 @@ def test_places_to_import_from_are_stores_and_folders() -> None:
     assert read().import_from == ()
     with pytest.raises(SettingsError, match="ECLUSE_IMPORT_FROM"):
         read(ECLUSE_IMPORT_FROM="s3:photos")
+
+
+@pytest.mark.parametrize(
+    ("url", "split"),
+    [
+        ("s3://bucket/a/b", ("s3://bucket", "a/b")),
+        ("s3:///bucket", ("", "bucket")),
+        ("s3://bucket", ("s3://bucket", "")),
+        ("memory://a/b", ("memory://a", "b")),
+        ("file:///a/b/c", ("file:///a/b", "c")),
+        ("file:///a", ("", "a")),
+        ("plain", ("", "")),
+    ],
+)
+def test_an_address_is_split_into_store_and_key(url: str, split: tuple[str, str]) -> None:
+    assert split_root(url) == split
+
+
+def test_every_scheme_of_the_table_is_called_as_it_is_listed() -> None:
+    assert [scheme.name for scheme in schemes()] == list(SCHEMES)
+    assert scheme_of("ftp://host") is None
+    assert local_folder("s3://bucket/a") is None

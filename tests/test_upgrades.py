@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 from ecluse.catalog import Catalog, database, jobs, revisions, workers
-from ecluse.catalog.revisions import HEAD, STATED
+from ecluse.catalog.revisions import HEAD
 from ecluse.cli import cli
 from ecluse.errors import CatalogError, CatalogUnavailable
 from ecluse.jobs import JobKind, JobRunner
@@ -27,19 +26,6 @@ from ecluse.settings import Settings
 from tests.accounts import account
 from tests.test_leases import until
 
-VERSIONS = revisions.FOLDER / "versions"
-#: What no process of the release before survives, or may.
-TAKES_AWAY = {
-    "alter_column",
-    "create_check_constraint",
-    "create_exclude_constraint",
-    "create_foreign_key",
-    "create_unique_constraint",
-    "drop_column",
-    "drop_constraint",
-    "drop_table",
-    "rename_table",
-}
 #: A machine that cannot be seen from here.
 ELSEWHERE = replace(Process.current(), host="another-machine", boot="another boot")
 CONTRACTING = '''"""Take what nothing needs any more."""
@@ -63,98 +49,6 @@ def upgrade() -> None:
     op.add_column("users", sa.Column("later", sa.Integer(), server_default="7", nullable=False))
     op.execute("UPDATE users SET later = 8")
 '''
-
-
-# What a migration may do
-
-
-def faults_of(source: str) -> list[str]:
-    """What in a migration is not as it says: without a phase, or said to expand and takes something away."""
-    tree = ast.parse(source)
-    stated = {
-        target.id: node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    names = {
-        target.id
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    faults = [f"no {name}" for name in ("phase", "rewrites") if name not in names]
-    if stated.get("phase") != "expand":
-        return faults if stated.get("phase") == "contract" else [*faults, "no phase of the two"]
-    upgrades = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name != "downgrade"]
-    for node in (inner for upgrade in upgrades for inner in ast.walk(upgrade)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            faults += _faults_of_call(node, node.func.attr)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            words = node.value.upper().split()
-            faults += [
-                word for word in ("DROP", "RENAME", "TRUNCATE", "DELETE") if word in words and len(words) > 2
-            ]
-            faults += ["ALTER COLUMN"] if "ALTER" in words and "COLUMN" in words else []
-    return faults
-
-
-def _faults_of_call(node: ast.Call, name: str) -> list[str]:
-    if name in TAKES_AWAY:
-        return [name]
-    if name == "create_index" and any(word.arg == "unique" for word in node.keywords):
-        return ["a unique index"]
-    if name != "add_column":
-        return []
-    given = {
-        word.arg: getattr(word.value, "value", True)
-        for argument in node.args
-        if isinstance(argument, ast.Call)
-        for word in argument.keywords
-    }
-    needs_value = given.get("nullable", True) is False and "server_default" not in given
-    return ["a column that old code leaves empty"] if needs_value else []
-
-
-@pytest.mark.parametrize(
-    "file",
-    [file for file in sorted(VERSIONS.glob("0*.py")) if file.name[:4] >= STATED],
-    ids=lambda file: file.stem,
-)
-def test_a_migration_that_expands_takes_nothing_away(file: Path) -> None:
-    assert faults_of(file.read_text(encoding="utf-8")) == []
-
-
-@pytest.mark.parametrize(
-    ("line", "fault"),
-    [
-        ('op.drop_column("jobs", "part")', "drop_column"),
-        ('op.rename_table("jobs", "work")', "rename_table"),
-        ('op.alter_column("jobs", "part", nullable=False)', "alter_column"),
-        ('op.execute("ALTER TABLE jobs RENAME part TO parts")', "RENAME"),
-        ('op.execute("DELETE FROM jobs WHERE part")', "DELETE"),
-        ('op.create_index("i", "jobs", ["part"], unique=True)', "a unique index"),
-        (
-            'op.add_column("j", sa.Column("a", sa.Integer(), nullable=False))',
-            "a column that old code leaves empty",
-        ),
-        ('with op.batch_alter_table("j") as batch:\n        batch.drop_column("a")', "drop_column"),
-    ],
-)
-def test_a_migration_that_takes_something_away_is_found(line: str, fault: str) -> None:
-    source = f'phase = "expand"\nrewrites = ()\ndef upgrade() -> None:\n    {line}\n'
-    assert fault in faults_of(source)
-    assert faults_of(source.replace('"expand"', '"contract"')) == []
-
-
-def test_a_migration_that_does_not_say_what_it_does_is_found() -> None:
-    assert faults_of("def upgrade() -> None:\n    pass\n") == [
-        "no phase",
-        "no rewrites",
-        "no phase of the two",
-    ]
 
 
 # Tables of another release

@@ -4,8 +4,8 @@ In a notebook or a program, `import ecluse` offers what `OFFERED` names (see `ec
 before it is used.
 """
 
-import importlib
 import sys
+from importlib import import_module  # noqa: TID251 (names in this file)
 from types import ModuleType
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ class ListingPackage(ModuleType):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """List what it is called after, as `Client.models` and `Client.tables` do."""
-        listing = getattr(importlib.import_module("ecluse.client"), self.__name__.rpartition(".")[2])
+        listing = getattr(import_module("ecluse.client"), self.__name__.rpartition(".")[2])
         return listing(*args, **kwargs)
 
 
@@ -30,11 +30,11 @@ def __getattr__(name: str) -> Any:
     """Return what the client offers under a name; `ecluse.models` and `ecluse.tables` are imported where they are."""
     if name in ("models", "tables"):
         try:
-            return importlib.import_module(f"ecluse.{name}")
+            return import_module(f"ecluse.{name}")
         except ModuleNotFoundError:  # the client alone is installed
-            return getattr(importlib.import_module("ecluse.client"), name)
+            return getattr(import_module("ecluse.client"), name)
     if name in OFFERED:
-        return getattr(importlib.import_module("ecluse.client"), name)
+        return getattr(import_module("ecluse.client"), name)
     raise AttributeError(f"module 'ecluse' has no attribute {name!r}")
 
 

@@ -364,7 +364,7 @@ def load(reference: str) -> Any:
     """
     module, _, attribute = reference.partition(":")
     try:
-        value: Any = importlib.import_module(module)
+        value: Any = importlib.import_module(module)  # noqa: TID251 (a name that an installed package declares)
         for name in filter(None, attribute.split(".")):
             value = getattr(value, name)
     except (Exception, SystemExit) as error:  # whatever a package of another does when it is imported

@@ -136,11 +136,11 @@ class Checkpoints:
                 self._due_at = ended + max(SAVED_EVERY, TIMES_LONGER * (ended - began))
 
     def is_worthwhile(self) -> bool:
-        """True if the job has run so long that losing its work would matter."""
+        """Return whether the job has run so long that losing its work would matter."""
         return time.monotonic() >= self._lasts_from
 
     def is_due(self) -> bool:
-        """True if a save that is not forced would be made now. Ask before gathering what to save, if that is costly."""
+        """Return whether a save that is not forced would be made now; ask before a costly gathering of what to save."""
         return time.monotonic() >= self._due_at
 
     def names(self) -> list[str]:
@@ -266,7 +266,7 @@ def known_prefixes(runtime: Runtime) -> list[str]:
 
 
 def _has_ended(runtime: Runtime, task: Task) -> bool:
-    """True if a stopped job is over; False if the next worker goes on with it."""
+    """Return whether a stopped job is over; False if the next worker goes on with it."""
     try:
         return not runtime.jobs.get(task.user_id, task.job_id).active
     except JobNotFound:

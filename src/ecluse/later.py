@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module  # noqa: TID251 (a library that a module of ours names)
 from typing import Any, Final
 
 #: Those that modules which are imported may ask for something.
@@ -20,7 +20,7 @@ class Later:
         _named.add(name)
 
     def __getattr__(self, attribute: str) -> Any:
-        value = getattr(importlib.import_module(self._name), attribute)
+        value = getattr(import_module(self._name), attribute)
         setattr(self, attribute, value)
         return value
 
@@ -28,4 +28,4 @@ class Later:
 def bring() -> None:
     """Import now what modules that are imported would later: before a process forks, or may read fewer files."""
     for name in sorted(_named):
-        importlib.import_module(name)
+        import_module(name)

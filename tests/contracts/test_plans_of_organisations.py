@@ -56,12 +56,12 @@ def test_handing_over_gives_no_room_for_another(accounts: Accounts, catalog: Cat
     accounts.add_organisation(anna.id, "one")
     hand_over(accounts, "one")
     for handle in ("two", "three"):
-        with pytest.raises(LimitReached, match=r"@one, which you made, still lives by it"):
+        with pytest.raises(LimitReached, match="@one"):
             accounts.add_organisation(anna.id, handle)
     assert accounts.organisations(anna.id) == []
     accounts.end_organisation(ben.id, "one")
     accounts.add_organisation(anna.id, "two")
-    with pytest.raises(LimitReached, match="Use the one that you own"):
+    with pytest.raises(LimitReached):
         accounts.add_organisation(anna.id, "three")
 
 

@@ -1,6 +1,6 @@
 """Give a text of a client to each place that makes a part of a key, a path or a member's name of it.
 
-`DRIVERS` is what `places.txt` names: each takes the house, the owner for whom it is done, and the text.
+Each of `DRIVERS` takes the house, the owner for whom it is done, and the text.
 """
 
 from __future__ import annotations

@@ -20,13 +20,9 @@ from ecluse.storage.backend import STAGING
 from tests.servers import ObjectServer
 from tests.storage_isolation.drivers import APART, DRIVERS, House, marks
 from tests.storage_isolation.hostile import ALWAYS, of_others
-from tests.storage_isolation.scanning import places
 from tests.storage_isolation.watched import Watched, watch
 
 pytestmark = pytest.mark.nightly
-
-TABLE = Path(__file__).with_name("places.txt")
-
 
 STORES = ("memory", "folder", "s3")
 CASES = [(store, name) for store in STORES for name in DRIVERS if store == "memory" or name not in APART]
@@ -85,36 +81,6 @@ def test_what_is_asked_for_rightly_is_let_through(house: House) -> None:
     assert any(f"user_data/{house.me}/uploads/" in path for path in wrote)
     assert any(f"user_data/{house.org}/uploads/images_" in path for path in wrote)
     assert left(watched, house.other) != []  # and who looks sees it
-
-
-def test_every_place_that_builds_keys_is_in_the_table() -> None:
-    table = read_table()
-    listed = [place for rows in table.values() for place in rows]
-    assert sorted(listed) == list(places())
-
-
-def test_every_place_has_what_tries_it_or_a_reason() -> None:
-    table = read_table()
-    tried = {
-        name
-        for heading in table
-        for name in heading.removeprefix("try: ").split()
-        if heading.startswith("try: ")
-    }
-    assert tried == set(DRIVERS)
-    assert [heading for heading in table if not heading.startswith(("try: ", "ours: "))] == []
-
-
-def read_table() -> dict[str, list[str]]:
-    """The places below each heading."""
-    table: dict[str, list[str]] = {}
-    rows: list[str] = []
-    for line in TABLE.read_text(encoding="utf-8").splitlines():
-        if line.startswith("## "):
-            rows = table.setdefault(line.removeprefix("## "), [])
-        elif line and not line.startswith("#"):
-            rows.append(line)
-    return table
 
 
 def left(watched: Watched, owner: str) -> list[tuple[str, str]]:

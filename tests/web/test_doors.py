@@ -18,81 +18,17 @@ from ecluse.catalog.tables import User, now
 from ecluse.errors import InvalidCredentials
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web import security
 from ecluse.web.app import make_app
 from ecluse.web.security import COOKIE
+from tests.web.routes import OF_NOBODY, administers, routes
 
 PASSWORD = "a long password"
-#: What is no page and no part of the API, and is the same for everyone.
-OF_NOBODY = {"/oauth/token", "/static", "/metrics", "/livez", "/readyz", "/openapi.json", "/api/city/health"}
-#: What administers, of the API: a token does it only if it was made for that, by an administrator.
-ADMINISTERS = {
-    ("GET", "/api/city/runs/{run}"),
-    ("POST", "/api/city/runs"),
-    ("GET", "/api/migrations"),
-    ("POST", "/api/migrations"),
-    ("GET", "/api/migrations/{migration_id}"),
-    ("POST", "/api/migrations/{migration_id}/rollback"),
-    ("POST", "/api/migrations/{migration_id}/run"),
-    ("POST", "/api/migrations/{migration_id}/verify"),
-    ("GET", "/api/storage/users"),
-    ("GET", "/api/plans"),
-    ("PATCH", "/api/plans/{name}"),
-    ("GET", "/api/users/{email}/plan"),
-    ("PUT", "/api/users/{email}/plan"),
-    ("GET", "/api/users"),
-    ("GET", "/api/users/{email}"),
-    ("PATCH", "/api/users/{email}"),
-    ("DELETE", "/api/users/{email}"),
-    ("POST", "/api/users/{email}/end-sessions"),
-    ("GET", "/api/administration/organisations"),
-    ("GET", "/api/administration/jobs"),
-    ("GET", "/api/administration/failures"),
-    ("GET", "/api/administration/log"),
-    ("GET", "/api/administration/log.csv"),
-    ("GET", "/api/administration/settings"),
-    ("GET", "/api/administration/usage"),
-    ("GET", "/api/users/{email}/usage"),
-}
 #: What an administrator does there with the library that is everyone's; by the role that the token has.
 ADMINISTERS_BY_ROLE = {
     ("POST", "/api/references/demo"): {},
     ("POST", "/api/references/evaluate"): {},
     ("DELETE", "/api/references/{name}"): None,
 }
-
-
-@dataclass(frozen=True)
-class Route:
-    methods: tuple[str, ...]
-    path: str
-    calls: frozenset[Any]
-
-
-def routes(app: FastAPI) -> list[Route]:
-    """Every route, those of included routers too."""
-
-    def walk(found: Any) -> Iterator[Any]:
-        for route in found:
-            if hasattr(route, "effective_candidates"):
-                yield from walk(route.effective_candidates())
-            else:
-                yield route
-
-    def calls(dependant: Any) -> Iterator[Any]:
-        if dependant is not None:
-            yield dependant.call
-            for part in dependant.dependencies:
-                yield from calls(part)
-
-    return [
-        Route(
-            tuple(sorted(getattr(route, "methods", None) or ["GET"])),
-            route.path,
-            frozenset(calls(getattr(route, "dependant", None))),
-        )
-        for route in walk(app.routes)
-    ]
 
 
 @dataclass
@@ -149,32 +85,22 @@ def tokens(door: Door, user: User) -> list[str]:
 
 def test_no_page_takes_a_token(door: Door, owner: User) -> None:
     token, _ = door.runtime.accounts.create_token(owner.id, "script", administers=True)
-    opened, asked = [], 0
+    opened = []
     for route in routes(door.app):
         if route.path.startswith(("/api/", "/v2")) or route.path in OF_NOBODY:
             continue
         path = re.sub(r"\{[^}]*\}", "x", route.path)
         for method in route.methods:
-            asked += 1
             answer = door.ask(method, path, headers={"authorization": f"Bearer {token}"})
             if answer.status_code != 403 or "/api/" not in answer.text:
                 opened.append((method, route.path, answer.status_code))
     assert opened == []
-    assert asked > 120
-
-
-def test_each_route_of_the_api_knows_who_asks_and_what_administers_is_listed(door: Door) -> None:
-    api = [r for r in routes(door.app) if r.path.startswith("/api/") and r.path not in OF_NOBODY]
-    assert len(api) > 80
-    assert [r.path for r in api if security._signed_in not in r.calls] == []
-    administers = {(m, r.path) for r in api for m in r.methods if security._administrator in r.calls}
-    assert administers == ADMINISTERS
 
 
 def test_a_token_administers_only_if_it_was_made_for_that(door: Door, owner: User) -> None:
     plain, _ = door.runtime.accounts.create_token(owner.id, "plain")
     full, _ = door.runtime.accounts.create_token(owner.id, "full", administers=True)
-    for method, path in [*sorted(ADMINISTERS), *ADMINISTERS_BY_ROLE]:
+    for method, path in [*sorted(administers(door.app)), *ADMINISTERS_BY_ROLE]:
         place = re.sub(r"\{[^}]*\}", "x", path)
         body = ADMINISTERS_BY_ROLE.get((method, path), {})
         sent = {} if body is None or method == "GET" else {"json": body}

@@ -3,7 +3,6 @@ import re
 from pathlib import Path
 
 import pytest
-from jinja2 import meta
 
 from ecluse.application import folders
 from ecluse.web import templating
@@ -19,25 +18,11 @@ def name_of(template: Path) -> str:
 
 STATIC = templating.HERE / "static"
 SOURCE = templating.HERE.parent
-#: What `templating.render` and the environment give to every template.
-GIVEN = {"say", "me", "knows_you", "path", "theme", "themes", "languages", "here"}
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=name_of)
-def test_every_template_compiles_and_says_at_its_top_what_it_needs(template: Path) -> None:
+def test_every_template_compiles(template: Path) -> None:
     templating.environment().get_template(name_of(template))
-    assert template.read_text().startswith("{# ")
-
-
-@pytest.mark.parametrize("template", TEMPLATES, ids=name_of)
-def test_a_template_uses_only_the_context_it_documents(template: Path) -> None:
-    env = templating.environment()
-    source = template.read_text()
-    documented = source[: source.index("#}")]
-    used = meta.find_undeclared_variables(env.parse(source)) - set(env.globals) - GIVEN - {"caller"}
-    made_here = set(re.findall(r"{%-?\s+(?:set|macro) (\w+)", source))
-    made_here |= set(re.findall(r"{%-?\s+import \"[^\"]+\" as (\w+)", source))
-    assert {name for name in used - made_here if not re.search(rf"\b{name}\b", documented)} == set()
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=name_of)
@@ -48,13 +33,6 @@ def test_templates_carry_nothing_the_content_policy_refuses(template: Path) -> N
     )
     for tag in re.findall(r"<script[^>]*>", source):
         assert 'src="{{ static(' in tag or 'type="application/json"' in tag
-
-
-def test_no_line_of_a_template_is_too_long_to_read() -> None:
-    """The formatter breaks lines at 120 where it can; what it cannot break is broken by hand."""
-    for template in SOURCE.rglob("*.html"):
-        for number, line in enumerate(template.read_text().splitlines(), 1):
-            assert len(line) <= 120, f"{template.name}:{number}"
 
 
 def test_no_template_breaks_a_line_where_that_would_be_seen() -> None:
@@ -94,7 +72,7 @@ def test_vendored_files_are_what_their_list_says() -> None:
 
 def test_every_static_file_a_page_names_exists() -> None:
     named = {name for path in TEMPLATES for name in re.findall(r'static\("([^"]+)"\)', path.read_text())}
-    assert {"app.css", "charts.js", "upload.js", "theme.js"} <= named
+    assert "app.css" in named
     for name in named:
         assert templating.static_url(name).startswith(f"/static/{name}?v=")
 
@@ -105,15 +83,6 @@ def test_every_static_file_is_asked_for_by_its_digest() -> None:
     for stylesheet in STATIC.glob("*.css"):
         for address in re.findall(r'url\("?([^")]+)', stylesheet.read_text()):
             assert f"/static/{address}" == templating.static_url(address.partition("?")[0])
-
-
-def test_the_stylesheet_styles_no_class_that_no_page_has() -> None:
-    css = re.sub(r"/\*.*?\*/|\{[^{}]*\}", " ", (STATIC / "app.css").read_text(), flags=re.DOTALL)
-    scripts = [script for folder in (STATIC, *folders("static").values()) for script in folder.glob("*.js")]
-    pages = " ".join(path.read_text() for path in (*TEMPLATES, *scripts))
-    pages += " r-low r-medium r-high r-severe"  # a level of risk has one of them (apps/fraud/risk.py)
-    styled = set(re.findall(r"\.([a-z][\w-]*)", css))
-    assert {name for name in styled if not re.search(rf"(?<![\w-]){name}(?![\w-])", pages)} - {"css"} == set()
 
 
 def test_every_icon_a_page_draws_is_in_the_sheet() -> None:

@@ -52,7 +52,7 @@ __all__ = [
 
 
 def comes_from_elsewhere(headers: Mapping[str, str], hosts: Collection[str | None]) -> bool:
-    """True if the headers say that a page of an origin other than `hosts` sent the request; programs send none."""
+    """Return whether the headers say that a page of an origin outside `hosts` sent the request; programs send none."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site not in ("same-origin", "none")

@@ -129,9 +129,7 @@ class People(AccountCatalog):
         return "anyone" if admission == "guarded" else None
 
     def expect_admission(self, admission: Admission, *, is_invited: bool = False) -> None:
-        """Raises:
-        Forbidden: nobody may make an account by the page now, or who is not invited may not.
-        """
+        """Raise Forbidden where the sign-up page is closed, or open to invited people alone."""
         admitted = self.admits(admission)
         if admitted is None:
             raise Forbidden(_CLOSED)

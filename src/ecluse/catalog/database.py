@@ -62,7 +62,7 @@ class Catalog:
     """
 
     def __init__(self, url: str, *, moves: bool = False, limits: Limits = WORKING) -> None:
-        """`moves`: for who moves a home here or away, and writes while it is closed to all others.
+        """Take `moves` for who moves a home here or away, and writes while it is closed to all others.
 
         `limits`: how long a statement on PostgreSQL may take; of a move, and of migrations, as long as it needs.
         """

@@ -190,7 +190,7 @@ def list_versions(transaction: Transaction, user_id: str, name: str) -> list[Mod
 def versions_page(
     transaction: Transaction, user_id: str, name: str, *, limit: int, offset: int = 0
 ) -> list[ModelVersion]:
-    """Some versions of one model, newest first; none where it has fewer."""
+    """Return some versions of one model, newest first; none where it has fewer."""
     page = _highest(user_id, name).limit(limit).offset(offset).subquery()
     query = _of_user(user_id).where(ModelVersion.name == name, ModelVersion.version.in_(select(page)))
     return list(transaction.scalars(query))

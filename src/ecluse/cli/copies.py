@@ -117,9 +117,7 @@ def compare(pair: Pair, tick: Tick) -> Compared:
 
 
 def check_free(pairs: Sequence[Compared]) -> None:
-    """Raises:
-    ObjectExists: another content is at a target.
-    """
+    """Raise ObjectExists where a target has another content."""
     occupied = [each.pair.target for each in pairs if each.state == "other"]
     if occupied:
         more = f" and {len(occupied) - 1} more" if len(occupied) > 1 else ""

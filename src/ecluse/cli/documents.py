@@ -142,9 +142,7 @@ def _text(comparison: Comparison, here: Documents, there: Documents, is_dry: boo
 
 
 def _check(place: Documents, argument: str) -> None:
-    """Raises:
-    DocumentsMissing: with the command that makes the tables of this very place.
-    """
+    """Raise DocumentsMissing with the command that makes the tables of this very place."""
     try:
         place.check()
     except DocumentsMissing as error:

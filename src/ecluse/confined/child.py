@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import importlib
 import json
 import os
 import resource
@@ -21,6 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module  # noqa: TID251 (what the parent process names, never a file)
 from typing import Any, Final, NoReturn
 
 from ecluse.confined.limits import apply_limits, limit_work, set_limit, set_oom_score
@@ -82,10 +82,10 @@ def full_name(error_type: type[BaseException]) -> str:
 def nurse() -> NoReturn:
     """Fork a reader for each set of files that arrives and report how it ended, until the parent process is gone."""
     control, module = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
-    importlib.import_module(module)
+    import_module(module)
     for also in sys.argv[4:]:
         with contextlib.suppress(ImportError):  # who needs it imports it again, and says what is missing
-            importlib.import_module(also)
+            import_module(also)
     bring()
     gc.collect()
     gc.freeze()  # a reader that collects garbage would copy all of this
@@ -192,7 +192,7 @@ def _serve(job: socket.socket) -> NoReturn:
     try:
         apply_limits(request)
         module, _, name = request["function"].partition(":")
-        result = getattr(importlib.import_module(module), name)(tell, data, **request["arguments"])
+        result = getattr(import_module(module), name)(tell, data, **request["arguments"])
         answer = result if isinstance(result, Beside | Standing) else Beside(result, b"")
         say({"answer": pack(answer.value), "size": len(answer.data)}, answer.data)
     except BaseException as error:  # noqa: BLE001 (also what foreign code raises beside Exception)

@@ -320,7 +320,7 @@ def _name(kind: str, key: str) -> Item:
 
 
 def _client(settings: DynamoDBSettings, limits: Limits) -> Any:
-    """Connects with the first request; keys that the settings lack are looked for as the AWS tools do."""
+    """Make a client that connects with the first request; keys that the settings lack are found as AWS tools do."""
     return boto3.session.Session().client(
         "dynamodb",
         region_name=settings.region,

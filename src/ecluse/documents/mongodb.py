@@ -237,7 +237,7 @@ def _collection_of(kind: str) -> str:
 
 
 def _by_collection(items: Any) -> dict[str, list[Any]]:
-    """Collection → what goes there, of pairs of a kind and a thing."""
+    """Group pairs of a kind and a thing by the collection that holds them."""
     items_of: dict[str, list[Any]] = defaultdict(list)
     for kind, item in items:
         items_of[_collection_of(kind)].append(item)
@@ -249,7 +249,10 @@ def _id(kind: str, key: str) -> str:
 
 
 def _client(settings: MongoDBSettings, answered_ms: int) -> MongoClient[Record]:
-    """Connects with the first question. What the driver says of an address is not shown: it may quote a password."""
+    """Make a client that connects with the first question.
+
+    What the driver says of an address is not shown: it may quote a password.
+    """
     url = settings.url or ""
     defaults = {"serverselectiontimeoutms": FOUND_MS, "connecttimeoutms": FOUND_MS, "timeoutms": answered_ms}
     query = url.partition("?")[2].lower()

@@ -214,7 +214,7 @@ def _range(
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[builtins.list[Entry]]:
-    """Groups of `BATCH` documents and `BATCH_BYTES` at most, each kind and key once."""
+    """Group by `BATCH` documents and `BATCH_BYTES` at most, each kind and key once."""
     batch: dict[tuple[str, str], Entry] = {}
     size = 0
     for item in entries:

@@ -228,7 +228,7 @@ class Registry:
         return [name for name in self._store.list_names() if NAME.fullmatch(name) and self.versions(name)]
 
     def versions(self, name: str) -> list[str]:
-        """Committed versions of a model, oldest first; empty when there is none."""
+        """List the committed versions of a model, oldest first; empty when there is none."""
         names = self._store.list_names(checked_name(name))
         named = sorted((v for v in names if is_version(v)), key=order_of)
         committed = side_by_side(lambda v, _: self._store.exists(f"{name}/{v}/{MANIFEST}"), named)

@@ -138,5 +138,5 @@ def read_access(env: Mapping[str, str]) -> Access:
 @cache
 def _load(reference: str) -> Scheme:
     module, _, attribute = reference.partition(":")
-    scheme: Scheme = getattr(importlib.import_module(module), attribute)
+    scheme: Scheme = getattr(importlib.import_module(module), attribute)  # noqa: TID251 (a name of SCHEMES)
     return scheme

@@ -163,7 +163,7 @@ class RemoteBackend:
             task.cancel()
 
     def _expect_answer(self, path: str, begun: float) -> None:
-        """Raises `StoreUnavailable` where the store says nothing when it is asked for something small."""
+        """Raise `StoreUnavailable` where the store says nothing when it is asked for something small."""
         try:
             obstore.head(self._store, path)
         except ANSWERS as error:

@@ -50,7 +50,7 @@ class FileFormat:
         self, path: Path, shown: str, scratch: Scratch, compression: Compression, layout: Layout
     ) -> Source:
         module, _colon, name = self.opener.partition(":")
-        opener: Opener = getattr(importlib.import_module(module), name)
+        opener: Opener = getattr(importlib.import_module(module), name)  # noqa: TID251 (a name of FORMATS)
         return opener(path, shown, scratch, compression, layout)
 
 

@@ -85,7 +85,7 @@ def first_bytes(path: Path, count: int) -> bytes:
 
 
 def clean_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Unique, non-empty names in order, and a note for each that had to change."""
+    """Return unique, non-empty names in order, and a note for each that had to change."""
     used = {name.strip() for name in header}
     names: list[str] = []
     given: set[str] = set()
@@ -117,7 +117,7 @@ def clean_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def refuse_width(columns: int, shown: str) -> None:
-    """Raises UnreadableTable for more than `MAX_COLUMNS` columns."""
+    """Raise UnreadableTable for more than `MAX_COLUMNS` columns."""
     if columns > MAX_COLUMNS:
         raise UnreadableTable(
             _(

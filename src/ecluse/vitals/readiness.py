@@ -121,7 +121,7 @@ class Readiness:
     """
 
     def __init__(self, checks: Mapping[str, Check] | None = None) -> None:
-        """`checks`: by part. Default: those of a web process."""
+        """Take `checks` by part; by default those of a web process."""
         self._checks = checks_of_web() if checks is None else checks
         self._asked: dict[str, Future[str]] = {}
         self._troubles = Troubles(logger, "Not ready: %s: %s", "Ready again: %s")

@@ -158,7 +158,7 @@ class Arrival:
             self.asked.set_result(None)
 
     def leave(self) -> None:
-        """It has ended, however it did."""
+        """Give the place back, however the work has ended."""
         self._admission.forget(self)
         if self._has_turn:
             self._end_turn()

@@ -177,7 +177,7 @@ def _groups(curves: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _coloured(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Validation in the first colour, as it decides; what is measured on the rows learned from in the second."""
+    """Colour validation first, as it decides; what is measured on the rows learned from takes the second colour."""
     others = iter(COLOURS[2:] * len(names))
     for name in names:
         colours = {"train_": "--c2", "validation_": "--c1", "best_validation_": "--c3"}

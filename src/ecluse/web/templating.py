@@ -152,7 +152,7 @@ def _layout(request: Request) -> dict[str, Any]:
     theme = request.query_params.get("theme") or request.cookies.get("theme")
 
     def here(**changed: str) -> str:
-        """This page's address with other query values; the home page where this one takes no GET."""
+        """Return this page's address with other query values; the home page where this one takes no GET."""
         if request.method not in ("GET", "HEAD"):
             return "/?" + "&".join(f"{key}={value}" for key, value in changed.items())
         url = request.url.include_query_params(**changed)

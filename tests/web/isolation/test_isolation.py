@@ -15,7 +15,7 @@ import pytest
 
 from tests.web.isolation.house import PERSONS, TOKENS, House, Observed, opened
 from tests.web.isolation.table import Row, read_rows
-from tests.web.test_doors import routes
+from tests.web.routes import routes
 
 pytestmark = pytest.mark.nightly
 

@@ -249,7 +249,7 @@ def _before(values: Floats, days: int) -> Floats:
 
 
 def _sum_before(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Sums of all days before each day, and of all days: one more along axis 1."""
+    """Return the sums of all days before each day, and of all days: one more along axis 1."""
     sums = np.zeros((values.shape[0], values.shape[1] + 1, *values.shape[2:]))
     np.cumsum(values, axis=1, out=sums[:, 1:])
     return sums

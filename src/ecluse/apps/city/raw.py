@@ -187,7 +187,7 @@ class Raw:
 
 
 def fingerprint_of(files: Sequence[RawFile]) -> str:
-    """Changes when one of them changes, comes or goes."""
+    """Return a digest that changes when a file changes, is added or is removed."""
     return hashlib.sha256("\n".join(file.fingerprint for file in files).encode()).hexdigest()[:16]
 
 

@@ -115,7 +115,7 @@ class RoadDays:
         marks: Mapping[date, str],
         memory: Memory | None = None,
     ) -> None:
-        """`marks`: the days that have rows, each with a mark that changes with them; `read` returns it beside them."""
+        """Take `marks`: for each day that has rows, a mark that changes with them; `read` returns it beside them."""
         self.first, self.rules = first, rules
         self._read, self._marks, self._memory = read, dict(marks), memory
         self._digest = rules.digest

@@ -542,5 +542,5 @@ def _by_clock(table: Floats, first: date, last: date, zone: ZoneInfo) -> Floats:
 
 
 def _nansum(values: Floats) -> Floats:
-    """Sums over the last axis; NaN where nothing is known."""
+    """Sum over the last axis; NaN where nothing is known."""
     return np.where(np.isfinite(values).any(axis=-1), np.nansum(values, axis=-1), np.nan).astype(np.float32)

@@ -203,7 +203,7 @@ class Clock:
         return self.watch.seconds(exact=True)
 
     def say(self, stage: str, fraction: float, message: str, *, always: bool = True) -> None:
-        """Raises TrainingTooSlow once the training has taken too long."""
+        """Raise TrainingTooSlow once the training has taken too long."""
         now = time.monotonic()
         if now - self._began > max(MOST_WALL * self.budget_s, LEAST_WALL_S):
             raise self._too_slow()

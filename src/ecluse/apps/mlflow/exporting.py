@@ -206,7 +206,7 @@ def _follow(process: subprocess.Popen[str], progress: Progress) -> dict[str, Any
 
 
 def _environment(server: MlflowSettings) -> dict[str, str]:
-    """That of this process with address and token of the server, and without what else would steer the library."""
+    """Return this process's variables with the server's address and token, without others that steer the library."""
     environment = surrounding(without=STEERING) | {
         "MLFLOW_TRACKING_URI": server.url or "",
         "MLFLOW_REGISTRY_URI": server.url or "",

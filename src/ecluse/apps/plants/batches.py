@@ -46,7 +46,7 @@ class Pictures:
         return self.transform.normalised(self._image(example, whole=False))
 
     def _image(self, example: Example, *, whole: bool) -> Image.Image:
-        """Decoded and made smaller: the whole image, or the square that serving looks at."""
+        """Decode and shrink an image: the whole, or the square that serving looks at."""
         cached = self._held.get((example.sha256, whole))
         if cached is not None:
             return cached

@@ -60,10 +60,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
 
 
 def from_bytes(data: bytes) -> Checkpoint:
-    """
-    Raises:
-        UnusableCheckpoint: they are not the bytes of one, or of another format.
-    """
+    """Raise UnusableCheckpoint for bytes that are no checkpoint, or of another format."""
     figures, arrays = unpack(FORMAT, data)
     parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "optimiser": {}}
     for name, array in arrays.items():

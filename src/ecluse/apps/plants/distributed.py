@@ -160,7 +160,7 @@ class _GroupCallbacks:
         self.starter = os.getppid()
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
-        """Raises where no one is left to report to: neither the job's process nor torchrun ends this one if killed."""
+        """Raise where no one is left to report to: neither the job's process nor torchrun ends this one if killed."""
         if os.getppid() != self.starter or not _lives(self.job):
             raise SystemExit(3)
         self._say(report=(stage, fraction, to_json(message)))

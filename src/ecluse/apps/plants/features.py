@@ -408,11 +408,11 @@ def _seen(read: Callable[[], bytes], views: Sequence[View]) -> NDArray[np.float3
 
 
 @cache
-def _session(threads: int) -> onnxruntime.InferenceSession:
+def _session(threads: int) -> onnxruntime.InferenceSession:  # noqa: TID251 (the type alone)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(
+    return onnxruntime.InferenceSession(  # noqa: TID251 (a graph that this process builds)
         extractor(_NETWORK, lite0_state()), options, providers=["CPUExecutionProvider"]
     )

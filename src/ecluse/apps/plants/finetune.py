@@ -39,10 +39,7 @@ def finetune(training_data: TrainingData, options: Options, callbacks: Callbacks
 
 
 def plan_for(options: Options) -> Plan:
-    """
-    Raises:
-        InvalidInput: an option that cannot be, or CUDA asked for where torch sees none.
-    """
+    """Raise InvalidInput for an impossible option, or for CUDA where torch sees none."""
     plan = replace(
         PLANS[options.architecture or RECIPES["finetune"].architectures[0]],
         seed=options.seed,
@@ -77,10 +74,7 @@ def train_by(plan: Plan, training_data: TrainingData, callbacks: Callbacks) -> T
 
 
 def require_torch() -> None:
-    """
-    Raises:
-        TorchMissing: torch is not installed; the message says how it comes.
-    """
+    """Raise TorchMissing where torch is not installed; the message says how to install it."""
     if find_spec("torch") is None:
         raise TorchMissing(
             _(

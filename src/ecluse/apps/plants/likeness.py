@@ -64,7 +64,7 @@ def near_groups(
     copies: Iterable[tuple[int, int]] = (),
     report: Callable[[float], None] = lambda fraction: None,
 ) -> list[list[int]]:
-    """Groups of two and more that look nearly the same in some position, each by rising index, the first first.
+    """Group two and more that look nearly the same in some position, each by rising index, the first first.
 
     `hashes` and `thumbnails` (images, 24, 24) are in one order; without the latter copies that were much changed are
     not found. `copies` are pairs that are known to be such. Two images that both look like a third are in one group.
@@ -109,7 +109,7 @@ def _positions(values: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32], position: int) -> float:
-    """That of a thumbnail with another in one of the eight positions, in the order of `_positions`."""
+    """Correlate a thumbnail with another in one of the eight positions, in the order of `_positions`."""
     standing = second.T if position >= 4 else second
     mirrored = standing[:, ::-1] if position % 2 else standing
     return float(np.vdot(first, mirrored[::-1] if position % 4 >= 2 else mirrored))

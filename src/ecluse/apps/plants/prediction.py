@@ -242,7 +242,7 @@ class Predictor:
         )
 
 
-def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:  # noqa: TID251 (the type alone)
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -253,7 +253,7 @@ def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
     # A graph may name files of this machine that hold its numbers; ours hold their own, and no folder is looked in.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])  # noqa: TID251 (bytes, no folder)
     except (
         state.InvalidProtobuf,
         state.InvalidGraph,

@@ -72,9 +72,11 @@ def add_set(transaction: Transaction, row: ImageSet) -> ImageSet:
 
 
 def set_of(transaction: Transaction, user_id: str, set_id: str) -> ImageSet:
-    """Raises:
-    NotFound: there is none, or it is not for the user.
-    Forbidden: it is someone else's, and shared with the user to be read.
+    """Return a set of images of the user.
+
+    Raises:
+        NotFound: there is none, or the user may not see it.
+        Forbidden: it is someone else's, and shared with the user to be read.
     """
     row = find_set(transaction, user_id, set_id)
     if row is None:
@@ -196,9 +198,11 @@ def images_by_digest(transaction: Transaction, set_id: str, digests: Collection[
 
 
 def image_of(transaction: Transaction, user_id: str, image_id: str) -> Image:
-    """Raises:
-    NotFound: there is none, or it is not for the user.
-    Forbidden: it is of a set that is shared with the user to be read.
+    """Return an image of the user.
+
+    Raises:
+        NotFound: there is none, or the user may not see it.
+        Forbidden: it is of a set that is shared with the user to be read.
     """
     row = readable_image(transaction, user_id, image_id)
     if row.user_id != user_id:

@@ -245,7 +245,7 @@ def _groups(divided: Sequence[Divided]) -> list[list[Divided]]:
 
 
 def _main_label(group: Sequence[Divided]) -> str:
-    """That of most of its images; of as many, the first by name."""
+    """Return the label of most of its images; of as many, the first by name."""
     counted = Counter(image.label for image in group)
     return min(counted, key=lambda label: (-counted[label], label))
 

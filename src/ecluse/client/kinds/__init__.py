@@ -64,7 +64,7 @@ def kind_named(name: str) -> Kind:
               value=repr(name))
         )  # fmt: skip
     try:
-        module = importlib.import_module(KINDS[name])
+        module = importlib.import_module(KINDS[name])  # noqa: TID251 (a name of KINDS)
     except ModuleNotFoundError as error:
         raise ModelUnreadable(
             _(

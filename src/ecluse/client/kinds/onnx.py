@@ -55,7 +55,7 @@ class Graph:
         # A graph may name files of this machine that hold its numbers; no folder is looked in.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
-            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])  # noqa: TID251 (bytes)
         except _UNREADABLE as error:
             raise unreadable(FILE, type(error).__name__) from error
         self.content = content

@@ -73,7 +73,7 @@ class Ended:
 
 @router.get("/jobs")
 def list_jobs(request: Request, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1) -> Response:
-    """Running jobs with their progress, then the ended ones, a page at a time."""
+    """Show running jobs with their progress, then the ended ones, a page at a time."""
     say = words_of(request)
     running = running_jobs(runtime, user.user.id, say)
     jobs, pager = ended_page(runtime, user.user.id, page)

@@ -241,7 +241,7 @@ def _incidents(base_map: BaseMap, day: Day, rng: np.random.Generator) -> Floats:
 
 
 def _break_sensors(base_map: BaseMap, day: Day, flow: Floats, occupancy: Floats, exists: Flags) -> None:
-    """Some sensors fail for days: no rows, no values, the same value, zeros, or values that cannot be."""
+    """Let some sensors fail for days: no rows, no values, the same value, zeros, or values that cannot be."""
     block, within = divmod(day.ordinal, BLOCK)
     rng = np.random.default_rng([day.seed, Draw.FAULTS, block, len(base_map)])
     failures = max(5, len(base_map) // 60)

@@ -169,7 +169,7 @@ class AnomalyModel:
 
     @classmethod
     def load(cls, directory: Path) -> AnomalyModel:
-        """Raises ModelUnreadable when a file is missing, damaged or of another format."""
+        """Raise ModelUnreadable when a file is missing, damaged or of another format."""
         try:
             state = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
             with (directory / ARRAYS_FILE).open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -398,7 +398,7 @@ def _weighted(ranks: Mapping[str, Floats]) -> Floats:
 
 
 def _rounded(values: Floats, decimals: int) -> Floats:
-    """Rounded, so that the last bits, which may differ between processors, decide nothing."""
+    """Round, so that the last bits, which may differ between processors, decide nothing."""
     rounded: Floats = np.round(values, decimals)
     return rounded
 

@@ -222,7 +222,7 @@ def _members(
 
 
 def _similarity(reference: Reference, transfer: Transfer) -> float:
-    """That of the match, which knows columns; less where the model lacks more, which knows what it makes of them."""
+    """Return the similarity of the match (columns), or less where the model lacks more features."""
     return round(min(reference.match.similarity, 1 - transfer.lacking), 4)
 
 

@@ -115,7 +115,7 @@ class Transfer:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Transfer:
-        """Raises KeyError or TypeError for what `to_dict` did not write."""
+        """Raise KeyError or TypeError for what `to_dict` did not write."""
         columns = tuple(
             ColumnTransfer(
                 **{

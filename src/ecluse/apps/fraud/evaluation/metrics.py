@@ -216,7 +216,7 @@ def _resampled(rng: np.random.Generator, truth: Floats) -> Iterator[tuple[Floats
 
 
 def _thin(points: int, spread: Floats) -> list[int]:
-    """Indices of at most 200 points, evenly spread along `spread`, both ends kept."""
+    """Return the indices of at most 200 points, evenly spread along `spread`, both ends kept."""
     if points <= CURVE_POINTS:
         return list(range(points))
     spots = np.linspace(spread[0], spread[-1], CURVE_POINTS)

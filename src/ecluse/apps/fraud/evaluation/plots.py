@@ -48,7 +48,7 @@ def precision_recall(report: TrainingReport) -> str:
 
 
 def roc(report: TrainingReport) -> str:
-    """True over false positive rate on the test rows."""
+    """Plot the true over the false positive rate on the test rows."""
     points = [(point.fpr, point.tpr) for point in report.curves.roc]
     body = [_line([(0, 0), (1, 1)], FAINT), _line(points, BLUE)]
     title = f"ROC, area {report.metrics['roc_auc']:.3f}"

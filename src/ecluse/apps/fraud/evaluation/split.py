@@ -152,7 +152,7 @@ def shares_later(times: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_labels(labels: NDArray[np.int8]) -> None:
-    """Raises UnusableTarget when the labels (rows,) of 0 and 1 leave nothing to learn or to measure."""
+    """Raise UnusableTarget when the labels (rows,) of 0 and 1 leave nothing to learn or to measure."""
     positives, rows = int(labels.sum()), len(labels)
     if positives == rows:
         raise UnusableTarget(

@@ -18,7 +18,7 @@ def read_trees(content: bytes) -> list[Tree]:
 
 
 def _tree(facts: Mapping[str, Sequence[Any]]) -> Tree:
-    """Number the nodes that split and those that don't apart, both in the order of the model."""
+    """Convert one tree; nodes that split and leaves are numbered apart, both in the order of the model."""
     inner = [node for node, left in enumerate(facts["left_children"]) if left >= 0]
     leaves = [node for node, left in enumerate(facts["left_children"]) if left < 0]
     places = {node: place for place, node in enumerate(inner)} | {

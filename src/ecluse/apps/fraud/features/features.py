@@ -163,7 +163,7 @@ class FeatureEngineer:
 
     @classmethod
     def load(cls, directory: Path) -> FeatureEngineer:
-        """Raises ModelUnreadable when a file is missing, damaged or of another format."""
+        """Raise ModelUnreadable when a file is missing, damaged or of another format."""
         try:
             state = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
             if state["format"] != FORMAT:

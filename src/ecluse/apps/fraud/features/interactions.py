@@ -89,7 +89,7 @@ def propose(
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> FeaturePlan:
-    """Sums and ratios of the numbers a first booster uses most, and the pairs whose fraud rate tells most."""
+    """Choose sums and ratios of the numbers that a first booster uses most, and pairs by their fraud rate."""
     rows = sampled(labels, seed, len(specs))
     part, truth = frame[rows], labels[rows]
     if int(truth.sum()) < LEAST_FRAUDS:

@@ -67,7 +67,7 @@ class FeatureSelector:
 
     @classmethod
     def load(cls, directory: Path) -> FeatureSelector:
-        """Raises ModelUnreadable."""
+        """Raise ModelUnreadable when the file is missing or damaged."""
         try:
             content = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
             dropped = tuple(Dropped(**item) for item in content["dropped"])

@@ -165,7 +165,7 @@ class _Before:
     files: dict[str, str]
 
     def expect_same(self, folder: Path) -> None:
-        """Raises CannotRepeat where a file of the folder is not the one that was published."""
+        """Raise CannotRepeat where a file of the folder is not the one that was published."""
         from ecluse.apps.fraud.training.record import differing
         from ecluse.apps.fraud.training.training import digest_of
 

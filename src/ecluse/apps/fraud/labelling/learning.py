@@ -158,7 +158,7 @@ class Learned:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Learned:
-        """Raises ModelUnreadable for what was not written by `to_dict`."""
+        """Raise ModelUnreadable for what was not written by `to_dict`."""
         if data.get("format") != FORMAT:
             raise ModelUnreadable(
                 _(

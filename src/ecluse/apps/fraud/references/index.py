@@ -208,8 +208,10 @@ class ReferenceIndex:
 
     @classmethod
     def of(cls, facts: Iterable[ReferenceFacts]) -> ReferenceIndex:
-        """References without a column are left out; of two with one name the later counts. Importances that
-        sum to nothing count all columns alike."""
+        """Build an index; of two references with one name the later counts, those without a column are left out.
+
+        Importances that sum to nothing count all columns alike.
+        """
         return cls(_lay(facts))
 
     def updated(self, facts: Iterable[ReferenceFacts] = (), removed: Iterable[str] = ()) -> ReferenceIndex:

@@ -68,7 +68,7 @@ class ReferenceDescription:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ReferenceDescription:
-        """Raises ValueError, KeyError or TypeError for what `to_dict` has not written."""
+        """Raise ValueError, KeyError or TypeError for what `to_dict` has not written."""
         if data["format"] != DESCRIPTION_FORMAT:
             raise ValueError(
                 _(

@@ -32,9 +32,11 @@ def layout_of(dataset: Dataset) -> Layout:
 
 
 def dataset_of(transaction: Transaction, user_id: str, dataset_id: str) -> Dataset:
-    """Raises:
-    NotFound: there is none, or it is not for the user.
-    Forbidden: it is someone else's, and shared with the user to be read.
+    """Return a table of the user.
+
+    Raises:
+        NotFound: there is none, or the user may not see it.
+        Forbidden: it is someone else's, and shared with the user to be read.
     """
     dataset = transaction.scalar(select(Dataset).where(Dataset.id == dataset_id, Dataset.user_id == user_id))
     if dataset is None:

@@ -81,4 +81,4 @@ def name_for(path: Path) -> ResultName:
 
 def _imported(reference: str) -> Any:
     module, _colon, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return getattr(importlib.import_module(module), name)  # noqa: TID251 (a name of RESULT_FORMATS)

@@ -88,7 +88,7 @@ class ColumnSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ColumnSpec:
-        """Raises InvalidInput for a kind that does not exist."""
+        """Raise InvalidInput for a kind that does not exist."""
         if data.get("kind") not in get_args(ColumnKind):
             raise InvalidInput(
                 _(

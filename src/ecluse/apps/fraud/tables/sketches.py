@@ -55,7 +55,7 @@ class ColumnSketch:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ColumnSketch:
-        """Raises InvalidInput for a kind that does not exist or another number of quantiles than 0 or 21."""
+        """Raise InvalidInput for a kind that does not exist or another number of quantiles than 0 or 21."""
         kind = data.get("kind")
         if kind not in KINDS:
             raise InvalidInput(

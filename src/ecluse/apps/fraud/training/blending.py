@@ -115,7 +115,7 @@ def _can_judge(labels: Labels, panels: NDArray[np.int64], all_panels: NDArray[np
 
 
 def _greedy(margins: Sequence[Floats], labels: Labels, panels: NDArray[np.int64]) -> dict[int, float]:
-    """Starts from the best alone and adds, step by step, the member whose mean of margins ranks best."""
+    """Start from the best alone and add, step by step, the member whose mean of margins ranks best."""
     alone = [mean_precision(labels, margin, panels) for margin in margins]
     first = int(np.argmax(alone))
     counts = {first: 1}

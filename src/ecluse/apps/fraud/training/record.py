@@ -143,7 +143,7 @@ class TrainingRecord:
             ) from error
 
     def expect(self, table: str) -> None:
-        """Raises CannotRepeat where the table or a library is another than it was."""
+        """Raise CannotRepeat where the table or a library is another than it was."""
         if table != self.table:
             raise CannotRepeat(
                 _(
@@ -178,7 +178,7 @@ def _check_plan(plan: Mapping[str, Any]) -> None:
 
 
 def _check(record: TrainingRecord) -> None:
-    """Raises CannotRepeat for the first value that no training of ours decides."""
+    """Raise CannotRepeat for the first value that no training of ours decides."""
     _expect("table", re.fullmatch(r"[0-9a-f]{64}", _text("table", record.table)) is not None, record.table)
     _expect("plan", isinstance(record.plan, dict), record.plan)
     _expect("versions", isinstance(record.versions, dict), record.versions)

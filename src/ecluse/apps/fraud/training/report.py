@@ -93,7 +93,7 @@ class MeasuredRows:
     probabilities: NDArray[np.float64]
 
     def only(self, rows: NDArray[np.bool_]) -> MeasuredRows:
-        """Some of these rows."""
+        """Return these rows alone."""
         return MeasuredRows(self.part, self.at[rows], self.labels[rows], self.probabilities[rows])
 
 

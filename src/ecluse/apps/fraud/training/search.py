@@ -272,7 +272,7 @@ def _lanes(data: FitData, count: int) -> SimpleQueue[FitData]:
 
 
 def _as_before(fit: FitFacts) -> Until:
-    """Ends a fit where it was cut; one that validation ended is ended by it again."""
+    """End a fit where it was cut; one that validation ended is ended by it again."""
     return Until(lambda rounds: fit.was_cut and rounds >= fit.rounds)
 
 
@@ -448,7 +448,7 @@ class _Race:
         return bool(self.waiting)
 
     def fit(self, trial: int, fold: int) -> Fit:
-        """Runs in a thread of its own."""
+        """Fit one fold, in a thread of its own."""
         settings, lanes = self.trials[trial], self._lanes[fold]
         data = lanes.get()
         try:

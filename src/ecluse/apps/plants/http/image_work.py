@@ -87,7 +87,7 @@ class Holding:
     size: int = 0
 
     def take(self, size: int) -> None:
-        """Raises `Overloaded` where there is no room for so many bytes more."""
+        """Raise `Overloaded` where there is no room for so many bytes more."""
         if not self.room.has(size):
             raise Overloaded(
                 _("Too many images arrive at once. Nothing was kept; try again in a few seconds."), 5

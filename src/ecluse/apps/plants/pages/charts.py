@@ -202,7 +202,7 @@ def _learning(history: Sequence[Epoch], curve: _Curve, best_epoch: Epoch, say: W
 
 
 def _by_epoch(history: Sequence[Epoch], curve: _Curve, best_epoch: Epoch, say: Words) -> dict[str, Any]:
-    """Validation and training by epoch, named at their ends, the kept epoch marked."""
+    """Draw validation and training by epoch, named at their ends, the kept epoch marked."""
     share = curve.metric == "accuracy"
     parts = (("validation", "--c1", say._("validation")), ("train", "--c6", say._("training")))
     values = {part: [curve.of(epoch, part) for epoch in history] for part, _colour, _name in parts}
