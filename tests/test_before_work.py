@@ -22,7 +22,7 @@ from ecluse.models import settle_ended
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
-from tests.patience import until
+from tests.support.wait import wait_until
 
 DATA = Path(__file__).parent / "data"
 #: What the release before answered, by kind of row.
@@ -151,8 +151,8 @@ def test_a_waiting_job_of_before_ends_its_row(settings: Settings) -> None:
         worker = Worker(runtime, {"profile": JobKind(run=profile, queue="profile")})
         worker.start()
         try:
-            until(lambda: not runtime.jobs.goes_on("profile-d-again_queued-2"), "the reading to end")
-            until(lambda: not runtime.jobs.goes_on("profile-d-queued"), "the reading to end")
+            wait_until(lambda: not runtime.jobs.goes_on("profile-d-again_queued-2"), "the reading to end")
+            wait_until(lambda: not runtime.jobs.goes_on("profile-d-queued"), "the reading to end")
         finally:
             worker.close()
         now = answers(runtime)["datasets"]

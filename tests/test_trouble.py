@@ -21,7 +21,7 @@ from ecluse.runtime import HEARTBEAT_SECONDS, Runtime
 from ecluse.settings import inherited
 from tests.accounts import account
 from tests.clocks import CannotShift, shifted
-from tests.patience import until
+from tests.support.wait import wait_until
 
 WORKER = """
 import os, signal, sys, time
@@ -82,7 +82,7 @@ class Workers:
                 start_new_session=True,
             )
         self.started.append(process)
-        until(lambda: name in self.noted("ready"), f"a worker {name}: {self._said()}")
+        wait_until(lambda: name in self.noted("ready"), f"a worker {name}: {self._said()}")
         return process
 
     def noted(self, name: str) -> list[str]:
@@ -110,7 +110,7 @@ def enqueue(runtime: Runtime, folder: Path, *, parts: int = 1, seconds: float = 
 
 
 def ended(runtime: Runtime, job_id: str, seconds: float = 120) -> Job:
-    until(lambda: not runtime.jobs.get(USER, job_id).active, "an end of the job", seconds)
+    wait_until(lambda: not runtime.jobs.get(USER, job_id).active, "an end of the job", seconds)
     return runtime.jobs.get(USER, job_id)
 
 
@@ -136,7 +136,7 @@ def test_a_worker_whose_clock_is_a_minute_behind_keeps_its_job(opened: Runtime, 
         pytest.skip(str(error))
     workers.start("behind", **behind)
     job_id = enqueue(opened, workers.folder)
-    until(lambda: workers.noted("begun"), "a beginning")
+    wait_until(lambda: workers.noted("begun"), "a beginning")
     workers.start("right")
     leave_alone(workers)
     job = ended(opened, job_id)
@@ -157,7 +157,7 @@ def test_a_worker_of_another_machine_with_the_same_name_keeps_its_job(
         pytest.skip("needs namespaces of its own, which root may make on Linux")
     workers.start("one", *TWIN, 'hostname worker; for i in $(seq 300); do /bin/true; done; "$0" "$@" & wait')
     job_id = enqueue(opened, workers.folder)
-    until(lambda: workers.noted("begun"), "a beginning")
+    wait_until(lambda: workers.noted("begun"), "a beginning")
     workers.start("other", *TWIN, 'hostname worker; exec "$0" "$@"')
     leave_alone(workers)
     job = ended(opened, job_id)
@@ -174,8 +174,8 @@ def test_a_job_goes_on_where_it_was_through_more_deploys_than_deaths_are_allowed
     job_id = enqueue(opened, workers.folder, parts=8, seconds=1.0)
     worker = workers.start("0")
     for number in range(1, 8):
-        until(lambda before=number: len(workers.noted("begun")) == before, f"a beginning in worker {number}")
-        until(lambda before=number: len(workers.noted("parts")) >= before, f"part {number}")
+        wait_until(lambda before=number: len(workers.noted("begun")) == before, f"a beginning in worker {number}")
+        wait_until(lambda before=number: len(workers.noted("parts")) >= before, f"part {number}")
         worker.terminate()
         if number % 2:
             with suppress(subprocess.TimeoutExpired):
@@ -195,7 +195,7 @@ def test_a_full_disk_that_empties_again_leaves_no_job_behind(
 ) -> None:
     worker = workers.start("only")
     job_id = enqueue(opened, workers.folder, parts=4, seconds=1.0)
-    until(lambda: workers.noted("parts"), "a part")
+    wait_until(lambda: workers.noted("parts"), "a part")
     began = time.monotonic()
     while time.monotonic() - began < 12:  # so long that heartbeats, reports and the end of a step meet it
         fill(small_disk / "ballast")
