@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,8 @@ from tests.apps.plants.tiny import publish_tiny
 from tests.homes import ELSEWHERE, Made, fill_home, objects_of, place, settings_of
 from tests.migrating import Sizes
 from tests.servers import ObjectServer
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 from tests.test_moving import use
 
 SMALL = Sizes(models=1, files=1, file_bytes=500, tables=1)
@@ -249,10 +250,10 @@ def test_a_backup_is_of_one_moment_while_people_upload_and_delete(
 ) -> None:
     """Each row of the moment has its object, whatever came and went while the backup was made."""
     stop, failures = threading.Event(), list[BaseException]()
+    kept = list[str]()
 
     def work() -> None:
         number = 0
-        kept = list[str]()
         try:
             while not stop.is_set():
                 number += 1
@@ -271,7 +272,7 @@ def test_a_backup_is_of_one_moment_while_people_upload_and_delete(
                     with runtime.catalog.write() as transaction:
                         transaction.delete(transaction.get_one(UserTable, gone))
                     runtime.data.delete(f"user_data/{made.user_id}/tables/{gone}/table.csv")
-                time.sleep(0.02)
+                stop.wait(0.02)
         except BaseException as error:
             failures.append(error)
             raise
@@ -279,7 +280,7 @@ def test_a_backup_is_of_one_moment_while_people_upload_and_delete(
     busy = threading.Thread(target=work)
     busy.start()
     try:
-        time.sleep(0.3)
+        wait_until(lambda: failures or len(kept) == 5, "tables that come and go")
         taken = back_up(runtime, shelf)
     finally:
         stop.set()
@@ -362,13 +363,9 @@ def test_jobs_that_waited_or_ran_go_on_where_they_are_restored(
         runner = JobRunner(home.catalog, "tests of later", kinds, None)
         runner.start()
         try:
-            deadline = time.monotonic() + 120
-            while any(home.jobs.get(made.user_id, each).active for each in ids):
-                assert time.monotonic() < deadline, "they do not go on"
-                time.sleep(0.1)
+            assert [ended_job(home, made.user_id, each).status for each in ids] == ["done", "done"]
         finally:
             runner.close()
-        assert [home.jobs.get(made.user_id, each).status for each in ids] == ["done", "done"]
 
 
 # What is in the way

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -24,6 +23,8 @@ from ecluse.settings import Settings
 from tests.accounts import account
 from tests.faults import fault_proxy
 from tests.servers import ObjectServer
+from tests.support.jobs import ended_job
+from tests.support.wait import slow_for, wait_until
 
 
 def test_the_next_worker_reads_what_was_saved_and_nobody_else_does(runtime: Runtime) -> None:
@@ -165,7 +166,7 @@ class Jobs:
             raise InvalidInput("The table has one class only.")
         while end in ("cancelled", "stopped") and len(self.loaded) == 1:
             task.report("work", 0.5)
-            time.sleep(0.05)
+            slow_for(0.05)
 
     def ended(self, *_: Any, **__: Any) -> None:
         self.failed += 1
@@ -189,8 +190,7 @@ def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, ru
     )
     worker = jobs.worker()
     worker.start()
-    while not jobs.saved:
-        time.sleep(0.02)
+    wait_until(lambda: jobs.saved, "a checkpoint")
     if end == "cancelled":
         runtime.jobs.cancel("user1", job_id)
     if end == "stopped":
@@ -199,8 +199,8 @@ def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, ru
         worker = jobs.worker()
         worker.start()
         worker.take_over()
-    while runtime.jobs.get("user1", job_id).active or Checkpoints(runtime, "user1", job_id).names():
-        time.sleep(0.02)
+    ended_job(runtime, "user1", job_id)
+    wait_until(lambda: not Checkpoints(runtime, "user1", job_id).names(), "an end of its checkpoints")
     worker.close()
     assert jobs.loaded == ([None, b"half of it"] if end == "stopped" else [None])
     assert jobs.failed == (end == "failed")

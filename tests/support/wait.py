@@ -36,7 +36,7 @@ class Patience:
         return self._left > 0
 
 
-def wait_until(condition: Callable[[], T], what: str | Callable[[], str], seconds: float = 60) -> T:
+def wait_until(condition: Callable[[], T | None], what: str | Callable[[], str], seconds: float = 60) -> T:
     """Return what `condition` returns once that is true.
 
     Raises AssertionError, which names `what`, after `seconds` of work without it.
@@ -48,7 +48,9 @@ def wait_until(condition: Callable[[], T], what: str | Callable[[], str], second
     return value
 
 
-async def wait_in_loop(condition: Callable[[], T], what: str | Callable[[], str], seconds: float = 60) -> T:
+async def wait_in_loop(
+    condition: Callable[[], T | None], what: str | Callable[[], str], seconds: float = 60
+) -> T:
     """Do as `wait_until`, and let the event loop work meanwhile."""
     patience = Patience(seconds)
     while not (value := condition()):

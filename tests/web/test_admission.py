@@ -22,7 +22,7 @@ from ecluse.storage import open_store
 from ecluse.web.admission import AT_ONCE, Admission
 from tests.application import running
 from tests.servers import ObjectServer, store_environment
-from tests.slow import slow_line
+from tests.support.slow_line import slow_line
 
 
 class Sender:
