@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from ecluse.model_process.opened import Packaged, package_in
 from ecluse.model_process.steady import steady_answer
 from tests.application import Credentials
 from tests.apps.plants.tiny import YELLOW, photo
+from tests.support.wait import next_round, wait_in_loop, wait_until
 from tests.web.within import Within
 
 RNG = np.random.default_rng(0)
@@ -139,13 +139,12 @@ class Queue:
     def settle(self) -> None:
         """Wait until the loop has done what it has to do now."""
         for _ in range(3):
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result(20)
+            asyncio.run_coroutine_threadsafe(next_round(), self.loop).result(20)
 
     def ask_while_asking(self, model: Doubling, values: list[int]) -> list[Future[pl.DataFrame]]:
         """Put a request for each value into the queue, the first of which is being asked when the others come."""
         first = self.ask(values[:1])
-        while not model.asked:
-            time.sleep(0.001)
+        wait_until(lambda: model.asked, "a request that is asked")
         return [first, *(self.ask([value]) for value in values[1:])]
 
 
@@ -426,10 +425,10 @@ def test_requests_of_a_loop_that_is_closed_are_called_off_and_the_next_loop_goes
 
     async def leave() -> None:
         waiting = [asyncio.create_task(queue.batcher.ask(pl.DataFrame({"x": [n]}))) for n in range(3)]
-        await asyncio.sleep(0.01)
+        await wait_in_loop(lambda: model.asked, "a request that is asked")
         assert not any(task.done() for task in waiting)
+        threading.Timer(0.3, model.may_go.set).start()
 
-    threading.Timer(0.3, model.may_go.set).start()
     asyncio.run(leave())
     answer = asyncio.run(queue.batcher.ask(pl.DataFrame({"x": [7]})))
     assert answer["y"].to_list() == [14]

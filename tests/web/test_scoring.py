@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +24,7 @@ from ecluse.inference import scoring
 from ecluse.jobs import Task
 from ecluse.runtime import Worker
 from ecluse.work import kinds
-from tests.support.wait import wait_until
+from tests.support.wait import slow_for, wait_until
 from tests.web.test_predict import predict, publish
 from tests.web.within import Within
 
@@ -239,7 +238,7 @@ def test_a_scoring_is_cancelled_between_two_rows(
 
     def slowly(self: Any, answer: Any, rows: pl.DataFrame) -> pl.DataFrame:
         asked.set()
-        time.sleep(0.05)
+        slow_for(0.05)
         return ask(self, answer, rows)
 
     monkeypatch.setattr(scoring._Scoring, "_asked", slowly)
