@@ -30,6 +30,7 @@ from ecluse.settings import Settings
 from ecluse.work import kinds, reconcile
 from tests.application import KEPT
 from tests.migrating import Sizes, fill
+from tests.support.deaths import die_in_command
 from tests.support.wait import wait_until
 from tests.web.test_pages import browser
 
@@ -200,16 +201,10 @@ def test_a_worker_makes_the_backup_keeps_the_newest_and_those_of_other_homes(
 def test_a_backup_whose_worker_is_killed_is_made_by_the_next(runtime: Runtime, shelf: str) -> None:
     fill(runtime, Sizes(models=30, files=4, file_bytes=200_000, tables=5))
     schedule.set_schedule(runtime, Plan(shelf, every=DAY, keep=5, contents=True))
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-    command = [sys.executable, "-m", "ecluse", "worker", "--home", str(runtime.settings.home)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_until(lambda: any(job.stage == "objects" for job in jobs_of(runtime)), "a backup of objects")
-        finally:
-            process.kill()
+    die_in_command("backup.written", runtime.settings.home, {}, "worker")
     (job,) = jobs_of(runtime)
-    was_running = job.status == "running"
-    assert finished_in(runtime, shelf) == [] if was_running else [current(runtime.catalog).url]
+    assert job.status == "running"
+    assert finished_in(runtime, shelf) == []
     with working(runtime):
         wait_until(lambda: is_over(runtime, 1), "the end of a backup")
     (job,) = jobs_of(runtime)

@@ -23,6 +23,7 @@ from ecluse.settings import Settings
 from tests.accounts import account
 from tests.faults import fault_proxy
 from tests.servers import ObjectServer
+from tests.support.deaths import die_in_program
 from tests.support.jobs import ended_job
 from tests.support.wait import slow_for, wait_until
 
@@ -205,6 +206,22 @@ def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, ru
     assert jobs.loaded == ([None, b"half of it"] if end == "stopped" else [None])
     assert jobs.failed == (end == "failed")
     assert runtime.jobs.get("user1", job_id).status == ("done" if end == "stopped" else end)
+
+
+SAVING = """
+import sys
+from ecluse.checkpoints import Checkpoints
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+with Runtime.open(Settings.from_environment()) as runtime:
+    for part in (b"half of it", b"all of it"):
+        Checkpoints(runtime, "user1", "job1").save("part", part, force=True)
+"""
+
+
+def test_a_checkpoint_is_whole_once_its_process_has_died(runtime: Runtime) -> None:
+    die_in_program("checkpoint.kept", {"ECLUSE_HOME": str(runtime.settings.home)}, SAVING)
+    assert Checkpoints(runtime, "user1", "job1").load("part") == b"half of it"
 
 
 def test_the_upkeep_removes_what_jobs_left_that_ended_elsewhere(runtime: Runtime) -> None:

@@ -16,6 +16,7 @@ from ecluse.jobs import Job, queue
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import inherited
 from tests.accounts import account
+from tests.support.deaths import expect_death
 from tests.support.jobs import ended_job
 from tests.support.wait import wait_until
 
@@ -75,10 +76,10 @@ class Workers:
         self._environ = environ
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, **more: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, str(self._script)],
-            env=inherited(["PYTHONPATH"]) | self._environ,
+            env=inherited(["PYTHONPATH"]) | self._environ | more,
             stderr=subprocess.DEVNULL,
         )
         self.started.append(process)
@@ -112,6 +113,20 @@ def test_a_job_whose_worker_is_killed_is_finished_by_the_next_and_publishes_once
     wait_until((tmp_path / "started").exists, "a job that has started")
     first.send_signal(signal.SIGKILL)
     first.wait()
+    assert opened.jobs.get("user-1", job_id).status == "running"
+    workers.start()
+    assert ended(opened, job_id).status == "done"
+    assert (tmp_path / "claims").read_text() == "x"
+    assert (tmp_path / "published").read_text() == "1;"
+
+
+@pytest.mark.nightly("sqlite-job.claimed", "sqlite-job.ended")
+@pytest.mark.parametrize("point", ["job.claimed", "job.kept", "job.ended"])
+def test_a_job_whose_worker_dies_at_a_point_runs_its_steps_once(
+    opened: Runtime, workers: Workers, tmp_path: Path, point: str
+) -> None:
+    job_id = enqueue(opened, tmp_path, 0.0)
+    expect_death(workers.start(ECLUSE_DIE_AT=point))
     assert opened.jobs.get("user-1", job_id).status == "running"
     workers.start()
     assert ended(opened, job_id).status == "done"

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from ecluse.runtime import Runtime, Worker
 from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.migrating import Sizes, all_pointers, check_rows, fill
+from tests.support.deaths import expect_death
 from tests.support.jobs import ended_job
 from tests.support.wait import slow_for, wait_until
 
@@ -165,12 +165,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on(
     user_id = fill(runtime, Sizes(models=8, files=3, file_bytes=9_000_000, tables=3))
     migration_id = planned(runtime, user_id, elsewhere)
     job_id = upkeep.start_migration(runtime, user_id, migration_id)
-    first = worker_process(runtime)
-    while not migration.summary(runtime.catalog, migration_id).settled.objects:
-        assert first.poll() is None
-        time.sleep(0.02)
-    first.kill()
-    first.wait()
+    expect_death(worker_process(runtime, ECLUSE_DIE_AT="move.copied"))
     check_rows(runtime)
     second = worker_process(runtime)
     try:
@@ -183,10 +178,10 @@ def test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on(
     check_rows(runtime)
 
 
-def worker_process(runtime: Runtime) -> subprocess.Popen[bytes]:
+def worker_process(runtime: Runtime, **more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "ecluse", "worker", "--home", str(runtime.settings.home)],
-        env={name: os.environ[name] for name in KEPT if name in os.environ},
+        env={name: os.environ[name] for name in KEPT if name in os.environ} | more,
         stderr=subprocess.DEVNULL,
     )
 

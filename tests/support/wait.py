@@ -59,6 +59,13 @@ async def wait_in_loop(
     return value
 
 
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return how long this takes now: to draw a moment within it, never to assert it."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
 def slow_for(seconds: float) -> None:
     """Take this long, where slowness is the subject."""
     time.sleep(seconds)
