@@ -196,7 +196,7 @@ def test_everything_moves_from_one_postgresql_to_another(
 
 
 POINTS = (
-    "move.rows.users", "move.rows.jobs", "move.documents", "move.copied", "move.switch", "move.compare",
+    "move.rows.jobs", "move.rows.datasets", "move.documents", "move.copied", "move.switch", "move.compare",
     "move.compared", "move.arrived",
 )  # fmt: skip
 
