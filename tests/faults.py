@@ -303,7 +303,7 @@ def fault_proxy(upstream: str, *, seed: int = 0) -> Iterator[FaultProxy]:
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), name="fault-proxy", daemon=True)
     thread.start()
-    if not ready.wait(10):
+    if not ready.wait(60):
         raise TimeoutError("the proxy did not start within 10 s")
     try:
         yield proxy

@@ -164,7 +164,7 @@ def test_a_stopped_worker_leaves_its_job_to_the_next(
     first = workers.start()
     wait_until((tmp_path / "started").exists, "a job that has started")
     first.terminate()
-    assert first.wait(15) is not None
+    assert first.wait(60) is not None
     workers.start()
     assert ended(opened, job_id).status == "done"
     assert (tmp_path / "published").read_text() == "1;"

@@ -186,7 +186,7 @@ def test_secrets_are_in_a_file_of_their_owner_and_nowhere_else(home: Path) -> No
             assert not any(secret in log.read_text() for secret in (environment["S3_SECRET_KEY"],))
         stopped = run_ecluse(home, {}, "servers", "stop", "--json")
         assert json.loads(stopped.stdout) == {"stopped": True}
-        assert servers.process.wait(5) == 0
+        assert servers.process.wait(60) == 0
     assert processes_of(home) == []
     assert json.loads(run_ecluse(home, {}, "servers", "stop", "--json").stdout) == {"stopped": False}
 

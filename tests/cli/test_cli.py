@@ -222,7 +222,7 @@ def test_up_stops_cleanly_with_its_worker(tmp_path: Path) -> None:
         assert application.link.startswith(application.address)
         worker = wait_until(lambda: _children(application.process.pid), "a worker")[0]
         application.process.send_signal(signal.SIGINT)
-        assert application.process.wait(20) == 0
+        assert application.process.wait(60) == 0
     assert "Stopped." in "".join(application.said)
     assert "Traceback" not in "".join(application.said)
     assert not Path(f"/proc/{worker}").exists()

@@ -393,20 +393,20 @@ def test_one_owner_loads_so_many_at_once_and_others_load_beside() -> None:
     def load(owner: str) -> str:
         with loads.place(owner):
             if not go_on.is_set():
-                inside.wait(20)
-            assert go_on.wait(20)
+                inside.wait(60)
+            assert go_on.wait(60)
         return owner
 
     with ThreadPoolExecutor(16) as pool:
         first = [pool.submit(load, "anna") for _ in range(OF_ONE_OWNER)]
-        inside.wait(20)
+        inside.wait(60)
         waiting = [pool.submit(load, "anna") for _ in range(WAITING)]
         wait_until(lambda: loads._waiting["anna"] == WAITING, "those who wait")
         with pytest.raises(Overloaded):
             load("anna")
         with loads.place("ben"):
             go_on.set()
-        assert {each.result(20) for each in first + waiting} == {"anna"}
+        assert {each.result(60) for each in first + waiting} == {"anna"}
     assert not loads._loading
     assert not loads._waiting
 

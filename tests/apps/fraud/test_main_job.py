@@ -308,7 +308,7 @@ def test_two_models_train_side_by_side_on_two_workers(application: Application, 
         assert max(str(job["started_at"]) for job in ended) < min(str(job["finished_at"]) for job in ended)
     finally:
         second.terminate()
-        second.wait(20)
+        second.wait(60)
 
 
 def _check_layout(home: Path, environ: dict[str, str]) -> None:
