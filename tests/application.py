@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from ecluse.accounts import SESSION_COOKIE
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.forking import ForkedProcess, run_forked
+from tests.support.jobs import ended_status
+from tests.support.wait import wait_until
 
 #: Of the surrounding environment, what a process needs to run at all; no setting of the person who runs the tests.
 KEPT = (
@@ -103,23 +104,19 @@ class Application:
 
     def wait_for_job(self, client: httpx.Client, job: str, seconds: float = 180) -> dict[str, object]:
         """The job once it has ended."""
-        deadline = time.monotonic() + seconds
-        while True:
-            body: dict[str, object] = client.get(f"/api/status/{job}").raise_for_status().json()
-            if body["status"] not in ("queued", "running"):
-                return body
-            assert time.monotonic() < deadline, f"{body}\n{''.join(self.said)}"
-            time.sleep(0.1)
+        try:
+            return ended_status(client, job, seconds)
+        except AssertionError as error:
+            error.add_note("".join(self.said))
+            raise
 
-    def _find(self, pattern: str, seconds: float = 60) -> str:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+    def _find(self, pattern: str) -> str:
+        def look() -> re.Match[str] | None:
             found = re.search(pattern, "".join(self.said))
-            if found:
-                return found[1]
-            assert self.process.poll() is None, "".join(self.said)
-            time.sleep(0.02)
-        raise TimeoutError("".join(self.said))
+            assert found or self.process.poll() is None, "".join(self.said)
+            return found
+
+        return wait_until(look, lambda: f"{pattern} in {''.join(self.said)}")[1]
 
 
 @contextmanager
@@ -159,7 +156,7 @@ def running(
         finally:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -26,6 +26,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.servers import store_environment
+from tests.support.wait import next_round, slow_in_loop
 
 _PIECE: Final = 64 * 1024
 _HEAD_LIMIT: Final = 256 * 1024
@@ -226,7 +227,7 @@ class FaultProxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # closed connections are let go in the loop's next round
+        await next_round()  # closed connections are let go in the loop's next round
 
     def _arrived(self, head: bytes) -> tuple[Request, Plan | None]:
         """Record a request, and what shall happen to it."""
@@ -275,7 +276,7 @@ class FaultProxy:
         if fault in (Fault.SLOW_DOWN, Fault.TOO_MANY, Fault.CONFLICT, Fault.ERROR):
             return await _answer_instead(request, fault, reader, writer)
         if fault is Fault.LATENCY and plan:
-            await asyncio.sleep(plan.delay)
+            await slow_in_loop(plan.delay)
         far_reader, far_writer = await asyncio.open_connection(*self._upstream, limit=_HEAD_LIMIT)
         far_writer.transport.set_write_buffer_limits(0)
         sending = asyncio.create_task(_send(request, plan, head, reader, far_writer))
@@ -302,7 +303,7 @@ def fault_proxy(upstream: str, *, seed: int = 0) -> Iterator[FaultProxy]:
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), name="fault-proxy", daemon=True)
     thread.start()
-    if not ready.wait(10):
+    if not ready.wait(60):
         raise TimeoutError("the proxy did not start within 10 s")
     try:
         yield proxy
@@ -342,7 +343,7 @@ async def _send(
 async def _reach(plan: Plan | None) -> None:
     """Do where the fault is what the plan says."""
     if plan and plan.fault is Fault.RESET_IN_REQUEST:
-        await asyncio.sleep(0.01)  # let the other side read what it was sent; a reset takes it back
+        await slow_in_loop(0.01)  # let the other side read what it was sent; a reset takes it back
         raise ConnectionResetError
     if plan and plan.action:
         await asyncio.get_running_loop().run_in_executor(None, plan.action)
@@ -397,7 +398,7 @@ async def _break(
         writer.write(head + body[: len(body) // 2] if body else head[: len(head) // 2])
         await writer.drain()
     if fault is Fault.RESET_IN_RESPONSE:
-        await asyncio.sleep(0.01)  # let the client read what it was sent; a reset takes it back
+        await slow_in_loop(0.01)  # let the client read what it was sent; a reset takes it back
         raise ConnectionResetError
     return False
 

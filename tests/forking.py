@@ -183,7 +183,7 @@ def _import_all() -> None:
         parts = (*application.pages, *application.api, *application.jobs, application.web, application.card)
         modules += [part.partition(":")[0] for part in parts if part]
     for module in (*modules, *USED_LATER):
-        importlib.import_module(module)  # noqa: TID251 (what the tests name)
+        importlib.import_module(module)
 
 
 if __name__ == "__main__":

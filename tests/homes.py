@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -22,6 +21,7 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _, to_json
 from ecluse.settings import AREAS, Settings, read_variables
 from tests.migrating import Sizes, contents, fill, publish, write_files
+from tests.support.jobs import ended_job
 
 #: In no area of any home, so that a row which says so keeps it.
 ELSEWHERE = "s3://elsewhere/kept"
@@ -157,8 +157,7 @@ def end_a_job(runtime: Runtime, user_id: str) -> str:
     runner.start()
     try:
         job_id = runtime.jobs.enqueue("work", "profile", user_id, "A table", {"n": 1})
-        while runtime.jobs.get(user_id, job_id).active:
-            time.sleep(0.02)
+        ended_job(runtime, user_id, job_id)
     finally:
         runner.close()
     return job_id

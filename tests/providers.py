@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -48,7 +48,7 @@ class SayingAnything:
         return jwt.encode(header, {name: value for name, value in claims.items() if value is not None}, key)
 
     def usual(self) -> dict[str, Any]:
-        moment = int(time.time())
+        moment = int(datetime.now(UTC).timestamp())
         usual = {"iss": self.issuer, "sub": "anna-1", "aud": "ecluse", "iat": moment, "exp": moment + 300}
         return (
             usual | {"nonce": self.nonce, "email": "anna@example.org", "email_verified": True} | self.claims

@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from ecluse.confined import Heard
 from ecluse.errors import UnreadableTable
 from ecluse.later import Later
+from tests.support.wait import slow_for
 
 #: Of the standard library; nothing that a nursery imports needs it.
 listed = Later("mailbox")
@@ -56,7 +56,7 @@ def babble(tell: Heard, data: bytes) -> None:
 
 
 def wait(tell: Heard, data: bytes) -> None:
-    time.sleep(600)
+    slow_for(600)
 
 
 def environ(tell: Heard, data: bytes) -> dict[str, str]:
@@ -77,10 +77,12 @@ def pids(tell: Heard, data: bytes) -> list[int]:
 
 def kill_nursery(tell: Heard, data: bytes) -> None:
     os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(600)
+    slow_for(600)
 
 
-def write_on(tell: Heard, data: bytes, *, path: str) -> None:
-    while True:
-        Path(path).write_text(str(time.monotonic()))
-        time.sleep(0.01)
+def note_and_wait(tell: Heard, data: bytes, *, path: str) -> None:
+    """Write the number of this process into a file, and do nothing more."""
+    new = Path(path).with_suffix(".new")
+    new.write_text(str(os.getpid()))
+    new.rename(path)
+    slow_for(600)

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from tests.support.wait import wait_until
 
 ACCESS_KEY = "ecluse-tests"
 SECRET_KEY = "a-secret-of-the-tests-only"
@@ -290,45 +291,45 @@ def _make_bucket(server: ObjectServer) -> None:
     from ecluse.storage import open_store
 
     settings = Settings.from_environment(server.environment())
-    deadline = time.monotonic() + 30
-    while True:
+
+    def is_made() -> bool:
         try:
             store = open_store(settings.store_url, settings.access)
             store.put(".ready", b"ready")
             store.delete(".ready")
         except StoreUnavailable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
+            return False
+        return True
+
+    wait_until(is_made, "a bucket")
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"The server ended with code {process.returncode}")
+    def is_open() -> bool:
+        _check_runs(process)
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
         except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError("The server did not start within 30 s")
+            return False
+        return True
+
+    wait_until(is_open, f"a server at port {port}")
 
 
 def _wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"The server ended with code {process.returncode}")
+    def answers() -> bool:
+        _check_runs(process)
         try:
-            urllib.request.urlopen(endpoint, timeout=1).close()  # noqa: S310 (loopback)
+            urllib.request.urlopen(endpoint, timeout=10).close()  # noqa: S310 (loopback)
         except urllib.error.HTTPError:
-            return
+            return True
         except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError("The server did not start within 30 s")
+            return False
+        return True
+
+    wait_until(answers, f"an answer of {endpoint}")
+
+
+def _check_runs(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        raise RuntimeError(f"The server ended with code {process.returncode}")

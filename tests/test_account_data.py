@@ -23,7 +23,7 @@ from ecluse.runtime import Runtime, Worker
 from ecluse.work import kinds
 from tests.apps.plants.sets import add_set
 from tests.apps.plants.tiny import publish_tiny
-from tests.patience import until
+from tests.support.wait import wait_until
 from tests.test_people import add_table
 
 PASSWORD = "a long password"
@@ -276,7 +276,7 @@ def test_a_person_closes_the_account_and_a_job_removes_it_though_it_is_interrupt
     worker = Worker(opened, kinds())
     worker.start()
     try:
-        until(lambda: opened.jobs.get(admin.id, job).status == "done" or None, "the removal")
+        wait_until(lambda: opened.jobs.get(admin.id, job).status == "done" or None, "the removal")
     finally:
         worker.close()
     with opened.catalog.read() as transaction:

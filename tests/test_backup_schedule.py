@@ -30,7 +30,8 @@ from ecluse.settings import Settings
 from ecluse.work import kinds, reconcile
 from tests.application import KEPT
 from tests.migrating import Sizes, fill
-from tests.patience import until
+from tests.support.deaths import die_in_command
+from tests.support.wait import wait_until
 from tests.web.test_pages import browser
 
 pytestmark = pytest.mark.nightly
@@ -180,7 +181,7 @@ def test_a_worker_makes_the_backup_keeps_the_newest_and_those_of_other_homes(
         for number in (1, 2, 3):
             fall_due(runtime)
             reconcile(runtime)
-            until(partial(is_over, runtime, number), "the end of a backup")
+            wait_until(partial(is_over, runtime, number), "the end of a backup")
     assert [(job.status, job.error) for job in jobs_of(runtime)] == [("done", None)] * 3
     here = finished_in(runtime, shelf)
     assert (len(here), of_other in here) == (3, True)
@@ -200,18 +201,12 @@ def test_a_worker_makes_the_backup_keeps_the_newest_and_those_of_other_homes(
 def test_a_backup_whose_worker_is_killed_is_made_by_the_next(runtime: Runtime, shelf: str) -> None:
     fill(runtime, Sizes(models=30, files=4, file_bytes=200_000, tables=5))
     schedule.set_schedule(runtime, Plan(shelf, every=DAY, keep=5, contents=True))
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-    command = [sys.executable, "-m", "ecluse", "worker", "--home", str(runtime.settings.home)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: any(job.stage == "objects" for job in jobs_of(runtime)), "a backup of objects")
-        finally:
-            process.kill()
+    die_in_command("backup.written", runtime.settings.home, {}, "worker")
     (job,) = jobs_of(runtime)
-    was_running = job.status == "running"
-    assert finished_in(runtime, shelf) == [] if was_running else [current(runtime.catalog).url]
+    assert job.status == "running"
+    assert finished_in(runtime, shelf) == []
     with working(runtime):
-        until(lambda: is_over(runtime, 1), "the end of a backup")
+        wait_until(lambda: is_over(runtime, 1), "the end of a backup")
     (job,) = jobs_of(runtime)
     assert (job.status, job.error) == ("done", None)
     assert len(finished_in(runtime, shelf)) == 1
@@ -235,10 +230,10 @@ def test_it_goes_on_when_the_account_in_whose_name_it_is_made_goes(runtime: Runt
     (job,) = jobs_of(runtime)
     assert (job.status, job.user_id) == ("queued", second.id)
     with working(runtime):
-        until(lambda: is_over(runtime, 1), "the end of a backup")
+        wait_until(lambda: is_over(runtime, 1), "the end of a backup")
         fall_due(runtime)
         reconcile(runtime)
-        until(lambda: is_over(runtime, 2), "the end of a backup")
+        wait_until(lambda: is_over(runtime, 2), "the end of a backup")
     assert [(job.status, job.user_id) for job in jobs_of(runtime)] == [("done", second.id)] * 2
 
 
@@ -278,7 +273,7 @@ def test_a_failure_shows_on_the_page_and_to_the_doctor_is_tried_again_and_then_f
     with working(runtime):
         fall_due(runtime)
         reconcile(runtime)
-        until(lambda: is_over(runtime, 1), "the end of a backup")
+        wait_until(lambda: is_over(runtime, 1), "the end of a backup")
         assert jobs_of(runtime)[0].status == "failed"
         row = current(runtime.catalog)
         assert row.failed_at is not None
@@ -294,7 +289,7 @@ def test_a_failure_shows_on_the_page_and_to_the_doctor_is_tried_again_and_then_f
         folder.unlink()
         fall_due(runtime)
         reconcile(runtime)
-        until(lambda: is_over(runtime, 2), "the end of a backup")
+        wait_until(lambda: is_over(runtime, 2), "the end of a backup")
     with runtime.catalog.read() as transaction:
         assert schedule.standing(transaction).state == "ok"
     assert "Les sauvegardes se font" in browser(runtime, admin).get("/administration/settings?lang=fr").text
@@ -353,7 +348,7 @@ def test_what_is_overdue_says_so_and_after_its_end_nothing_is_made(runtime: Runt
     assert schedule.end_schedule(runtime)
     assert not schedule.end_schedule(runtime)
     with working(runtime):
-        until(lambda: is_over(runtime, 1), "the end of a backup")
+        wait_until(lambda: is_over(runtime, 1), "the end of a backup")
     assert (jobs_of(runtime)[0].status, finished_in(runtime, shelf)) == ("done", [])
     assert schedule.enqueue_due(runtime) == 0
 

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +23,14 @@ from ecluse.errors import BackupError, BackupNotFound, HomeClosed
 from ecluse.jobs import JobKind, JobRunner, Task
 from ecluse.runtime import Runtime
 from ecluse.settings import AREAS, Settings
-from tests.application import KEPT
+from tests.application import run_ecluse
 from tests.apps.plants.tiny import publish_tiny
 from tests.homes import ELSEWHERE, Made, fill_home, objects_of, place, settings_of
 from tests.migrating import Sizes
 from tests.servers import ObjectServer
+from tests.support.deaths import die_in_command
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 from tests.test_moving import use
 
 SMALL = Sizes(models=1, files=1, file_bytes=500, tables=1)
@@ -249,10 +247,10 @@ def test_a_backup_is_of_one_moment_while_people_upload_and_delete(
 ) -> None:
     """Each row of the moment has its object, whatever came and went while the backup was made."""
     stop, failures = threading.Event(), list[BaseException]()
+    kept = list[str]()
 
     def work() -> None:
         number = 0
-        kept = list[str]()
         try:
             while not stop.is_set():
                 number += 1
@@ -271,7 +269,7 @@ def test_a_backup_is_of_one_moment_while_people_upload_and_delete(
                     with runtime.catalog.write() as transaction:
                         transaction.delete(transaction.get_one(UserTable, gone))
                     runtime.data.delete(f"user_data/{made.user_id}/tables/{gone}/table.csv")
-                time.sleep(0.02)
+                stop.wait(0.02)
         except BaseException as error:
             failures.append(error)
             raise
@@ -279,7 +277,7 @@ def test_a_backup_is_of_one_moment_while_people_upload_and_delete(
     busy = threading.Thread(target=work)
     busy.start()
     try:
-        time.sleep(0.3)
+        wait_until(lambda: failures or len(kept) == 5, "tables that come and go")
         taken = back_up(runtime, shelf)
     finally:
         stop.set()
@@ -362,13 +360,9 @@ def test_jobs_that_waited_or_ran_go_on_where_they_are_restored(
         runner = JobRunner(home.catalog, "tests of later", kinds, None)
         runner.start()
         try:
-            deadline = time.monotonic() + 120
-            while any(home.jobs.get(made.user_id, each).active for each in ids):
-                assert time.monotonic() < deadline, "they do not go on"
-                time.sleep(0.1)
+            assert [ended_job(home, made.user_id, each).status for each in ids] == ["done", "done"]
         finally:
             runner.close()
-        assert [home.jobs.get(made.user_id, each).status for each in ids] == ["done", "done"]
 
 
 # What is in the way
@@ -546,59 +540,39 @@ def test_an_address_goes_to_the_same_area_elsewhere() -> None:
 # Commands
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "ecluse", "backup", *arguments]
-
-
-def environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in KEPT if name in os.environ}
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), env=environment(), check=False, capture_output=True, text=True)
-
-
-def killed(is_time: Callable[[str], bool], *arguments: str) -> bool:
-    """Run a command and kill it once it says what it is doing; whether that was what ended it."""
-    with subprocess.Popen(
-        command(*arguments), env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if is_time(line):
-                process.kill()
-                break
-        return process.wait() == -signal.SIGKILL
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_ecluse(home, {}, "backup", *arguments)
 
 
 @pytest.mark.nightly
 def test_commands_that_are_killed_leave_nothing_that_counts_and_go_on(
     runtime: Runtime, made: Made, tmp_path: Path
 ) -> None:
-    home, shelf, new = str(runtime.settings.home), str(tmp_path / "a shelf"), str(tmp_path / "new")
+    home, shelf, new = runtime.settings.home, str(tmp_path / "a shelf"), tmp_path / "new"
     before = objects_of(runtime)
-    assert "is not there" in run("list", "--from", shelf, "--home", home).stderr
+    assert "is not there" in run(home, "list", "--from", shelf).stderr
     assert not Path(shelf).exists()
-    assert killed(lambda line: " objects" in line, "create", "--to", shelf, "--objects", "--home", home)
-    listed = run("list", "--from", shelf, "--home", home, "--json")
-    assert [each["state"] for each in json.loads(listed.stdout)] == ["unfinished"]
-    assert run("verify", "latest", "--from", shelf, "--home", home).returncode != 0
-    done = run("create", "--to", shelf, "--objects", "--home", home)
+    for point in ("backup.written", "backup.finish"):
+        die_in_command(point, home, {}, "backup", "create", "--to", shelf, "--objects")
+    listed = run(home, "list", "--from", shelf, "--json")
+    assert [each["state"] for each in json.loads(listed.stdout)] == ["unfinished", "unfinished"]
+    assert run(home, "verify", "latest", "--from", shelf).returncode != 0
+    done = run(home, "create", "--to", shelf, "--objects")
     assert done.returncode == 0, done.stderr
     assert "It is not encrypted" in done.stdout
-    verified = run("verify", "latest", "--from", shelf, "--home", home)
+    verified = run(home, "verify", "latest", "--from", shelf)
     assert (verified.returncode, "is whole" in verified.stdout) == (0, True), verified.stderr
-    for moment in ("  objects", "  rows", "  comparing rows"):
-        where = ("restore", "latest", "--from", shelf, "--outside", ELSEWHERE, "--home", new)
-        assert killed(lambda line, moment=moment: moment in line, *where), moment
+    restore = ("restore", "latest", "--from", shelf, "--outside", ELSEWHERE)
+    for point in ("restore.object", "restore.rows.users", "restore.rows.jobs", "restore.compare"):
+        die_in_command(point, new, {}, "backup", *restore)
         with pytest.raises(HomeClosed):
-            Runtime.open(Settings.from_environment({}, home=Path(new)))
-    done = run("restore", "latest", "--from", shelf, "--outside", ELSEWHERE, "--home", new)
+            Runtime.open(Settings.from_environment({}, home=new))
+    done = run(new, *restore)
     assert done.returncode == 0, done.stderr
-    with Runtime.open(Settings.from_environment({}, home=Path(new))) as there:
+    with Runtime.open(Settings.from_environment({}, home=new)) as there:
         assert objects_of(there) == before
         assert differences(runtime, there) == []
         assert use(there, made) == "dandelion"
-    again = run("restore", "latest", "--from", shelf, "--home", new)
+    again = run(new, "restore", "latest", "--from", shelf)
     assert again.returncode != 0
     assert "is not empty" in again.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -24,6 +23,9 @@ from ecluse.settings import Settings
 from tests.accounts import account
 from tests.faults import fault_proxy
 from tests.servers import ObjectServer
+from tests.support.deaths import die_in_program
+from tests.support.jobs import ended_job
+from tests.support.wait import slow_for, wait_until
 
 
 def test_the_next_worker_reads_what_was_saved_and_nobody_else_does(runtime: Runtime) -> None:
@@ -165,7 +167,7 @@ class Jobs:
             raise InvalidInput("The table has one class only.")
         while end in ("cancelled", "stopped") and len(self.loaded) == 1:
             task.report("work", 0.5)
-            time.sleep(0.05)
+            slow_for(0.05)
 
     def ended(self, *_: Any, **__: Any) -> None:
         self.failed += 1
@@ -189,8 +191,7 @@ def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, ru
     )
     worker = jobs.worker()
     worker.start()
-    while not jobs.saved:
-        time.sleep(0.02)
+    wait_until(lambda: jobs.saved, "a checkpoint")
     if end == "cancelled":
         runtime.jobs.cancel("user1", job_id)
     if end == "stopped":
@@ -199,12 +200,28 @@ def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, ru
         worker = jobs.worker()
         worker.start()
         worker.take_over()
-    while runtime.jobs.get("user1", job_id).active or Checkpoints(runtime, "user1", job_id).names():
-        time.sleep(0.02)
+    ended_job(runtime, "user1", job_id)
+    wait_until(lambda: not Checkpoints(runtime, "user1", job_id).names(), "an end of its checkpoints")
     worker.close()
     assert jobs.loaded == ([None, b"half of it"] if end == "stopped" else [None])
     assert jobs.failed == (end == "failed")
     assert runtime.jobs.get("user1", job_id).status == ("done" if end == "stopped" else end)
+
+
+SAVING = """
+import sys
+from ecluse.checkpoints import Checkpoints
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+with Runtime.open(Settings.from_environment()) as runtime:
+    for part in (b"half of it", b"all of it"):
+        Checkpoints(runtime, "user1", "job1").save("part", part, force=True)
+"""
+
+
+def test_a_checkpoint_is_whole_once_its_process_has_died(runtime: Runtime) -> None:
+    die_in_program("checkpoint.kept", {"ECLUSE_HOME": str(runtime.settings.home)}, SAVING)
+    assert Checkpoints(runtime, "user1", "job1").load("part") == b"half of it"
 
 
 def test_the_upkeep_removes_what_jobs_left_that_ended_elsewhere(runtime: Runtime) -> None:

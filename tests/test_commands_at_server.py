@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import ecluse
 from ecluse.apps.fraud.sample import write_sample
 from tests.application import KEPT, Application, running
 from tests.forking import run_forked
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -141,19 +141,12 @@ def test_ctrl_c_cancels_the_job_of_the_server_and_publishes_nothing(machine: Mac
         def job() -> dict[str, str]:
             return next((each for each in client.get("/api/jobs").json() if "stopped" in each["title"]), {})
 
-        _until(lambda: job().get("status") == "running")
+        wait_until(lambda: job().get("status") == "running", "a job that runs")
         process.send_signal(signal.SIGINT)
         noted = process.communicate(timeout=60)[1]
         assert (process.returncode, f"Cancelled at {machine.server.address}" in noted) == (130, True), noted
-        _until(lambda: job()["status"] == "cancelled")
+        wait_until(lambda: job()["status"] == "cancelled", "a job that is cancelled")
         assert client.get("/api/models/stopped/versions").status_code == httpx.codes.NOT_FOUND
-
-
-def _until(holds: object, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def count_of(machine: Machine) -> int:

@@ -10,9 +10,8 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +33,8 @@ from ecluse.storage import ensure_bucket, open_store
 from tests.application import KEPT, run_ecluse
 from tests.apps.plants.photos import photo
 from tests.servers import free_port
+from tests.support.jobs import ended_status
+from tests.support.wait import wait_until
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = DEPLOY / "compose.yaml"
@@ -348,9 +349,9 @@ def _main_job(client: httpx.Client, folder: Path) -> None:
     sample = write_sample(folder, rows=4000, score_rows=200)
     table = upload(client, sample.labelled)
     body = {"dataset": table, "model_name": "payments", "target_column": "is_fraud", "budget_s": 2}
-    wait_for_job(client, client.post("/api/train", json=body).raise_for_status().json())
+    done_job(client, client.post("/api/train", json=body).raise_for_status().json())
     body = {"model": "payments", "dataset": upload(client, sample.unlabelled)}
-    prediction = wait_for_job(client, client.post("/api/predict", json=body).raise_for_status().json())
+    prediction = done_job(client, client.post("/api/predict", json=body).raise_for_status().json())
     listed = client.get("/api/predictions").raise_for_status().json()
     assert prediction["status"] == "done"
     scored = client.get(f"/api/predictions/{listed[0]['id']}/download").raise_for_status().text
@@ -370,10 +371,10 @@ def _classifier(client: httpx.Client) -> None:
             into.writestr(f"{('oak', 'elm')[number % 2]}/{number}.jpg", photo(number))
     files = {"file": ("leaves.zip", archive.getvalue())}
     imported = client.post("/api/plants/sets", data={"name": "leaves"}, files=files).raise_for_status().json()
-    wait_for_job(client, imported)
+    done_job(client, imported)
     leaves = f"/api/plants/sets/{imported['set']}"
     body = {"model_name": "leaves", "epochs": 2}
-    wait_for_job(client, client.post(f"{leaves}/train", json=body).raise_for_status().json())
+    done_job(client, client.post(f"{leaves}/train", json=body).raise_for_status().json())
     answer = client.post("/api/plants/predict", files={"file": ("a.jpg", photo(1))})
     assert answer.raise_for_status().json()["probabilities"].keys() == {"elm", "oak"}
     client.delete(leaves).raise_for_status()
@@ -385,15 +386,10 @@ def upload(client: httpx.Client, path: Path) -> str:
     return str(answer.json()["id"])
 
 
-def wait_for_job(client: httpx.Client, started: Mapping[str, Any]) -> Mapping[str, Any]:
-    deadline = time.monotonic() + 180
-    while True:
-        found: Mapping[str, Any] = client.get(f"/api/status/{started['job']}").raise_for_status().json()
-        if found["status"] not in ("queued", "running"):
-            assert found["status"] == "done", found["error"]
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
+def done_job(client: httpx.Client, started: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = ended_status(client, started["job"])
+    assert found["status"] == "done", found["error"]
+    return found
 
 
 def token(database: str) -> str:
@@ -471,14 +467,15 @@ def access(store: Mapping[str, str], who: str) -> Any:
     return Settings.from_environment(environ).access
 
 
-def until_it_works(attempt: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
+def until_it_works(attempt: Callable[[], object]) -> None:
+    failure: list[Exception] = []
+
+    def works() -> bool:
         try:
             attempt()
-        except (EcluseError, httpx.HTTPError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
+        except (EcluseError, httpx.HTTPError) as error:
+            failure[:] = [error]
+            return False
+        return True
+
+    wait_until(works, lambda: f"success; last {failure[0]!r}")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from ecluse.catalog import Catalog
 from tests.application import Application, running
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -104,7 +104,7 @@ def train(web: Application, client: httpx.Client) -> str:
     queued = client.post("/api/texts", json=asked).raise_for_status().json()
     set_id, job = str(queued["set"]), queued["job"]
     with worker(web) as first:
-        wait_until_counting(client, job)
+        wait_until(lambda: client.get(f"/api/status/{job}").json()["fraction"] >= 0.2, "a count")
         os.kill(first.pid, signal.SIGKILL)
     with worker(web):
         assert web.wait_for_job(client, job)["status"] == "done"
@@ -155,10 +155,3 @@ def columns(url: str) -> set[str]:
         return {column["name"] for column in inspect(catalog.engine).get_columns("texts_sets")}
     finally:
         catalog.close()
-
-
-def wait_until_counting(client: httpx.Client, job: str) -> None:
-    deadline = time.monotonic() + 120
-    while client.get(f"/api/status/{job}").json()["fraction"] < 0.2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from ecluse.apps.fraud.actions.uploads import profile_upload, read_upload
@@ -21,6 +21,7 @@ from ecluse.web.i18n import Words
 from tests import hostile_files
 from tests.application import running
 from tests.hostile_files import FAR, ROWS, Hostile, book, shared, sheet, uses
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -199,24 +200,20 @@ def test_a_nursery_that_was_killed_is_begun_again_and_a_reader_ends_with_it() ->
 
 
 def test_who_no_longer_wants_an_answer_ends_its_reader(tmp_path: Path) -> None:
-    alive = tmp_path / "alive"
+    reader = tmp_path / "reader"
 
     class Cancelled(EcluseError):
         pass
 
     def heard(fraction: float, message: str) -> None:
-        if alive.exists():
+        if reader.exists():
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        run("tests.readers:write_on", {"path": str(alive)}, limits=Limits(memory=200 << 20), heard=heard)
-    deadline = time.monotonic() + 60
-    while True:  # it wrote every 10 ms
-        before = alive.stat().st_mtime_ns
-        time.sleep(0.5)
-        if alive.stat().st_mtime_ns == before:
-            break
-        assert time.monotonic() < deadline
+        run(
+            "tests.readers:note_and_wait", {"path": str(reader)}, limits=Limits(memory=200 << 20), heard=heard
+        )
+    wait_until(lambda: not psutil.pid_exists(int(reader.read_text())), "an end of the reader")
 
 
 # Neighbours

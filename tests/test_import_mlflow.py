@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from ecluse.settings import Settings
 from tests.application import KEPT, run_ecluse, running
 from tests.faults import Fault, FaultProxy, fault_proxy
 from tests.servers import free_port
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 SEED = Path(__file__).parent / "mlflow_seed.py"
@@ -77,9 +77,12 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             command, env=environ, stdout=log, stderr=log, cwd=folder, start_new_session=True
         )
     try:
-        while not _answers(f"http://127.0.0.1:{port}/health"):
+
+        def answers() -> bool:
             assert process.poll() is None, (folder / "log").read_text()[-2000:]
-            time.sleep(0.1)
+            return _answers(f"http://127.0.0.1:{port}/health")
+
+        wait_until(answers, "an answer of MLflow", 180)
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(

@@ -24,7 +24,7 @@ from ecluse.sentences import N_, Cell, Sentence, _, listing, num
 from ecluse.web.pages.jobs import Ended, grouped
 from tests.accounts import account
 from tests.application import KEPT
-from tests.patience import until
+from tests.support.wait import wait_until
 
 SECRET = "hush-hush"
 
@@ -41,7 +41,7 @@ def run(catalog: Catalog, kind: JobKind, job_id: str = "j" * 32) -> str:
     runner = JobRunner(catalog, "w1", {"work": kind}, None)
     runner.start()
     try:
-        until(lambda: not Jobs(catalog).goes_on(job_id), "the end of a job")
+        wait_until(lambda: not Jobs(catalog).goes_on(job_id), "the end of a job")
     finally:
         runner.close()
     return job_id

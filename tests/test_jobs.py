@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +16,9 @@ from ecluse.jobs import Job, queue
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import inherited
 from tests.accounts import account
+from tests.support.deaths import expect_death
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 
 WORKER = """
 import signal, sys, time
@@ -74,10 +76,10 @@ class Workers:
         self._environ = environ
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, **more: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, str(self._script)],
-            env=inherited(["PYTHONPATH"]) | self._environ,
+            env=inherited(["PYTHONPATH"]) | self._environ | more,
             stderr=subprocess.DEVNULL,
         )
         self.started.append(process)
@@ -98,19 +100,8 @@ def enqueue(runtime: Runtime, folder: Path, seconds: float, **more: str) -> str:
     return runtime.jobs.enqueue("work", "train", account(runtime.catalog, "user-1"), "Some work", subject)
 
 
-def wait_until_ended(runtime: Runtime, job_id: str, seconds: float = 40) -> Job:
-    deadline = time.monotonic() + seconds
-    while (job := runtime.jobs.get("user-1", job_id)).active:
-        assert time.monotonic() < deadline, f"still {job.status}"
-        time.sleep(0.05)
-    return job
-
-
-def wait_for(path: Path, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"no {path}"
-        time.sleep(0.02)
+def ended(runtime: Runtime, job_id: str) -> Job:
+    return ended_job(runtime, "user-1", job_id)
 
 
 @pytest.mark.nightly("sqlite")
@@ -119,12 +110,26 @@ def test_a_job_whose_worker_is_killed_is_finished_by_the_next_and_publishes_once
 ) -> None:
     job_id = enqueue(opened, tmp_path, 2.0)
     first = workers.start()
-    wait_for(tmp_path / "started")
+    wait_until((tmp_path / "started").exists, "a job that has started")
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert opened.jobs.get("user-1", job_id).status == "running"
     workers.start()
-    assert wait_until_ended(opened, job_id).status == "done"
+    assert ended(opened, job_id).status == "done"
+    assert (tmp_path / "claims").read_text() == "x"
+    assert (tmp_path / "published").read_text() == "1;"
+
+
+@pytest.mark.nightly("sqlite-job.claimed", "sqlite-job.ended")
+@pytest.mark.parametrize("point", ["job.claimed", "job.kept", "job.ended"])
+def test_a_job_whose_worker_dies_at_a_point_runs_its_steps_once(
+    opened: Runtime, workers: Workers, tmp_path: Path, point: str
+) -> None:
+    job_id = enqueue(opened, tmp_path, 0.0)
+    expect_death(workers.start(ECLUSE_DIE_AT=point))
+    assert opened.jobs.get("user-1", job_id).status == "running"
+    workers.start()
+    assert ended(opened, job_id).status == "done"
     assert (tmp_path / "claims").read_text() == "x"
     assert (tmp_path / "published").read_text() == "1;"
 
@@ -134,14 +139,11 @@ def test_a_running_job_reports_and_stops_when_it_is_cancelled(
 ) -> None:
     job_id = enqueue(opened, tmp_path, 60.0)
     workers.start()
-    wait_for(tmp_path / "started")
-    deadline = time.monotonic() + 10
-    while opened.jobs.get("user-1", job_id).message != "working":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until((tmp_path / "started").exists, "a job that has started")
+    wait_until(lambda: opened.jobs.get("user-1", job_id).message == "working", "a report")
     assert opened.jobs.cancel("user-1", job_id).status == "cancelled"
     after = enqueue(opened, tmp_path, 0.1)
-    assert wait_until_ended(opened, after).status == "done"
+    assert ended(opened, after).status == "done"
     assert (tmp_path / "published").read_text() == "2;"
 
 
@@ -150,7 +152,7 @@ def test_a_stage_is_told_when_it_begins_however_soon_after_another(
 ) -> None:
     job_id = enqueue(opened, tmp_path, 0.0, fault="stages")
     workers.start()
-    assert wait_until_ended(opened, job_id).status == "done"
+    assert ended(opened, job_id).status == "done"
     assert opened.jobs.get("user-1", job_id).message == "resting"
 
 
@@ -160,11 +162,11 @@ def test_a_stopped_worker_leaves_its_job_to_the_next(
 ) -> None:
     job_id = enqueue(opened, tmp_path, 3.0)
     first = workers.start()
-    wait_for(tmp_path / "started")
+    wait_until((tmp_path / "started").exists, "a job that has started")
     first.terminate()
-    assert first.wait(15) is not None
+    assert first.wait(60) is not None
     workers.start()
-    assert wait_until_ended(opened, job_id).status == "done"
+    assert ended(opened, job_id).status == "done"
     assert (tmp_path / "published").read_text() == "1;"
 
 
@@ -172,9 +174,9 @@ def test_a_persons_mistake_is_told_and_a_fault_of_ours_is_not_explained(
     opened: Runtime, workers: Workers, tmp_path: Path
 ) -> None:
     workers.start()
-    theirs = wait_until_ended(opened, enqueue(opened, tmp_path, 0.1, fault="theirs"))
+    theirs = ended(opened, enqueue(opened, tmp_path, 0.1, fault="theirs"))
     assert (theirs.status, theirs.error) == ("failed", "The table has one class only.")
-    ours = wait_until_ended(opened, enqueue(opened, tmp_path, 0.1, fault="ours"))
+    ours = ended(opened, enqueue(opened, tmp_path, 0.1, fault="ours"))
     assert ours.error is not None
     assert "reference" in ours.error
     assert "inner detail" not in ours.error
@@ -184,7 +186,7 @@ def test_a_persons_mistake_is_told_and_a_fault_of_ours_is_not_explained(
 @pytest.mark.nightly
 def test_a_store_that_stays_away_is_told_as_it_is(opened: Runtime, workers: Workers, tmp_path: Path) -> None:
     workers.start()
-    job = wait_until_ended(opened, enqueue(opened, tmp_path, 0, fault="away"))
+    job = ended(opened, enqueue(opened, tmp_path, 0, fault="away"))
     assert (job.status, job.error) == ("failed", "The store is away.")
     assert (tmp_path / "failed").read_text() == "The store is away."
 
@@ -192,7 +194,7 @@ def test_a_store_that_stays_away_is_told_as_it_is(opened: Runtime, workers: Work
 @pytest.mark.nightly("postgresql")
 def test_progress_may_be_told_from_another_thread(opened: Runtime, workers: Workers, tmp_path: Path) -> None:
     workers.start()
-    job = wait_until_ended(opened, enqueue(opened, tmp_path, 0.1, fault="thread"))
+    job = ended(opened, enqueue(opened, tmp_path, 0.1, fault="thread"))
     assert (job.status, job.message) == ("done", "from a thread")
 
 
@@ -220,10 +222,7 @@ def test_the_same_id_is_queued_once(opened: Runtime) -> None:
 
 def test_a_dead_worker_is_not_counted_as_living(opened: Runtime, workers: Workers) -> None:
     process = workers.start()
-    deadline = time.monotonic() + 20
-    while not living_workers(opened):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: living_workers(opened), "a worker that lives")
     process.kill()
     process.wait()
     assert living_workers(opened) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -33,6 +32,8 @@ from ecluse.jobs import JobKind, JobRunner, Task
 from ecluse.processes import Process, is_gone
 from ecluse.runtime import Runtime, Worker, living_workers
 from tests.accounts import account
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 
 USER = "user-1"
 #: A machine that cannot be seen from here, of the same name and with a process of the same number.
@@ -71,13 +72,6 @@ def row_of(runtime: Runtime, job_id: str) -> JobRow:
     with runtime.catalog.read() as transaction:
         ((row, _),) = jobs.by_ids(transaction, None, [job_id])
     return row
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # Who lives
@@ -123,7 +117,7 @@ def test_a_machine_whose_clock_is_behind_neither_dies_nor_kills(
 
     early = tables.now().replace(year=2001)
     monkeypatch.setattr(tables, "now", lambda: early)
-    monkeypatch.setattr(time, "time", lambda: early.timestamp())
+    monkeypatch.setattr("time.time", lambda: early.timestamp())
     job_id = enqueue(runtime)
     beat(runtime, "late", ELSEWHERE)
     (held,) = claim(runtime, "late")
@@ -341,7 +335,7 @@ def test_a_statement_that_took_too_long_fails_its_job(runtime: Runtime) -> None:
     kinds = {"work": JobKind(run=run, queue="train")}
     runner = JobRunner(runtime.catalog, "worker", kinds, None, only=job_id)
     runner.start()
-    until(runner.is_over)
+    wait_until(runner.is_over, "an end of the runner")
     runner.close()
     assert (row_of(runtime, job_id).status, row_of(runtime, job_id).put_off) == ("failed", 0)
     if runtime.catalog.engine.dialect.name == "postgresql":
@@ -459,7 +453,7 @@ def test_a_full_disk_puts_a_job_off_until_there_is_room(
 
     runners.start(run, lambda _, __, message: failures.append(message))
     job_id = enqueue(runtime)
-    until(lambda: runtime.jobs.get(USER, job_id).status == "done")
+    assert ended_job(runtime, USER, job_id).status == "done"
     assert failures == []
     assert row_of(runtime, job_id).put_off == 2
 
@@ -485,7 +479,7 @@ def test_a_job_waits_for_what_is_away_and_fails_for_what_refuses_it(
 
     runners.start(run)
     job_id = enqueue(runtime)
-    until(lambda: not runtime.jobs.get(USER, job_id).active)
+    ended_job(runtime, USER, job_id)
     row = row_of(runtime, job_id)
     assert (row.status, row.put_off) == (ends, 2 if ends == "done" else 0)
 
@@ -510,7 +504,7 @@ def test_how_a_job_ended_is_recorded_once_the_catalog_takes_it(
     job_id = enqueue(runtime)
     assert refused.wait(60)
     assert runtime.jobs.get(USER, job_id).status == "running"
-    until(lambda: not [one for one in runner._running.values() if one.outcome is None])
+    wait_until(lambda: all(one.outcome for one in runner._running.values()), "an outcome")
     runner.settle()
     assert runtime.jobs.get(USER, job_id).status == "done"
 
@@ -520,7 +514,7 @@ def test_two_workers_of_one_process_take_jobs(runtime: Runtime, runners: Runners
     for _ in range(2):
         runners.start(lambda *_: at_once.wait(60) and None)
     ids = [enqueue(runtime), enqueue(runtime)]
-    until(lambda: all(runtime.jobs.get(USER, one).status == "done" for one in ids))
+    assert {ended_job(runtime, USER, one).status for one in ids} == {"done"}
 
 
 def test_a_command_starts_one_worker_however_late_its_heartbeat_is(
@@ -604,10 +598,10 @@ def test_a_job_that_waits_for_another_does_not_stand_in_its_way(runtime: Runtime
         transaction.execute(update(JobRow).values(alone=alone))
     runner = JobRunner(runtime.catalog, "worker", kinds, runtime)
     runner._take()
-    until(lambda: not runner.running())
+    wait_until(lambda: not runner.running(), "an end of what runs")
     waits = row_of(runtime, following)
     assert (waits.status, waits.message, waits.put_off, ended) == ("queued", "waiting for 1", 0, [])
     runner.start()
-    until(lambda: row_of(runtime, following).status == "done")
+    assert ended_job(runtime, USER, following).status == "done"
     runner.close()
     assert ended == ["work", "follow"]

@@ -36,7 +36,7 @@ from ecluse.errors import (
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import AccountsSettings, MailSettings, Secret, Settings
 from tests.mailboxes import NAME, PASSWORD, Mailbox, certificate, served, text_of
-from tests.patience import until
+from tests.support.wait import wait_until
 
 EMAIL = "anna@example.org"
 TEXT = Text("Subject é", "Follow it:\n\n{link}\n")
@@ -243,7 +243,7 @@ def test_a_worker_sends(tmp_path: Path, mailbox: Mailbox) -> None:
         running = threading.Thread(target=worker.run_until_stopped)
         running.start()
         try:
-            until(lambda: mailbox.recipients == [EMAIL], "a mail")
+            wait_until(lambda: mailbox.recipients == [EMAIL], "a mail")
         finally:
             worker.stop()
             running.join()

@@ -37,7 +37,7 @@ from ecluse.vitals import Readiness, checks_of_web
 from ecluse.vitals.readiness import FAULT
 from ecluse.web import outages
 from tests.application import running
-from tests.patience import until
+from tests.support.wait import wait_until
 from tests.web.within import Within
 
 
@@ -301,7 +301,7 @@ def test_requests_that_meet_an_outage_share_two_lines(web: Within, monkeypatch: 
         answers = [web.ask("GET", "/api/jobs") for _ in range(3)]
     assert {answer.status_code for answer in answers} == {503}
     away.clear()
-    until(lambda: "Answers again" in stream.getvalue(), "the line of its end")
+    wait_until(lambda: "Answers again" in stream.getvalue(), "the line of its end")
     written_lines = lines(stream)
     access = {line["request"] for line in written_lines if line["logger"] == "ecluse.access"}
     assert {answer.json()["error"]["reference"] for answer in answers} == access
@@ -342,7 +342,7 @@ def test_requests_that_meet_a_full_disk_share_two_lines_and_no_trace(
         line["request"] for line in lines(stream) if line["logger"] == "ecluse.access"
     }
     were_met.set()
-    until(lambda: "Answers again" in stream.getvalue(), "the line of its end")
+    wait_until(lambda: "Answers again" in stream.getvalue(), "the line of its end")
     written_lines = lines(stream)
     assert [line["level"] for line in written_lines if line["logger"].startswith("ecluse.web")] == [
         "warning",

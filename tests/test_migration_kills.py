@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +20,11 @@ from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.application import KEPT, run_ecluse
-from tests.faults import Fault, FaultProxy, fault_proxy, kind
+from tests.faults import Fault, FaultProxy, Plan, fault_proxy, kind
 from tests.migrating import Sizes, all_pointers, check_rows, contents, fill
 from tests.servers import ObjectServer, store_environment
-
-pytestmark = pytest.mark.nightly
+from tests.support.deaths import die_in_command
+from tests.support.wait import slow_for, wait_until
 
 
 @contextmanager
@@ -67,6 +66,20 @@ def started(home: Path, environ: dict[str, str], *arguments: str) -> subprocess.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def wait_until_met(plan: Plan, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a request meets its fault, or the process has ended without."""
+    wait_until(lambda: plan.hits or process.poll() is not None, "a request that meets its fault", 120)
+
+
+def wait_until_held(runtime: Runtime, migration_id: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process holds a migration, or has ended without."""
+
+    def is_held() -> bool:
+        return process.poll() is not None or migration.find(runtime.catalog, migration_id).held_by is not None
+
+    wait_until(is_held, "a hold of the migration", 120)
 
 
 def journal_of(runtime: Runtime, migration_id: str) -> dict[str, journal.Entry]:
@@ -137,8 +150,7 @@ def test_a_run_killed_at_many_moments_copies_nothing_twice_that_had_arrived(
             process.append(started(home, environ, "run", migration_id))
             ready.set()
             if fault is Fault.LATENCY:
-                while not plan.hits and process[0].poll() is None:
-                    time.sleep(0.001)
+                wait_until_met(plan, process[0])
                 process[0].kill()
             kills += process[0].wait(120) != 0
             plan.times = 0
@@ -186,8 +198,7 @@ def test_a_rollback_killed_at_many_moments_leaves_the_rows_right(
                 Fault.LATENCY, when=kind("DeleteObjects", "DeleteObject"), after=after, delay=0.3
             )
             process = started(home, environ, "rollback", migration_id, "--yes")
-            while not plan.hits and process.poll() is None:
-                time.sleep(0.001)
+            wait_until_met(plan, process)
             process.kill()
             process.wait()
             plan.times = 0
@@ -212,18 +223,20 @@ def test_a_run_outlives_a_server_that_is_killed_and_comes_back(
         there = f"s3://models/{tmp_path.name}"
         migration_id = planned(runtime, "data", there)
         process = started(home, environ, "run", migration_id)
-        while not migration.summary(runtime.catalog, migration_id).settled.objects:
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until(
+            lambda: migration.summary(runtime.catalog, migration_id).settled.objects, "an object there"
+        )
+        assert process.poll() is None
         restartable.kill()
         check_rows(runtime)
-        time.sleep(2)
+        slow_for(2)
         restartable.start()
         assert process.wait(200) == 0
         assert check_rows(runtime) == {"s3": rows}
         assert contents(runtime.stores.folder(there)) == before
 
 
+@pytest.mark.nightly
 def test_a_run_through_a_line_that_breaks_often_arrives_whole(
     open_home: Runtime, proxy: FaultProxy, tmp_path: Path
 ) -> None:
@@ -240,6 +253,7 @@ def test_a_run_through_a_line_that_breaks_often_arrives_whole(
     assert contents(open_home.stores.folder(there)) == before
 
 
+@pytest.mark.nightly
 def test_a_byte_that_changes_on_the_way_is_noticed(
     open_home: Runtime, proxy: FaultProxy, tmp_path: Path
 ) -> None:
@@ -271,8 +285,8 @@ def test_a_run_on_folders_killed_at_random_moments_arrives_whole(
     with read_meanwhile(runtime) as wrong:
         for _ in range(4):
             process = started(home, {}, "run", migration_id)
-            until_it_works(runtime, migration_id, process)
-            time.sleep(draw.uniform(0.0, 0.6))
+            wait_until_held(runtime, migration_id, process)
+            slow_for(draw.uniform(0.0, 0.6))
             process.kill()
             process.wait()
         done = run_ecluse(home, {}, "migrate", "run", migration_id)
@@ -286,6 +300,26 @@ def test_a_run_on_folders_killed_at_random_moments_arrives_whole(
     assert max(entry.times_copied for entry in entries) <= 5
 
 
-def until_it_works(runtime: Runtime, migration_id: str, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None and migration.find(runtime.catalog, migration_id).held_by is None:
-        time.sleep(0.005)
+def test_a_run_and_a_rollback_that_die_at_a_point_go_on(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.accounts.local_administrator()
+    fill(runtime, Sizes(models=3, files=3, file_bytes=3_000, tables=5))
+    before, rows = contents(runtime.data), all_pointers(runtime)
+    elsewhere = f"file://{tmp_path}/elsewhere"
+    migration_id = planned(runtime, "data", elsewhere)
+    home, command = runtime.settings.home, ("migrate", "run", migration_id)
+    with read_meanwhile(runtime) as wrong:
+        for point in ("move.copied", "move.copied", "move.switch"):
+            die_in_command(point, home, {}, *command)
+        assert all_pointers(runtime) == rows
+        done = run_ecluse(home, {}, *command)
+        assert done.returncode == 0, done.stderr
+        assert check_rows(runtime) == {"file": len(rows)}
+        assert contents(runtime.stores.open(elsewhere)) == before
+        back = ("migrate", "rollback", migration_id, "--yes")
+        die_in_command("move.removed", home, {}, *back)
+        done = run_ecluse(home, {}, *back)
+        assert done.returncode == 0, done.stderr
+    assert wrong == []
+    assert all_pointers(runtime) == rows
+    assert contents(runtime.data) == before
+    assert contents(runtime.stores.open(elsewhere)) == {}

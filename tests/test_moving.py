@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -28,11 +23,12 @@ from ecluse.errors import HomeClosed, MigrationError, MoveRefused, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings, read_variables
 from ecluse.web.app import make_app
-from tests.application import KEPT
+from tests.application import run_ecluse
 from tests.apps.plants.tiny import YELLOW, photo, publish_tiny
 from tests.homes import Made, end_a_job, fill_home, objects_of, place, settings_of
 from tests.migrating import Sizes
 from tests.servers import ObjectServer
+from tests.support.deaths import die_in_command
 
 pytestmark = pytest.mark.nightly
 
@@ -114,14 +110,9 @@ def test_a_laptops_home_is_used_in_the_cloud_after_two_kills_and_comes_back_equa
         "ECLUSE_RAW_URL": f"{bucket}/raw",
     }
     cloud = place(tmp_path / "cloud.env", DATABASE_URL=postgresql_url, **keys)
-    for moment in ("copying rows", "copying objects"):
-        assert killed_at(moment, "run", "--to", str(cloud), "--home", str(laptop))
-    done = subprocess.run(
-        command("run", "--to", str(cloud), "--home", str(laptop)),
-        env=environment(),
-        check=False,
-        capture_output=True,
-    )
+    for point in ("move.rows.users", "move.copied"):
+        die_in_command(point, laptop, {}, "move", "run", "--to", str(cloud))
+    done = run_ecluse(laptop, {}, "move", "run", "--to", str(cloud))
     assert done.returncode == 0, done.stderr
 
     with Runtime.open(settings_of(cloud, tmp_path / "scratch")) as there:
@@ -178,27 +169,6 @@ def version_of(runtime: Runtime) -> str:
         return transaction.query(ModelVersion).filter_by(name="leaves").one().version
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "ecluse", "move", *arguments]
-
-
-def environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in KEPT if name in os.environ}
-
-
-def killed_at(moment: str, *arguments: str) -> bool:
-    """Run a command and kill it, with SIGKILL, once it says what it is doing; whether that was what ended it."""
-    with subprocess.Popen(
-        command(*arguments), env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if moment in line:
-                process.kill()
-                break
-        return process.wait() == -signal.SIGKILL
-
-
 @pytest.mark.nightly
 def test_everything_moves_from_one_postgresql_to_another(
     new_postgresql_url: Callable[[], str], tmp_path: Path
@@ -225,43 +195,22 @@ def test_everything_moves_from_one_postgresql_to_another(
 # Killed
 
 
-#: What a run says, and how often it has said it when it is killed there.
-MOMENTS = (
-    ("copying rows", 1), ("copying rows", 12), ("copying documents", 1),
-    ("copying objects", 1), ("pointing rows", 1), ("comparing rows", 5), ("letting people in", 1),
-    ("everything arrived", 1),
+POINTS = (
+    "move.rows.jobs", "move.rows.datasets", "move.documents", "move.copied", "move.switch", "move.compare",
+    "move.compared", "move.arrived",
 )  # fmt: skip
 
 
-def run_until(source: str, destination: str, moment: str, times: int) -> None:
-    """In a process of its own: move, and be killed at a moment."""
-    said = 0
-
-    def report(_: float, message: str) -> None:
-        nonlocal said
-        said += message.startswith(moment)
-        if said == times:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    moved(*(Settings.from_environment({}, home=Path(home)) for home in (source, destination)), report)
-
-
 def test_a_run_that_is_killed_in_every_phase_goes_on(
-    runtime: Runtime, made: Made, elsewhere: Settings, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, made: Made, elsewhere: Settings, tmp_path: Path
 ) -> None:
     assert made
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.test_moving"])
-    for moment, times in MOMENTS:
-        process = processes.Process(
-            target=run_until, args=(str(runtime.settings.home), str(elsewhere.home), moment, times)
-        )
-        process.start()
-        process.join(120)
-        assert process.exitcode == -signal.SIGKILL, moment
+    there = place(tmp_path / "elsewhere.env", ECLUSE_HOME=str(elsewhere.home))
+    for point in POINTS:
+        die_in_command(point, runtime.settings.home, {}, "move", "run", "--to", str(there))
         with pytest.raises(HomeClosed):
             runtime.accounts.add("late@example.org")
-        if moment != "everything arrived":
+        if point != "move.arrived":
             with pytest.raises(HomeClosed), Runtime.open(elsewhere):
                 raise AssertionError("people are let in before all is there")
     outcome = moved(runtime.settings, elsewhere)

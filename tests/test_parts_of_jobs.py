@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +19,8 @@ from ecluse.jobs import Job, JobKind, JobRunner, Task, with_parts
 from ecluse.jobs.task import kind_of_part
 from ecluse.runtime import Runtime
 from tests.accounts import account
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -78,8 +79,7 @@ class Squares:
         return self.runtime.jobs.get(None, job_id)
 
     def ended(self, job_id: str) -> Job:
-        until(lambda: not self.job(job_id).active)
-        return self.job(job_id)
+        return ended_job(self.runtime, None, job_id, 300)
 
     def rows(self, job_id: str) -> list[JobRow]:
         with self.runtime.catalog.read() as transaction:
@@ -92,7 +92,7 @@ class Squares:
     def take(self, runner: JobRunner) -> None:
         """Let a worker that does not look by itself run what it has room for, to its end."""
         runner._take()
-        until(lambda: not runner.running())
+        wait_until(lambda: not runner.running(), "an end of what runs")
 
 
 @pytest.fixture
@@ -101,13 +101,6 @@ def squares(runtime: Runtime) -> Iterator[Squares]:
     yield made
     for runner in made.runners:
         runner.close()
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_worker_alone_with_one_place_does_all_parts_in_order(squares: Squares) -> None:
@@ -140,8 +133,7 @@ def test_a_thousand_parts_are_done(squares: Squares) -> None:
     job_id = squares.enqueue(1000)
     for name in ("first", "second"):
         squares.runner(name).start()
-    until(lambda: not squares.job(job_id).active, seconds=300)
-    assert squares.job(job_id).status == "done"
+    assert squares.ended(job_id).status == "done"
     assert squares.got == [number * number for number in range(1000)]
     assert sorted(squares.parts) == list(range(1000))
 
@@ -157,7 +149,9 @@ def test_a_job_whose_worker_dies_goes_on_with_what_its_parts_returned(squares: S
 
     squares.after = die
     first.start()
-    until(lambda: squares.begun == 2)  # all parts are done, and it has their results
+    wait_until(
+        lambda: squares.begun == 2, "the job behind its parts"
+    )  # all parts are done, and it has their results
     with squares.runtime.catalog.write() as transaction:
         assert jobs.take_from(transaction, "first").queued == 1
     squares.after = lambda: None
@@ -215,7 +209,7 @@ def test_a_cancelled_job_takes_its_parts_along(squares: Squares) -> None:
     assert squares.runtime.jobs.cancel(account(squares.runtime.catalog, USER), job_id).status == "cancelled"
     assert squares.statuses(job_id) == ["cancelled"] * 4
     cancelled.set()
-    until(lambda: not runner.running())
+    wait_until(lambda: not runner.running(), "an end of what runs")
     assert (stopped, squares.parts, squares.begun) == ([], [], 1)
 
 
@@ -240,7 +234,7 @@ def test_of_two_parts_that_fail_the_first_in_order_says_why(squares: Squares) ->
         if number in (1, 2):
             both.wait(60)
             if number == 1:
-                until(lambda: squares.statuses(job_id)[2] == "failed")
+                wait_until(lambda: squares.statuses(job_id)[2] == "failed", "a failure of part 2")
             raise InvalidInput(f"Number {number} is no good.")
 
     squares.before = fail

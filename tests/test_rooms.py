@@ -116,12 +116,12 @@ def test_who_asks_does_not_wait_for_who_writes(runtime: Runtime) -> None:
     def hold() -> None:
         with runtime.catalog.write():
             held.set()
-            free.wait(20)
+            free.wait(60)
 
     writer = threading.Thread(target=hold)
     writer.start()
     try:
-        assert held.wait(20)
+        assert held.wait(60)
         assert runtime.accounts.who_has_token(token) is not None
         assert writer.is_alive()
     finally:

@@ -92,7 +92,7 @@ def test_a_sentence_comes_back_from_json_and_pickle_as_it_was(value: object) -> 
     sentence = _("%(name)s missing", name=value)
     for back in (
         from_json(json.loads(json.dumps(to_json(sentence)))),
-        pickle.loads(pickle.dumps(sentence)),  # noqa: S301, TID251 (ours, as processes hand them on)
+        pickle.loads(pickle.dumps(sentence)),  # noqa: S301 (ours, as processes hand them on)
         copy.deepcopy(sentence),
     ):
         assert back == sentence
@@ -152,7 +152,7 @@ def test_a_sentence_with_a_count_takes_the_form_of_each_language() -> None:
         for sentence in (
             made,
             from_json(json.loads(json.dumps(to_json(made)))),
-            pickle.loads(pickle.dumps(made)),  # noqa: S301, TID251 (our own)
+            pickle.loads(pickle.dumps(made)),  # noqa: S301 (our own)
             copy.copy(made),
         ):
             assert (sentence, FRENCH.phrase(sentence)) == (english, french)
@@ -194,7 +194,7 @@ def test_a_cell_is_kept_as_one_and_left_out_for_others() -> None:
     sentence = _("It holds %(values)s.", values=listing([_("a %(value)s", value=cell), "b"]))
     kept = from_json(json.loads(json.dumps(to_json(sentence))))
     assert (kept, without_cells(kept)) == ("It holds a Anna's IBAN, b.", "It holds a …, b.")
-    assert without_cells(pickle.loads(pickle.dumps(sentence))) == "It holds a …, b."  # noqa: S301, TID251 (made here)
+    assert without_cells(pickle.loads(pickle.dumps(sentence))) == "It holds a …, b."  # noqa: S301 (made here)
     assert [without_cells(text) for text in (cell, "plain", num(3))] == ["…", "plain", "3"]
 
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from ecluse.servers import BUCKETS, LocalServers, running, stop
 from ecluse.settings import Settings
 from ecluse.storage import ObjectStore, ensure_bucket, open_store
 from tests.application import KEPT, run_ecluse
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -64,8 +64,11 @@ class Started:
         return open_store(str(settings.area_url(area)), settings.access)  # type: ignore[arg-type]
 
     def wait_until_said(self, words: str) -> None:
-        wait_for(lambda: words in "".join(self.said) or self.process.poll() is not None)
-        assert words in "".join(self.said)
+        def is_said() -> bool:
+            assert self.process.poll() is None, "".join(self.said)
+            return words in "".join(self.said)
+
+        wait_until(is_said, lambda: f"{words} in {''.join(self.said)}", 90)
 
 
 @contextmanager
@@ -86,8 +89,7 @@ def started(home: Path, *arguments: str, ready: str = "In another terminal") -> 
     for reader in readers:
         reader.start()
     try:
-        wait_for(lambda: ready in "".join(launched.said) or process.poll() is not None)
-        assert process.poll() is None, "".join(launched.said)
+        launched.wait_until_said(ready)
         yield launched
     finally:
         process.send_signal(signal.SIGINT)
@@ -97,14 +99,6 @@ def started(home: Path, *arguments: str, ready: str = "In another terminal") -> 
         for stream, _ in streams:
             assert stream is not None
             stream.close()
-
-
-def wait_for(condition: object, seconds: float = 90) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def exported(text: str) -> dict[str, str]:
@@ -192,7 +186,7 @@ def test_secrets_are_in_a_file_of_their_owner_and_nowhere_else(home: Path) -> No
             assert not any(secret in log.read_text() for secret in (environment["S3_SECRET_KEY"],))
         stopped = run_ecluse(home, {}, "servers", "stop", "--json")
         assert json.loads(stopped.stdout) == {"stopped": True}
-        assert servers.process.wait(5) == 0
+        assert servers.process.wait(60) == 0
     assert processes_of(home) == []
     assert json.loads(run_ecluse(home, {}, "servers", "stop", "--json").stdout) == {"stopped": False}
 
@@ -204,13 +198,13 @@ def test_a_server_that_dies_is_started_again_even_when_its_leash_was_cut(home: P
         before = servers.servers()
         os.kill(before["seaweedfs"], signal.SIGKILL)
         servers.wait_until_said("SeaweedFS ended with code 137; it is started again")
-        wait_for(lambda: servers.servers()["seaweedfs"] != before["seaweedfs"])
-        wait_for(lambda: reads(servers.store(), "kept") == b"for long")
+        wait_until(lambda: servers.servers()["seaweedfs"] != before["seaweedfs"], "another SeaweedFS")
+        wait_until(lambda: reads(servers.store(), "kept") == b"for long", "what it kept")
         leash = psutil.Process(before["postgresql"]).ppid()
         os.kill(leash, signal.SIGKILL)
         servers.wait_until_said("PostgreSQL ended with code -9; it is started again")
-        wait_for(lambda: servers.servers()["postgresql"] != before["postgresql"])
-        wait_for(lambda: connects(servers.environment()["DATABASE_URL"]))
+        wait_until(lambda: servers.servers()["postgresql"] != before["postgresql"], "another PostgreSQL")
+        wait_until(lambda: connects(servers.environment()["DATABASE_URL"]), "a PostgreSQL that answers")
     assert processes_of(home) == []
 
 
@@ -223,13 +217,13 @@ def test_a_killed_parent_leaves_no_server_and_the_next_start_waits_for_the_last(
         servers.process.wait()
     with started(home, "servers", "start") as servers:
         assert servers.store().get("kept") == b"for long"
-    wait_for(lambda: processes_of(home) == [])
+    wait_until(lambda: processes_of(home) == [], "an end of all servers")
 
 
 def test_the_whole_application_runs_over_them_with_one_command(home: Path) -> None:
     with started(home, "up", "--servers", "--port", "0", ready="Everything is kept in") as application:
         environment = application.environment()
-        wait_for(lambda: workers(home, environment) == "ok")
+        wait_until(lambda: workers(home, environment) == "ok", "a worker", 90)
         report = json.loads(run_ecluse(home, environment, "doctor", "--json").stdout)
         assert report["status"] == "ok"
         detected = {setting["name"]: setting["value"] for setting in report["detected"]}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +17,7 @@ from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN, Proxies, block_of
 from ecluse.cli.serve import listen
 from ecluse.serving import make_server
 from ecluse.serving.connections import Bounds
+from tests.support.wait import slow_for, wait_in_loop, wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -34,6 +33,7 @@ class Echo:
 
     def __init__(self) -> None:
         self.let_go = threading.Event()
+        self.answered = threading.Event()
         self.received = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -42,8 +42,8 @@ class Echo:
         path = scope["path"]
         if path in ("/known", "/deaf"):
             scope["state"][SENDER_IS_KNOWN] = True
-        while path == "/deaf" and not self.let_go.is_set():
-            await asyncio.sleep(0.02)
+        if path == "/deaf":
+            await wait_in_loop(self.let_go.is_set, "leave to go on")
         while scope["method"] == "POST" and path != "/early":
             message = await receive()
             self.received += len(message.get("body", b""))
@@ -57,6 +57,7 @@ class Echo:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for number in range(pieces):
             await send({"type": "http.response.body", "body": piece, "more_body": number + 1 < pieces})
+        self.answered.set()
 
 
 @contextmanager
@@ -104,15 +105,20 @@ def everything_of(connection: socket.socket) -> bytes:
 
 def drip_until_ended(connection: socket.socket, piece: bytes = b"a") -> bytes:
     """Send a little again and again, until the other side has had enough; what it said."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    said = []
+
+    def is_over() -> bool:
         if select.select([connection], [], [], 0.05)[0]:
-            return everything_of(connection)
+            said.append(everything_of(connection))
+            return True
         try:
             connection.sendall(piece)
         except ConnectionError:
-            return b""
-    raise AssertionError("it goes on")
+            said.append(b"")
+        return bool(said)
+
+    wait_until(is_over, "an end of the connection")
+    return said[0]
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nX-Slow: "])
@@ -144,8 +150,7 @@ def test_what_a_known_sender_sends_goes_on_while_it_moves_and_ends_when_it_stall
     with serving(QUICK) as (app, connect):
         connection = connect()
         connection.sendall(b"POST /known HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
-        began = time.monotonic()
-        while time.monotonic() - began < 4 * QUICK.body_seconds:
+        for _ in range(int(4 * QUICK.body_seconds / 0.02)):
             connection.sendall(b"a" * 20)
             assert not select.select([connection], [], [], 0.02)[0]
         assert everything_of(connection).startswith(b"HTTP/1.1 408")
@@ -176,10 +181,10 @@ def test_what_is_still_sent_after_its_answer_ends() -> None:
 
 
 def test_an_answer_that_is_not_read_ends() -> None:
-    with serving(QUICK) as (_, connect):
+    with serving(QUICK) as (app, connect):
         connection = connect()
         connection.sendall(b"GET /long HTTP/1.1\r\n\r\n")
-        time.sleep(4 * QUICK.answer_seconds)
+        assert app.answered.wait(60), "the server waits for who does not read"
         assert len(everything_of(connection)) < 64 * 2**20
 
 
@@ -187,11 +192,13 @@ def test_an_answer_that_is_read_slowly_arrives_whole() -> None:
     with serving(QUICK) as (_, connect):
         connection = connect()
         connection.sendall(b"GET /long HTTP/1.1\r\nConnection: close\r\n\r\n")
-        size, began = 0, time.monotonic()
+        size, slow = 0, int(4 * QUICK.answer_seconds / 0.05)
         while piece := connection.recv(2**20):
             size += len(piece)
-            if time.monotonic() - began < 4 * QUICK.answer_seconds:
-                time.sleep(0.05)
+            if slow:
+                slow -= 1
+                slow_for(0.05)
+        assert not slow
         assert size > 64 * 2**20
 
 
@@ -223,7 +230,8 @@ def test_of_1500_half_sent_requests_of_one_address_few_are_kept_and_others_are_a
             opened.append(connect())
             opened[-1].sendall(b"GET / HTTP/1.1\r\nX-Number: %d" % number)
         assert is_answered(connect)
-        assert _count_open(opened) <= 50
+        wait_until(lambda: _count_open(opened) <= 50, "an end of the oldest")
+        assert is_answered(connect)
         assert _count_open(opened[-40:]) == 40  # the newest may be slow, the oldest are not coming any more
 
 
@@ -234,7 +242,7 @@ def test_a_named_proxy_has_many_visitors_but_all_have_a_bound() -> None:
         assert _count_open(opened) == 15
         opened += [connect() for _ in range(30)]
         assert is_answered(connect)
-        assert _count_open(opened) <= 20
+        wait_until(lambda: _count_open(opened) <= 20, "an end of the oldest")
 
 
 def test_connections_have_a_bound_and_a_new_one_takes_the_place_of_one_that_asks_nothing() -> None:
@@ -244,7 +252,7 @@ def test_connections_have_a_bound_and_a_new_one_takes_the_place_of_one_that_asks
             connection.sendall(GET)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
         assert is_answered(connect)
-        assert _count_open(idle) < 5
+        wait_until(lambda: _count_open(idle) < 5, "an end of one that asks nothing")
 
 
 @pytest.mark.parametrize(
@@ -301,19 +309,10 @@ def test_who_has_one_address_of_an_ipv6_block_has_them_all() -> None:
 
 def _count_open(opened: list[socket.socket]) -> int:
     """How many of these the other side has not ended."""
-    deadline = time.monotonic() + 5
-    while True:
-        ended = _ended(opened)
-        time.sleep(0.1)  # what is on its way arrives
-        if len(_ended(opened)) == len(ended) or time.monotonic() > deadline:
-            return len(opened) - len(ended)
-
-
-def _ended(opened: list[socket.socket]) -> set[int]:
     poll = select.poll()
     for connection in opened:
         poll.register(connection, select.POLLIN)
-    return {number for number, _ in poll.poll(0)}
+    return len(opened) - len(poll.poll(0))
 
 
 def _expect_files(number: int) -> None:

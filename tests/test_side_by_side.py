@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
 from ecluse.storage.side_by_side import AT_ONCE, side_by_side
+from tests.support.wait import slow_for
 
 
 def test_results_come_in_the_order_of_the_items_and_each_is_done_once() -> None:
@@ -57,7 +57,7 @@ def test_progress_is_counted_by_one_thread_at_a_time() -> None:
         if not busy.acquire(blocking=False):
             met.append(number)
             return
-        time.sleep(0.01)
+        slow_for(0.01)
         busy.release()
 
     def work(item: int, progress: Callable[[int], None]) -> None:

@@ -23,7 +23,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
 from ecluse.work import kinds
-from tests.patience import until
+from tests.support.wait import wait_until
 from tests.test_rooms import ask, token_of
 
 
@@ -77,7 +77,7 @@ def test_one_trace_leads_from_a_request_to_the_store_of_its_job(opened: Runtime)
             assert sent.status_code == 201, sent.text
             runner = JobRunner(opened.catalog, "a worker", kinds(), opened)
             runner.start()
-            until(lambda: not opened.jobs.active(), "the end of the job")
+            wait_until(lambda: not opened.jobs.active(), "the end of the job")
             runner.close()
         finally:
             tracing.end()

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from ecluse.jobs import Job
-from ecluse.runtime import HEARTBEAT_SECONDS, Runtime
+from ecluse.runtime import Runtime
 from ecluse.settings import inherited
 from tests.accounts import account
 from tests.clocks import CannotShift, shifted
-from tests.patience import until
+from tests.support.jobs import ended_job
+from tests.support.wait import slow_for, wait_until
 
 WORKER = """
 import os, signal, sys, time
@@ -53,6 +53,8 @@ def failed(runtime, task, message, folder, parts, seconds):
 with Runtime.open(Settings.from_environment()) as runtime:
     worker = Worker(runtime, {"work": JobKind(run=run, failed=failed, queue="train", stages={"work": "Work"})})
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    take_over = worker.take_over
+    worker.take_over = lambda: (take_over(), note(Path(__file__).parent, "looked", sys.argv[1]))
     worker.start()
     note(Path(__file__).parent, "ready", sys.argv[1])
     worker.run_until_stopped()
@@ -82,7 +84,7 @@ class Workers:
                 start_new_session=True,
             )
         self.started.append(process)
-        until(lambda: name in self.noted("ready"), f"a worker {name}: {self._said()}")
+        wait_until(lambda: name in self.noted("ready"), lambda: f"a worker {name}: {self._said()}")
         return process
 
     def noted(self, name: str) -> list[str]:
@@ -109,14 +111,13 @@ def enqueue(runtime: Runtime, folder: Path, *, parts: int = 1, seconds: float = 
     return runtime.jobs.enqueue("work", "train", account(runtime.catalog, USER), "Some work", subject)
 
 
-def ended(runtime: Runtime, job_id: str, seconds: float = 120) -> Job:
-    until(lambda: not runtime.jobs.get(USER, job_id).active, "an end of the job", seconds)
-    return runtime.jobs.get(USER, job_id)
+def ended(runtime: Runtime, job_id: str) -> Job:
+    return ended_job(runtime, USER, job_id)
 
 
-def leave_alone(workers: Workers) -> None:
-    """Let the second worker look at the first now and once more; then let the job end."""
-    time.sleep(HEARTBEAT_SECONDS + 2)
+def leave_alone(workers: Workers, second: str) -> None:
+    """Let the second worker look twice at the first; then let the job end."""
+    wait_until(lambda: workers.noted("looked").count(second) >= 2, f"two looks of {second}")
     (workers.folder / "enough").touch()
 
 
@@ -136,9 +137,9 @@ def test_a_worker_whose_clock_is_a_minute_behind_keeps_its_job(opened: Runtime, 
         pytest.skip(str(error))
     workers.start("behind", **behind)
     job_id = enqueue(opened, workers.folder)
-    until(lambda: workers.noted("begun"), "a beginning")
+    wait_until(lambda: workers.noted("begun"), "a beginning")
     workers.start("right")
-    leave_alone(workers)
+    leave_alone(workers, "right")
     job = ended(opened, job_id)
     assert (job.status, job.error) == ("done", None)
     assert workers.noted("begun") == ["behind"]
@@ -157,9 +158,9 @@ def test_a_worker_of_another_machine_with_the_same_name_keeps_its_job(
         pytest.skip("needs namespaces of its own, which root may make on Linux")
     workers.start("one", *TWIN, 'hostname worker; for i in $(seq 300); do /bin/true; done; "$0" "$@" & wait')
     job_id = enqueue(opened, workers.folder)
-    until(lambda: workers.noted("begun"), "a beginning")
+    wait_until(lambda: workers.noted("begun"), "a beginning")
     workers.start("other", *TWIN, 'hostname worker; exec "$0" "$@"')
-    leave_alone(workers)
+    leave_alone(workers, "other")
     job = ended(opened, job_id)
     assert (job.status, job.error) == ("done", None)
     assert workers.noted("begun") == ["one"]
@@ -174,8 +175,10 @@ def test_a_job_goes_on_where_it_was_through_more_deploys_than_deaths_are_allowed
     job_id = enqueue(opened, workers.folder, parts=8, seconds=1.0)
     worker = workers.start("0")
     for number in range(1, 8):
-        until(lambda before=number: len(workers.noted("begun")) == before, f"a beginning in worker {number}")
-        until(lambda before=number: len(workers.noted("parts")) >= before, f"part {number}")
+        wait_until(
+            lambda before=number: len(workers.noted("begun")) == before, f"a beginning in worker {number}"
+        )
+        wait_until(lambda before=number: len(workers.noted("parts")) >= before, f"part {number}")
         worker.terminate()
         if number % 2:
             with suppress(subprocess.TimeoutExpired):
@@ -195,11 +198,10 @@ def test_a_full_disk_that_empties_again_leaves_no_job_behind(
 ) -> None:
     worker = workers.start("only")
     job_id = enqueue(opened, workers.folder, parts=4, seconds=1.0)
-    until(lambda: workers.noted("parts"), "a part")
-    began = time.monotonic()
-    while time.monotonic() - began < 12:  # so long that heartbeats, reports and the end of a step meet it
+    wait_until(lambda: workers.noted("parts"), "a part")
+    for _ in range(120):  # 12 s, so that heartbeats, reports and the end of a step meet it
         fill(small_disk / "ballast")
-        time.sleep(0.1)
+        slow_for(0.1)
     (small_disk / "ballast").unlink()
     job = ended(opened, job_id)
     assert (job.status, job.error) == ("done", None)

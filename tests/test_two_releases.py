@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,15 +21,17 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from ecluse.settings import Settings
-from tests.application import KEPT, Application, run_ecluse, running
+from tests.application import KEPT, run_ecluse, running
 from tests.servers import ObjectServer
+from tests.support.jobs import read_table
+from tests.support.wait import wait_until
 
 ROOT = Path(__file__).parents[1]
 #: Stands for the release before while none has a tag: the last commit whose tables are those of migration 0034.
 BEFORE: Final = "d1cf1ad3552573a6f762cb09799b743cbd3969bf"
 PEOPLE: Final = 3
-#: How long people work before, between and after the steps of the deploy (s).
-WORK: Final = 4.0
+#: How many tables each person uploads before, between and after the steps of the deploy.
+WORK: Final = 4
 ACCOUNT = """
 from ecluse.accounts import SESSION_COOKIE
 from ecluse.runtime import Runtime
@@ -117,6 +118,16 @@ class Load:
         self.answers[f"{verb} {address}", status] += 1
         return answer
 
+    def go_on(self, rounds: int = WORK) -> None:
+        """Wait until each person has uploaded so many more tables: what they asked for before has been answered."""
+        before = Counter(person for person, _ in self.accepted)
+
+        def is_done() -> bool:
+            now = Counter(person for person, _ in list(self.accepted))
+            return all(now[person] >= before[person] + rounds for person in range(len(self.people)))
+
+        wait_until(is_done, lambda: f"{rounds} more tables of each; answers: {self.answers}", 120)
+
     @contextmanager
     def going_on(self) -> Iterator[None]:
         threads = [
@@ -165,13 +176,6 @@ def accounts_of(environ: Mapping[str, str], home: Path) -> tuple[str, list[dict[
     return made["cookie"], made["people"]
 
 
-def until_ready(application: Application) -> None:
-    deadline = time.monotonic() + 60
-    while httpx.get(f"{application.address}/livez", timeout=60).status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.nightly
 def test_a_deploy_beside_the_release_before_loses_nothing_and_shows_nobody_an_error(
     before: Path, postgresql_url: str, restartable: ObjectServer, tmp_path: Path
@@ -188,7 +192,7 @@ def test_a_deploy_beside_the_release_before_loses_nothing_and_shows_nobody_an_er
         old_web = olds.enter_context(running(tmp_path / "old web", old, role="web"))
         load = Load(people, cookie, [old_web.address])
         with load.going_on():
-            time.sleep(WORK)
+            load.go_on()
             looked = run_ecluse(tmp_path / "check", new, "upgrade", "check", "--json")
             assert looked.returncode == 0, looked.stdout
             seen = json.loads(looked.stdout)
@@ -196,17 +200,20 @@ def test_a_deploy_beside_the_release_before_loses_nothing_and_shows_nobody_an_er
             assert sum(each["count"] for each in seen["connections"] if each["release"] is None) >= 1
             applied = run_ecluse(tmp_path / "apply", new, "upgrade", "apply", "--json")
             assert applied.returncode == 0, applied.stderr
-            time.sleep(WORK)  # the release before alone, on tables of this one
+            load.go_on()  # the release before alone, on tables of this one
             new_web = news.enter_context(running(tmp_path / "new web", new, role="web", forked=False))
             news.enter_context(worker(tmp_path / "new worker", new))
-            until_ready(new_web)
+            livez = f"{new_web.address}/livez"
+            wait_until(
+                lambda: httpx.get(livez, timeout=60).status_code == 200, "a new web process that is ready"
+            )
             load.addresses = [old_web.address, new_web.address]
-            time.sleep(2 * WORK)
+            load.go_on(2 * WORK)
             load.addresses = [new_web.address]
-            time.sleep(1)  # what the old one has begun to answer ends
+            load.go_on(1)  # what the old one has begun to answer ends
             stop(old_worker)
             olds.close()
-            time.sleep(WORK)
+            load.go_on()
         expect_all_there(load, new_web.address)
     wrong = {key: count for key, count in load.answers.items() if key[1] not in ("200", "201")}
     assert wrong == {}
@@ -227,13 +234,7 @@ def expect_all_there(load: Load, address: str) -> None:
     """Every table that was accepted is read to its end, and given back as it was sent."""
     with httpx.Client(base_url=address, timeout=60) as client:
         for person, table in load.accepted:
-            headers = {"authorization": f"Bearer {load.people[person]['token']}"}
-            deadline = time.monotonic() + 90
-            while True:
-                shown = client.get(f"/api/datasets/{table}", headers=headers).raise_for_status().json()
-                if shown["state"] == "ready":
-                    break
-                assert shown["state"] != "failed", shown
-                assert time.monotonic() < deadline, shown
-                time.sleep(0.2)
-            assert shown["rows"] == 50
+            client.headers["authorization"] = f"Bearer {load.people[person]['token']}"
+            read_table(client, table)
+            shown = client.get(f"/api/datasets/{table}").raise_for_status().json()
+            assert (shown["state"], shown["rows"]) == ("ready", 50), shown

@@ -24,7 +24,8 @@ from ecluse.processes import Process
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from tests.accounts import account
-from tests.test_leases import until
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 
 #: A machine that cannot be seen from here.
 ELSEWHERE = replace(Process.current(), host="another-machine", boot="another boot")
@@ -108,7 +109,7 @@ def test_a_migration_that_a_request_has_in_a_deadlock_is_run_again(
     with ThreadPoolExecutor() as pool, catalog.engine.connect() as request, catalog.engine.connect() as look:
         request.execute(text("LOCK TABLE jobs IN ROW EXCLUSIVE MODE"))  # as one that writes jobs before files
         migration = pool.submit(catalog.migrate)
-        until(lambda: look.execute(WAITING).scalar_one() == 1)
+        wait_until(lambda: look.execute(WAITING).scalar_one() == 1, "a migration that waits")
         request.execute(text("LOCK TABLE files IN ROW EXCLUSIVE MODE"))
         request.commit()
         assert [step.revision for step in migration.result(60)] == ["9001"]
@@ -164,12 +165,12 @@ def test_a_worker_leaves_jobs_of_a_newer_version_to_others(opened: Runtime) -> N
     old = JobKind(run=lambda runtime, task: ran.append(task.job_id), queue="train", at_once=2)
     runner = JobRunner(opened.catalog, "old", {"work": old}, opened)
     runner.start()
-    until(lambda: opened.jobs.get("user-1", "older").status == "done")
+    assert ended_job(opened, "user-1", "older").status == "done"
     runner.close()
     assert opened.jobs.get("user-1", "newer").status == "queued"
     runner = JobRunner(opened.catalog, "new", {"work": replace(old, version=2)}, opened)
     runner.start()
-    until(lambda: opened.jobs.get("user-1", "newer").status == "done")
+    assert ended_job(opened, "user-1", "newer").status == "done"
     runner.close()
     assert ran == ["older", "newer"]
 

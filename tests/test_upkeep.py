@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,9 @@ from ecluse.runtime import Runtime, Worker
 from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.migrating import Sizes, all_pointers, check_rows, fill
+from tests.support.deaths import expect_death
+from tests.support.jobs import ended_job
+from tests.support.wait import slow_for, wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -51,12 +53,7 @@ def working(runtime: Runtime) -> Iterator[None]:
 
 
 def ended(runtime: Runtime, user_id: str, job_id: str) -> Job:
-    deadline = time.monotonic() + 60
-    while (job := runtime.jobs.get(user_id, job_id)).active:
-        alive = sorted(thread.name for thread in threading.enumerate())
-        assert time.monotonic() < deadline, (job, alive)
-        time.sleep(0.05)
-    return job
+    return ended_job(runtime, user_id, job_id)
 
 
 def planned(runtime: Runtime, user_id: str, destination: str) -> str:
@@ -138,13 +135,13 @@ def test_a_running_job_is_cancelled_and_can_be_taken_up_again(runtime: Runtime, 
     migration_id = planned(runtime, user_id, elsewhere)
     with working(runtime):
         job_id = upkeep.start_migration(runtime, user_id, migration_id)
-        while not migration.summary(runtime.catalog, migration_id).settled.objects:
-            time.sleep(0.02)
+        wait_until(
+            lambda: migration.summary(runtime.catalog, migration_id).settled.objects, "an object there"
+        )
         cancel_job(runtime, user_id, job_id)
         assert ended(runtime, user_id, job_id).status == "cancelled"
-        while (row := migration.find(runtime.catalog, migration_id)).held_by:
-            time.sleep(0.02)
-        assert row.state == "stopped"
+        wait_until(lambda: not migration.find(runtime.catalog, migration_id).held_by, "an end of the hold")
+        assert migration.find(runtime.catalog, migration_id).state == "stopped"
         check_rows(runtime)
         job = ended(runtime, user_id, upkeep.start_migration(runtime, user_id, migration_id))
         assert job.status == "done"
@@ -156,8 +153,7 @@ def test_a_job_waits_for_a_process_that_has_just_died(runtime: Runtime, user_id:
     hold = Hold(runtime.catalog, migration_id).take("running")
     with working(runtime):
         job_id = upkeep.start_migration(runtime, user_id, migration_id)
-        while runtime.jobs.get(user_id, job_id).status == "queued":
-            time.sleep(0.05)
+        wait_until(lambda: runtime.jobs.get(user_id, job_id).status != "queued", "a worker for the job")
         hold.release("stopped", None)
         assert ended(runtime, user_id, job_id).status == "done"
 
@@ -169,12 +165,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on(
     user_id = fill(runtime, Sizes(models=8, files=3, file_bytes=9_000_000, tables=3))
     migration_id = planned(runtime, user_id, elsewhere)
     job_id = upkeep.start_migration(runtime, user_id, migration_id)
-    first = worker_process(runtime)
-    while not migration.summary(runtime.catalog, migration_id).settled.objects:
-        assert first.poll() is None
-        time.sleep(0.02)
-    first.kill()
-    first.wait()
+    expect_death(worker_process(runtime, ECLUSE_DIE_AT="move.copied"))
     check_rows(runtime)
     second = worker_process(runtime)
     try:
@@ -187,10 +178,10 @@ def test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on(
     check_rows(runtime)
 
 
-def worker_process(runtime: Runtime) -> subprocess.Popen[bytes]:
+def worker_process(runtime: Runtime, **more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "ecluse", "worker", "--home", str(runtime.settings.home)],
-        env={name: os.environ[name] for name in KEPT if name in os.environ},
+        env={name: os.environ[name] for name in KEPT if name in os.environ} | more,
         stderr=subprocess.DEVNULL,
     )
 
@@ -249,7 +240,7 @@ def test_a_worker_that_has_stopped_leaves_no_thread_that_writes_to_the_catalog(
     close = worker._runner.close
 
     def close_late() -> None:
-        time.sleep(0.3)
+        slow_for(0.3)
         close()
 
     monkeypatch.setattr(worker._runner, "close", close_late)

@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.catalog import checkpoints as rows
+from ecluse.dying import die_at
 from ecluse.errors import (
     CatalogUnavailable,
     DiskUnusable,
@@ -172,6 +173,7 @@ class Checkpoints:
             rows.note(transaction, self._job_id, self._user_id)
         made_of = of.encode()
         self._store.put(key, b"".join((FORMAT, _digest(made_of, data), b"\n", made_of, b"\n", data)))
+        die_at("checkpoint.kept")
         if self._sizes is not None:
             self._sizes[name] = len(data)
         return True

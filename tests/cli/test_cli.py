@@ -8,14 +8,16 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from ecluse.cli import serve, session
 from ecluse.cli.output import harmless
+from ecluse.runtime import Runtime, living_workers
+from ecluse.settings import Settings
 from tests.application import run_ecluse, running
+from tests.support.wait import wait_until
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
 
@@ -180,12 +182,9 @@ def test_answers_leave_at_once() -> None:
 def test_up_stops_cleanly_with_its_worker(tmp_path: Path) -> None:
     with running(tmp_path / "home", forked=False) as application:
         assert application.link.startswith(application.address)
-        deadline = time.monotonic() + 30
-        while not _children(application.process.pid):
-            assert time.monotonic() < deadline
-        worker = _children(application.process.pid)[0]
+        worker = wait_until(lambda: _children(application.process.pid), "a worker")[0]
         application.process.send_signal(signal.SIGINT)
-        assert application.process.wait(20) == 0
+        assert application.process.wait(60) == 0
     assert "Stopped." in "".join(application.said)
     assert "Traceback" not in "".join(application.said)
     assert not Path(f"/proc/{worker}").exists()
@@ -194,16 +193,14 @@ def test_up_stops_cleanly_with_its_worker(tmp_path: Path) -> None:
 @needs_proc
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     with running(tmp_path / "home", forked=False) as application:
-        deadline = time.monotonic() + 30
-        while not _children(application.process.pid):
-            assert time.monotonic() < deadline
-        worker = _children(application.process.pid)[0]
-        time.sleep(3)
+        worker = wait_until(lambda: _children(application.process.pid), "a worker")[0]
+        with Runtime.open(Settings.from_environment({}, home=application.home)) as runtime:
+            wait_until(lambda: living_workers(runtime), "a worker that takes jobs")
         application.process.kill()
         application.process.wait()
-        while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(
+            lambda: not Path(f"/proc/{worker}").exists() or _state(worker) == "Z", "an end of the worker"
+        )
 
 
 def _children(pid: int) -> list[int]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ecluse.processes import Process
 from ecluse.runtime import Runtime
 from tests.application import KEPT, run_ecluse
 from tests.migrating import Sizes, all_pointers, check_rows, contents, fill
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -173,8 +173,7 @@ def test_an_interrupted_run_says_how_to_go_on(runtime: Runtime, elsewhere: str, 
     )
     runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
-    while not any(True for _ in there.list()) and process.poll() is None:
-        time.sleep(0.01)
+    wait_until(lambda: list(there.list()) or process.poll() is not None, "an object there")
     process.send_signal(stop)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

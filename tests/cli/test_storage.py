@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from ecluse.settings import Settings
 from ecluse.storage.prices import load_prices
 from tests.application import KEPT, run_ecluse
 from tests.servers import ObjectServer
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -174,8 +174,7 @@ def test_a_copy_stopped_on_the_way_leaves_whole_files_and_goes_on(cloud: Here, t
         command, env=variables | {"ECLUSE_HOME": str(cloud.home)}, stderr=subprocess.DEVNULL
     )
     with cloud.opened() as runtime:
-        while process.poll() is None and not list(runtime.data.list("many")):
-            time.sleep(0.01)
+        wait_until(lambda: process.poll() is not None or list(runtime.data.list("many")), "a file there")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) in (130, 0)
         there = {info.key: info.size for info in runtime.data.list("many")}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from ecluse.errors import EcluseError
 from ecluse.storage import Cache, ObjectStore, open_store
 from ecluse.storage.cache.cache import PATIENCE
+from tests.support.wait import slow_for
 
 
 class WatchedStore:
@@ -32,14 +32,14 @@ class WatchedStore:
 
     def stream(self, key: str, *, chunk_size: int) -> Iterator[bytes]:
         """In pieces of 64 KiB, whatever was asked for: these are what is noted and waited for."""
-        self._note(f"asked {key}")
+        self.note(f"asked {key}")
         for chunk in self._store.stream(key, chunk_size=64 * 1024):
             for start in range(0, len(chunk), 64 * 1024):
-                self._note(f"gave {key}")
-                time.sleep(self._delay)
+                self.note(f"gave {key}")
+                slow_for(self._delay)
                 yield chunk[start : start + 64 * 1024]
 
-    def _note(self, line: str) -> None:
+    def note(self, line: str) -> None:
         with self._log.open("a") as file:
             file.write(f"{line}\n")
 
@@ -51,9 +51,14 @@ def main() -> None:
     kept = Cache(Path(order["cache"]), order["bound"], patience)
     print("ready", flush=True)
     sys.stdin.readline()
+
+    def progress(count: int) -> None:
+        if not count:
+            store.note("waits")
+
     for verb, key, sha256, size, destination in order["tasks"]:
         try:
-            fetched = getattr(kept, verb)(store, key, sha256, size, Path(destination))
+            fetched = getattr(kept, verb)(store, key, sha256, size, Path(destination), progress)
             print(json.dumps({"from_cache": fetched.from_cache, "replaced": fetched.replaced}), flush=True)
         except EcluseError as error:
             print(json.dumps({"error": error.code, "message": str(error)}), flush=True)

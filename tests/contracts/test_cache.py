@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from ecluse.settings import Settings
 from ecluse.storage import Cache, Fetched, ObjectStore, Stored, open_store
 from ecluse.storage.cache.files import SMALL
 from tests.servers import ObjectServer, free_port
+from tests.support.wait import slow_for, wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -475,7 +475,8 @@ def test_what_others_left_unfinished_is_removed_once_it_is_old(
     old, new = folder / elsewhere, folder / elsewhere.replace("c", "d")
     for path, age in ((old, 7 * 3600), (new, 5 * 3600)):
         path.write_bytes(b"x" * 1000)
-        os.utime(path, (time.time() - age, time.time() - age))
+        written = path.stat().st_mtime
+        os.utime(path, (written - age, written - age))
     stored = memory.put("m", b"x" * 1500)
     assert fetch(cache, memory, stored, tmp_path / "out") == MISS
     assert [path.name for path in folder.glob(".*.part")] == [new.name]
@@ -690,10 +691,7 @@ class Shared:
         return self.log.read_text().count("asked")
 
     def wait_for(self, line: str, times: int = 1) -> None:
-        deadline = time.monotonic() + 60
-        while self.log.read_text().count(line) < times:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_until(lambda: self.log.read_text().count(line) >= times, f"{line}, {times} times")
 
 
 @pytest.fixture
@@ -792,7 +790,7 @@ def test_who_waits_for_another_download_can_be_interrupted(shared: Shared) -> No
     slow = shared.process(("link", stored, "1"), delay=5).begin()
     shared.wait_for("gave", 1)
     waiting = shared.process(("link", stored, "2")).begin()
-    time.sleep(0.3)
+    shared.wait_for("waits")
     waiting.process.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in waiting.process.communicate(timeout=60)[1]
     assert slow.process.poll() is None
@@ -831,7 +829,7 @@ def test_the_bound_holds_at_every_moment_under_six_processes(
     seen = []
     while any(process.process.poll() is None for process in processes):
         seen.append(_bytes_in(tmp_path / "cache"))
-        time.sleep(0.002)
+        slow_for(0.002)
     assert len(seen) > 20
     assert max(seen) <= bound
     assert max(seen) > bound / 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from time import sleep
 from typing import Any, Final, TypeVar
 from unittest import mock
 
@@ -18,6 +17,7 @@ from ecluse.catalog.shared_models import list_shared_models
 from ecluse.catalog.tables import ModelVersion, Run, Share, User, UserTable, now
 from tests.contracts.test_lists import statements
 from tests.long_lists import fill_work
+from tests.support.wait import wait_until
 
 T = TypeVar("T")
 SINCE: Final = date(2025, 12, 1)
@@ -81,20 +81,19 @@ def asked_again(catalog: Catalog, user: str, name: str) -> list[str]:
     return [each for each in adding_up if "max(work" not in each]  # rows of a page read how their work stands
 
 
-def while_nobody_commits(catalog: Catalog, ask: Callable[[], T], *, tries: int = 500) -> T:
+def while_nobody_commits(catalog: Catalog, ask: Callable[[], T]) -> T:
     """Return what `ask` returns while no other test commits: PostgreSQL numbers all databases' commits together."""
 
     def state() -> object:
         with catalog.read() as transaction:
             return sums._state(transaction, None)
 
-    for _ in range(tries):
+    def look() -> list[T] | None:
         before = state()
         answer = ask()
-        if state() == before:
-            return answer
-        sleep(0.05)
-    raise AssertionError(f"another test committed in the midst of each of {tries} tries")
+        return [answer] if state() == before else None
+
+    return wait_until(look, "a moment in which no other test commits")[0]
 
 
 def test_a_long_list_is_added_up_twice_and_then_no_more(catalog: Catalog, owner: str) -> None:

@@ -18,7 +18,7 @@ from tests.application import Application
 from tests.apps.city.invented_documents import LAST, invented_city
 from tests.journeys.browser import executable
 from tests.journeys.people import LANGUAGES, Person, person
-from tests.patience import until
+from tests.support.wait import wait_until
 
 pytestmark = [
     pytest.mark.nightly,
@@ -58,7 +58,7 @@ def test_a_table_of_fraud_is_read_by_who_opens_the_link(app: Application, people
     with opened(app) as runtime:
         user = runtime.accounts.by_email(owner.email)
         table = add_table(runtime, user.id, "cards.csv", [ROWS])
-        until(lambda: find_dataset(runtime, user.id, table.id).state == "ready", "a profile")
+        wait_until(lambda: find_dataset(runtime, user.id, table.id).state == "ready", "a profile")
     owner.go(f"/fraud/d/{table.id}")
     owner.look("table-of-fraud-own")
     owner.follow("Share it")

@@ -15,7 +15,7 @@ from ecluse.web.admission import AT_ONCE
 from tests.application import Application, running
 from tests.journeys.browser import DESKTOP, executable, picture
 from tests.servers import ObjectServer, store_environment
-from tests.slow import slow_line
+from tests.support.slow_line import slow_line
 
 pytestmark = [
     pytest.mark.nightly,

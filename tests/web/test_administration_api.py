@@ -20,7 +20,7 @@ from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
 from ecluse.work import kinds
-from tests.patience import until
+from tests.support.wait import wait_until
 from tests.test_people import add_table
 from tests.web.test_doors import PASSWORD, Door
 
@@ -150,7 +150,7 @@ def test_an_account_is_closed_at_once_and_removed_by_a_job(door: Door, admin: Us
     worker = Worker(door.runtime, kinds())
     worker.start()
     try:
-        until(
+        wait_until(
             lambda: (
                 asks(door, admin, "GET", f"/status/{accepted.json()['job']}").json()["status"] == "done"
                 or None

@@ -22,7 +22,8 @@ from ecluse.storage import open_store
 from ecluse.web.admission import AT_ONCE, Admission
 from tests.application import running
 from tests.servers import ObjectServer, store_environment
-from tests.slow import slow_line
+from tests.support.slow_line import slow_line
+from tests.support.wait import next_round, wait_in_loop
 
 
 class Sender:
@@ -59,7 +60,7 @@ class Sender:
 
 async def settle() -> None:
     for _ in range(20):
-        await asyncio.sleep(0)
+        await next_round()
 
 
 def in_loop(test: Callable[[], Any]) -> None:
@@ -98,7 +99,7 @@ def test_a_sender_that_is_late_lets_others_go_first_and_goes_on_later() -> None:
         late.begin()
         await settle()
         quick = Sender(admission, "other").send().begin()
-        await asyncio.wait_for(_until(lambda: quick.read == 1), 20)
+        await wait_in_loop(lambda: quick.read == 1, "a piece that is read")
         late.coming.put_nowait({"type": "http.request", "body": b"x", "more_body": False})
         await settle()
         quick.stored.set()
@@ -139,11 +140,6 @@ def test_only_so_many_may_wait() -> None:
         await asyncio.gather(*(sender.task for sender in begun if sender.task))
 
     in_loop(run)
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0.01)
 
 
 #: The first part of each, 8 MiB, sent beside those of all others, takes longer than a store has to answer (12 s).

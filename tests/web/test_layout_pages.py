@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from ecluse.settings import Settings
 from ecluse.tabular.layout import Layout
 from ecluse.work import kinds
 from tests.forking import run_forked
+from tests.support.wait import wait_until
 from tests.web.test_pages import Browser, browser
 
 
@@ -65,11 +65,11 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def read_to_its_end(runtime: Runtime, owner: User, dataset_id: str) -> Dataset:
-    deadline = time.monotonic() + 60
-    while (row := workflows.find_dataset(runtime, owner.id, dataset_id)).state == "profiling":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return row
+    def look() -> Dataset | None:
+        row = workflows.find_dataset(runtime, owner.id, dataset_id)
+        return None if row.state == "profiling" else row
+
+    return wait_until(look, "a table that is read")
 
 
 def upload(runtime: Runtime, owner: User, client: Browser, content: bytes, query: str = "") -> Dataset:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from ecluse.model_process.opened import Packaged, package_in
 from ecluse.model_process.steady import steady_answer
 from tests.application import Credentials
 from tests.apps.plants.tiny import YELLOW, photo
+from tests.support.wait import next_round, wait_in_loop, wait_until
 from tests.web.within import Within
 
 RNG = np.random.default_rng(0)
@@ -97,7 +97,7 @@ class Doubling:
 
     def answer(self, rows: pl.DataFrame) -> pl.DataFrame:
         self.asked.append(rows.height)
-        assert self.may_go.wait(20)
+        assert self.may_go.wait(60)
         if (rows["x"] < 0).any():
             raise ModelRefused("x is negative")
         return rows.select(y=pl.col("x") * 2)
@@ -139,13 +139,12 @@ class Queue:
     def settle(self) -> None:
         """Wait until the loop has done what it has to do now."""
         for _ in range(3):
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result(20)
+            asyncio.run_coroutine_threadsafe(next_round(), self.loop).result(60)
 
     def ask_while_asking(self, model: Doubling, values: list[int]) -> list[Future[pl.DataFrame]]:
         """Put a request for each value into the queue, the first of which is being asked when the others come."""
         first = self.ask(values[:1])
-        while not model.asked:
-            time.sleep(0.001)
+        wait_until(lambda: model.asked, "a request that is asked")
         return [first, *(self.ask([value]) for value in values[1:])]
 
 
@@ -354,9 +353,9 @@ def test_requests_that_come_while_one_is_answered_are_the_next_batch(loop: async
     queue = Queue.of(model, loop)
     answers = queue.ask_while_asking(model, list(range(10)))
     model.may_go.set()
-    assert [answer.result(20)["y"].to_list() for answer in answers] == [[2 * value] for value in range(10)]
+    assert [answer.result(60)["y"].to_list() for answer in answers] == [[2 * value] for value in range(10)]
     assert model.asked == [1, 9]
-    assert queue.ask([50]).result(20)["y"].to_list() == [100]
+    assert queue.ask([50]).result(60)["y"].to_list() == [100]
 
 
 def test_what_comes_in_one_turn_of_the_loop_is_one_batch(loop: asyncio.AbstractEventLoop) -> None:
@@ -368,7 +367,7 @@ def test_what_comes_in_one_turn_of_the_loop_is_one_batch(loop: asyncio.AbstractE
         answers = await asyncio.gather(*(queue.batcher.ask(pl.DataFrame({"x": [n]})) for n in range(8)))
         return [answer["y"].to_list() for answer in answers]
 
-    assert asyncio.run_coroutine_threadsafe(at_once(), loop).result(20) == [[2 * n] for n in range(8)]
+    assert asyncio.run_coroutine_threadsafe(at_once(), loop).result(60) == [[2 * n] for n in range(8)]
     assert model.asked == [8]
 
 
@@ -378,9 +377,9 @@ def test_one_request_that_fails_is_not_the_fault_of_those_it_was_joined_with(
     model = Doubling()
     answers = Queue.of(model, loop).ask_while_asking(model, [1, 2, -3, 4])
     model.may_go.set()
-    assert [answers[at].result(20)["y"].item() for at in (0, 1, 3)] == [2, 4, 8]
+    assert [answers[at].result(60)["y"].item() for at in (0, 1, 3)] == [2, 4, 8]
     with pytest.raises(ModelRefused):
-        answers[2].result(20)
+        answers[2].result(60)
 
 
 def test_requests_are_asked_one_by_one_where_joining_would_change_an_answer(
@@ -389,7 +388,7 @@ def test_requests_are_asked_one_by_one_where_joining_would_change_an_answer(
     model = Doubling()
     answers = Queue.of(model, loop, joins=False).ask_while_asking(model, [1, 2, 3])
     model.may_go.set()
-    assert [answer.result(20)["y"].item() for answer in answers] == [2, 4, 6]
+    assert [answer.result(60)["y"].item() for answer in answers] == [2, 4, 6]
     assert model.asked == [1, 1, 1]
 
 
@@ -400,12 +399,12 @@ def test_a_full_queue_says_when_to_try_again_and_a_request_that_was_given_up_is_
     queue = Queue.of(model, loop, most_waiting=3)
     answers = queue.ask_while_asking(model, [1, 2, 3, 4])
     with pytest.raises(Overloaded) as refused:
-        queue.ask([5]).result(20)
+        queue.ask([5]).result(60)
     assert refused.value.seconds >= 1
     assert answers[2].cancel()
     queue.settle()
     model.may_go.set()
-    assert answers[3].result(20)["y"].item() == 8
+    assert answers[3].result(60)["y"].item() == 8
     assert model.asked == [1, 2]
 
 
@@ -416,8 +415,8 @@ def test_what_a_model_is_made_of_is_given_back_after_its_last_answer(loop: async
     queue.batcher.end(ended.set)
     assert not ended.is_set()
     model.may_go.set()
-    assert [answer.result(20)["y"].item() for answer in answers] == [2, 4]
-    assert ended.wait(20)
+    assert [answer.result(60)["y"].item() for answer in answers] == [2, 4]
+    assert ended.wait(60)
 
 
 def test_requests_of_a_loop_that_is_closed_are_called_off_and_the_next_loop_goes_on() -> None:
@@ -426,10 +425,10 @@ def test_requests_of_a_loop_that_is_closed_are_called_off_and_the_next_loop_goes
 
     async def leave() -> None:
         waiting = [asyncio.create_task(queue.batcher.ask(pl.DataFrame({"x": [n]}))) for n in range(3)]
-        await asyncio.sleep(0.01)
+        await wait_in_loop(lambda: model.asked, "a request that is asked")
         assert not any(task.done() for task in waiting)
+        threading.Timer(0.3, model.may_go.set).start()
 
-    threading.Timer(0.3, model.may_go.set).start()
     asyncio.run(leave())
     answer = asyncio.run(queue.batcher.ask(pl.DataFrame({"x": [7]})))
     assert answer["y"].to_list() == [14]

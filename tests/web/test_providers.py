@@ -6,9 +6,9 @@ import base64
 import hmac
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import unescape
 from typing import Any
 
@@ -210,15 +210,16 @@ def changed(provider: SayingAnything) -> str:
     return f"{header}.{payload}.{signature}"
 
 
+NOW = int(datetime.now(UTC).timestamp())
 LIES: dict[str, dict[str, Any]] = {
     "audience": {"aud": "another"},
     "audiences without azp": {"aud": ["ecluse", "another"]},
     "azp": {"azp": "another"},
     "issuer": {"iss": "http://127.0.0.1:1"},
-    "expired": {"exp": int(time.time()) - 600},
+    "expired": {"exp": NOW - 600},
     "no end": {"exp": None},
     "end that is no number": {"exp": "never"},
-    "of the future": {"iat": int(time.time()) + 6000},
+    "of the future": {"iat": NOW + 6000},
     "nonce": {"nonce": "of another sign-in"},
     "no nonce": {"nonce": None},
     "no subject": {"sub": None},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +24,7 @@ from ecluse.inference import scoring
 from ecluse.jobs import Task
 from ecluse.runtime import Worker
 from ecluse.work import kinds
-from tests.patience import until
+from tests.support.wait import slow_for, wait_until
 from tests.web.test_predict import predict, publish
 from tests.web.within import Within
 
@@ -77,7 +76,7 @@ def ended(web: Within, job: str) -> dict[str, Any]:
         body: dict[str, Any] = web.ask("GET", f"/api/status/{job}").json()
         return None if body["status"] in ("queued", "running") else body
 
-    return until(look, "an end of the job")  # type: ignore[return-value]
+    return wait_until(look, "an end of the job")  # type: ignore[return-value]
 
 
 def fetched(web: Within, table: str) -> pl.DataFrame:
@@ -239,7 +238,7 @@ def test_a_scoring_is_cancelled_between_two_rows(
 
     def slowly(self: Any, answer: Any, rows: pl.DataFrame) -> pl.DataFrame:
         asked.set()
-        time.sleep(0.05)
+        slow_for(0.05)
         return ask(self, answer, rows)
 
     monkeypatch.setattr(scoring._Scoring, "_asked", slowly)
@@ -247,7 +246,7 @@ def test_a_scoring_is_cancelled_between_two_rows(
     job = start(web, uploaded(web, ROWS))
     assert asked.wait(60)
     assert web.ask("POST", f"/api/jobs/{job}/cancel").json()["status"] == "cancelled"
-    until(lambda: not worker._runner.running(), "an end of the work")
+    wait_until(lambda: not worker._runner.running(), "an end of the work")
     assert web.ask("GET", "/api/tables").json()["total"] == 1
 
 
@@ -265,7 +264,7 @@ def test_a_table_of_fraud_is_read_and_scored_by_its_id_and_versions_of_fraud_by_
 
     early = web.ask("GET", f"/api/tables/{table}/file")
     assert early.status_code in (200, 422)  # it may have been read by then
-    until(is_read, "a table that is read")
+    wait_until(is_read, "a table that is read")
     frame = fetched(web, table)
     assert frame["id"].to_list() == ROWS["id"].head(50).to_list()
     assert frame.schema["age"] == pl.Int64

@@ -24,6 +24,7 @@ from ecluse.backups.places import BEGUN, CONTENTS, MANIFEST, Backup, Place, Repo
 from ecluse.catalog import backup_schedules, files, rows
 from ecluse.catalog.database import HEAD
 from ecluse.catalog.of_backups import BackupMade
+from ecluse.dying import die_at
 from ecluse.errors import BackupError, CatalogError, DigestMismatch, ObjectNotFound
 from ecluse.migration.survey import manifest_digests
 from ecluse.moving import described
@@ -129,6 +130,7 @@ def create(
     )
     if contents:
         maker.write_again(objects)
+    die_at("backup.finish")
     report(OBJECTS_READ, "finishing")  # who has lost its place to another writes no manifest
     place.store.put(f"{folder}/{MANIFEST}", backup.to_json())
     _note(runtime, place, backup)
@@ -322,6 +324,7 @@ class _Maker:
                 if self._contents and not self._is_there(stored.sha256, stored.size):
                     written = self._place.write_content(file, stored.sha256)
                     self._there[self._place.name_of(stored.sha256)] = written.size
+                    die_at("backup.written")
             objects.sizes[where] = stored.size
             objects.digests[where] = stored.sha256
 

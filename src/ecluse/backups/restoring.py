@@ -21,6 +21,7 @@ from ecluse.catalog.database import HEAD
 from ecluse.catalog.filed import File
 from ecluse.catalog.tables import HomeMove
 from ecluse.documents import Document
+from ecluse.dying import die_at
 from ecluse.errors import BackupError, DigestMismatch, InvalidKey, ObjectNotFound
 from ecluse.moving import described
 from ecluse.moving.opening import obstacles_at
@@ -79,6 +80,7 @@ def restore(
     brought, missing = _bring_objects(runtime, place, backup, report)
     _bring_rows(runtime, place, backup, lambda table, row: ours.row_there(there, table, row), report)
     documents = _bring_documents(runtime, place, backup)
+    die_at("restore.compare")
     _compare(runtime, place, backup, lambda table, row: ours.row_there(there, table, row), report)
     named = {table.name: table for table in rows.tables()}
     with runtime.catalog.write() as transaction:
@@ -251,6 +253,7 @@ def _bring_objects(
                     store.upload(file, key)
                 else:
                     missing.append(store.url_of(key))
+        die_at("restore.object")
         passed(item["size"])
         return arrived
 
@@ -283,6 +286,7 @@ def _bring_rows(
         rows.remove_all(transaction.connection(), everything)
         for number, table in enumerate(everything):
             report(_OBJECTS + (_ROWS - _OBJECTS) * number / len(everything), "rows")
+            die_at(f"restore.rows.{table.name}")
             if not backup.rows.get(table.name):
                 continue
             lines = (as_there(table.name, row) for row in _rows_in(place, backup, table.name))

@@ -15,6 +15,7 @@ from ecluse.catalog import Catalog, Transaction, ended_jobs, job_parts, jobs
 from ecluse.catalog.bell import Bell
 from ecluse.catalog.database import fenced
 from ecluse.catalog.jobs import Claim
+from ecluse.dying import die_at
 from ecluse.errors import (
     CatalogError,
     EcluseError,
@@ -312,6 +313,8 @@ class JobRunner:
         with self._lock:  # so that `settle` does not take for astray what has not been started yet
             with self._catalog.write() as transaction:
                 claims = claim(transaction)
+            if claims:
+                die_at("job.claimed")
             for held in claims:
                 if held.waited is not None:
                     telemetry.listener().job_waited(held.kind, held.waited)
@@ -403,6 +406,7 @@ class JobRunner:
                 status = "failed"
                 with fenced(claim.job_id, claim.fence):
                     self._let_fail(claim, error)
+        die_at("job.ended")
         with self._catalog.write(closed=True) as transaction:
             is_ours = jobs.finish(
                 transaction, claim.job_id, claim.fence, status, error, code, claim.parent_id

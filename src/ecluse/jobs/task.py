@@ -13,6 +13,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from ecluse.catalog import Catalog, job_lines, job_parts, job_steps, jobs
 from ecluse.catalog.jobs import Claim
+from ecluse.dying import die_at
 from ecluse.errors import (
     CatalogError,
     CatalogUnavailable,
@@ -201,6 +202,7 @@ class Task:
     def _keep(self, name: str, position: int, result: str) -> None:
         with self._catalog.write() as transaction:
             job_steps.add_step(transaction, self.job_id, name, position, result)
+        die_at("job.kept")
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         """Say how far the job is; at most twice a second reaches the database, and each stage when it begins.

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeVar
 from ecluse.catalog import journal
 from ecluse.catalog.database import keep_fence
 from ecluse.catalog.journal import Entry
+from ecluse.dying import die_at
 from ecluse.errors import (
     DigestMismatch,
     InvalidKey,
@@ -215,6 +216,7 @@ class Copier:
         except BaseException:
             counted.take_back()
             raise
+        die_at("move.copied")
         there = self._destination.head(entry.key)
         if all(self._digest(self._destination, entry.key) != stored.sha256 for _ in range(2)):
             counted.take_back()

@@ -9,6 +9,7 @@ from ecluse.catalog import Catalog, audit, files, journal
 from ecluse.catalog.files import Switch
 from ecluse.catalog.journal import SETTLED, Amount, Entry
 from ecluse.catalog.tables import File, Migration
+from ecluse.dying import die_at
 from ecluse.errors import (
     DigestMismatch,
     MigrationConflict,
@@ -191,6 +192,7 @@ def _switch(
             left.append(file.row)
 
     in_parallel(watch, pointing, prepare, take)
+    die_at("move.switch")
     with hold.write() as transaction:
         switched = files.switch(transaction, hold.migration_id, switches)
         if migration.move_id is None:

@@ -9,6 +9,7 @@ from typing import Final
 from ecluse.catalog import Catalog, audit, files, journal
 from ecluse.catalog.journal import SETTLED, Entry
 from ecluse.catalog.tables import MigrationRow
+from ecluse.dying import die_at
 from ecluse.errors import (
     ObjectNotFound,
 )
@@ -123,6 +124,7 @@ def _remove(
             free = not pointed.covers(entry.key) and _is_spare(ends, entry, watch, intact)
             if free:
                 ends.destination.delete(entry.key)
+                die_at("move.removed")
             ended.append((entry, free))
             watch.passed(0, objects=1)
         return ended

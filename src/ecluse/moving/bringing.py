@@ -9,6 +9,7 @@ from ecluse import migration
 from ecluse.catalog import files, homes, journal, rows
 from ecluse.catalog.tables import HomeMove, new_id
 from ecluse.documents import copying
+from ecluse.dying import die_at
 from ecluse.errors import MoveRefused, MoveStopped
 from ecluse.moving.comparing import compare, moved_url
 from ecluse.moving.opening import Homes, begun_move, counts_there, new_record, part_of, state_there
@@ -39,6 +40,7 @@ def run(both: Homes, *, wait: bool = False, report: Report = lambda *_: None) ->
     if move.state != "moved":
         if state_there(both, move.id) != "done":
             _bring(both, move, report)
+        die_at("move.arrived")
         report(1.0, "everything arrived")
         with both.source.catalog.write() as transaction:
             homes.set_state(transaction, move.id, "moved", counts=counts_there(both, move.id))
@@ -95,8 +97,10 @@ def _bring(both: Homes, move: HomeMove, report: Report) -> None:
         report(SHARES["rows"] * number / len(early), "copying rows")
         _bring_rows(both, move.id, table)
     _bring_documents(both, report)
+    die_at("move.documents")
     objects, size = _bring_objects(both, move, report)
     left = _bring_addresses(both)
+    die_at("move.compare")
     seen = Verification(move.id)
     compare(both, seen, early, report)
     if not seen.passed:
@@ -104,6 +108,7 @@ def _bring(both: Homes, move: HomeMove, report: Report) -> None:
             f"What arrived is not what left: {'; '.join(seen.findings[:NAMED])}. Nobody was let in there, and nothing "
             "is lost here. Go on: ecluse move run; or back: ecluse move rollback"
         )
+    die_at("move.compared")
     report(SHARES["compare"], "letting people in")
     with both.destination.catalog.write() as transaction:
         rows.set_sequences(transaction.connection(), everything)
@@ -141,6 +146,7 @@ def _bring_rows(both: Homes, move_id: str, table: Any) -> None:
             if last is None and table.name in rows.SEEDED:
                 rows.remove_all(transaction.connection(), [table])
             rows.write(transaction.connection(), table, batch)
+        die_at(f"move.rows.{table.name}")
         last = after
     with there.write() as transaction:
         homes.complete(transaction, move_id, table.name)

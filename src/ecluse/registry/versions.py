@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ecluse.dying import die_at
 from ecluse.errors import (
     DigestMismatch,
     InvalidInput,
@@ -143,6 +144,7 @@ class Registry:
                         error=error.strerror,
                     )
                 ) from error
+            die_at("registry.uploaded")
             return ManifestFile(path, stored.size, stored.sha256, media_type_of(path))
 
         return tuple(side_by_side(store, sorted(sources.items()), progress))
@@ -194,10 +196,12 @@ class Registry:
             self._expect_claim(name, version, nonce)
         else:
             return self._first(existing, nonce)
+        die_at("registry.commit")
         try:
             self._create(f"{name}/{version}/{MANIFEST}", manifest.to_json(), nonce)
         except ObjectExists:
             return self._first(self.manifest(name, version), nonce)
+        die_at("registry.committed")
         try:
             self._expect_claim(name, version, nonce)
         except ObjectExists:

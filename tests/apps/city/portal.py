@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +35,6 @@ class Request:
     path: str
     query: dict[str, str]
     headers: Mapping[str, str]
-    at: float
 
 
 @dataclass
@@ -134,7 +132,7 @@ class Portal:
         fields = {
             "latitude": 48.86,
             "longitude": 2.36,
-            "generationtime_ms": time.monotonic(),
+            "generationtime_ms": float(len(self.requests)),
             "utc_offset_seconds": 0,
         }
         return json.dumps(fields | {"timezone": "GMT", "hourly_units": units, "hourly": hourly}).encode()
@@ -177,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(parts.path, query, headers, time.monotonic())
+        request = Request(parts.path, query, headers)
         self.portal.requests.append(request)
         self.close_connection = True
         trouble = self.portal.next_trouble(parts.path)

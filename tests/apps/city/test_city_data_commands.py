@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -25,6 +24,7 @@ from tests.application import KEPT, run_ecluse
 from tests.apps.city.portal import Portal, running_portal
 from tests.apps.city.test_fetch import DAY, _fill
 from tests.servers import ObjectServer
+from tests.support.wait import wait_until
 
 LAST = DAY + timedelta(days=1)
 
@@ -158,10 +158,7 @@ def test_a_fetch_that_is_stopped_goes_on_from_there(
         [*command, "--home", str(tmp_path / "home"), "--raw", str(raw)],
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while len(portal.requests) < 3 and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(portal.requests) >= 3 or process.poll() is not None, "three requests")
     process.send_signal(sign)
     _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL), said

@@ -9,9 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -39,6 +38,8 @@ from ecluse.work import cancel_job, kinds
 from tests.application import KEPT, run_ecluse
 from tests.apps.city.sample import FIRST, LAST, held
 from tests.apps.city.test_forecast import after, waves
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 
 MONDAY = date(2025, 10, 13)
 #: With four weeks before it.
@@ -62,15 +63,8 @@ def worker(runtime: Runtime) -> Iterator[None]:
         running.close()
 
 
-def until(condition: Callable[[], bool], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def ended(runtime: Runtime, user: User, run_id: str) -> work.Run:
-    until(lambda: not work.run_of(runtime, user.id, run_id).active)
+    wait_until(lambda: not work.run_of(runtime, user.id, run_id).active, f"an end of {run_id}", 180)
     return work.run_of(runtime, user.id, run_id)
 
 
@@ -166,7 +160,7 @@ def test_a_cancelled_day_is_not_there_and_the_others_are(
     run_id = work.start_runs(runtime, administrator, MONDAY, MONDAY + timedelta(days=1), str(sample))
     other = work.day_id(run_id, MONDAY + timedelta(days=1))
     with worker(runtime):
-        until(lambda: other in runtime.jobs.get_many(administrator.id, [other]))
+        wait_until(lambda: other in runtime.jobs.get_many(administrator.id, [other]), "the job of a day")
         cancel_job(runtime, administrator.id, other)
         run = ended(runtime, administrator, run_id)
     assert {day: job.status for day, job in run.days.items()} == {
@@ -192,8 +186,7 @@ def test_an_address_is_read_with_the_right_that_its_owner_has_when_the_job_runs(
     with runtime.catalog.write() as transaction:
         users.user_by_id(transaction, administrator.id).role = "member"
     with worker(runtime):
-        until(lambda: not runtime.jobs.get(administrator.id, run_id).active)
-    job = runtime.jobs.get(administrator.id, run_id)
+        job = ended_job(runtime, administrator.id, run_id)
     assert (job.status, "Only administrators" in (job.error or "")) == ("failed", True)
 
 
@@ -250,8 +243,7 @@ def test_a_scheduled_day_is_computed_and_a_corrected_one_before_it_again(
     with worker(runtime):
         assert schedule.queue_due(runtime, daily.due_at(tuesday)) == 1
         job_id = schedule.attempt_id(tuesday, 0)
-        until(lambda: not runtime.jobs.get(administrator.id, job_id).active)
-    assert runtime.jobs.get(administrator.id, job_id).status == "done"
+        assert ended_job(runtime, administrator.id, job_id, 180).status == "done"
     assert find_day(runtime.documents, tuesday)["run"] == job_id
     assert find_day(runtime.documents, MONDAY)["run"] == job_id
     assert schedule.queue_due(runtime, daily.due_at(tuesday)) == 0
@@ -271,8 +263,7 @@ def test_a_scheduled_day_without_data_is_tried_again_later_and_given_up_at_last(
         for attempt in range(schedule.ATTEMPTS):
             assert schedule.queue_due(runtime, moment) == 1
             job_id = schedule.attempt_id(MONDAY, attempt)
-            until(lambda item=job_id: not runtime.jobs.get(administrator.id, item).active)
-            job = runtime.jobs.get(administrator.id, job_id)
+            job = ended_job(runtime, administrator.id, job_id)
             assert "There is no raw data for 2025-10-13" in str(job.error)
             assert job.finished_at is not None
             moment = job.finished_at + min(schedule.FIRST_PAUSE * 2**attempt, schedule.LONGEST_PAUSE)
@@ -318,14 +309,14 @@ def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_k
     home = runtime.settings.home
     command = ["city", "run", "--from", str(FIRST), "--to", str(last), "--raw", str(sample), "--json"]
     with worker_process(home) as killed, worker_process(home):
-        until(lambda: len(living_workers(runtime)) == 2)
+        wait_until(lambda: len(living_workers(runtime)) == 2, "two workers")
         following = subprocess.Popen(
             [sys.executable, "-m", "ecluse", *command],
             env=environ(home),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        until(lambda: len(runtime.documents.keys(MARK)) >= 4)
+        wait_until(lambda: len(runtime.documents.keys(MARK)) >= 4, "four days", 180)
         killed.send_signal(signal.SIGKILL)
         out, _ = following.communicate(timeout=500)
     assert following.returncode == 0
@@ -357,7 +348,7 @@ def test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_the
     following = subprocess.Popen(
         [sys.executable, "-m", "ecluse", *command], env=environ(home), stderr=subprocess.PIPE, text=True
     )
-    until(lambda: len(runtime.documents.keys(MARK)) >= 2)
+    wait_until(lambda: len(runtime.documents.keys(MARK)) >= 2, "two days", 180)
     following.send_signal(signal.SIGINT)
     _, said = following.communicate(timeout=100)
     assert following.returncode == 130
@@ -402,8 +393,8 @@ def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
     ]
     days = [day.isoformat() for day in days_between(LAST - timedelta(days=6), LAST)]
     try:
-        until(lambda: runtime.documents.keys(MARK) == days)
-        until(lambda: not runtime.jobs.list(administrator.id, active=True))
+        wait_until(lambda: runtime.documents.keys(MARK) == days, "all days", 180)
+        wait_until(lambda: not runtime.jobs.list(administrator.id, active=True), "an end of all jobs", 180)
     finally:
         for process in started:
             process.kill()

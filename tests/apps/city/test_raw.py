@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
-import time
 import uuid
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -61,7 +60,7 @@ def test_a_name_that_no_key_of_ours_has_is_left_out_and_told(
 def test_a_batch_is_found_by_the_beginning_and_the_ending_of_its_name_oldest_first(
     store: ObjectStore, tmp_path: Path
 ) -> None:
-    now = time.time()
+    now = datetime.now(UTC).timestamp()
     for age, name in enumerate(
         ["comptages-b.csv", "comptages-a.csv.gz", "comptages-c.parquet", "other.csv", "comptages.txt"]
     ):

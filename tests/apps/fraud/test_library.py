@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +49,8 @@ from ecluse.tabular.dataset import open_table
 from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.servers import ObjectServer
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -72,14 +73,7 @@ def working(runtime: Runtime) -> Iterator[None]:
 
 
 def ended(runtime: Runtime, user: User, job_ids: Sequence[str | None]) -> list[Job]:
-    deadline = time.monotonic() + 300
-    jobs = []
-    for job_id in job_ids:
-        while (job := runtime.jobs.get(user.id, job_id or "")).active:
-            assert time.monotonic() < deadline, job
-            time.sleep(0.1)
-        jobs.append(job)
-    return jobs
+    return [ended_job(runtime, user.id, job_id or "", 300) for job_id in job_ids]
 
 
 def recipe(name: str, budget_s: float = BUDGET) -> Recipe:
@@ -288,7 +282,13 @@ def test_a_killed_worker_loses_no_reference_and_doubles_none(
     started = building.start_building(runtime, admin, [recipe(name, 8.0) for name in names])
     first = worker_process(runtime)
     try:
-        wait_for_stage(runtime, admin, started[0].job_id or "", stage)
+        first_id = started[0].job_id or ""
+
+        def has_come() -> bool:
+            job = runtime.jobs.get(admin.id, first_id)
+            return job.stage == stage or not job.active
+
+        wait_until(has_come, f"a job in {stage}", 120)
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
@@ -330,13 +330,6 @@ def worker_process(runtime: Runtime) -> subprocess.Popen[bytes]:
         env={name: os.environ[name] for name in KEPT if name in os.environ},
         stderr=subprocess.DEVNULL,
     )
-
-
-def wait_for_stage(runtime: Runtime, user: User, job_id: str, stage: str) -> None:
-    deadline = time.monotonic() + 120
-    while (job := runtime.jobs.get(user.id, job_id)).stage != stage and job.active:
-        assert time.monotonic() < deadline, job
-        time.sleep(0.02)
 
 
 # Match

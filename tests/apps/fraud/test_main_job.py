@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from ecluse.storage import open_store
 from ecluse.work import finish_job, reconcile
 from tests.application import KEPT, Application, run_ecluse, running
 from tests.servers import ObjectServer
+from tests.support.wait import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -230,11 +230,9 @@ def test_a_training_whose_worker_is_killed_goes_on_and_is_published_once(
         with Runtime.open(Settings.from_environment(application.environ, home=application.home)) as runtime:
             user = runtime.accounts.by_email("person@example.org")
             kept = Checkpoints(runtime, user.id, job)
-            while not tried(runtime, user.id):
-                time.sleep(0.1)
+            wait_until(lambda: tried(runtime, user.id), "a candidate that was tried", 120)
             batches = fits_of(kept)
-            while fits_of(kept) == batches:
-                time.sleep(0.1)
+            wait_until(lambda: fits_of(kept) != batches, "another checkpoint", 120)
             (worker,) = living_workers(runtime)
             os.kill(worker.pid, signal.SIGKILL)
             killed_at = now()
@@ -263,8 +261,7 @@ def test_a_request_to_finish_outlives_the_worker(tmp_path: Path, sample: SampleP
             json={"dataset": dataset["id"], "model_name": "m", "target_column": "is_fraud", "budget_s": 3600},
         )
         job = asked.json()["job"]
-        while client.get(f"/api/status/{job}").json()["stage"] != "search":
-            time.sleep(0.1)
+        wait_until(lambda: client.get(f"/api/status/{job}").json()["stage"] == "search", "a search", 120)
         with Runtime.open(Settings.from_environment(application.environ, home=application.home)) as runtime:
             (worker,) = living_workers(runtime)
             os.kill(worker.pid, signal.SIGKILL)
@@ -288,8 +285,7 @@ def test_two_models_train_side_by_side_on_two_workers(application: Application, 
             with Runtime.open(
                 Settings.from_environment(application.environ, home=application.home)
             ) as runtime:
-                while len(living_workers(runtime)) < 2:
-                    time.sleep(0.1)
+                wait_until(lambda: len(living_workers(runtime)) == 2, "two workers")
             with sample.labelled.open("rb") as file:
                 dataset = (
                     client.post("/api/upload", files={"file": ("t.csv", file)}).raise_for_status().json()
@@ -312,7 +308,7 @@ def test_two_models_train_side_by_side_on_two_workers(application: Application, 
         assert max(str(job["started_at"]) for job in ended) < min(str(job["finished_at"]) for job in ended)
     finally:
         second.terminate()
-        second.wait(20)
+        second.wait(60)
 
 
 def _check_layout(home: Path, environ: dict[str, str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from ecluse.apps.fraud.sample import write_sample
 from tests.application import Application, running
+from tests.support.jobs import begun_job
 
 pytestmark = pytest.mark.nightly
 
@@ -316,10 +316,7 @@ def test_a_training_is_stopped_on_request_and_publishes_nothing(
     asked = client.post(
         "/api/train", json={"dataset": trained["labelled"]["id"], "model_name": "stopped", "budget_s": 120}
     ).json()
-    deadline = time.monotonic() + 60
-    while client.get(f"/api/status/{asked['job']}").json()["status"] == "queued":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    begun_job(client, asked["job"])
     assert client.post(f"/api/jobs/{asked['job']}/cancel").json()["status"] == "cancelled"
     assert (
         client.get("/api/history", params={"status": "cancelled"}).json()["items"][0]["model_name"]
@@ -335,8 +332,7 @@ def test_a_training_that_is_told_to_finish_ends_early_with_a_model_that_scores(
         "/api/train",
         json={"dataset": trained["labelled"]["id"], "model_name": "finished", "budget_s": 3600},
     ).json()
-    while client.get(asked["status_url"]).json()["status"] == "queued":
-        time.sleep(0.1)
+    begun_job(client, asked["job"])
     assert client.post(f"/api/jobs/{asked['job']}/finish").json()["status"] == "running"
     assert application.wait_for_job(client, asked["job"])["status"] == "done"
     version = client.get("/api/models/finished/versions").json()[0]["version"]

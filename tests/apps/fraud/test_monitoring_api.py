@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ecluse.apps.fraud.sample import generate
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from tests.application import Application, running
+from tests.support.jobs import begun_job, read_table
 
 pytestmark = pytest.mark.nightly
 
@@ -211,10 +211,7 @@ def test_a_version_that_learned_is_watched_taught_and_trained_again_as_itself(
 
 def test_labels_come_from_a_table_and_are_forgotten_again(client: httpx.Client, watched: Watched) -> None:
     table = upload(client, "labels.csv", pl.DataFrame({"row": [1, 2, 3], "label": ["fraud", "L", ""]}))
-    deadline = time.monotonic() + 60
-    while client.get(f"/api/datasets/{table}").json()["state"] == "profiling":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    read_table(client, table)
     put = client.post("/api/labels", json={"dataset": watched["labelled"], "table": table}).json()
     assert put["labels"] == [{"row": 1, "label": 1}, {"row": 2, "label": 0}]
     forget = {"dataset": watched["labelled"], "labels": [{"row": 1, "label": None}]}
@@ -330,10 +327,7 @@ def test_a_look_whose_worker_is_killed_is_finished_and_a_cancelled_one_ends(alon
         ]
         path = f"/api/models/m/{version}/monitor"
         asked = client.post(path, json={"dataset": large}).json()
-        deadline = time.monotonic() + 120
-        while client.get(f"/api/status/{asked['job']}").json()["status"] == "queued":
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        begun_job(client, asked["job"])
         with Runtime.open(Settings.from_environment(alone.environ, home=alone.home)) as runtime:
             (worker,) = living_workers(runtime)
             os.kill(worker.pid, signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.application import Application, running
 from tests.described import write_described
+from tests.support.jobs import read_table
 
 NAMES = ("harbour_bank_cards", "lumo_wallet", "oakfield_insurance")
 
@@ -86,10 +86,7 @@ def test_a_table_is_matched_by_its_owner_alone(
     path = write_unlabelled(institution("cards"), tmp_path).table
     with path.open("rb") as file:
         dataset = member.post("/api/upload", files={"file": (path.name, file)}).raise_for_status().json()
-    deadline = time.monotonic() + 120
-    while member.get(f"/api/datasets/{dataset['id']}").json()["state"] == "profiling":
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    read_table(member, dataset["id"])
     found = member.post("/api/references/match", json={"dataset": dataset["id"]}).raise_for_status().json()
     assert found["matches"][0]["reference"] == "harbour_bank_cards"
     assert found["matches"][0]["similarity"] >= 0.5

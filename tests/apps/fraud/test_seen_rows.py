@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from typing import Any
 
 import httpx
@@ -14,6 +13,8 @@ from ecluse.apps.fraud.actions.monitoring import is_poorer
 from ecluse.apps.fraud.sample import generate
 from tests.application import Application
 from tests.apps.fraud.test_monitoring_api import done, upload
+from tests.support.jobs import read_table
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -49,8 +50,7 @@ def upload_typed(client: httpx.Client, name: str, rows: pl.DataFrame) -> str:
     answer = client.post("/api/upload", files={"file": (name, buffer.getvalue())})
     assert answer.status_code == 201, answer.text
     table = str(answer.json()["id"])
-    while client.get(f"/api/datasets/{table}").json()["state"] == "profiling":
-        time.sleep(0.1)
+    read_table(client, table)
     return table
 
 
@@ -151,17 +151,21 @@ def test_a_version_published_before_its_comparison_is_cancelled_is_named(
     body = {"dataset": large, "version": learned["a"], "budget_s": 2}
     before = {row["version"] for row in client.get("/api/models/seen/versions").json()}
     asked = client.post("/api/models/seen/retrain", json=body).json()
-    deadline = time.monotonic() + 120
-    while len(made := client.get("/api/models/seen/versions").json()) == len(before):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+
+    def made() -> set[str]:
+        return {row["version"] for row in client.get("/api/models/seen/versions").json()} - before
+
+    version = wait_until(made, "a new version", 120)
     client.post(f"/api/jobs/{asked['job']}/cancel")
     assert application.wait_for_job(client, asked["job"])["status"] == "cancelled"
-    while not (found := client.get(f"/api/inspections/{asked['inspection']}").json())["other_version"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+
+    def look() -> Any:
+        body = client.get(f"/api/inspections/{asked['inspection']}").json()
+        return body if body["other_version"] else None
+
+    found = wait_until(look, "a version that the inspection names")
     assert found["status"] == "cancelled"
-    assert {found["other_version"]} == {row["version"] for row in made} - before
+    assert {found["other_version"]} == version
 
 
 def test_a_table_that_is_gone_leaves_a_doubt_that_is_told(

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -24,11 +23,11 @@ def fail(mode: str) -> None:
     while mode == "eat":
         held.append(bytearray(64 * 1024**2))
     while mode == "threads":
-        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
     if mode == "processes":
         for _turn in range(10):
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "of-fragile"])
-        time.sleep(600)
+        threading.Event().wait()
 
 
 @app.train

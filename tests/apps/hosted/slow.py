@@ -2,7 +2,7 @@
 
 import json
 import os
-import time
+import threading
 from typing import Literal
 
 import polars as pl
@@ -19,7 +19,7 @@ def train(task: Task, table: Table, target: str = "y", steps: int = 3, pause: fl
     rows = table.read()
     done = json.loads(task.saved)["done"] if task.saved else 0
     for step in range(done, steps):
-        time.sleep(pause)
+        threading.Event().wait(pause)
         task.log(step, loss=1 / (step + 1))
         task.report((step + 1) / steps, f"step {step + 1}")
         task.save(json.dumps({"done": step + 1}).encode())

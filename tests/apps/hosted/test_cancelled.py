@@ -26,6 +26,7 @@ from ecluse.settings import Settings
 from ecluse.storage.to_the_end import to_the_end
 from ecluse.web.file_forms import FileForm
 from tests.servers import ObjectServer
+from tests.support.wait import next_round, slow_in_loop
 from tests.web.within import Within
 
 #: Seconds after which a request is cancelled: from before its first byte to after its last row.
@@ -50,7 +51,7 @@ def test_files_of_a_cancelled_request_are_gone(installed: Runtime, how: str) -> 
         async with storing(installed, user_id, "words", []) as keep:
             await keep("a", "a.txt", chunks())
             await keep("b", "b.txt", chunks())
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
     for moment in MOMENTS:
         asyncio.run(cancelled(bring, moment, how))
@@ -124,7 +125,7 @@ def test_what_was_begun_is_ended_and_undone() -> None:
 
     async def run() -> None:
         task = asyncio.ensure_future(begin())
-        await asyncio.sleep(0)
+        await next_round()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -136,14 +137,14 @@ def test_what_was_begun_is_ended_and_undone() -> None:
 async def chunks() -> AsyncIterator[bytes]:
     for number in range(3):
         yield b"%d" % number * 1000
-        await asyncio.sleep(0.001)
+        await slow_in_loop(0.001)
 
 
 async def cancelled(bring: Callable[[], Awaitable[None]], moment: float, how: str) -> None:
     """Run it until it is cancelled, natively or by a scope."""
     if how == "task":
         task = asyncio.ensure_future(bring())
-        await asyncio.sleep(moment)
+        await slow_in_loop(moment)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import httpx
 import pytest
 
 from tests.application import Application, running
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -231,12 +231,17 @@ def test_what_fails_takes_down_itself_alone(client: httpx.Client, trained: objec
 
 def fragile(client: httpx.Client, **body: str) -> httpx.Response:
     """Ask the fragile application, once it is there."""
-    deadline = time.monotonic() + 60
-    while True:
-        answer = client.post("/api/fragile/predict", json=body)
-        if answer.status_code != 503 or body.get("mode", "none") != "none" or time.monotonic() > deadline:
-            return answer
-        time.sleep(0.2)
+    if body.get("mode", "none") != "none":
+        return client.post("/api/fragile/predict", json=body)
+    return wait_until_there(lambda: client.post("/api/fragile/predict", json=body))
+
+
+def wait_until_there(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    def look() -> list[httpx.Response]:
+        answer = ask()
+        return [] if answer.status_code == 503 else [answer]
+
+    return wait_until(look, "an answer")[0]
 
 
 def trained_fragile(app: Application, client: httpx.Client, **body: str) -> dict[str, object]:
@@ -250,10 +255,7 @@ def test_a_page_that_fails_takes_down_itself_alone(client: httpx.Client, trained
     assert failed.status_code in ({"eat": (422, 503)}.get(mode, (503,)))
     assert "<h1>Drawn</h1>" in failed.text
     assert predict(client).status_code == 200
-    deadline = time.monotonic() + 60
-    while (page := client.get("/fragile/drawn", headers={"accept": "text/html"})).status_code == 503:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    page = wait_until_there(lambda: client.get("/fragile/drawn", headers={"accept": "text/html"}))
     assert "Drawn." in page.text
 
 
@@ -289,7 +291,7 @@ def test_what_it_starts_ends_with_it_and_threads_have_an_end(
     assert fragile(client, mode="threads").status_code in (422, 503)
     assert fragile(client).status_code == 200
     assert fragile(client, mode="processes").status_code == 503
-    wait_for(lambda: not left_of_fragile(app))
+    wait_until(lambda: not left_of_fragile(app), "an end of what it started")
     assert predict(client).status_code == 200
 
 
@@ -330,10 +332,7 @@ end.set()
 
 
 def answers_again(client: httpx.Client) -> None:
-    deadline = time.monotonic() + 60
-    while (answer := predict(client)).status_code == 503:
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.2)
+    answer = wait_until_there(lambda: predict(client))
     assert answer.status_code == 200, answer.text
 
 
@@ -373,10 +372,10 @@ def test_the_list_of_jobs_says_what_each_made(client: httpx.Client, trained: dic
 
 def test_a_cancelled_training_leaves_no_process(app: Application, client: httpx.Client, table: str) -> None:
     job = ask(client, "train", table=table, steps=1000, pause=0.05)
-    wait_for(lambda: "step" in client.get(f"/api/status/{job}").json()["message"])
+    wait_until(lambda: "step" in client.get(f"/api/status/{job}").json()["message"], "a step")
     (process,) = children_of_worker(app)
     client.post(f"/api/jobs/{job}/cancel").raise_for_status()
-    wait_for(lambda: not Path(f"/proc/{process}").exists())
+    wait_until(lambda: not Path(f"/proc/{process}").exists(), "an end of its process")
     assert client.get(f"/api/status/{job}").json()["status"] == "cancelled"
 
 
@@ -396,22 +395,15 @@ def children_of_worker(app: Application) -> list[int]:
     return [pid for pid, directory in mine if "/process/" not in directory]
 
 
-def wait_for(condition: object, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     with running(tmp_path, {"ECLUSE_APPS": str(SLOW)}, role="web") as web, web.client() as client:
         table = upload(client, TABLE)["id"]
         job = ask(client, "train", table=table, steps=30, pause=0.2)
         with worker(web) as first:
-            wait_for(lambda: checkpoint_of(web))
+            wait_until(lambda: checkpoint_of(web), "a checkpoint")
             (process,) = children_of_worker(web)
             os.kill(first.pid, signal.SIGKILL)
-            wait_for(lambda: not Path(f"/proc/{process}").exists())
+            wait_until(lambda: not Path(f"/proc/{process}").exists(), "an end of its process")
         with worker(web):
             ended = web.wait_for_job(client, job)
         assert ended["status"] == "done", ended

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -38,6 +37,8 @@ from ecluse.web.i18n import Words
 from ecluse.work import followed
 from tests.application import KEPT, run_ecluse
 from tests.servers import ObjectServer, free_port
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -204,13 +205,6 @@ def exports_of(runtime: Runtime, run: Run) -> dict[str, Any]:
     with runtime.catalog.read() as transaction:
         found: dict[str, Any] = exports.exports_of(transaction, run.id).get(MLFLOW, {})
         return found
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def check_read(found: dict[str, Any], run: Run, user: User) -> None:
@@ -486,10 +480,9 @@ def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
     served.stop()
     with working(runtime, kinds):
         job_id = runtime.jobs.enqueue("teach", "train", admin.id, "patient", {})
-        wait_for(lambda: not runtime.jobs.get(admin.id, job_id).active)
-        assert runtime.jobs.get(admin.id, job_id).status == "done"
+        assert ended_job(runtime, admin.id, job_id).status == "done"
         (run,) = trained
-        wait_for(lambda: exports_of(runtime, run).get("state") == "failed")
+        wait_until(lambda: exports_of(runtime, run).get("state") == "failed", "a failure", 90)
         noted = exports_of(runtime, run)
         assert "does not answer" in noted["error"]
         assert served.token not in json.dumps(noted)
@@ -500,7 +493,7 @@ def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
         monkeypatch.setattr(work, "now", lambda: later)
         assert work.queue_due(runtime) == 1
         assert work.queue_due(runtime) == 0  # it is under way
-        wait_for(lambda: exports_of(runtime, run).get("state") == "done")
+        wait_until(lambda: exports_of(runtime, run).get("state") == "done", "an export", 90)
     found = served.read(run.id, tmp_path / "read")
     assert (found["status"], found["versions"]) == ("FINISHED", [])
 

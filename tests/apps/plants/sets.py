@@ -120,7 +120,7 @@ def learn_last_layer(
 def _features(examples: list[Example]) -> NDArray[np.float64]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(extractor(resnet18(4), network_state(), 32))  # noqa: TID251 (a graph built here)
+    session = onnxruntime.InferenceSession(extractor(resnet18(4), network_state(), 32))
     pixels = np.stack([SMALL(read_picture(example.read()).image) for example in examples])
     features: NDArray[np.float64] = session.run(None, {"images": pixels})[0].astype(np.float64)
     return features / 3

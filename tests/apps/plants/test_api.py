@@ -19,6 +19,7 @@ from ecluse import models
 from ecluse.apps.plants.http.image_work import ImageWork
 from ecluse.catalog.tables import ModelVersion
 from tests.apps.plants.tiny import GREEN, LABELS, NEITHER, YELLOW, photo
+from tests.support.wait import slow_in_loop
 from tests.web.within import Within as Web
 
 # What is answered
@@ -404,7 +405,7 @@ def test_images_that_arrive_together_do_not_fill_the_memory(web: Web) -> None:
 
     async def slow() -> Any:
         yield b"\xff" * 900_000
-        await asyncio.sleep(0.3)
+        await slow_in_loop(0.3)
         yield b"\xff"
 
     async def ask() -> list[httpx.Response]:

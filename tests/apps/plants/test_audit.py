@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import threading
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -33,6 +32,8 @@ from ecluse.errors import DigestMismatch, InvalidInput, NotFound
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, Worker
 from ecluse.work import kinds
+from tests.support.jobs import ended_job
+from tests.support.wait import wait_until
 
 IN_USE = Filter(states=("valid",))
 
@@ -67,12 +68,8 @@ def worker(runtime: Runtime) -> Iterator[None]:
         running.close()
 
 
-def ended(runtime: Runtime, user: User, job_id: str, seconds: float = 120) -> Job:
-    deadline = time.monotonic() + seconds
-    while (job := runtime.jobs.get(user.id, job_id)).active:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return job
+def ended(runtime: Runtime, user: User, job_id: str) -> Job:
+    return ended_job(runtime, user.id, job_id)
 
 
 def _rows(runtime: Runtime, user: User, row: ImageSet, wanted: Filter = IN_USE) -> list[Image]:
@@ -162,10 +159,7 @@ def test_an_audit_that_goes_on_is_joined(
     monkeypatch.setattr(looks, "usable", waiting)
     with worker(runtime):
         job_id = start_audit(runtime, user.id, imported.id)
-        deadline = time.monotonic() + 60
-        while runtime.jobs.get(user.id, job_id).status == "queued":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: runtime.jobs.get(user.id, job_id).status != "queued", "a worker for the job")
         assert start_audit(runtime, user.id, imported.id) == job_id
         with runtime.catalog.write() as transaction:  # what came since has to be looked at as well
             images.set_imported(transaction, imported.id, {})

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ecluse.apps.plants.plan import Plan
 from ecluse.errors import JobCancelled
 from tests.apps.plants.training_images import Notes, training_data
 from tests.servers import free_port
+from tests.support.wait import wait_until
 
 torch = pytest.importorskip("torch", reason="torch is not installed: ./test installs it")
 distributed = pytest.importorskip("ecluse.apps.plants.distributed")
@@ -66,10 +66,7 @@ def test_a_job_that_is_cancelled_leaves_no_process_behind() -> None:
     began = len(children())
     with pytest.raises(JobCancelled):
         distributed.train(SMALL, training_data(), notes, 2, threads=2)
-    deadline = time.monotonic() + 10
-    while len(children()) > began and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(children()) == began
+    wait_until(lambda: len(children()) <= began, "an end of its processes")
 
 
 @pytest.mark.parametrize(("heeds", "signal_of_end"), [(True, signal.SIGTERM), (False, signal.SIGKILL)])

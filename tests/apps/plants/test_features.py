@@ -99,7 +99,7 @@ def training_data(labels: int = 2, each: int = 6) -> TrainingData:
 
 
 def served(learned_state: object, of: Sequence[Example]) -> list[int]:
-    session = onnxruntime.InferenceSession(learned_state, providers=["CPUExecutionProvider"])  # noqa: TID251 (a graph built here)
+    session = onnxruntime.InferenceSession(learned_state, providers=["CPUExecutionProvider"])
     pixels = np.stack([LITE0(read_picture(one.read(), side=LITE0.resize).image) for one in of])
     return [int(label) for label in session.run(["logits"], {"images": pixels})[0].argmax(axis=1)]
 

@@ -152,7 +152,7 @@ def some_state(table: Network, labels: int) -> dict[str, NDArray[np.float32]]:
 def run(graph: bytes, images: NDArray[np.float32]) -> list[Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])  # noqa: TID251 (a graph built here)
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return list(session.run(None, {"images": images}))
 
 

@@ -10,8 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,8 @@ from tests.application import KEPT
 from tests.apps.plants.photos import folder_of, photo
 from tests.apps.plants.test_importing import plain, rows_of, zipped
 from tests.servers import ObjectServer
+from tests.support.jobs import ended_job
+from tests.support.wait import slow_for, wait_until
 
 
 @pytest.fixture
@@ -62,13 +63,6 @@ def worker(runtime: Runtime) -> Iterator[None]:
     finally:
         running.stop()
         running.close()
-
-
-def until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def staged(runtime: Runtime, user: User, files: dict[str, bytes]) -> Source:
@@ -95,7 +89,7 @@ def test_archives_lists_and_images_that_were_uploaded_are_imported_and_removed(
             workflows.start_import(runtime, user.id, leaves.id, source)
         with pytest.raises(InvalidInput, match="being imported"):
             workflows.remove_set(runtime, user.id, leaves.id)
-        until(lambda: not runtime.jobs.get(user.id, job_id).active)
+        ended_job(runtime, user.id, job_id)
     assert runtime.jobs.get(user.id, job_id).error is None
     rows = rows_of(runtime, leaves)
     assert {one.origin: one.label for one in rows.values() if one.state == "valid"} == {
@@ -115,7 +109,7 @@ def test_an_import_that_fails_says_why_and_removes_what_was_uploaded(
     with worker(runtime):
         source = staged(runtime, user, {"x.zip": b"PK\x03\x04 no archive"})
         job_id = workflows.start_import(runtime, user.id, leaves.id, source)
-        until(lambda: not runtime.jobs.get(user.id, job_id).active)
+        ended_job(runtime, user.id, job_id)
     assert "x.zip" in str(runtime.jobs.get(user.id, job_id).error)
     assert uploads(runtime, user) == []
 
@@ -157,9 +151,9 @@ def test_a_cancelled_import_keeps_what_came_and_removes_what_was_uploaded(
     with worker(runtime):
         source = staged(runtime, user, {"list.txt": "\n".join(lines).encode()})
         job_id = workflows.start_import(runtime, user.id, leaves.id, source)
-        until(lambda: len(rows_of(runtime, leaves)) > 0)
+        wait_until(lambda: rows_of(runtime, leaves), "an image")
         cancel_job(runtime, user.id, job_id)
-        until(lambda: uploads(runtime, user) == [])
+        wait_until(lambda: uploads(runtime, user) == [], "an end of what was staged")
     assert runtime.jobs.get(user.id, job_id).status == "cancelled"
     assert 0 < len(rows_of(runtime, leaves)) < 200
 
@@ -180,13 +174,13 @@ def test_an_import_whose_worker_is_killed_is_taken_up_and_leaves_what_one_that_w
             runtime, user.id, row.id, staged(runtime, user, {"x.zip": archive.read_bytes()})
         )
         with worker_process(tmp_path / "home", environment) as first:
-            until(lambda: len(rows_of(runtime, row)) > 0)
+            wait_until(lambda: rows_of(runtime, row), "an image")
             first.send_signal(signal.SIGKILL)
             first.wait()
         assert runtime.jobs.get(user.id, job_id).active
         before = {one.id for one in rows_of(runtime, row).values()}
         with worker_process(tmp_path / "home", environment):
-            until(lambda: not runtime.jobs.get(user.id, job_id).active)
+            ended_job(runtime, user.id, job_id)
         assert runtime.jobs.get(user.id, job_id).status == "done"
         assert uploads(runtime, user) == []
         whole = workflows.make_set(runtime, user.id, "whole")
@@ -254,7 +248,7 @@ class WebServer:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
-                time.sleep(outer.pause)
+                slow_for(outer.pause)
                 outer.answer(self)
 
             def log_message(self, format: str, *args: object) -> None:
@@ -397,7 +391,7 @@ def test_a_host_that_never_ends_its_answer_is_left(monkeypatch: pytest.MonkeyPat
             with connection:
                 connection.sendall(b"HTTP/1.1 200 OK\r\n")
                 for _ in range(100):
-                    time.sleep(0.1)
+                    slow_for(0.1)
                     try:
                         connection.sendall(b"X-A: 1\r\n")
                     except OSError:

@@ -15,9 +15,10 @@ from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.apps.plants.photos import folder_of, photo
-from tests.apps.plants.test_import_jobs import until, worker
+from tests.apps.plants.test_import_jobs import worker
 from tests.apps.plants.test_importing import rows_of
 from tests.servers import ObjectServer
+from tests.support.jobs import ended_job
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_a_job_imports_with_the_right_that_its_owner_has_when_it_runs(
         assert found is not None
         found.role = "member"
     with worker(runtime):
-        until(lambda: not runtime.jobs.get(administrator.id, job_id).active)
+        ended_job(runtime, administrator.id, job_id)
     job = runtime.jobs.get(administrator.id, job_id)
     assert (job.status, rows_of(runtime, row)) == ("failed", {})
     assert "may import images from" in (job.error or "")
@@ -144,7 +145,7 @@ def test_a_job_imports_with_the_right_that_its_owner_has_when_it_runs(
     by_command = Source(place, "photos", at_terminal=True)
     job_id = workflows.start_import(runtime, administrator.id, row.id, by_command)
     with worker(runtime):
-        until(lambda: not runtime.jobs.get(administrator.id, job_id).active)
+        ended_job(runtime, administrator.id, job_id)
     assert list(rows_of(runtime, row)) == ["a/1.jpg"]
 
 

@@ -73,7 +73,7 @@ def test_onnx_runtime_computes_what_torch_does(name: str) -> None:
     table = TABLES[name]
     state = random_state(table, 3)
     images = noise(2)
-    session = onnxruntime.InferenceSession(build_graph(table, state, 64), providers=["CPUExecutionProvider"])  # noqa: TID251 (a graph built here)
+    session = onnxruntime.InferenceSession(build_graph(table, state, 64), providers=["CPUExecutionProvider"])
     logits, features = session.run(["logits", "features"], {"images": images})
     expected = in_torch(table, state, images)
     scale = np.abs(expected[0]).max()

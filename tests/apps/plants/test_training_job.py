@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +37,8 @@ from ecluse.work import cancel_job, finish_job
 from tests.application import KEPT
 from tests.apps.plants.sets import LABELS, add_set, learn_last_layer
 from tests.servers import ObjectServer
+from tests.support.jobs import ended_job
+from tests.support.wait import slow_for, wait_until
 
 REQUEST = TrainingRequest("shapes", options=Options(epochs=3))
 
@@ -151,16 +152,13 @@ def test_a_training_that_is_cancelled_publishes_nothing_and_keeps_nothing(
         cancel_job(runtime, user.id, run.job_id or "")
         while True:
             callbacks.report("learning", 0.5)
-            time.sleep(0.05)
+            slow_for(0.05)
 
     recipe_is(monkeypatch, cancelled)
     run = training.start_training(runtime, user.id, "shapes", REQUEST)
     with pytest.raises(JobFailed):
         finish(runtime, user, run.job_id or "", "Training")
-    deadline = time.monotonic() + 10
-    while checkpoints(runtime, user) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert checkpoints(runtime, user) == []
+    wait_until(lambda: not checkpoints(runtime, user), "an end of the checkpoints")
     assert ended(runtime, run).status == "cancelled"
     assert runtime.registry(user.id).versions("shapes") == []
 
@@ -413,27 +411,20 @@ def steps(runtime: Runtime, run: Run) -> int:
         return len(runs.curves_of(transaction, run.id).get("train_loss", []))
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def outcome(runtime: Runtime, user: User, workers: Workers, name: str, kills: list[int]) -> tuple[str, Any]:
     """What a training publishes whose worker is killed once it has told so many epochs: weights, and figures."""
     options = Options(epochs=12, architecture="resnet18", device="cpu")
     run = training.start_training(runtime, user.id, "shapes", TrainingRequest(name, "finetune", options))
     for step in kills:
-        wait_until(lambda step=step: steps(runtime, run) >= step)  # type: ignore[misc]
+        wait_until(lambda step=step: steps(runtime, run) >= step, f"{step} epochs", 120)  # type: ignore[misc]
         workers.kill()
         assert ended(runtime, run).status == "running"
         assert checkpoints(runtime, user)
         workers.start()
-    wait_until(lambda: not runtime.jobs.get(user.id, run.job_id or "").active)
+    ended_job(runtime, user.id, run.job_id or "")
     job = runtime.jobs.get(user.id, run.job_id or "")
     assert (job.status, job.error) == ("done", None)
-    wait_until(lambda: not checkpoints(runtime, user))
+    wait_until(lambda: not checkpoints(runtime, user), "an end of the checkpoints")
     row = models.resolve(runtime, user.id, name)
     assert runtime.registry(user.id).versions(name) == [row.version]
     assert steps(runtime, run) == 12

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.application import Application, run_ecluse, running
 from tests.apps.fraud.ensembles.library import french, payments, plants
+from tests.support.jobs import ended_status
 
 pytestmark = pytest.mark.nightly
 
@@ -223,9 +223,5 @@ def test_the_making_of_an_ensemble_can_be_cancelled(client: httpx.Client, datase
         "job"
     ]
     client.post(f"/api/jobs/{job}/cancel").raise_for_status()
-    deadline = time.monotonic() + 60
-    while (status := client.get(f"/api/status/{job}").json()["status"]) in ("queued", "running"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert status == "cancelled"
+    assert ended_status(client, job)["status"] == "cancelled"
     assert client.get("/api/models/stopped").status_code == 404

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from typing import Any, Final
 
 from ecluse.catalog import Transaction
@@ -29,7 +29,7 @@ def run_training(runtime: Runtime, task: Task, set_id: str, pause: float) -> Non
 
 
 def _count(batch: list[Any], pause: float) -> bayes.Counts:
-    time.sleep(pause)
+    threading.Event().wait(pause)
     return bayes.count_words(batch)
 
 

@@ -90,7 +90,7 @@ def slow_line(host: str, port: int, bytes_per_second: float) -> Iterator[SlowLin
 
     thread = threading.Thread(target=_run, args=(loop, serve()), daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield line
     finally:

@@ -1,0 +1,1 @@
+"""What tests share: waiting and time. Here alone a test module finds `time.sleep` and the clocks."""
