@@ -113,7 +113,8 @@ class _StoredDurations:
             return
         known: dict[str, float] = json.loads(DURATIONS.read_text())
         known |= {module: round(seconds) for module, seconds in self._seconds.items()}
-        kept = {module: known[module] for module in sorted(known) if known[module] >= 1}
+        there = [module for module in sorted(known) if (session.config.rootpath / module).exists()]
+        kept = {module: known[module] for module in there if known[module] >= 1}
         DURATIONS.write_text(json.dumps(kept, indent=0) + "\n")
 
 

@@ -225,6 +225,7 @@ def test_what_an_interrupted_deletion_left_is_found(
     assert [info.key for info in store.list("payments")] == [f"payments/{manifest.version}/.claim"]
 
 
+@pytest.mark.nightly
 def test_a_store_where_two_writers_win_takes_no_version(
     s3rver_server: dict[str, str], model: Path, tmp_path: Path
 ) -> None:

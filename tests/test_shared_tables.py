@@ -183,7 +183,7 @@ def test_a_copy_of_the_client_alone_lists_tables(monkeypatch: pytest.MonkeyPatch
 
     real = __import__("importlib").import_module
     monkeypatch.setattr(
-        "importlib.import_module",
+        "ecluse.import_module",
         lambda name, *rest: missing(name) if name == "ecluse.tables" else real(name, *rest),
     )
     assert ecluse.__getattr__("tables") is real("ecluse.client").tables

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -415,18 +416,17 @@ def test_what_a_host_says_against_all_rules_is_a_reason(
     monkeypatch: pytest.MonkeyPatch, said: bytes, reason: str
 ) -> None:
     monkeypatch.setattr(web, "PAUSE", 0.0)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        def answer() -> None:
-            for _ in range(web.ATTEMPTS):
-                connection, _ = listening.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(said)
+    class Answer(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(said)
 
-        threading.Thread(target=answer, daemon=True).start()
+    with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         with pytest.raises(UnreadableImage, match=reason):
-            fetch_image(f"http://127.0.0.1:{listening.getsockname()[1]}/1.jpg", allow_private=True)
+            fetch_image(f"http://127.0.0.1:{server.server_address[1]}/1.jpg", allow_private=True)
+        server.shutdown()
 
 
 @given(st.ip_addresses(v=4))
